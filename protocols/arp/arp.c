@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* ARP. Theory of operation.
+ *
+ * A table of ARP_ENTRIES neighbours, found by a hash over their address, each in a state of enum
+ * arp_state:
+ *
+ *   lookup of a stranger -> INCOMPLETE: ARP_TRIES broadcasts ARP_RETRY_US apart, then FAILED, for
+ *                           ARP_FAILED_US (the negative cache), then forgotten
+ *   heard from           -> REACHABLE for ARP_REACHABLE_US, then STALE
+ *   lookup of a STALE    -> still used, asked by unicast ARP_TRIES times (RFC 1122 2.3.2.1 (2)),
+ * then INCOMPLETE: somebody else may have the address now
+ *
+ * Each entry has one time at which something is to be done; the earliest is the deadline, found
+ * again by one pass over the table when it is reached. A full table gives up its oldest-used entry
+ * to a lookup. What strangers send may only take entries that are free, failed or were never looked
+ * up, so that a flood of requests cannot push out a neighbour that is being talked to.
+ *
+ * Left out: proxy ARP, address probing before use (RFC 5227 2.1). Read RFC 826 first. */
+#include "protocols/arp/arp.h"
+
+#include <string.h>
+
+#include "protocols/arp/arp_wire.h"
+#include "protocols/ether/ether.h"
+#include "protocols/ether/ether_wire.h"
+
+static const struct mac_address broadcast = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+static const struct mac_address unknown;
+
+void arp_init(struct arp *t, const struct arp_config *config)
+{
+    memset(t, 0, sizeof *t);
+    t->config = *config;
+    t->deadline_us = UINT64_MAX;
+}
+
+/* ---- the table ---- */
+
+static uint16_t *bucket_of(struct arp *t, const uint8_t ip4[4])
+{
+    uint32_t key = (uint32_t)ip4[0] << 24 | (uint32_t)ip4[1] << 16 | (uint32_t)ip4[2] << 8 | ip4[3];
+    return &t->bucket[(key * 2654435761U) >> 24];
+}
+_Static_assert(ARP_ENTRIES == 256, "the hash gives eight bits");
+
+static struct arp_entry *entry_find(struct arp *t, const uint8_t ip4[4])
+{
+    for (uint16_t i = *bucket_of(t, ip4); i != 0; i = t->entry[i - 1].next)
+        if (memcmp(t->entry[i - 1].ip4, ip4, 4) == 0)
+            return &t->entry[i - 1];
+    return NULL;
+}
+
+static void entry_free(struct arp *t, struct arp_entry *e)
+{
+    uint16_t number = (uint16_t)(e - t->entry + 1);
+    uint16_t *link = bucket_of(t, e->ip4);
+    while (*link != number)
+        link = &t->entry[*link - 1].next;
+    *link = e->next;
+    memset(e, 0, sizeof *e);
+}
+
+static void entry_schedule(struct arp *t, struct arp_entry *e, uint64_t at_us)
+{
+    e->at_us = at_us;
+    if (at_us < t->deadline_us)
+        t->deadline_us = at_us;
+}
+
+/* The entry to be given up: a free one, else a failed one, else the oldest-used (never used counts
+ * as oldest). NULL: `stranger`, and every entry has been looked up. */
+static struct arp_entry *entry_victim(struct arp *t, bool stranger)
+{
+    struct arp_entry *oldest = NULL;
+    uint64_t oldest_us = UINT64_MAX;
+    for (size_t i = 0; i < ARP_ENTRIES; i++) {
+        struct arp_entry *e = &t->entry[i];
+        if (e->state == ARP_FREE)
+            return e;
+        uint64_t used_us = e->state == ARP_FAILED ? 0 : e->used_us;
+        if (used_us < oldest_us) {
+            oldest_us = used_us;
+            oldest = e;
+        }
+    }
+    return stranger && oldest_us != 0 ? NULL : oldest;
+}
+
+static struct arp_entry *entry_new(struct arp *t, const uint8_t ip4[4], bool stranger)
+{
+    struct arp_entry *e = entry_victim(t, stranger);
+    if (e == NULL)
+        return NULL;
+    if (e->state != ARP_FREE) {
+        t->counters.evicted++;
+        entry_free(t, e);
+    }
+    uint16_t *bucket = bucket_of(t, ip4);
+    memcpy(e->ip4, ip4, 4);
+    e->next = *bucket;
+    e->at_us = UINT64_MAX;
+    *bucket = (uint16_t)(e - t->entry + 1);
+    return e;
+}
+
+/* ---- input ---- */
+
+static bool sender_may_be(const uint8_t ip4[4])
+{
+    return ip4[0] != 127 && ip4[0] < 224; /* zero: a probe, RFC 5227 2.1 */
+}
+
+static enum arp_input_result check(const struct arp *t, const struct arp_wire *w)
+{
+    struct mac_address sender;
+    memcpy(sender.octets, w->sender_mac, sizeof sender.octets);
+    if (be16_get(w->hardware) != ARP_HARDWARE_ETHERNET)
+        return ARP_DROP_hardware;
+    if (be16_get(w->protocol) != ETHER_TYPE_IP4)
+        return ARP_DROP_protocol;
+    if (w->hardware_length != 6 || w->protocol_length != 4)
+        return ARP_DROP_lengths;
+    if (be16_get(w->operation) != ARP_OPERATION_REQUEST &&
+        be16_get(w->operation) != ARP_OPERATION_REPLY)
+        return ARP_DROP_operation;
+    if (mac_address_is_group(&sender) || mac_address_equal(&sender, &unknown))
+        return ARP_DROP_sender_mac;
+    if (mac_address_equal(&sender, &t->config.mac))
+        return ARP_DROP_own;
+    if (!sender_may_be(w->sender_ip4))
+        return ARP_DROP_sender_ip4;
+    return ARP_INPUT_DONE;
+}
+
+/* RFC 5227 2.4 (b): announce, but not again within DEFEND_INTERVAL. */
+static enum arp_input_result defend(struct arp *t, uint64_t now_us)
+{
+    if (t->defended_us == 0 || now_us - t->defended_us >= ARP_DEFEND_US) {
+        t->defended_us = now_us != 0 ? now_us : 1;
+        t->announce = true;
+    }
+    return ARP_DROP_conflict;
+}
+
+static void merge(struct arp *t, uint64_t now_us, struct arp_entry *e, const uint8_t mac[6])
+{
+    memcpy(e->mac.octets, mac, sizeof e->mac.octets);
+    if (e->state != ARP_REACHABLE)
+        t->counters.resolved++;
+    e->state = ARP_REACHABLE;
+    e->tries = 0;
+    entry_schedule(t, e, now_us + ARP_REACHABLE_US);
+}
+
+static bool reply_queue(struct arp *t, const struct arp_wire *w)
+{
+    if (t->reply_count == ARP_REPLIES)
+        return false;
+    struct arp_reply *r = &t->reply[(t->reply_first + t->reply_count++) % ARP_REPLIES];
+    memcpy(r->ip4, w->sender_ip4, sizeof r->ip4);
+    memcpy(r->mac.octets, w->sender_mac, sizeof r->mac.octets);
+    return true;
+}
+
+/* RFC 826, "Packet Reception": merge if known; add only if we are the target; then answer a
+ * request. */
+static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struct arp_wire *w,
+                                     struct ip_address *ret)
+{
+    static const uint8_t zero[4];
+    bool request = be16_get(w->operation) == ARP_OPERATION_REQUEST;
+    bool for_us = memcmp(w->target_ip4, t->config.address.octets, 4) == 0;
+    bool probe = memcmp(w->sender_ip4, zero, 4) == 0;
+    bool full = false;
+    struct arp_entry *e = NULL;
+
+    if (memcmp(w->sender_ip4, t->config.address.octets, 4) == 0)
+        return defend(t, now_us);
+    if (!probe) {
+        e = entry_find(t, w->sender_ip4);
+        if (e == NULL && for_us) {
+            e = entry_new(t, w->sender_ip4, true);
+            full = e == NULL;
+        }
+    }
+    if (e != NULL)
+        merge(t, now_us, e, w->sender_mac);
+    if (for_us && request && !reply_queue(t, w))
+        return ARP_DROP_reply_queue;
+    if (full)
+        return ARP_DROP_table_full;
+    if (e != NULL) {
+        *ret = ip_address_from_ip4(e->ip4);
+        return ARP_INPUT_RESOLVED;
+    }
+    return for_us ? ARP_INPUT_DONE : ARP_DROP_not_ours;
+}
+
+static void count_result(struct arp_counters *c, enum arp_input_result result)
+{
+    switch (result) {
+#define X(name)                                                                                    \
+    case ARP_DROP_##name:                                                                          \
+        c->drop_##name++;                                                                          \
+        break;
+        ARP_DROPS(X)
+#undef X
+    case ARP_INPUT_DONE:
+    case ARP_INPUT_RESOLVED:
+    case ARP_INPUT_RESULTS:
+        break;
+    }
+}
+
+enum arp_input_result arp_input(struct arp *t, uint64_t now_us, const uint8_t *bytes, size_t length,
+                                struct ip_address *ret)
+{
+    struct arp_wire w;
+    enum arp_input_result result = ARP_DROP_short;
+    if (length >= sizeof w) {
+        memcpy(&w, bytes, sizeof w);
+        result = check(t, &w);
+    }
+    if (result == ARP_INPUT_DONE) {
+        if (be16_get(w.operation) == ARP_OPERATION_REQUEST)
+            t->counters.requests_in++;
+        else
+            t->counters.replies_in++;
+        result = receive(t, now_us, &w, ret);
+    }
+    count_result(&t->counters, result);
+    return result;
+}
+
+/* ---- lookup ---- */
+
+static void ask(struct arp *t, uint64_t now_us, struct arp_entry *e, enum arp_state state)
+{
+    e->state = (uint8_t)state;
+    e->tries = 0;
+    entry_schedule(t, e, now_us);
+}
+
+enum arp_lookup_result arp_lookup(struct arp *t, uint64_t now_us, const struct ip_address *address,
+                                  struct mac_address *ret)
+{
+    if (address->family != ADDRESS_IP4)
+        return ARP_LOOKUP_FAILED;
+    struct arp_entry *e = entry_find(t, address->octets);
+    if (e == NULL) {
+        e = entry_new(t, address->octets, false);
+        ask(t, now_us, e, ARP_INCOMPLETE);
+    }
+    e->used_us = now_us != 0 ? now_us : 1;
+    if (e->state == ARP_REACHABLE && now_us >= e->at_us)
+        ask(t, now_us, e, ARP_STALE);
+    else if (e->state == ARP_STALE && e->at_us == UINT64_MAX)
+        ask(t, now_us, e, ARP_STALE);
+    else if (e->state == ARP_FAILED && now_us >= e->at_us)
+        ask(t, now_us, e, ARP_INCOMPLETE);
+
+    if (e->state == ARP_FAILED)
+        return ARP_LOOKUP_FAILED;
+    if (e->state == ARP_INCOMPLETE)
+        return ARP_LOOKUP_RESOLVING;
+    *ret = e->mac;
+    return ARP_LOOKUP_FOUND;
+}
+
+void arp_announce(struct arp *t)
+{
+    t->announce = true;
+}
+
+/* ---- output ---- */
+
+static void packet_build(const struct arp *t, uint16_t operation, const struct mac_address *target,
+                         const uint8_t target_ip4[4], struct arp_output *ret)
+{
+    struct arp_wire w = {.hardware = be16_make(ARP_HARDWARE_ETHERNET),
+                         .protocol = be16_make(ETHER_TYPE_IP4),
+                         .hardware_length = 6,
+                         .protocol_length = 4,
+                         .operation = be16_make(operation)};
+    memcpy(w.sender_mac, t->config.mac.octets, sizeof w.sender_mac);
+    memcpy(w.sender_ip4, t->config.address.octets, sizeof w.sender_ip4);
+    memcpy(w.target_mac, target->octets, sizeof w.target_mac);
+    memcpy(w.target_ip4, target_ip4, sizeof w.target_ip4);
+    memcpy(ret->packet, &w, sizeof w);
+}
+_Static_assert(sizeof(struct arp_wire) == ARP_PACKET_LENGTH, "one number");
+
+static void request_send(struct arp *t, uint64_t now_us, struct arp_entry *e,
+                         struct arp_output *ret)
+{
+    bool unicast = e->state == ARP_STALE;
+    packet_build(t, ARP_OPERATION_REQUEST, unicast ? &e->mac : &unknown, e->ip4, ret);
+    ret->destination = unicast ? e->mac : broadcast;
+    e->tries++;
+    e->at_us = now_us + ARP_RETRY_US;
+    t->counters.requests_out++;
+}
+
+/* An entry whose time has come. True: *ret is to be sent. */
+static bool entry_act(struct arp *t, uint64_t now_us, struct arp_entry *e, struct arp_output *ret)
+{
+    switch ((enum arp_state)e->state) {
+    case ARP_FREE:
+        return false;
+    case ARP_REACHABLE: /* not in use just now: asked when it is looked up */
+        e->state = ARP_STALE;
+        e->at_us = UINT64_MAX;
+        return false;
+    case ARP_FAILED:
+        entry_free(t, e);
+        return false;
+    case ARP_STALE:
+        if (e->tries < ARP_TRIES) {
+            request_send(t, now_us, e, ret);
+            return true;
+        }
+        e->state = ARP_INCOMPLETE;
+        e->tries = 0;
+        request_send(t, now_us, e, ret);
+        return true;
+    case ARP_INCOMPLETE:
+        if (e->tries < ARP_TRIES) {
+            request_send(t, now_us, e, ret);
+            return true;
+        }
+        e->state = ARP_FAILED;
+        e->at_us = now_us + ARP_FAILED_US;
+        t->counters.failed++;
+        return false;
+    }
+    return false;
+}
+
+static bool reply_send(struct arp *t, struct arp_output *ret)
+{
+    if (t->reply_count == 0)
+        return false;
+    const struct arp_reply *r = &t->reply[t->reply_first];
+    packet_build(t, ARP_OPERATION_REPLY, &r->mac, r->ip4, ret);
+    ret->destination = r->mac;
+    t->reply_first = (t->reply_first + 1) % ARP_REPLIES;
+    t->reply_count--;
+    t->counters.replies_out++;
+    return true;
+}
+
+bool arp_poll(struct arp *t, uint64_t now_us, struct arp_output *ret)
+{
+    if (reply_send(t, ret))
+        return true;
+    if (t->announce) {
+        packet_build(t, ARP_OPERATION_REQUEST, &unknown, t->config.address.octets, ret);
+        ret->destination = broadcast;
+        t->announce = false;
+        t->counters.announcements_out++;
+        return true;
+    }
+    if (now_us < t->deadline_us)
+        return false;
+    uint64_t earliest_us = UINT64_MAX;
+    for (size_t i = 0; i < ARP_ENTRIES; i++) {
+        struct arp_entry *e = &t->entry[i];
+        if (e->state != ARP_FREE && now_us >= e->at_us && entry_act(t, now_us, e, ret))
+            return true; /* the deadline is still past: the caller comes again */
+        if (e->state != ARP_FREE && e->at_us < earliest_us)
+            earliest_us = e->at_us;
+    }
+    t->deadline_us = earliest_us;
+    return false;
+}
+
+uint64_t arp_deadline_us(const struct arp *t)
+{
+    return t->reply_count != 0 || t->announce ? 0 : t->deadline_us;
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* ARP, sans-I/O (RFC 826, RFC 1122 2.3.2, RFC 5227 2.4): packets and time in, packets and a deadline out.
+ * The packets that wait for an address are the caller's. */
+#ifndef BULKHEAD_PROTOCOLS_ARP_ARP_H
+#define BULKHEAD_PROTOCOLS_ARP_ARP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocols/base/address.h"
+
+#define ARP_ENTRIES       256U
+#define ARP_REPLIES       16U /* replies waiting for arp_poll() */
+#define ARP_PACKET_LENGTH 28U
+
+#define ARP_REACHABLE_US (30U * 1000000U) /* as ReachableTime of RFC 4861 */
+#define ARP_RETRY_US     1000000U         /* RFC 1122 2.3.2.1: at most one a second for one address */
+#define ARP_TRIES        3U
+#define ARP_FAILED_US    (3U * 1000000U)
+#define ARP_DEFEND_US    (10U * 1000000U) /* DEFEND_INTERVAL of RFC 5227 */
+
+/* One name for result, counter and test. */
+#define ARP_DROPS(X)                                                                               \
+    X(short)        /* fewer than 28 octets */                                                     \
+    X(hardware)     /* not Ethernet */                                                             \
+    X(protocol)     /* not IPv4 */                                                                 \
+    X(lengths)      /* address lengths other than 6 and 4 */                                       \
+    X(operation)    /* neither request nor reply */                                                \
+    X(sender_mac)   /* a group address or zero as sender */                                        \
+    X(sender_ip4)   /* a multicast, broadcast or loopback sender */                                \
+    X(own)          /* our own packet come back */                                                 \
+    X(conflict)     /* another station claims our address */                                       \
+    X(not_ours)     /* about others, of whom we know nothing */                                    \
+    X(table_full)   /* a stranger's request, and every entry is in use */                          \
+    X(reply_queue)  /* more requests than replies that can wait */
+
+#define ARP_COUNTERS(X)                                                                            \
+    X(requests_in) X(replies_in) X(requests_out) X(replies_out) X(announcements_out) X(resolved)   \
+    X(failed) X(evicted) X(drop_short) X(drop_hardware) X(drop_protocol) X(drop_lengths)           \
+    X(drop_operation) X(drop_sender_mac) X(drop_sender_ip4) X(drop_own) X(drop_conflict)           \
+    X(drop_not_ours) X(drop_table_full) X(drop_reply_queue)
+
+struct arp_counters {
+#define X(name) uint64_t name;
+    ARP_COUNTERS(X)
+#undef X
+};
+
+struct arp_config {
+    struct mac_address mac;
+    struct ip_address address; /* ours, IPv4 */
+};
+
+enum arp_state {
+    ARP_FREE = 0,
+    ARP_INCOMPLETE = 1, /* asked by broadcast, no answer yet */
+    ARP_REACHABLE = 2,  /* heard of within ARP_REACHABLE_US */
+    ARP_STALE = 3,      /* older; in use: asked again by unicast */
+    ARP_FAILED = 4,     /* nobody answered: not asked again for ARP_FAILED_US */
+};
+
+struct arp_entry { /* the engine's own */
+    uint8_t ip4[4];
+    struct mac_address mac;
+    uint8_t state; /* enum arp_state */
+    uint8_t tries; /* requests sent in this state */
+    uint16_t next; /* hash chain, index + 1 */
+    uint64_t used_us; /* of the last lookup; 0: never looked up */
+    uint64_t at_us;   /* when something is to be done; UINT64_MAX: never */
+};
+
+struct arp_reply {
+    uint8_t ip4[4];
+    struct mac_address mac;
+};
+
+struct arp { /* in the caller's memory; the engine's own */
+    struct arp_config config;
+    struct arp_counters counters;
+    uint64_t deadline_us; /* not later than any at_us */
+    uint64_t defended_us; /* 0: never */
+    uint32_t reply_first, reply_count;
+    bool announce;
+    struct arp_reply reply[ARP_REPLIES];
+    uint16_t bucket[ARP_ENTRIES]; /* index + 1 */
+    struct arp_entry entry[ARP_ENTRIES];
+};
+
+void arp_init(struct arp *t, const struct arp_config *config);
+
+enum arp_input_result {
+    ARP_INPUT_DONE = 0,     /* a reply may be queued */
+    ARP_INPUT_RESOLVED = 1, /* RFC 826's merge flag: *ret is (still, or newly) known: send what waits for it */
+#define X(name) ARP_DROP_##name,
+    ARP_DROPS(X)
+#undef X
+    ARP_INPUT_RESULTS
+};
+
+/* Untrusted: bytes (wire; a private copy behind the Ethernet header; padding is allowed).
+ * ARP_INPUT_DONE, ARP_INPUT_RESOLVED (with *ret), or ARP_DROP_*, counted. */
+enum arp_input_result arp_input(struct arp *t, uint64_t now_us, const uint8_t *bytes, size_t length,
+                                struct ip_address *ret) __attribute__((warn_unused_result));
+
+enum arp_lookup_result {
+    ARP_LOOKUP_FOUND = 0,     /* *ret is the station */
+    ARP_LOOKUP_RESOLVING = 1, /* asked; look up again after ARP_INPUT_RESOLVED or at the deadline */
+    ARP_LOOKUP_FAILED = 2,    /* nobody has it (for now), or it is no IPv4 address */
+};
+
+/* The station of an on-link address; starts asking when it is not known. */
+enum arp_lookup_result arp_lookup(struct arp *t, uint64_t now_us, const struct ip_address *address,
+                                  struct mac_address *ret) __attribute__((warn_unused_result));
+
+/* Queues an announcement of our own address (RFC 5227 2.3). */
+void arp_announce(struct arp *t);
+
+struct arp_output {
+    struct mac_address destination; /* of the Ethernet frame */
+    uint8_t packet[ARP_PACKET_LENGTH];
+};
+
+/* One packet at a time; false: nothing (more) to send now. */
+bool arp_poll(struct arp *t, uint64_t now_us, struct arp_output *ret);
+/* When arp_poll() may have something, or a lookup another answer; 0 for now, UINT64_MAX for never. */
+uint64_t arp_deadline_us(const struct arp *t);
+
+#endif

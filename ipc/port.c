@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "ipc/port.h"
+
+#include <string.h>
+
+#include "ipc/pool.h"
+
+/* Returned loans travel without a doorbell, but for one in so many: a lender that sleeps with all its buffers out would
+ * otherwise wait for its own timer. */
+#define RETURNS_PER_RING 16
+
+/* What each operation is made of: slots, and whether it carries a count of returned cookies. 0: unknown. */
+static const uint8_t slots_of[] = {
+    [MESSAGE_SEND] = 2,      [MESSAGE_RECEIVE] = 2,     [MESSAGE_RETURN] = 1,
+    [MESSAGE_UNREACHABLE] = 2,
+    [MESSAGE_BIND] = 2,      [MESSAGE_LISTEN] = 2,      [MESSAGE_CONNECT] = 2,
+    [MESSAGE_CLOSE] = 2,     [MESSAGE_ACCEPTED] = 2,    [MESSAGE_OWNED] = 2,
+    [MESSAGE_OWNED_END] = 1, [MESSAGE_SESSION_END] = 1, [MESSAGE_SET_OPTION] = 2,
+    [MESSAGE_ANSWER] = 2,    [MESSAGE_ESTABLISHED] = 2, [MESSAGE_ALIVE] = 2,
+    [MESSAGE_LOST] = 2,      [MESSAGE_ALIVE_END] = 1,
+};
+
+static uint32_t operation_slots(uint8_t operation)
+{
+    return operation < sizeof slots_of ? slots_of[operation] : 0;
+}
+
+static bool ring_push(struct port *port, const struct message *message)
+{
+    uint32_t count = operation_slots(message->operation);
+    if (!port->attached || count == 0)
+        return false;
+    struct message copy = *message;
+    copy.slot_count = (uint8_t)count;
+    if (!ring_put(&port->ring, &copy, count)) {
+        port->counters.full++;
+        return false;
+    }
+    port->counters.pushed++;
+    if (message->operation == MESSAGE_RETURN)
+        port->returns_unrung += message->count;
+    else
+        port->quiet_output = false;
+    return true;
+}
+
+static bool envelope_ok(const struct message *m)
+{
+    static const uint8_t zero[sizeof m->reserved1];
+    return m->slot_count == operation_slots(m->operation) && m->flags == 0 &&
+           m->count <= (m->operation == MESSAGE_RETURN ? MESSAGE_RETURNS_MAX : 0) &&
+           memcmp(m->reserved1, zero, sizeof zero) == 0;
+}
+
+static bool ring_pull(struct port *port, struct message *ret)
+{
+    if (!port->attached)
+        return false;
+    while (ring_take(&port->ring, ret)) { /* ends: a ring full at most, as nothing is released within */
+        if (envelope_ok(ret)) {
+            port->counters.pulled++;
+            return true;
+        }
+        port->counters.malformed++;
+    }
+    return false;
+}
+
+const struct port_operations port_ring_operations = {.push = ring_push, .pull = ring_pull};
+
+void port_init(struct port *port, struct capability *table_entries)
+{
+    *port = (struct port){.operations = &port_ring_operations, .quiet_output = true};
+    capability_table_init(&port->table, table_entries);
+}
+
+void port_attach(struct port *port, struct ring_half *mine, const struct ring_half *peer, struct doorbell *bell)
+{
+    ring_init(&port->ring, mine, peer);
+    port->bell = bell;
+    port->attached = true;
+    port->quiet_output = true;
+    port->returns_unrung = 0;
+}
+
+void port_detach(struct port *port)
+{
+    port->attached = false;
+    port->bell = NULL;
+    port->ring = (struct ring){0};
+}
+
+uint32_t port_space(struct port *port)
+{
+    return port->attached ? ring_space(&port->ring, 2 * MESSAGE_SLOTS_MAX) : 0;
+}
+
+bool port_pending(struct port *port)
+{
+    return port->attached && ring_available(&port->ring) > 0;
+}
+
+void port_flush(struct port *port)
+{
+    if (!port->attached)
+        return;
+    ring_release(&port->ring);
+    if (!ring_flush(&port->ring) || port->bell == NULL)
+        return;
+    if (!port->quiet_output || port->returns_unrung >= RETURNS_PER_RING) {
+        port->returns_unrung = 0;
+        doorbell_ring(port->bell);
+    }
+    port->quiet_output = true;
+}
+
+bool port_return(struct port *port, struct port_returns *returns, uint32_t cookie)
+{
+    struct message *m = &returns->message;
+    if (m->count == MESSAGE_RETURNS_MAX && !port_returns_flush(port, returns))
+        return false;
+    m->returned[m->count++] = cookie;
+    return true;
+}
+
+bool port_returns_flush(struct port *port, struct port_returns *returns)
+{
+    struct message *m = &returns->message;
+    if (m->count == 0)
+        return true;
+    m->operation = MESSAGE_RETURN;
+    m->capability = 1; /* the PEER entry of every table */
+    m->generation = 1;
+    if (!port_push(port, m))
+        return false;
+    *m = (struct message){0};
+    return true;
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A port is a server's end of a channel: push, pull, and the capability table that says what the other side may name.
+ * Between domains the halves are segments; between servers of one domain they are private memory of that domain and there
+ * is no bell: the same two operations, the same checks. Pushed messages are held until port_flush(), which the domain loop
+ * calls after its servers have committed (rule 4). */
+#ifndef BULKHEAD_IPC_PORT_H
+#define BULKHEAD_IPC_PORT_H
+
+#include "capabilities/table.h"
+#include "ipc/doorbell.h"
+#include "ipc/message.h"
+#include "ipc/ring.h"
+
+struct port_counters {
+    uint64_t pushed, pulled, full, malformed;
+};
+
+struct port {
+    const struct port_operations *operations; /* ring ports, or a wrapper around one */
+    void *wrapper;                            /* of the wrapper's own */
+    struct ring ring;
+    struct capability_table table; /* what the peer may name in messages to us */
+    struct doorbell *bell;         /* of the peer's domain; NULL: same domain */
+    bool attached;                 /* false between the death of a peer and the next incarnation */
+    bool quiet_output;             /* all that was pushed since the last flush were returned loans */
+    uint32_t returns_unrung;       /* returned loans that were flushed without ringing */
+    struct port_counters counters;
+};
+
+struct port_operations {
+    bool (*push)(struct port *port, const struct message *message);
+    bool (*pull)(struct port *port, struct message *ret);
+};
+extern const struct port_operations port_ring_operations;
+
+void port_init(struct port *port, struct capability *table_entries);
+void port_attach(struct port *port, struct ring_half *mine, const struct ring_half *peer, struct doorbell *bell);
+void port_detach(struct port *port); /* drops everything pushed and not flushed, everything not pulled */
+
+/* False: no space, or detached. slot_count is set here from the operation. */
+static inline bool port_push(struct port *port, const struct message *message)
+{
+    return port->operations->push(port, message);
+}
+/* Untrusted: what the peer wrote. The message is a private copy whose envelope (slot count for its operation, reserved
+ * octets, flags, count) has been checked; malformed ones are counted and skipped. False: none. */
+static inline bool port_pull(struct port *port, struct message *ret)
+{
+    return port->operations->pull(port, ret);
+}
+/* Slots free for pushing (a message takes up to two today); 0 when detached. */
+uint32_t port_space(struct port *port);
+bool port_pending(struct port *port); /* something to pull */
+/* Publishes both indices; rings the peer's bell unless only returned loans went out (then every RING_RETURNS of them). */
+void port_flush(struct port *port);
+
+/* Collects cookies and sends them home in RETURN messages of up to MESSAGE_RETURNS_MAX; the batch is sent when full and
+ * at port_returns_flush(). False: no space now, keep the cookie and try again. */
+struct port_returns {
+    struct message message;
+};
+bool port_return(struct port *port, struct port_returns *returns, uint32_t cookie);
+bool port_returns_flush(struct port *port, struct port_returns *returns);
+
+#endif

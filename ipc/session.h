@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The memory of a session, as the application, the socket server and the transports share it. The application makes and
+ * pays for all of it (sealed memfds passed with its hello) and can always write all of it, so: no decision of a server rests
+ * on a second reading, nobody reads an RX arena back, and nothing here is shared by two sessions.
+ *
+ *   control segment  (application writes):   sleep word, kick, request lanes
+ *   answer segment   (socket server writes): answer lanes, socket words
+ *   TX arena         (application writes):   notify ring, a slot_app for each slot, send rings
+ *   RX arena         (one transport writes): notify consumer, a slot_transport for each slot, receive rings
+ *
+ * A slot is the two rings and two word blocks of one socket. tcp: byte streams. udp: records (struct datagram_record and
+ * payload, at 16-octet steps, never wrapping: a record of length DATAGRAM_WRAP fills the end of the ring).
+ *
+ * Barrier (E): the application stores its slot words, full fence, then loads notify_consumer to see whether an earlier entry
+ * for this slot is still unread; the transport stores notify_consumer, full fence, then loads slot words (e). */
+#ifndef BULKHEAD_IPC_SESSION_H
+#define BULKHEAD_IPC_SESSION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocols/base/address.h"
+
+#define SESSION_MAGIC       0x42484b31U /* "BHK1" */
+#define SESSION_LANES       8
+#define SESSION_DESCRIPTORS 4096 /* sockets of one session */
+#define SESSION_ARENAS      16
+#define ARENA_SLOTS_MAX     1024
+#define SLOT_RING_MIN       4096U
+#define SLOT_RING_MAX       (4U << 20)
+
+/* ---- attach: over RUNDIR/attach, SOCK_SEQPACKET, fixed sizes ---- */
+enum attach_operation { ATTACH_HELLO = 1, ATTACH_ARENA = 2, ATTACH_ANSWER = 3 };
+enum session_transport { SESSION_TCP = 0, SESSION_UDP = 1, SESSION_TRANSPORTS = 2 };
+
+struct attach_request {
+    uint32_t magic;
+    uint32_t operation;
+    uint32_t transport;   /* ARENA: enum session_transport */
+    uint32_t slots;       /* ARENA: 1..ARENA_SLOTS_MAX */
+    uint32_t send_size;   /* ARENA: a power of two, SLOT_RING_MIN..SLOT_RING_MAX */
+    uint32_t receive_size;
+    uint32_t reserved[2];
+}; /* HELLO carries 2 descriptors: control, answer segment. ARENA carries 2: TX, RX arena. */
+
+struct attach_answer {
+    uint32_t magic;
+    uint32_t operation; /* ATTACH_ANSWER */
+    int32_t error;      /* errno value, 0 success */
+    uint32_t session;
+    uint32_t arena;     /* ARENA: its index */
+    uint32_t address_count;
+    struct ip_address address[4]; /* HELLO: the stack's own */
+}; /* HELLO's answer carries: [0] read end of the session's doorbell; then for socket, tcp, udp: [1 + 2i] write end of the
+    * doorbell of the domain that hosts it, [2 + 2i] its status page, read-only. All stay valid across restarts. */
+
+/* ---- control lanes: one request in flight on each; requests are numbered, a repeated one gets the same answer ---- */
+enum control_operation {
+    CONTROL_SOCKET = 1,  /* argument[0] enum session_transport, [1] descriptor (index of its socket_word) -> socket */
+    CONTROL_BIND = 2,    /* address, port -> local; udp: arena, slot */
+    CONTROL_LISTEN = 3,  /* argument[0] backlog -> local */
+    CONTROL_CONNECT = 4, /* address, port -> local, arena, slot; tcp: EINPROGRESS, then slot_transport.state tells */
+    CONTROL_ACCEPT = 5,  /* argument[1] descriptor of the new socket -> socket, remote, arena, slot; or EAGAIN */
+    CONTROL_CLOSE = 6,
+    CONTROL_SET_OPTION = 7, /* argument[0] enum control_option, [1] value */
+};
+enum control_option { CONTROL_OPTION_NODELAY = 1, CONTROL_OPTION_REUSE_ADDRESS = 2 };
+
+struct control_request { /* 64 octets */
+    uint32_t operation;
+    uint32_t socket;     /* id and generation, as SOCKET or ACCEPT answered */
+    uint32_t generation;
+    uint32_t argument[4];
+    struct ip_address address;
+    uint16_t port;
+    uint16_t reserved;
+    uint32_t reserved1[3];
+};
+
+struct control_answer { /* 96 octets */
+    int32_t error; /* errno value */
+    uint32_t socket;
+    uint32_t generation;
+    uint32_t arena;
+    uint32_t slot;
+    uint32_t slot_generation;
+    struct ip_address local;
+    struct ip_address remote;
+    uint16_t local_port;
+    uint16_t remote_port;
+    uint32_t reserved[7];
+};
+_Static_assert(sizeof(struct control_request) == 64, "layout");
+_Static_assert(sizeof(struct control_answer) == 96, "layout");
+
+struct control_lane_app { /* written last: sequence (release) */
+    _Alignas(64) uint32_t sequence;
+    struct control_request request;
+};
+struct control_lane_socket { /* written last: sequence (release), equal to the request's */
+    _Alignas(64) uint32_t sequence;
+    struct control_answer answer;
+};
+
+struct session_control { /* control segment */
+    _Alignas(64) uint32_t sleep; /* odd: some thread of the session sleeps on its doorbell */
+    _Alignas(64) uint32_t kick;  /* moves when any lane has a new request */
+    struct control_lane_app lane[SESSION_LANES];
+};
+
+struct socket_word { /* what the socket server tells of one descriptor */
+    uint32_t accept_ready; /* listener: connections waiting */
+    uint32_t error;        /* errno value */
+};
+struct session_answer { /* answer segment */
+    struct control_lane_socket lane[SESSION_LANES];
+    struct socket_word word[SESSION_DESCRIPTORS];
+};
+
+/* ---- arenas ---- */
+struct slot_app {
+    _Alignas(64) uint32_t generation; /* of the slot's use: others are stale */
+    uint32_t send_head;               /* stream offset written to */
+    uint32_t receive_tail;            /* stream offset consumed to */
+    uint32_t flags;                   /* SLOT_APP_* */
+};
+#define SLOT_APP_SHUTDOWN 1U /* FIN after send_head */
+
+struct slot_transport { /* written by the transport at publish time, generation last on a new use */
+    _Alignas(64) uint32_t generation;
+    uint32_t send_tail;    /* stream offset: bytes before it may be overwritten */
+    uint32_t receive_head; /* stream offset received to */
+    uint32_t state;        /* SLOT_* bits */
+    uint32_t error;        /* errno value, with SLOT_ERROR */
+};
+#define SLOT_CONNECTED 1U
+#define SLOT_FIN       2U /* the peer has finished: end of file after receive_head */
+#define SLOT_ERROR     4U
+#define SLOT_CLOSED    8U /* the connection is gone */
+
+struct arena_app { /* start of the TX arena */
+    _Alignas(64) uint32_t notify_producer;
+    _Alignas(64) uint32_t notify[ARENA_SLOTS_MAX]; /* slot numbers; ring of ARENA_SLOTS_MAX */
+    struct slot_app slot[]; /* `slots` of them, then at a page boundary the send rings */
+};
+struct arena_transport { /* start of the RX arena */
+    _Alignas(64) uint32_t notify_consumer;
+    _Alignas(64) uint32_t free_slots; /* tcp: slots not in use in this arena, a hint to add one in time */
+    struct slot_transport slot[];     /* then at a page boundary the receive rings */
+};
+
+struct datagram_record { /* head of a datagram in udp rings; payload follows */
+    uint32_t length;  /* payload octets, or DATAGRAM_WRAP */
+    uint16_t port;    /* the other end's; 0 in a send: the connected one */
+    uint8_t family;   /* ADDRESS_IP4, ADDRESS_IP6 */
+    uint8_t reserved;
+    uint8_t reserved1[8];
+    uint8_t octets[16]; /* the other end's address */
+};
+_Static_assert(sizeof(struct datagram_record) == 32, "layout");
+#define DATAGRAM_WRAP UINT32_MAX
+#define DATAGRAM_STEP 16U
+
+#define SESSION_PAGE 4096U
+
+static inline size_t arena_send_offset(uint32_t slots) /* of slot 0's send ring in the TX arena */
+{
+    size_t n = offsetof(struct arena_app, slot) + slots * sizeof(struct slot_app);
+    return (n + SESSION_PAGE - 1) & ~(size_t)(SESSION_PAGE - 1);
+}
+static inline size_t arena_receive_offset(uint32_t slots)
+{
+    size_t n = offsetof(struct arena_transport, slot) + slots * sizeof(struct slot_transport);
+    return (n + SESSION_PAGE - 1) & ~(size_t)(SESSION_PAGE - 1);
+}
+static inline size_t arena_send_octets(uint32_t slots, uint32_t send_size)
+{
+    return arena_send_offset(slots) + (size_t)slots * send_size;
+}
+static inline size_t arena_receive_octets(uint32_t slots, uint32_t receive_size)
+{
+    return arena_receive_offset(slots) + (size_t)slots * receive_size;
+}
+
+#endif

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* See store.h. On the checksum: XXH3 (libxxhash), seeded with the block's index, over the copy's number, presence and
+ * payload, so that a copy that strays to another block's place does not pass for good. */
+#include "ipc/store.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+#define STORE_MAGIC   0x42484b53544f5231ULL /* "BHKSTOR1" */
+#define COPY_NONE     2
+
+struct store_header { /* first 64 octets */
+    uint64_t magic;
+    uint32_t version;
+    uint32_t block_octets;
+    uint32_t block_count;
+    uint32_t used;      /* blocks from here on were never written; raised before the first write */
+    uint64_t committed; /* the store-wide word: bursts up to this number are the state */
+    uint8_t reserved1[32];
+};
+
+struct store_copy {
+    uint64_t burst; /* 0: never written */
+    uint64_t checksum;
+    uint32_t present; /* 0: the block ended with this burst */
+    uint32_t reserved;
+    uint8_t payload[];
+};
+_Static_assert(sizeof(struct store_header) == 64, "layout");
+_Static_assert(sizeof(struct store_copy) == 24, "layout");
+
+static size_t copy_octets(uint32_t block_octets)
+{
+    return (sizeof(struct store_copy) + block_octets + 63) & ~(size_t)63;
+}
+
+size_t store_octets(uint32_t block_octets, uint32_t count)
+{
+    return sizeof(struct store_header) + 2 * (size_t)count * copy_octets(block_octets);
+}
+
+static struct store_copy *copy_at(const struct store *store, uint32_t index, unsigned which)
+{
+    size_t at = sizeof(struct store_header) + (2 * (size_t)index + which) * copy_octets(store->block_octets);
+    return (struct store_copy *)(store->memory + at);
+}
+
+static uint64_t copy_checksum(const struct store *store, uint32_t index, const struct store_copy *copy)
+{
+    uint64_t seed = copy->burst * 2 + copy->present + ((uint64_t)index << 40);
+    return XXH3_64bits_withSeed(copy->payload, store->block_octets, seed);
+}
+
+/* The newest copy whose number is at most `committed`; newer ones are erased (their burst never happened). */
+static uint8_t choose_copy(struct store *store, uint32_t index, uint64_t committed)
+{
+    uint64_t burst[2];
+    for (unsigned i = 0; i < 2; i++) {
+        struct store_copy *copy = copy_at(store, index, i);
+        burst[i] = copy->burst;
+        if (burst[i] > committed) {
+            copy->burst = 0;
+            burst[i] = 0;
+        }
+    }
+    if (burst[0] == 0 && burst[1] == 0)
+        return COPY_NONE;
+    return burst[1] > burst[0];
+}
+
+int store_open(struct store *store, void *memory, uint32_t version, uint32_t block_octets,
+               uint32_t block_count, uint8_t *current)
+{
+    struct store_header *header = memory;
+    *store = (struct store){.memory = memory, .block_octets = block_octets,
+                            .block_count = block_count, .current = current};
+    if (header->magic == 0) {
+        header->version = version;
+        header->block_octets = block_octets;
+        header->block_count = block_count;
+        header->committed = 0;
+        header->used = 0;
+        __atomic_store_n(&header->magic, STORE_MAGIC, __ATOMIC_RELEASE);
+    } else if (header->magic != STORE_MAGIC || header->version != version ||
+               header->block_octets != block_octets || header->block_count != block_count) {
+        return -EINVAL;
+    }
+    if (header->used > block_count)
+        return -EINVAL;
+    uint64_t committed = __atomic_load_n(&header->committed, __ATOMIC_ACQUIRE); /* (d) */
+    memset(current, COPY_NONE, block_count);
+    for (uint32_t i = 0; i < header->used; i++)
+        current[i] = choose_copy(store, i, committed);
+    store->burst = committed + 1;
+    return 0;
+}
+
+enum store_block store_read(const struct store *store, uint32_t index, void *ret)
+{
+    if (store->current[index] == COPY_NONE)
+        return STORE_BLOCK_EMPTY;
+    const struct store_copy *copy = copy_at(store, index, store->current[index]);
+    if (copy->checksum != copy_checksum(store, index, copy))
+        return STORE_BLOCK_CORRUPT;
+    if (!copy->present)
+        return STORE_BLOCK_EMPTY;
+    memcpy(ret, copy->payload, store->block_octets);
+    return STORE_BLOCK_GOOD;
+}
+
+static void put(struct store *store, uint32_t index, const void *block)
+{
+    struct store_header *header = (struct store_header *)store->memory;
+    if (index >= header->used) /* before the copy: what is below `used` is looked at by the next incarnation */
+        __atomic_store_n(&header->used, index + 1, __ATOMIC_RELEASE);
+    unsigned which = store->current[index] == COPY_NONE ? 0 : store->current[index];
+    struct store_copy *copy = copy_at(store, index, which);
+    if (copy->burst != store->burst) { /* else: put again in this burst, in place */
+        which ^= store->current[index] != COPY_NONE;
+        copy = copy_at(store, index, which);
+    }
+    copy->burst = store->burst;
+    copy->present = block != NULL;
+    if (block != NULL)
+        memcpy(copy->payload, block, store->block_octets);
+    copy->checksum = copy_checksum(store, index, copy);
+    store->current[index] = (uint8_t)which;
+    store->dirty = true;
+}
+
+void store_put(struct store *store, uint32_t index, const void *block)
+{
+    put(store, index, block);
+}
+
+void store_erase(struct store *store, uint32_t index)
+{
+    if (store->current[index] != COPY_NONE)
+        put(store, index, NULL);
+}
+
+void store_commit(struct store *store)
+{
+    if (!store->dirty)
+        return;
+    struct store_header *header = (struct store_header *)store->memory;
+    __atomic_store_n(&header->committed, store->burst, __ATOMIC_RELEASE); /* (D) */
+    store->burst++;
+    store->dirty = false;
+}
+
+uint32_t store_used(const struct store *store)
+{
+    return ((const struct store_header *)store->memory)->used;
+}

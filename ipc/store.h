@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A store: blocks of one size in a segment that outlives its domain (DESIGN rule 4). Each block has two copies. A burst's
+ * changes go to the spare copies, each with a checksum and the burst's number; one store-wide word, released last, commits
+ * them all. Recovery takes of each block the newest copy whose number is at most that word and erases the newer ones.
+ * Nothing spans blocks.
+ *
+ * Barrier (D): release store of `committed`, after all copies of the burst; pairs with (d): the acquire load in store_open(). */
+#ifndef BULKHEAD_IPC_STORE_H
+#define BULKHEAD_IPC_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store {
+    uint8_t *memory;
+    uint32_t block_octets;
+    uint32_t block_count;
+    uint64_t burst;      /* number of the burst being gathered */
+    bool dirty;          /* something was put since the last commit */
+    uint8_t *current;    /* for each block: 0, 1, or 2 for "none"; caller's memory, block_count octets */
+};
+
+enum store_block {
+    STORE_BLOCK_EMPTY = 0,
+    STORE_BLOCK_GOOD = 1,
+    STORE_BLOCK_CORRUPT = 2, /* the newest committed copy fails its checksum */
+};
+
+/* Octets of segment for `count` blocks of `block_octets` (a multiple of 8). */
+size_t store_octets(uint32_t block_octets, uint32_t count);
+/* Opens a fresh (all zero) store or one left by an earlier incarnation. 0, or -EINVAL: written by another layout
+ * (`version`, sizes). `current` has block_count octets. */
+int store_open(struct store *store, void *memory, uint32_t version, uint32_t block_octets, uint32_t block_count,
+               uint8_t *current) __attribute__((warn_unused_result));
+/* Blocks that were ever written lie below this. */
+uint32_t store_used(const struct store *store);
+/* The committed state of a block, copied to `ret` (block_octets) if good. */
+enum store_block store_read(const struct store *store, uint32_t index, void *ret);
+/* Within a burst: the new state of a block, or its end. Later puts of the same burst replace earlier ones. */
+void store_put(struct store *store, uint32_t index, const void *block);
+void store_erase(struct store *store, uint32_t index);
+/* Makes the whole burst the state of the store. Nothing of the burst may be let out before. */
+void store_commit(struct store *store);
+
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The nic server, private to its folder and its tests. */
+#ifndef BULKHEAD_SERVERS_NIC_NIC_H
+#define BULKHEAD_SERVERS_NIC_NIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "netdrv/driver.h"
+#include "servers/server.h"
+
+#define NIC_BUFFERS       64U
+#define NIC_BUFFER_OCTETS 65664U /* a frame of 64 KB; no multiple of a page, so that heads lie in different cache sets */
+#define NIC_HEADER_MAX    256U   /* octets of a frame's headers that are copied and checked */
+#define NIC_RETRY_US      200U   /* the ring to ip is full */
+#define NIC_BROKEN_US     100000U /* between looks at a device that fails */
+#define NIC_SPACE         4U     /* slots: a frame and a batch of returned loans */
+
+/* One name for code, test and `bulkhead stat`. */
+#define NIC_COUNTERS(X)                                                                            \
+    X(frames_in) X(octets_in) X(super_frames_in) X(frames_out) X(octets_out) X(super_frames_out)   \
+    X(loans_home) X(reclaimed)                                                                     \
+    X(drop_in_offload)      /* from the device, offload fields that cannot be */                   \
+    X(drop_in_short)        /* less than a link header */                                          \
+    X(drop_in_no_loan)      /* ip holds its share */                                               \
+    X(drop_operation)       /* from ip: neither SEND nor RETURN */                                 \
+    X(drop_return)          /* a loan that ip does not hold */                                     \
+    X(drop_link)            /* no right to this link */                                            \
+    X(drop_reference)       /* outside of what ip may name, or not mapped here */                  \
+    X(drop_header)          /* headers shorter than a link header, or longer than are copied */    \
+    X(drop_source)          /* not the hardware address of the link right */                       \
+    X(drop_type)            /* an ethertype that the link right does not have */                   \
+    X(drop_length)          /* longer than the MTU, or than a super-frame */                       \
+    X(drop_offload)         /* checksum or segmentation fields that do not fit the headers */      \
+    X(drop_device_full) X(drop_device_refused) X(device_errors)
+
+struct nic_counters {
+#define X(name) uint64_t name;
+    NIC_COUNTERS(X)
+#undef X
+};
+
+struct nic {
+    struct server_context context;
+    struct port *ip;
+    struct pool *pool;
+    struct netdrv driver;
+    struct port_returns returns;
+    struct nic_counters counters;
+    uint64_t broken_until_us; /* the device failed: not looked at before */
+    uint64_t retry_us;        /* UINT64_MAX: nothing waits for room in the ring */
+    bool moved;               /* counters since they were shown */
+};
+
+/* ---- send.c: ip -> device ---- */
+/* Untrusted: m (from ip; a private copy). Takes a SEND in full: sent or dropped, the loan goes back. */
+void nic_send(struct nic *nic, uint64_t now_us, const struct message *m);
+
+/* ---- receive.c: device -> ip ---- */
+bool nic_receive(struct nic *nic, uint64_t now_us); /* up to a burst; true: something came */
+
+void nic_device_failed(struct nic *nic, uint64_t now_us);
+
+#endif

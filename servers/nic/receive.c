@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* From the device to ip: a frame is read into a buffer of the pool and lent. */
+#include "servers/nic/nic.h"
+
+#include "protocols/ether/ether_wire.h"
+
+/* The frame in `buffer` becomes ip's, unless it cannot be. False: the buffer is still ours. */
+static bool hand_up(struct nic *nic, uint32_t buffer, uint32_t octets,
+                    const struct netdrv_offload *offload)
+{
+    if (octets < sizeof(struct ether_wire)) {
+        nic->counters.drop_in_short++;
+        return false;
+    }
+    if (!pool_lend(nic->pool, buffer, SERVER_IP)) {
+        nic->counters.drop_in_no_loan++;
+        return false;
+    }
+    struct message m = {
+        .operation = MESSAGE_RECEIVE,
+        .capability = CAPABILITY_INDEX_PEER,
+        .generation = 1,
+        .cookie = buffer,
+        .reference = {{.pool = nic->context.pool_capability,
+                       .generation = nic->context.pool_generation,
+                       .offset = pool_offset(nic->pool, buffer),
+                       .length = octets}},
+        .gso_type = offload->gso_type,
+        .gso_size = offload->gso_size,
+        .checksum_state = offload->checksum_state,
+        .checksum_start = offload->checksum_start,
+        .checksum_offset = offload->checksum_offset,
+    };
+    if (!port_push(nic->ip, &m)) { /* there was room: the ring broke just now */
+        (void)pool_return(nic->pool, buffer, SERVER_IP);
+        nic->counters.drop_in_no_loan++;
+        return true;
+    }
+    nic->counters.frames_in++;
+    nic->counters.octets_in += octets;
+    if (offload->gso_type != MESSAGE_GSO_NONE)
+        nic->counters.super_frames_in++;
+    return true;
+}
+
+/* False: nothing more to read now. */
+static bool read_frame(struct nic *nic, uint64_t now_us, uint32_t buffer)
+{
+    uint32_t octets;
+    struct netdrv_offload offload;
+    int result = nic->driver.operations->receive(&nic->driver, pool_buffer(nic->pool, buffer),
+                                                 &octets, &offload);
+    switch (result) {
+    case NETDRV_OK:
+        if (!hand_up(nic, buffer, octets, &offload))
+            pool_put(nic->pool, buffer);
+        return true;
+    case NETDRV_MALFORMED:
+        nic->counters.drop_in_offload++;
+        pool_put(nic->pool, buffer);
+        return true;
+    case NETDRV_NOTHING:
+        pool_put(nic->pool, buffer);
+        return false;
+    default:
+        pool_put(nic->pool, buffer);
+        nic_device_failed(nic, now_us);
+        return false;
+    }
+}
+
+bool nic_receive(struct nic *nic, uint64_t now_us)
+{
+    bool moved = false;
+    if (!nic->ip->attached || now_us < nic->broken_until_us)
+        return false;
+    for (unsigned i = 0; i < SERVER_BURST; i++) {
+        if (port_space(nic->ip) < NIC_SPACE) {
+            nic->retry_us = now_us + NIC_RETRY_US;
+            break;
+        }
+        uint32_t buffer = pool_take(nic->pool);
+        if (buffer == POOL_NONE || !read_frame(nic, now_us, buffer))
+            break;
+        moved = true;
+    }
+    return moved;
+}

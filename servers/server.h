@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What a server is to the domain that hosts it. A server's whole state hangs on one pointer, in memory that it was handed;
+ * it makes no system call but through what its context grants (the device of nic, doorbells of sessions). The loop of
+ * a domain, for all its servers together:
+ *
+ *     burst()    pull from ports, session memory, device; run the engine; push (held back); touch the store's spare copies
+ *     commit()   store_commit(): the burst is now the state (rule 4)
+ *     publish()  session words, session doorbells, writes to the device: anything outside the ports
+ *     then the loop flushes the ports and rings each doorbell at most once
+ *
+ * and sleeps when no burst() did anything and no pending() says there is more. */
+#ifndef BULKHEAD_SERVERS_SERVER_H
+#define BULKHEAD_SERVERS_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ipc/doorbell.h"
+#include "ipc/pool.h"
+#include "ipc/port.h"
+#include "ipc/session.h"
+#include "protocols/base/address.h"
+
+enum server_id { SERVER_NIC = 0, SERVER_IP = 1, SERVER_TCP = 2, SERVER_UDP = 3, SERVER_SOCKET = 4, SERVER_COUNT = 5 };
+
+#define SERVER_BURST    64   /* messages taken from one port in one burst */
+#define SESSIONS_MAX    64
+#define SOCKETS_MAX     8192 /* of the socket server, all sessions together */
+#define CONNECTIONS_MAX 8192 /* of tcp */
+#define DATAGRAM_SOCKETS_MAX 1024 /* of udp */
+#define STACK_ADDRESSES_MAX  4
+
+/* Indices of capabilities, the same in every table: the supervisor's choice, not the servers'. Pools and arenas have
+ * dynamic indices from CAPABILITY_INDEX_DYNAMIC on, also the same in every table that has them, so that a reference
+ * may be passed on unchanged once it was checked. */
+#define CAPABILITY_INDEX_PEER    1 /* LINK (ip's at nic, nic's at ip), TRANSPORT (tcp's, udp's at ip; ip's at tcp, udp), SOCKET */
+#define CAPABILITY_INDEX_DYNAMIC 16
+
+struct stack_config { /* the same for every server and incarnation */
+    struct ip_address address[STACK_ADDRESSES_MAX];
+    uint8_t prefix_length[STACK_ADDRESSES_MAX];
+    uint32_t address_count;
+    struct ip_address gateway; /* ADDRESS_NONE: none */
+    struct mac_address mac;
+    uint32_t mtu;              /* IP octets of a frame */
+    uint8_t secret[16];        /* ISNs, ports, cookies */
+};
+
+struct session_arena {
+    uint32_t transport; /* enum session_transport */
+    uint32_t slots;     /* 0: no such arena */
+    uint32_t send_size, receive_size;
+    const struct arena_app *app;       /* TX arena, read-only */
+    struct arena_transport *transport_words; /* RX arena; NULL where not granted */
+    uint16_t capability;               /* of the TX arena, for references to ip and nic */
+    uint16_t capability_generation;
+};
+
+struct session { /* a granted session, as a domain sees it; made and unmade by the domain loop */
+    bool present;
+    bool ending;             /* the application is gone */
+    uint32_t id;             /* index in the table, reused only after every domain let it go */
+    uint32_t uid, pid;       /* of who attached (kernel's word) */
+    uint32_t socket_quota;
+    const struct session_control *control;
+    struct session_answer *answer; /* only in the domain of the socket server */
+    struct doorbell bell;          /* to the application */
+    struct session_arena arena[SESSION_ARENAS];
+};
+
+struct server_context {
+    enum server_id id;
+    const struct stack_config *config;
+    uint32_t incarnation;              /* of this domain, from 1 */
+    struct port *port[SERVER_COUNT];   /* NULL: no such channel in the topology */
+    struct pool *pool;                 /* own buffers: nic receive, ip/tcp/udp headers; NULL none. Fresh every incarnation */
+    uint16_t pool_capability;          /* names it in messages */
+    uint16_t pool_generation;
+    void *store;                       /* NULL none; kept across incarnations */
+    size_t store_octets;
+    int device;                        /* nic: descriptor, else -1 */
+    struct session *session;           /* SESSIONS_MAX; the same array for all servers of the domain */
+    struct status_counter *counter;    /* STATUS_COUNTERS, shared memory: write only */
+    /* asks the supervisor to take a session's memory back from everyone: the socket server, once nothing of it is open */
+    void (*session_done)(void *domain, uint32_t session);
+    void *domain;
+};
+
+struct server {
+    const char *name;
+    uint32_t pool_buffers, pool_buffer_octets; /* 0: no pool */
+    size_t (*store_size)(void);                /* NULL: no store */
+    size_t (*state_size)(const struct stack_config *config); /* zeroed, aligned to 64 */
+    /* 0 or a negative errno (the domain then ends). The store may be an earlier incarnation's. */
+    int (*init)(void *state, const struct server_context *context, uint64_t now_us);
+    bool (*burst)(void *state, uint64_t now_us); /* true: did something */
+    void (*commit)(void *state);                 /* NULL: no store */
+    void (*publish)(void *state, uint64_t now_us);   /* NULL */
+    uint64_t (*deadline_us)(const void *state);      /* UINT64_MAX never */
+    bool (*pending)(void *state);       /* NULL: ports only. Input that no port shows: session memory */
+    bool (*wants_device)(const void *state);         /* NULL: no device; false: no buffer free, do not wait for it */
+    /* Barrier, first half: this server (any, not only a neighbour) is dead. Drop what came from it and is held, and what
+     * names its buffers; the loop has already let burst() run until its ports were empty. */
+    void (*peer_lost)(void *state, enum server_id peer);
+    /* Second half: everyone acknowledged. Loans that it held are free; if it is a neighbour, the channel is new. */
+    void (*peer_attached)(void *state, enum server_id peer, uint64_t now_us);
+    void (*session_added)(void *state, uint32_t session);  /* NULL. Also for arenas added to a known session */
+    void (*session_ended)(void *state, uint32_t session);  /* the application is gone; memory is still there */
+    void (*session_removed)(void *state, uint32_t session); /* after this the memory is unmapped */
+};
+
+extern const struct server server_nic, server_ip, server_tcp, server_udp, server_socket;
+
+#endif

@@ -8,6 +8,8 @@
 /* Returned loans travel without a doorbell, but for one in so many: a lender that sleeps with all its buffers out would
  * otherwise wait for its own timer. */
 #define RETURNS_PER_RING 16
+/* port_space() looks at the peer's index anew when it knows of fewer free slots than this; callers ask for less. */
+#define SPACE_KNOWN      (RING_SLOTS / 4)
 
 /* What each operation is made of: slots, and whether it carries a count of returned cookies. 0: unknown. */
 static const uint8_t slots_of[] = {
@@ -92,7 +94,7 @@ void port_detach(struct port *port)
 
 uint32_t port_space(struct port *port)
 {
-    return port->attached ? ring_space(&port->ring, 2 * MESSAGE_SLOTS_MAX) : 0;
+    return port->attached ? ring_space(&port->ring, SPACE_KNOWN) : 0;
 }
 
 bool port_pending(struct port *port)

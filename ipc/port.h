@@ -48,7 +48,8 @@ static inline bool port_pull(struct port *port, struct message *ret)
 {
     return port->operations->pull(port, ret);
 }
-/* Slots free for pushing (a message takes up to two today); 0 when detached. */
+/* Slots free for pushing (a message takes up to two today), exact when there are fewer than a quarter of the ring; 0 when
+ * detached. */
 uint32_t port_space(struct port *port);
 bool port_pending(struct port *port); /* something to pull */
 /* Publishes both indices; rings the peer's bell unless only returned loans went out (then every RING_RETURNS of them). */

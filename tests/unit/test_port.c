@@ -137,6 +137,21 @@ START_TEST(test_bell_for_packets_not_for_single_returns)
 }
 END_TEST
 
+/* Whoever asks for a little more room than a message needs learns of what the peer has given back. */
+START_TEST(test_space_is_seen_again)
+{
+    struct message m = {.operation = MESSAGE_SEND}, got;
+    while (port_space(&a) >= 8)
+        ck_assert(port_push(&a, &m));
+    port_flush(&a);
+    while (port_pull(&b, &got))
+        ;
+    ck_assert_uint_lt(port_space(&a), 8);
+    port_flush(&b);
+    ck_assert_uint_eq(port_space(&a), RING_SLOTS);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("port");
@@ -145,6 +160,7 @@ int main(void)
     tcase_add_test(tc, test_held_until_flush);
     tcase_add_loop_test(tc, test_unknown_operation_is_not_pushed, 0, 7);
     tcase_add_loop_test(tc, test_malformed_envelopes, 0, 8);
+    tcase_add_test(tc, test_space_is_seen_again);
     tcase_add_test(tc, test_detached_is_silent);
     tcase_add_test(tc, test_returns_travel_in_batches);
     tcase_add_test(tc, test_bell_for_packets_not_for_single_returns);

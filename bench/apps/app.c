@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "bench/apps/app.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LISTEN_BACKLOG 128
+
+static const struct argp_option app_options[] = {
+    {"stack", 's', "STACK", 0, "bulkhead (default) or linux: whose sockets to use", 10},
+    {"run-dir", 'r', "DIR", 0, "run directory of the Bulkhead stack (default: $BULKHEAD_RUN_DIR)", 10},
+    {0},
+};
+
+static error_t app_option(int key, char *text, struct argp_state *state)
+{
+    struct app *app = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        app->net = net_find("bulkhead");
+        return 0;
+    case 's':
+        app->net = net_find(text);
+        if (app->net == NULL)
+            argp_error(state, "there is no stack '%s': say bulkhead or linux", text);
+        return 0;
+    case 'r':
+        app->run_dir = text;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp app_argp = {.options = app_options, .parser = app_option};
+const struct argp_child app_children[] = {{.argp = &app_argp}, {0}};
+
+void app_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    argp_err_exit_status = 2;
+    if (argp_parse(argp, argc, argv, 0, NULL, input) != 0)
+        exit(2);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+void app_fail(int error, const char *format, ...)
+{
+    va_list arguments;
+    fprintf(stderr, "%s: ", program_invocation_short_name);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    if (error != 0)
+        fprintf(stderr, ": %s", strerror(error));
+    fputc('\n', stderr);
+    exit(1);
+}
+
+void app_attach(const struct app *app)
+{
+    if (app->net->attach(app->run_dir) == 0)
+        return;
+    const char *where = app->run_dir != NULL ? app->run_dir : getenv("BULKHEAD_RUN_DIR");
+    app_fail(errno, "no stack answers in %s (start one with 'bulkhead up', or give --run-dir)",
+             where != NULL ? where : "the default run directory");
+}
+
+bool app_address(const char *text, bool listening, struct sockaddr_in *ret)
+{
+    char host[64];
+    const char *colon = strrchr(text, ':');
+    uint64_t port;
+    *ret = (struct sockaddr_in){.sin_family = AF_INET};
+    if (!app_number(colon != NULL ? colon + 1 : text, listening ? 0 : 1, 65535, &port))
+        return false;
+    ret->sin_port = htons((uint16_t)port);
+    if (colon == NULL)
+        return listening;
+    if ((size_t)(colon - text) >= sizeof host)
+        return false;
+    snprintf(host, sizeof host, "%.*s", (int)(colon - text), text);
+    return inet_pton(AF_INET, host, &ret->sin_addr) == 1;
+}
+
+const char *app_address_text(const struct sockaddr_in *address)
+{
+    static char text[INET_ADDRSTRLEN + 8];
+    char host[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, &address->sin_addr, host, sizeof host);
+    snprintf(text, sizeof text, "%s:%u", host, ntohs(address->sin_port));
+    return text;
+}
+
+bool app_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret)
+{
+    static const struct {
+        char letter;
+        uint64_t times;
+    } units[] = {{'\0', 1}, {'k', 1000}, {'m', 1000000}, {'g', 1000000000}};
+    char *end;
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    uint64_t n = strtoull(text, &end, 10);
+    if (errno != 0 || (end[0] != '\0' && end[1] != '\0'))
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (end[0] != units[i].letter || n > most / units[i].times)
+            continue;
+        *ret = n * units[i].times;
+        return *ret >= least;
+    }
+    return false;
+}
+
+int app_listen(const struct app *app, const char *program, const struct sockaddr_in *address, int type)
+{
+    const struct net *net = app->net;
+    struct sockaddr_in bound = *address;
+    socklen_t length = sizeof bound;
+    int on = 1;
+    int fd = net->socket(AF_INET, type, 0);
+    if (fd < 0)
+        app_fail(errno, "cannot make a socket");
+    if (net->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+        app_fail(errno, "cannot set SO_REUSEADDR");
+    if (net->bind(fd, (const struct sockaddr *)address, sizeof *address) < 0)
+        app_fail(errno, "cannot bind to %s", app_address_text(address));
+    if ((type & SOCK_DGRAM) == 0 && net->listen(fd, LISTEN_BACKLOG) < 0)
+        app_fail(errno, "cannot listen on %s", app_address_text(address));
+    if (net->getsockname(fd, (struct sockaddr *)&bound, &length) < 0)
+        app_fail(errno, "cannot tell the socket's address");
+    printf("%s: listening on %s\n", program, app_address_text(&bound));
+    fflush(stdout);
+    return fd;
+}
+
+int app_connect(const struct app *app, const struct sockaddr_in *address, int type)
+{
+    int fd = app->net->socket(AF_INET, type, 0);
+    if (fd < 0)
+        app_fail(errno, "cannot make a socket");
+    if (app->net->connect(fd, (const struct sockaddr *)address, sizeof *address) < 0)
+        app_fail(errno, "cannot connect to %s", app_address_text(address));
+    return fd;
+}
+
+uint64_t app_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+}
+
+void app_print_rate(uint64_t octets, uint64_t ns)
+{
+    double seconds = (double)ns / 1e9;
+    printf("%llu octets %.6f seconds %.3f Gb/s\n", (unsigned long long)octets, seconds,
+           seconds > 0 ? (double)octets * 8 / 1e9 / seconds : 0.0);
+}
+
+const uint8_t *app_pattern(void)
+{
+    static uint8_t pattern[2 * PATTERN_PERIOD];
+    uint32_t x = 1;
+    if (pattern[0] == 0)
+        for (uint32_t i = 0; i < PATTERN_PERIOD; i++) {
+            x = x * 1664525U + 1013904223U; /* Numerical Recipes' generator: any will do */
+            pattern[i] = pattern[i + PATTERN_PERIOD] = (uint8_t)(x >> 24 | 1);
+        }
+    return pattern;
+}

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Inside a lab: the demo's story, for someone who never saw the project. Each claim is a line with ok or FAIL."""
+import json
+import os
+import pathlib
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from inside import (HOST, STACK, SERVERS, answers_ping, application, bulkhead, connects, curl, domain_of, domains, events,
+                    last_event, ping, random_file, sha256, wait_for)
+
+MEGABYTES = int(sys.argv[1])
+PORT, ECHO, DATAGRAMS = 8080, 7007, 7008
+failures = 0
+
+
+def claim(text, held, detail=""):
+    global failures
+    failures += not held
+    print(f"   {'ok  ' if held else 'FAIL'}  {text}" + (f"   {detail}" if detail else ""), flush=True)
+    return held
+
+
+def title(text):
+    print(f"\n{text}\n", flush=True)
+
+
+def picture():
+    """Domains from left to right, each a box of its own; what is in one box shares a fate."""
+    order = sorted(domains(), key=lambda d: min(SERVERS.index(s) for s in d["servers"]))
+    lines = ["", "", "", ""]
+    for i, d in enumerate(order):
+        inside = [d["name"], f"pid {d['pid']}", f"uid {d['uid']}"]
+        width = max(map(len, inside)) + 2
+        lines[0] += "+" + "-" * width + "+"
+        for n in range(2):
+            lines[1 + n] += "|" + inside[n].center(width) + "|"
+        lines[3] += "+" + "-" * width + "+"
+        if i + 1 < len(order):
+            for n in range(4):
+                lines[n] += "=====" if n == 1 else "     "
+    print("   Linux host " + HOST + "                      Bulkhead " + STACK + "\n")
+    print("   curl, ping ==TAP== " + lines[1].split("|")[1].strip() + "   and from there on:\n")
+    for line in lines:
+        print("   " + line)
+    print("\n   Each box is a process without files, network, or rights but its descriptors; === are rings in shared memory.")
+    print("   The application (an HTTP server, unprivileged) talks to tcp through memory of its own.")
+
+
+def transfer(folder, label):
+    """A file down and up through curl, hashes compared."""
+    original, fetched, stored = folder / "root" / "file.bin", folder / "down.bin", folder / "root" / "up.bin"
+    expected = sha256(original)
+    down = curl("-w", "%{speed_download}", "-o", fetched, f"http://{STACK}:{PORT}/file.bin")
+    claim(f"curl downloads {MEGABYTES} MB from the stack, same SHA-256{label}", down.returncode == 0 and sha256(fetched) == expected,
+          f"{float(down.stdout or 0) * 8e-9:.1f} Gb/s" if down.returncode == 0 else down.stderr.strip())
+    up = curl("-w", "%{speed_upload}", "-T", original, f"http://{STACK}:{PORT}/up.bin")
+    claim(f"curl uploads {MEGABYTES} MB to the stack, same SHA-256{label}", up.returncode == 0 and sha256(stored) == expected,
+          f"{float(up.stdout.split()[-1]) * 8e-9:.1f} Gb/s" if up.returncode == 0 else up.stderr.strip())
+
+
+class Probe(threading.Thread):
+    """Asks for service again and again and notes when it was not there: TCP connect and echo, one UDP echo."""
+
+    def __init__(self, ask):
+        super().__init__(daemon=True)
+        self.ask, self.stop, self.good, self.longest = ask, False, 0, 0.0
+
+    def run(self):
+        last = time.monotonic()
+        while not self.stop:
+            if self.ask():
+                now = time.monotonic()
+                self.longest = max(self.longest, now - last)
+                last, self.good = now, self.good + 1
+
+
+def ask_tcp():
+    try:
+        with socket.create_connection((STACK, ECHO), 0.02) as s:
+            s.settimeout(0.05)
+            s.sendall(b"x")
+            return s.recv(1) == b"x"
+    except OSError:
+        return False
+
+
+def ask_udp():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(0.005)
+        try:
+            s.sendto(b"x", (STACK, DATAGRAMS))
+            return s.recv(1) == b"x"
+        except OSError:
+            return False
+
+
+def gap_around(action, ask):
+    """The longest time without an answer around an action, in ms."""
+    probe = Probe(ask)
+    probe.start()
+    wait_for("answers before", lambda: probe.good > 20)
+    probe.longest = 0
+    good = probe.good
+    action()
+    wait_for("answers after", lambda: probe.good > good + 50)
+    probe.stop = True
+    probe.join()
+    return probe.longest * 1e3
+
+
+def restored_after(number, server):
+    return wait_for(f"{server} to be restored", lambda: next(
+        (e for e in events(number) if e["kind"] == "restored" and server in e["subject"].replace("+", " ").split()), None), 10)
+
+
+def kill_tcp_under_transfer(folder):
+    target = folder / "killed.bin"
+    process = subprocess.Popen(["curl", "-sS", "--limit-rate", "400M", "--max-time", "30", "-o", target, f"http://{STACK}:{PORT}/file.bin"],
+                               stderr=subprocess.PIPE, text=True)
+    wait_for("the transfer to be under way", lambda: target.exists() and target.stat().st_size > 20 << 20)
+    before, number = {d["name"]: (d["pid"], d["incarnation"]) for d in domains()}, last_event()
+    start = time.monotonic()
+    bulkhead("kill", "tcp")
+    event = restored_after(number, "tcp")
+    error = process.communicate(timeout=30)[1].strip()
+    told = time.monotonic() - start
+    after = {d["name"]: (d["pid"], d["incarnation"]) for d in domains()}
+    changed = [n for n in after if after[n] != before[n]]
+    claim("the TCP server died in the middle of a download and only it was replaced", len(changed) == 1 and "tcp" in changed[0],
+          f"incarnation {before[changed[0]][1]} -> {after[changed[0]][1]}" if changed else "")
+    claim("the supervisor noticed, let the others let go, and had a new one running", True, event["text"])
+    claim("curl was told at once (a connection does not outlive its TCP server yet)", process.returncode == 56 or process.returncode == 18,
+          f"after {told * 1e3:.0f} ms: {error.removeprefix('curl: ')}")
+    claim("the same HTTP server, never restarted, serves the next request", curl("-o", "/dev/null", f"http://{STACK}:{PORT}/file.bin").returncode == 0)
+
+
+def kill_each():
+    gaps = {}
+    for server, ask in (("tcp", ask_tcp), ("socket", ask_tcp), ("udp", ask_udp), ("ip", ask_udp), ("nic", ask_udp)):
+        service = "new TCP connection" if ask is ask_tcp else "UDP echo"
+        measured, spans = [], []
+        for _ in range(5):
+            number = last_event()
+            measured.append(gap_around(lambda: bulkhead("kill", server), ask))
+            spans.append(restored_after(number, server)["span_us"])
+        gap = statistics.median(measured)
+        ready = statistics.median(s[-1] for s in spans) / 1e3
+        gaps[server] = gap
+        claim(f"{server:<6} killed 5 times: service back by itself", gap < 500,
+              f"new incarnation ready after {ready:.1f} ms, no answer to a {service} for {gap:.0f} ms (medians)")
+    return gaps
+
+
+def main():
+    print("Bulkhead: a TCP/IP stack in watertight compartments. Everything below happens now, in a private network namespace.")
+    title("1. The domains")
+    picture()
+    title("2. It is a network stack")
+    started = next(e for e in events() if e["kind"] == "started")
+    claim("the stack started", True, started["text"])
+    done = ping(20, 0.01)
+    claim("ping answers", " 0% packet loss" in done.stdout, done.stdout.strip().splitlines()[-1])
+    with tempfile.TemporaryDirectory(prefix="bh-demo-") as name:
+        folder = pathlib.Path(name)
+        (folder / "root").mkdir()
+        random_file(folder / "root" / "file.bin", MEGABYTES << 20, 1)
+        with application("bh-httpd", "--listen", PORT, folder / "root", ready=PORT), application("bh-echo", ECHO, ready=ECHO), \
+                application("bh-echo", "--udp", DATAGRAMS):
+            transfer(folder, "")
+            title("3. The TCP server is killed in the middle of a transfer")
+            kill_tcp_under_transfer(folder)
+            title("4. Each server is killed, while somebody asks for service all the time")
+            kill_each()
+            transfer(folder, ", after all that")
+            claim("the applications were never restarted and no domain is missing",
+                  all(d["state"] == "running" for d in domains()))
+    sys.exit(failures > 0)
+
+
+main()

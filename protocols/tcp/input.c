@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* SEGMENT ARRIVES (RFC 9293 3.10.7): tcp_input() sorts by state; the steps for the states from SYN-RECEIVED on
+ * (3.10.7.4) follow here, one function each, in the RFC's order. */
+#include "protocols/tcp/tcp_arrival.h"
+
+/* RFC 5961 7: challenge ACKs are limited, here per connection and per engine. */
+static bool challenge_is_allowed(struct arrival *a)
+{
+    struct tcp *t = a->t;
+    if (a->now_us < a->c->challenge_at_us)
+        return false;
+    if (a->now_us - t->challenge_window_us >= 1000000) {
+        t->challenge_window_us = a->now_us;
+        t->challenges = 0;
+    }
+    if (t->challenges >= TCP_CHALLENGE_PER_SECOND)
+        return false;
+    t->challenges++;
+    a->c->challenge_at_us = a->now_us + TCP_CHALLENGE_GAP_US;
+    return true;
+}
+
+void challenge(struct arrival *a)
+{
+    if (!challenge_is_allowed(a))
+        return;
+    a->t->counters.challenge_acks++;
+    a->c->flags |= TCP_CONN_ACK_NOW;
+    conn_changed(a->t, a->c);
+}
+
+/* An ACK in answer to a segment that is not acceptable. Segments without text are answered ten times a second,
+ * so that two sides that disagree do not answer each other for ever. */
+static void answer_unacceptable(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    if (a->s.payload_length == 0 && !(a->s.flags & TCP_FLAG_FIN)) {
+        if (a->now_us < c->challenge_at_us)
+            return;
+        c->challenge_at_us = a->now_us + TCP_CHALLENGE_GAP_US;
+    }
+    c->flags |= TCP_CONN_ACK_NOW;
+    conn_changed(a->t, c);
+}
+
+/* Is any of it in the window? The right edge is that of the ring: it was advertised, or could be. A FIN
+ * takes no room. Deviates: a segment without text may lie just at the right edge (as Linux): it overtook
+ * the data that fills the window. */
+static bool is_acceptable(const struct tcp_conn *c, const struct segment *s)
+{
+    uint32_t edge = seq_max(conn_right_edge(c), c->rcv_nxt);
+    uint32_t end = s->text + s->payload_length;
+    if (s->payload_length == 0) {
+        uint32_t last = end + ((s->flags & TCP_FLAG_FIN) ? 1 : 0);
+        if (last == s->seq)
+            return !seq_before(s->seq, c->rcv_nxt) && !seq_after(s->seq, edge);
+        return seq_after(last, c->rcv_nxt) && !seq_after(s->seq, edge);
+    }
+    if (edge == c->rcv_nxt) /* closed window: the ACK counts, the text does not */
+        return s->seq == c->rcv_nxt;
+    return seq_after(end, c->rcv_nxt) && seq_before(s->text, edge);
+}
+
+/* A SYN that comes again: our SYN-ACK was lost, or is slow. */
+static bool is_repeated_syn(const struct tcp_conn *c, const struct segment *s)
+{
+    return c->state == TCP_SYN_RECEIVED && s->seq == c->irs &&
+           (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == TCP_FLAG_SYN;
+}
+
+/* The SYN-ACK of a simultaneous open: its sequence number is old, its ACK counts. */
+static bool is_simultaneous_syn_ack(const struct tcp_conn *c, const struct segment *s)
+{
+    return c->state == TCP_SYN_RECEIVED && s->seq == c->irs &&
+           (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == (TCP_FLAG_SYN | TCP_FLAG_ACK);
+}
+
+/* First, check sequence number. */
+static bool check_sequence(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    if (is_repeated_syn(c, &a->s)) {
+        a->t->counters.duplicates++;
+        if (c->snd_nxt != c->iss && a->now_us >= c->challenge_at_us) {
+            c->challenge_at_us = a->now_us + TCP_CHALLENGE_GAP_US;
+            c->snd_nxt = c->iss;
+            c->flags |= TCP_CONN_SYN_RESENT;
+            conn_changed(a->t, c);
+        }
+        return false;
+    }
+    if (is_acceptable(c, &a->s) || is_simultaneous_syn_ack(c, &a->s))
+        return true;
+    if (a->s.payload_length > 0 && !seq_after(a->s.text + a->s.payload_length, c->rcv_nxt))
+        a->t->counters.duplicates++;
+    else
+        a->t->counters.drop_out_of_window++;
+    if (a->s.flags & TCP_FLAG_RST)
+        return false;
+    if (c->state == TCP_TIME_WAIT && (a->s.flags & TCP_FLAG_FIN)) /* eighth: restart the 2 MSL time-out */
+        conn_time_wait(a->t, a->now_us, c);
+    answer_unacceptable(a);
+    return false;
+}
+
+/* Second, check the RST bit (RFC 5961 3.2: exactly at RCV.NXT, else MUST challenge). */
+static bool check_reset(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    if (!(a->s.flags & TCP_FLAG_RST))
+        return true;
+    if (a->s.seq != c->rcv_nxt) {
+        challenge(a);
+        return false;
+    }
+    a->t->counters.resets_in++;
+    a->result = TCP_INPUT_DONE;
+    if (c->state == TCP_SYN_RECEIVED)
+        conn_end(a->t, c, (c->flags & TCP_CONN_PASSIVE) ? TCP_ERROR_RESET : TCP_ERROR_REFUSED);
+    else if (c->state >= TCP_CLOSING)
+        conn_end(a->t, c, TCP_ERROR_NONE);
+    else
+        conn_end(a->t, c, TCP_ERROR_RESET);
+    return false;
+}
+
+/* Fourth, check the SYN bit (third is security). RFC 5961 4.2: MUST challenge in any synchronized state. */
+static bool check_syn(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    if (!(a->s.flags & TCP_FLAG_SYN))
+        return true;
+    if (is_simultaneous_syn_ack(c, &a->s)) {
+        c->flags |= TCP_CONN_ACK_NOW;
+        return true;
+    }
+    if (c->state == TCP_SYN_RECEIVED && (c->flags & TCP_CONN_PASSIVE)) {
+        conn_end(a->t, c, TCP_ERROR_RESET); /* back to LISTEN */
+        a->result = TCP_INPUT_DONE;
+        return false;
+    }
+    challenge(a);
+    return false;
+}
+
+/* Sixth, check the URG bit: ignored (RFC 6093: SHOULD be in line). */
+
+/* Takes off what is not to be written: below rcv_nxt, beyond the ring, beyond the FIN, held already. */
+static bool trim_text(const struct tcp_conn *c, const struct segment *s, uint32_t *ret_start,
+                      uint32_t *ret_end)
+{
+    uint32_t start = seq_max(s->text, c->rcv_nxt);
+    uint32_t end = seq_min(s->text + s->payload_length, seq_max(conn_right_edge(c), c->rcv_nxt));
+    if (c->flags & TCP_CONN_FIN_KNOWN)
+        end = seq_min(end, c->fin_seq);
+    *ret_start = start;
+    *ret_end = end;
+    return seq_before(start, end) && ranges_clip(c, ret_start, ret_end);
+}
+
+/* RFC 9293 3.8.6.3: SHOULD delay; MUST within 0.5 s, SHOULD at every second full-sized segment. */
+static void schedule_ack(struct arrival *a, uint32_t octets)
+{
+    struct tcp_conn *c = a->c;
+    c->ack_owed += octets;
+    if (c->ack_owed >= 2 * c->rcv_mss)
+        c->flags |= TCP_CONN_ACK_NOW;
+    else if (c->ack_at_us == 0)
+        c->ack_at_us = a->now_us + TCP_DELAYED_ACK_US;
+}
+
+/* RFC 5681 4.2: a duplicate ACK for every segment out of order; a super-segment is several of them. */
+static void owe_duplicate_acks(struct arrival *a)
+{
+    uint32_t segments = 1;
+    if (a->s.gso_size > 0)
+        segments = (a->s.payload_length + a->s.gso_size - 1) / a->s.gso_size;
+    a->c->acks_owed = u32_min(a->c->acks_owed + segments, TCP_ACKS_OWED_MAX);
+}
+
+static void place(struct arrival *a, uint32_t start, uint32_t end)
+{
+    a->placement->conn = conn_index(a->t, a->c);
+    a->placement->payload_offset = start - a->s.text;
+    a->placement->stream_offset = start - a->c->irs - 1;
+    a->placement->length = end - start;
+    a->t->counters.octets_in += end - start;
+}
+
+static void take_out_of_order(struct arrival *a, uint32_t start, uint32_t end)
+{
+    a->t->counters.out_of_order++;
+    owe_duplicate_acks(a);
+    if (!ranges_insert(a->c, start, end)) {
+        a->t->counters.drop_ranges_full++;
+        return;
+    }
+    place(a, start, end);
+}
+
+static void take_in_order(struct arrival *a, uint32_t start, uint32_t end)
+{
+    struct tcp_conn *c = a->c;
+    bool held = c->range_count > 0;
+    place(a, start, end);
+    c->rcv_nxt = end;
+    ranges_advance(c);
+    schedule_ack(a, end - start);
+    if (held || end != a->s.text + a->s.payload_length)
+        c->flags |= TCP_CONN_ACK_NOW; /* RFC 5681 4.2: SHOULD, when it fills a gap; or when cut short */
+}
+
+static bool receives_text(const struct tcp_conn *c)
+{
+    return c->state == TCP_ESTABLISHED || c->state == TCP_FIN_WAIT_1 || c->state == TCP_FIN_WAIT_2;
+}
+
+static void estimate_mss(struct arrival *a)
+{
+    uint32_t size = a->s.gso_size > 0 ? a->s.gso_size : a->s.payload_length;
+    if (size > a->c->rcv_mss)
+        a->c->rcv_mss = u32_min(size, conn_local_mss(a->t, a->c));
+}
+
+/* Seventh, process the segment text. */
+static bool process_text(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    uint32_t start, end;
+    if (a->s.payload_length == 0 || !receives_text(c))
+        return true;
+    estimate_mss(a);
+    if (!trim_text(c, &a->s, &start, &end)) {
+        if (conn_right_edge(c) == c->rcv_nxt) /* a window probe */
+            a->t->counters.drop_out_of_window++;
+        else
+            a->t->counters.duplicates++;
+        c->flags |= TCP_CONN_ACK_NOW;
+        return true;
+    }
+    if (c->closed_by_user) { /* RFC 9293 3.6.1: SHOULD send an RST, the data would be lost */
+        a->t->counters.drop_after_close++;
+        conn_reset(a->t, c, TCP_ERROR_ABORTED);
+        return false;
+    }
+    if (start == c->rcv_nxt)
+        take_in_order(a, start, end);
+    else
+        take_out_of_order(a, start, end);
+    return true;
+}
+
+/* A FIN counts from where it is, also when text before it is missing; unless text was seen beyond. */
+static void note_fin(struct tcp_conn *c, const struct segment *s)
+{
+    uint32_t at = s->text + s->payload_length;
+    if (!(s->flags & TCP_FLAG_FIN) || (c->flags & TCP_CONN_FIN_KNOWN) || c->fin_received ||
+        seq_before(at, c->rcv_nxt) || seq_after(at, seq_max(conn_right_edge(c), c->rcv_nxt)) ||
+        (c->range_count > 0 && seq_after(c->range[c->range_count - 1].end, at)))
+        return;
+    c->fin_seq = at;
+    c->flags |= TCP_CONN_FIN_KNOWN;
+}
+
+/* Eighth, check the FIN bit. */
+static void process_fin(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    if (!receives_text(c))
+        return;
+    note_fin(c, &a->s);
+    if ((a->s.flags & TCP_FLAG_FIN) && a->s.payload_length == 0 && c->rcv_nxt != c->fin_seq)
+        c->flags |= TCP_CONN_ACK_NOW; /* out of order */
+    if (!(c->flags & TCP_CONN_FIN_KNOWN) || c->rcv_nxt != c->fin_seq)
+        return;
+    c->rcv_nxt++;
+    c->fin_received = 1;
+    c->flags |= TCP_CONN_ACK_NOW;
+    switch (c->state) {
+    case TCP_ESTABLISHED:
+        c->state = TCP_CLOSE_WAIT;
+        break;
+    case TCP_FIN_WAIT_1: /* our FIN is not acknowledged: that was looked at in the fifth step */
+        c->state = TCP_CLOSING;
+        break;
+    default:
+        conn_time_wait(a->t, a->now_us, c);
+        break;
+    }
+}
+
+/* RFC 9293 3.6.1 (MAY-2), as Linux: a SYN beyond the old connection ends its TIME-WAIT, if someone listens. */
+static bool is_reopening(const struct arrival *a)
+{
+    const struct tcp_conn *c = a->c;
+    return c->state == TCP_TIME_WAIT && seq_after(a->s.seq, c->rcv_nxt) &&
+           (a->s.flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == TCP_FLAG_SYN;
+}
+
+static void reopen(struct arrival *a)
+{
+    uint32_t floor = a->c->snd_max + UINT16_MAX;
+    uint32_t listener = demux_listener(a->t, &a->meta->destination, a->meta->destination_port);
+    conn_end(a->t, a->c, TCP_ERROR_NONE);
+    a->t->counters.time_wait_reused++;
+    if (listener == TCP_NONE) {
+        arrives_closed(a);
+        return;
+    }
+    a->c = &a->t->conn[listener];
+    arrives_listen(a, &floor);
+}
+
+static void arrives_otherwise(struct arrival *a)
+{
+    if (is_reopening(a)) {
+        reopen(a);
+        return;
+    }
+    if (!check_sequence(a) || !check_reset(a) || !check_syn(a) || !check_ack(a))
+        return;
+    if (process_text(a))
+        process_fin(a);
+}
+
+/* Deviates from "any state": a connection to itself is not supported, and a segment that claims to come
+ * from where it goes (LAND) would be answered for ever. Nor is anything answered that is not from one host
+ * to one host (RFC 9293 3.9.2.3: MUST ignore). */
+static bool addresses_are_sane(const struct tcp_segment_in *meta)
+{
+    const struct ip_address *pair[2] = {&meta->source, &meta->destination};
+    if (meta->source_port == meta->destination_port && ip_address_equal(pair[0], pair[1]))
+        return false;
+    for (int i = 0; i < 2; i++) {
+        uint8_t first = pair[i]->octets[0];
+        if (ip_address_is_any(pair[i]) || (pair[i]->family == ADDRESS_IP4 && first >= 224) ||
+            (pair[i]->family == ADDRESS_IP6 && first == 0xff))
+            return false;
+    }
+    return meta->source_port != 0 && meta->destination_port != 0;
+}
+
+static void arrives(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    if (c == NULL) {
+        arrives_closed(a);
+        return;
+    }
+    switch (c->state) {
+    case TCP_CLOSED:
+        arrives_closed(a);
+        return;
+    case TCP_LISTEN:
+        arrives_listen(a, NULL);
+        return;
+    case TCP_SYN_SENT:
+        if (arrives_syn_sent(a) && process_text(a))
+            process_fin(a);
+        break;
+    default:
+        arrives_otherwise(a);
+        break;
+    }
+    if (a->result != TCP_INPUT_DONE || c->state == TCP_CLOSED)
+        return;
+    conn_refresh_offsets(c);
+    conn_changed(a->t, c);
+}
+
+enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index,
+                                const struct tcp_segment_in *meta, const uint8_t *header,
+                                uint32_t header_length, uint32_t segment_length,
+                                struct tcp_placement *ret)
+{
+    struct arrival a = {.t = t, .now_us = now_us, .meta = meta, .placement = ret};
+    *ret = (struct tcp_placement){.conn = TCP_NONE};
+    t->counters.segments_in++;
+    switch (segment_parse(header, header_length, segment_length, &a.s)) {
+    case SEGMENT_BAD_OPTIONS:
+        t->counters.drop_options++;
+        return TCP_INPUT_DROPPED;
+    case SEGMENT_BAD_HEADER:
+        t->counters.drop_header++;
+        return TCP_INPUT_DROPPED;
+    case SEGMENT_OK:
+        break;
+    }
+    if (!addresses_are_sane(meta)) {
+        t->counters.drop_header++;
+        return TCP_INPUT_DROPPED;
+    }
+    a.s.gso_size = meta->gso_size;
+    a.c = index < t->config.connections ? &t->conn[index] : NULL;
+    arrives(&a);
+    return a.result;
+}

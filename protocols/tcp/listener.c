@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Listeners and their children. A child counts against the backlog from its SYN until it was accepted: in
+ * syn_received, then in accept_queue. So long it hangs in its listener's list, because it ends with it. */
+#include "protocols/tcp/tcp_internal.h"
+
+/* Of a listener, and not accepted yet. */
+bool conn_is_child(const struct tcp_conn *c)
+{
+    return (c->flags & TCP_CONN_PASSIVE) && (c->state == TCP_SYN_RECEIVED || c->accept_pending);
+}
+
+void child_add(struct tcp *t, struct tcp_conn *listener, struct tcp_conn *child)
+{
+    uint32_t index = conn_index(t, child);
+    struct tcp_side *parent = &t->side[conn_index(t, listener)], *side = &t->side[index];
+    child->listener = conn_index(t, listener);
+    side->child_prev = TCP_NONE;
+    side->child_next = parent->child_head;
+    if (parent->child_head != TCP_NONE)
+        t->side[parent->child_head].child_prev = index;
+    parent->child_head = index;
+    listener->syn_received++;
+    conn_touched(t, listener);
+}
+
+void child_remove(struct tcp *t, struct tcp_conn *child)
+{
+    struct tcp_side *side = &t->side[conn_index(t, child)];
+    struct tcp_conn *listener = &t->conn[child->listener];
+    if (side->child_prev != TCP_NONE)
+        t->side[side->child_prev].child_next = side->child_next;
+    else
+        t->side[child->listener].child_head = side->child_next;
+    if (side->child_next != TCP_NONE)
+        t->side[side->child_next].child_prev = side->child_prev;
+    if (child->accept_pending)
+        listener->accept_queue--;
+    else
+        listener->syn_received--;
+    child->accept_pending = 0;
+    conn_touched(t, listener);
+}
+
+void child_established(struct tcp *t, struct tcp_conn *child)
+{
+    struct tcp_conn *listener = &t->conn[child->listener];
+    listener->syn_received--;
+    listener->accept_queue++;
+    child->accept_pending = 1;
+    t->counters.accepts++;
+    conn_touched(t, listener);
+}
+
+/* Each turn takes one child off the list. */
+void listener_end(struct tcp *t, struct tcp_conn *listener)
+{
+    const struct tcp_side *side = &t->side[conn_index(t, listener)];
+    while (side->child_head != TCP_NONE)
+        conn_reset(t, &t->conn[side->child_head], TCP_ERROR_ABORTED);
+    conn_end(t, listener, TCP_ERROR_NONE);
+}
+
+void tcp_accepted(struct tcp *t, uint32_t index)
+{
+    if (index >= t->config.connections || !t->conn[index].accept_pending)
+        return;
+    child_remove(t, &t->conn[index]);
+    conn_touched(t, &t->conn[index]);
+}
+
+enum tcp_call_result tcp_attach(struct tcp *t, uint32_t index, uint32_t owner, uint32_t session,
+                                uint32_t arena, uint32_t slot, uint32_t generation)
+{
+    if (index >= t->config.connections)
+        return TCP_CALL_BAD_STATE;
+    struct tcp_conn *c = &t->conn[index];
+    if (c->state != TCP_SYN_RECEIVED || c->identity.arena != UINT32_MAX)
+        return TCP_CALL_BAD_STATE;
+    c->identity.owner = owner;
+    c->identity.session = session;
+    c->identity.arena = arena;
+    c->identity.slot = slot;
+    c->identity.generation = generation;
+    conn_touched(t, c);
+    return TCP_CALL_OK;
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* SEGMENT ARRIVES where there is no connection yet: RFC 9293 3.10.7.1 (CLOSED), 3.10.7.2 (LISTEN) and
+ * 3.10.7.3 (SYN-SENT), their steps in the RFC's order. */
+#include "protocols/tcp/tcp_arrival.h"
+
+bool reply_push(struct tcp *t, const struct tcp_reply *reply)
+{
+    if (t->reply_count == TCP_REPLIES)
+        return false;
+    t->reply[(t->reply_head + t->reply_count++) & (TCP_REPLIES - 1)] = *reply;
+    return true;
+}
+
+/* RFC 9293 3.10.7.1: an RST for everything but an RST. The queue is bounded: a lost RST is asked for again. */
+void reply_reset(struct tcp *t, const struct tcp_segment_in *meta, const struct segment *s)
+{
+    if (s->flags & TCP_FLAG_RST)
+        return;
+    struct tcp_reply r = {
+        .source = meta->destination,
+        .destination = meta->source,
+        .source_port = meta->destination_port,
+        .destination_port = meta->source_port,
+        .flags = TCP_FLAG_RST,
+    };
+    if (s->flags & TCP_FLAG_ACK) {
+        r.seq = s->ack;
+    } else {
+        r.flags |= TCP_FLAG_ACK;
+        r.ack = s->text + s->payload_length + ((s->flags & TCP_FLAG_FIN) ? 1 : 0);
+    }
+    if (!reply_push(t, &r))
+        t->counters.drop_reply_queue++;
+}
+
+void arrives_closed(struct arrival *a)
+{
+    a->t->counters.drop_no_connection++;
+    reply_reset(a->t, a->meta, &a->s);
+}
+
+/* What the peer's SYN says: sequence number, MSS, window scale. */
+static void take_syn(const struct tcp *t, struct tcp_conn *c, const struct segment *s)
+{
+    c->irs = s->seq;
+    c->rcv_nxt = s->seq + 1;
+    c->rcv_adv = c->rcv_nxt + u32_min(c->receive_size, UINT16_MAX);
+    /* RFC 9293 3.7.1: MUST assume 536, or 1220 for IPv6, if there is no option */
+    uint32_t peer = s->mss != 0                                  ? s->mss
+                    : c->identity.remote.family == ADDRESS_IP6 ? TCP_MSS_DEFAULT_IP6
+                                                                 : TCP_MSS_DEFAULT;
+    c->mss = u32_max(TCP_MSS_MIN, u32_min(peer, conn_local_mss(t, c)));
+    if (s->window_scale >= 0) { /* RFC 7323 2.2: only if both sides sent the option */
+        c->flags |= TCP_CONN_WINDOW_SCALE;
+        c->send_window_scale = (uint8_t)s->window_scale;
+        c->receive_window_scale = conn_window_scale(c->receive_size);
+    }
+    c->snd_wnd = c->snd_wnd_max = s->window; /* of a SYN: never scaled */
+    c->snd_wl1 = s->seq;
+    c->snd_wl2 = s->ack;
+    congestion_init(c);
+}
+
+/* RFC 9293 3.10.7.2, third. `floor`: the initial sequence number lies above it (MAY-2), or NULL. */
+static void open_passively(struct arrival *a, struct tcp_conn *listener, const uint32_t *floor)
+{
+    struct tcp *t = a->t;
+    struct tcp_identity i = {
+        .local = a->meta->destination,
+        .remote = a->meta->source,
+        .local_port = a->meta->destination_port,
+        .remote_port = a->meta->source_port,
+        .arena = UINT32_MAX,
+    };
+    if (listener->syn_received + listener->accept_queue > listener->backlog) {
+        t->counters.drop_backlog_full++;
+        return;
+    }
+    struct tcp_conn *c = conn_new(t, &i, TCP_SYN_RECEIVED, listener->receive_size, listener->send_size);
+    if (c == NULL) {
+        t->counters.drop_table_full++;
+        return;
+    }
+    uint32_t iss = isn_make(t, a->now_us, &i);
+    if (floor != NULL && !seq_after(iss, *floor))
+        iss = *floor;
+    c->flags |= TCP_CONN_PASSIVE | (listener->flags & TCP_CONN_NODELAY);
+    conn_init_send(t, c, iss);
+    take_syn(t, c, &a->s); /* text and FIN of a SYN are dropped: not acknowledged, they come again */
+    child_add(t, listener, c);
+    conn_changed(t, c);
+    a->result = TCP_INPUT_DONE;
+}
+
+void arrives_listen(struct arrival *a, const uint32_t *floor)
+{
+    struct tcp_conn *listener = a->c;
+    if (a->s.flags & TCP_FLAG_RST) { /* first */
+        a->t->counters.drop_no_connection++;
+        return;
+    }
+    if (a->s.flags & TCP_FLAG_ACK) { /* second */
+        arrives_closed(a);
+        return;
+    }
+    if (!(a->s.flags & TCP_FLAG_SYN)) { /* fourth */
+        a->t->counters.drop_no_ack++;
+        return;
+    }
+    open_passively(a, listener, floor);
+}
+
+/* Fourth, with an acceptable ACK: ESTABLISHED. */
+static void open_established(struct arrival *a)
+{
+    struct tcp *t = a->t;
+    struct tcp_conn *c = a->c;
+    c->snd_una = a->s.ack;
+    c->snd_nxt = c->snd_max;
+    rtt_acked(t, c, a->now_us);
+    if (c->flags & TCP_CONN_SYN_RESENT)
+        c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us); /* RFC 6298 5.7: MUST */
+    take_syn(t, c, &a->s);
+    c->retransmits = 0;
+    c->retransmit_at_us = 0;
+    c->state = TCP_ESTABLISHED;
+    c->flags |= TCP_CONN_ACK_NOW;
+}
+
+/* Fourth, without ACK: the other side opens at the same time. SYN-ACK goes out in place of our SYN. */
+static void open_simultaneously(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    c->state = TCP_SYN_RECEIVED;
+    c->snd_nxt = c->iss;
+    c->retransmits = 0;
+    c->retransmit_at_us = 0;
+    c->rtt_start_us = 0;
+    take_syn(a->t, c, &a->s);
+}
+
+/* True: the segment's text and FIN are still to be looked at (sixth step and on of the other states). */
+bool arrives_syn_sent(struct arrival *a)
+{
+    struct tcp *t = a->t;
+    struct tcp_conn *c = a->c;
+    const struct segment *s = &a->s;
+    bool ack = s->flags & TCP_FLAG_ACK;
+    if (ack && (!seq_after(s->ack, c->iss) || seq_after(s->ack, c->snd_max))) { /* first */
+        t->counters.drop_bad_ack++;
+        reply_reset(t, a->meta, s);
+        return false;
+    }
+    if (s->flags & TCP_FLAG_RST) { /* second */
+        if (ack) { /* RFC 5961 3.2 too: only with an acceptable ACK */
+            t->counters.resets_in++;
+            conn_end(t, c, TCP_ERROR_REFUSED);
+            a->result = TCP_INPUT_DONE;
+        } else {
+            t->counters.drop_no_ack++;
+        }
+        return false;
+    }
+    if (!(s->flags & TCP_FLAG_SYN)) { /* fifth; the third is security */
+        t->counters.drop_no_ack++;
+        return false;
+    }
+    a->result = TCP_INPUT_DONE;
+    if (!ack) {
+        open_simultaneously(a);
+        return false;
+    }
+    open_established(a);
+    return true;
+}

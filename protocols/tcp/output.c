@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What goes out: tcp_poll() gives each ready connection its turn, and a turn is one segment (or super-segment).
+ * In order of urgency: duplicate ACKs owed, the one segment of a fast retransmit, data and FIN at snd_nxt, a
+ * window probe, a pure ACK. Whatever goes out carries the newest ACK and window. */
+#include "protocols/tcp/tcp_internal.h"
+
+/* RFC 9293 3.8.6.2.2: the right edge moves by at least min(half the buffer, one segment), or stays; it is
+ * never taken back (3.8.6: SHOULD NOT). Rounding to the scale is upward as far as the edge that was
+ * promised, so that this is not taken back either. */
+static uint16_t advertised_window(struct tcp_conn *c)
+{
+    uint32_t edge = conn_right_edge(c);
+    if (!seq_after(edge, c->rcv_adv) || edge - c->rcv_adv < u32_min(c->receive_size / 2, c->rcv_mss))
+        edge = c->rcv_adv;
+    if (!seq_after(edge, c->rcv_nxt))
+        return 0;
+    uint32_t unit = 1U << c->receive_window_scale;
+    uint32_t window = u32_min((edge - c->rcv_nxt) >> c->receive_window_scale, UINT16_MAX);
+    if (seq_before(c->rcv_nxt + window * unit, c->rcv_adv))
+        return (uint16_t)u32_min((c->rcv_adv - c->rcv_nxt + unit - 1) >> c->receive_window_scale,
+                                 UINT16_MAX);
+    c->rcv_adv = c->rcv_nxt + window * unit;
+    return (uint16_t)window;
+}
+
+/* After consumption, as Linux: worth an ACK of its own if it doubles the window the peer knows of, and the
+ * silly window rule lets the edge move at all. A peer that is held up by the window never waits in vain:
+ * what it knows is then less than half of the ring. */
+bool window_update_due(const struct tcp_conn *c)
+{
+    uint32_t edge = conn_right_edge(c);
+    if (!seq_after(edge, c->rcv_adv) || edge - c->rcv_adv < u32_min(c->receive_size / 2, c->rcv_mss))
+        return false;
+    uint32_t known = seq_after(c->rcv_adv, c->rcv_nxt) ? c->rcv_adv - c->rcv_nxt : 0;
+    return edge - c->rcv_nxt >= 2 * known;
+}
+
+static void fill(const struct tcp *t, const struct tcp_conn *c, uint32_t seq, uint8_t flags,
+                 uint16_t window, struct tcp_output *ret)
+{
+    struct tcp_header h = {
+        .source_port = be16_make(c->identity.local_port),
+        .destination_port = be16_make(c->identity.remote_port),
+        .sequence = be32_make(seq),
+        .acknowledgement = be32_make((flags & TCP_FLAG_ACK) ? c->rcv_nxt : 0),
+        .data_offset = sizeof h / 4 << 4,
+        .flags = flags,
+        .window = be16_make(window),
+    };
+    ret->conn = conn_index(t, c);
+    ret->source = c->identity.local;
+    ret->destination = c->identity.remote;
+    ret->source_port = c->identity.local_port;
+    ret->destination_port = c->identity.remote_port;
+    ret->gso_size = 0;
+    ret->header_length = sizeof h;
+    ret->push = (flags & TCP_FLAG_PSH) != 0;
+    ret->stream_offset = 0;
+    ret->payload_length = 0;
+    memcpy(ret->header, &h, sizeof h);
+}
+
+/* A segment of a synchronized connection: everything that is owed to the peer goes with it. */
+static void emit(struct tcp *t, struct tcp_conn *c, uint32_t seq, uint32_t length, uint8_t flags,
+                 struct tcp_output *ret)
+{
+    fill(t, c, seq, flags | TCP_FLAG_ACK, advertised_window(c), ret);
+    if (length > 0) {
+        ret->stream_offset = seq - c->iss - 1;
+        ret->payload_length = length;
+        ret->gso_size = (uint16_t)(length > c->mss ? c->mss : 0);
+        t->counters.octets_out += length;
+    }
+    t->counters.segments_out++;
+    c->flags &= ~(uint32_t)TCP_CONN_ACK_NOW;
+    c->ack_owed = 0;
+    c->ack_at_us = 0;
+}
+
+static void arm_retransmission(struct tcp_conn *c, uint64_t now_us)
+{
+    if (c->retransmit_at_us != 0 && !(c->flags & TCP_CONN_PERSIST))
+        return;
+    if (c->flags & TCP_CONN_PERSIST)
+        c->retransmits = 0;
+    c->flags &= ~(uint32_t)TCP_CONN_PERSIST;
+    c->probes = 0;
+    c->retransmit_at_us = now_us + c->rto_us; /* RFC 6298 5.1 */
+}
+
+/* RFC 9293 3.10.4: the FIN is formed when all before it was segmentized; that is when the state changes. */
+static void fin_goes_out(struct tcp_conn *c)
+{
+    if (c->fin_sent)
+        return;
+    c->fin_sent = 1;
+    c->state = c->state == TCP_CLOSE_WAIT ? TCP_LAST_ACK : TCP_FIN_WAIT_1;
+}
+
+/* [seq, seq + length) and perhaps FIN, where seq is snd_nxt or, of what was sent already, snd_una. */
+static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t seq, uint32_t length,
+                      bool fin, struct tcp_output *ret)
+{
+    bool last = seq + length == conn_send_fin_seq(c);
+    uint32_t end = seq + length + (fin ? 1 : 0);
+    emit(t, c, seq, length,
+         (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
+    if (seq_before(seq, c->snd_max)) {
+        t->counters.retransmits++;
+        c->rtt_start_us = 0; /* Karn */
+    } else {
+        rtt_start(c, now_us, end);
+    }
+    if (fin)
+        fin_goes_out(c);
+    if (length % c->mss != 0)
+        c->snd_sml = seq + length;
+    if (seq == c->snd_nxt)
+        c->snd_nxt = end;
+    c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
+    c->snd_max = seq_max(c->snd_max, end);
+    arm_retransmission(c, now_us);
+}
+
+/* Largest super-segment. At most a quarter of the congestion window: a lost one must leave enough others in
+ * flight to cause three duplicate ACKs. */
+static uint32_t super_segment_limit(const struct tcp *t, const struct tcp_conn *c)
+{
+    if (!t->config.gso)
+        return c->mss;
+    uint32_t quarter = c->cwnd / 4;
+    if (quarter >= TCP_SUPER_SEGMENT_MAX)
+        quarter = TCP_SUPER_SEGMENT_MAX;
+    return quarter < 2 * c->mss ? c->mss : quarter - quarter % c->mss;
+}
+
+/* May a segment of less than one MSS, the rest of what there is, go out? Deviates: RFC 9293 3.7.4 (Nagle)
+ * waits until all is acknowledged; as Linux, only a small segment waits for a small one (Minshall). */
+static bool may_send_small(const struct tcp_conn *c)
+{
+    return (c->flags & TCP_CONN_NODELAY) || c->user_fin || seq_before(c->snd_nxt, c->snd_max) ||
+           !seq_after(c->snd_sml, c->snd_una);
+}
+
+/* How much may go out at snd_nxt now (RFC 9293 3.8.6.2.1, sender's silly window avoidance). `available` octets
+ * are there and not sent; 0: nothing. */
+static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t available)
+{
+    uint32_t edge = c->snd_una + u32_min(c->snd_wnd, congestion_window(c));
+    uint32_t usable = seq_after(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
+    uint32_t length = u32_min(available, usable);
+    uint32_t offset = c->snd_nxt - c->iss - 1;
+    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t limit = super_segment_limit(t, c);
+    if (length > ring) /* the end of the ring ends the segment */
+        return u32_min(ring, limit);
+    if (length >= limit)
+        return limit;
+    uint32_t small = length % c->mss;
+    if (small == 0)
+        return length;
+    if (length == available && may_send_small(c))
+        return length;
+    if (length > c->mss)
+        return length - small;
+    bool window_limits = c->snd_wnd <= congestion_window(c);
+    return length < available && window_limits && length >= c->snd_wnd_max / 2 ? length : 0;
+}
+
+static bool output_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
+{
+    uint32_t end = conn_send_fin_seq(c);
+    if (seq_after(c->snd_nxt, end)) /* the FIN is out */
+        return false;
+    uint32_t available = end - c->snd_nxt;
+    uint32_t length = available > 0 ? sendable(t, c, available) : 0;
+    bool fin = c->user_fin && length == available;
+    if (length == 0 && !fin)
+        return false;
+    send_text(t, now_us, c, c->snd_nxt, length, fin, ret);
+    return true;
+}
+
+/* Nothing is in flight, something is there, and it could not be sent: the window is in the way. */
+static void arm_persist(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
+{
+    if (c->retransmit_at_us != 0 || c->snd_nxt != c->snd_una || c->snd_nxt == conn_send_fin_seq(c) ||
+        seq_after(c->snd_nxt, conn_send_fin_seq(c)))
+        return;
+    c->flags |= TCP_CONN_PERSIST;
+    c->probes = 0;
+    c->retransmit_at_us = now_us + c->rto_us; /* RFC 9293 3.8.6.1: SHOULD, first after one RTO */
+    conn_touched(t, c);
+    timer_sync(t, c);
+}
+
+/* One octet beyond a closed window, or what a silly window lets through. snd_nxt stays: the octet is not
+ * taken for sent until it is acknowledged. */
+static bool output_probe(struct tcp *t, struct tcp_conn *c, struct tcp_output *ret)
+{
+    uint32_t available = conn_send_fin_seq(c) - c->snd_una;
+    c->flags &= ~(uint32_t)TCP_CONN_PROBE_NOW;
+    if (!(c->flags & TCP_CONN_PERSIST) || available == 0 || c->snd_nxt != c->snd_una)
+        return false;
+    uint32_t offset = c->snd_una - c->iss - 1;
+    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), c->mss), u32_min(available, ring));
+    emit(t, c, c->snd_una, length, length == available ? TCP_FLAG_PSH : 0, ret);
+    c->snd_max = seq_max(c->snd_max, c->snd_una + length);
+    c->rtt_start_us = 0;
+    t->counters.zero_window_probes++;
+    return true;
+}
+
+/* The one segment at snd_una that fast retransmit or a partial ACK asks for. */
+static bool output_retransmit_one(struct tcp *t, uint64_t now_us, struct tcp_conn *c,
+                                  struct tcp_output *ret)
+{
+    c->flags &= ~(uint32_t)TCP_CONN_RETRANSMIT_ONE;
+    if (c->snd_una == c->snd_max)
+        return false;
+    uint32_t end = seq_min(conn_send_fin_seq(c), c->snd_max);
+    uint32_t offset = c->snd_una - c->iss - 1;
+    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, c->mss), ring) : 0;
+    bool fin = c->fin_sent && c->snd_una + length == conn_send_fin_seq(c);
+    send_text(t, now_us, c, c->snd_una, length, fin, ret);
+    t->counters.fast_retransmits++;
+    return true;
+}
+
+/* Of a segment without text. Not snd_nxt: that may be below what the peer has (after a timeout), and then
+ * the ACK would not count there (two sides that time out together would never meet). Not beyond the window
+ * either, as far as a rejected probe would reach. */
+static uint32_t ack_seq(const struct tcp_conn *c)
+{
+    return seq_min(c->snd_max, seq_max(c->snd_una + c->snd_wnd, c->snd_nxt));
+}
+
+static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn *c,
+                                struct tcp_output *ret)
+{
+    if (c->acks_owed > 0) {
+        c->acks_owed--;
+        emit(t, c, ack_seq(c), 0, 0, ret);
+        return true;
+    }
+    if ((c->flags & TCP_CONN_RETRANSMIT_ONE) && output_retransmit_one(t, now_us, c, ret))
+        return true;
+    if (output_text(t, now_us, c, ret))
+        return true;
+    if ((c->flags & TCP_CONN_PROBE_NOW) && output_probe(t, c, ret))
+        return true;
+    arm_persist(t, now_us, c);
+    if (!(c->flags & TCP_CONN_ACK_NOW))
+        return false;
+    emit(t, c, ack_seq(c), 0, 0, ret);
+    return true;
+}
+
+/* SYN in SYN-SENT, SYN-ACK in SYN-RECEIVED; their windows are never scaled (RFC 7323 2.2). */
+static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
+{
+    bool received = c->state == TCP_SYN_RECEIVED;
+    if (c->snd_nxt != c->iss) {
+        if (!received || !(c->flags & TCP_CONN_ACK_NOW))
+            return false;
+        emit(t, c, c->snd_nxt, 0, 0, ret);
+        return true;
+    }
+    uint16_t window = (uint16_t)u32_min(c->receive_size, UINT16_MAX);
+    fill(t, c, c->iss, (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0)), window, ret);
+    bool scale = !received || (c->flags & TCP_CONN_WINDOW_SCALE);
+    uint32_t options = options_write_syn(ret->header + ret->header_length, conn_local_mss(t, c),
+                                         scale ? (int32_t)conn_window_scale(c->receive_size) : -1);
+    ret->header_length = (uint8_t)(ret->header_length + options);
+    ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
+    if (c->snd_max == c->iss) {
+        rtt_start(c, now_us, c->iss + 1);
+    } else {
+        t->counters.retransmits++;
+        c->rtt_start_us = 0; /* Karn */
+    }
+    c->snd_nxt = c->snd_max = c->iss + 1;
+    c->flags &= ~(uint32_t)TCP_CONN_ACK_NOW;
+    arm_retransmission(c, now_us);
+    t->counters.segments_out++;
+    return true;
+}
+
+/* The peer of a connection that ended here: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>. */
+static bool output_reset(struct tcp *t, struct tcp_conn *c, struct tcp_output *ret)
+{
+    if (!(c->flags & TCP_CONN_RST_NOW))
+        return false;
+    c->flags &= ~(uint32_t)TCP_CONN_RST_NOW;
+    fill(t, c, c->snd_max, TCP_FLAG_RST | TCP_FLAG_ACK, 0, ret);
+    t->counters.segments_out++;
+    t->counters.resets_out++;
+    conn_release_if_done(t, c);
+    return true;
+}
+
+bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
+{
+    switch (c->state) {
+    case TCP_CLOSED:
+        return output_reset(t, c, ret);
+    case TCP_LISTEN:
+        return false;
+    case TCP_SYN_SENT:
+    case TCP_SYN_RECEIVED:
+        return output_syn(t, now_us, c, ret);
+    default:
+        return output_synchronized(t, now_us, c, ret);
+    }
+}
+
+bool reply_output(struct tcp *t, struct tcp_output *ret)
+{
+    if (t->reply_count == 0)
+        return false;
+    const struct tcp_reply *r = &t->reply[t->reply_head];
+    struct tcp_header h = {
+        .source_port = be16_make(r->source_port),
+        .destination_port = be16_make(r->destination_port),
+        .sequence = be32_make(r->seq),
+        .acknowledgement = be32_make(r->ack),
+        .data_offset = sizeof h / 4 << 4,
+        .flags = r->flags,
+    };
+    *ret = (struct tcp_output){
+        .conn = TCP_NONE,
+        .source = r->source,
+        .destination = r->destination,
+        .source_port = r->source_port,
+        .destination_port = r->destination_port,
+        .header_length = sizeof h,
+    };
+    memcpy(ret->header, &h, sizeof h);
+    t->reply_head = (t->reply_head + 1) & (TCP_REPLIES - 1);
+    t->reply_count--;
+    t->counters.segments_out++;
+    t->counters.resets_out++;
+    return true;
+}
+
+/* Every turn of the loop takes one connection off the queue, or ends it. */
+bool tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
+{
+    timer_run(t, now_us);
+    if (reply_output(t, ret))
+        return true;
+    while (t->ready.head != TCP_NONE) {
+        uint32_t index = t->ready.head;
+        struct tcp_conn *c = &t->conn[index];
+        t->ready.head = t->side[index].ready_next;
+        if (t->ready.head == TCP_NONE)
+            t->ready.tail = TCP_NONE;
+        t->side[index].ready = 0;
+        uint32_t flags = c->flags;
+        if (!conn_output(t, now_us, c, ret)) {
+            if (c->flags != flags)
+                conn_touched(t, c);
+            continue;
+        }
+        if (c->state != TCP_CLOSED)
+            conn_changed(t, c);
+        return true;
+    }
+    timer_settle(t);
+    return false;
+}

@@ -1,0 +1,550 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* TCP, theory of operation.
+ *
+ * The engine is a table of connection blocks and what is derived from them. Segments come in through
+ * tcp_input(), users call tcp_connect() and so on; both change blocks and nothing else. tcp_poll() lets the
+ * connections that may have something to send take turns, and is where the timers run. Everything that it
+ * has given out is in the blocks already; tcp_next_touched() then says which blocks changed, so that the host
+ * can commit them before anything leaves. Read RFC 9293 section 3.10 first; then, for what is wrapped round
+ * it, RFC 6298 (timeout), 5681 and 6582 (congestion), 7323 section 2 (window scale), 5961 (blind attacks),
+ * 6528 (ISNs), 6056 (ports).
+ *
+ *   tcp.c         memory, the table, user calls         input.c    SEGMENT ARRIVES: any state but those below
+ *   demux.c       segment to connection or listener     open.c     SEGMENT ARRIVES: CLOSED, LISTEN, SYN-SENT
+ *   listener.c    children, backlog                     ack.c      ACKs of our data
+ *   output.c      tcp_poll: what goes out next          options.c  header and options, in
+ *   timer.c       deadlines and what happens at them    rtt.c      RFC 6298
+ *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
+ *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
+ *
+ * States: those of RFC 9293. A FIN is formed, and the state changed, when it goes out, not when the user
+ * calls: until then user_fin stands alone. A connection that ends goes to CLOSED and leaves the hash and
+ * the heap at once; its index is free when this was reported and its RST, if one is due, was given out.
+ *
+ * Payload: never seen. Input tells the host where a segment's payload belongs; what is below rcv_nxt, in a
+ * held range, or beyond the ring is trimmed first, so nothing that is there is written twice. Of a segment
+ * that covers several holes the first is filled, the peer sends the rest again. Output names a piece of the
+ * send ring that does not cross its end.
+ *
+ * Timers of a connection: retransmission (or persist, never both), delayed ACK, and one for states that end
+ * by themselves (TIME-WAIT; FIN-WAIT-2 after close). SYN-RECEIVED ends with its retransmissions.
+ *
+ * Limits: the table (TIME-WAITs, oldest first, give way before it is full: `reserve`); TCP_RANGES_MAX ranges;
+ * the backlog; TCP_REPLIES stateless RSTs waiting; challenge ACKs per connection and per engine.
+ *
+ * Left out until later: SACK, timestamps, ECN, keepalive, user timeout, SYN cookies, urgent data (the pointer
+ * is ignored and the octets are data, as RFC 6093 suggests), path MTU discovery. */
+#include "protocols/base/siphash.h"
+#include "protocols/tcp/tcp_internal.h"
+
+/* ---- memory ---- */
+struct layout {
+    size_t conn, side, heap, bucket, size;
+    uint32_t connections, buckets;
+};
+
+static size_t align64(size_t n)
+{
+    return (n + 63) & ~(size_t)63;
+}
+
+static struct layout layout_of(const struct tcp_config *config)
+{
+    struct layout l = {.connections = u32_max(1, u32_min(config->connections, 1U << 20)), .buckets = 16};
+    while (l.buckets < l.connections)
+        l.buckets *= 2;
+    l.conn = align64(sizeof(struct tcp));
+    l.side = align64(l.conn + l.connections * sizeof(struct tcp_conn));
+    l.heap = align64(l.side + l.connections * sizeof(struct tcp_side));
+    l.bucket = align64(l.heap + l.connections * sizeof(struct tcp_timer));
+    l.size = align64(l.bucket + l.buckets * sizeof(uint32_t));
+    return l;
+}
+
+size_t tcp_size(const struct tcp_config *config)
+{
+    return layout_of(config).size;
+}
+
+static void config_defaults(struct tcp_config *c, uint32_t connections)
+{
+    c->connections = connections;
+    if (c->time_wait_us == 0)
+        c->time_wait_us = 60000000;
+    if (c->rto_initial_us == 0)
+        c->rto_initial_us = 1000000;
+    if (c->rto_min_us == 0)
+        c->rto_min_us = 200000;
+    if (c->rto_max_us == 0)
+        c->rto_max_us = 120000000;
+    if (c->retries == 0)
+        c->retries = 15;
+    c->retries = u32_min(c->retries, 200);
+}
+
+struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us)
+{
+    static const struct tcp_list empty = {TCP_NONE, TCP_NONE, 0};
+    struct layout l = layout_of(config);
+    struct tcp *t = memory;
+    uint8_t *base = memory;
+    memset(memory, 0, l.size);
+    t->config = *config;
+    config_defaults(&t->config, l.connections);
+    t->conn = (struct tcp_conn *)(base + l.conn);
+    t->side = (struct tcp_side *)(base + l.side);
+    t->heap = (struct tcp_timer *)(base + l.heap);
+    t->bucket = (uint32_t *)(base + l.bucket);
+    t->bucket_mask = l.buckets - 1;
+    memset(t->bucket, 0xff, l.buckets * sizeof(uint32_t)); /* TCP_NONE */
+    t->free = t->time_wait = t->ready = t->touched = empty;
+    t->reserve = u32_max(1, u32_min(l.connections / 8, 64));
+    t->next_ephemeral = (uint32_t)siphash(config->secret, &now_us, sizeof now_us);
+    for (uint32_t i = 0; i < l.connections; i++) {
+        t->side[i].heap_position = TCP_NONE;
+        index_list_append(t, &t->free, i);
+    }
+    return t;
+}
+
+/* ---- lists of indices ---- */
+void index_list_append(struct tcp *t, struct tcp_list *list, uint32_t index)
+{
+    t->side[index].list_prev = list->tail;
+    t->side[index].list_next = TCP_NONE;
+    if (list->tail != TCP_NONE)
+        t->side[list->tail].list_next = index;
+    else
+        list->head = index;
+    list->tail = index;
+    list->count++;
+}
+
+void index_list_prepend(struct tcp *t, struct tcp_list *list, uint32_t index)
+{
+    t->side[index].list_prev = TCP_NONE;
+    t->side[index].list_next = list->head;
+    if (list->head != TCP_NONE)
+        t->side[list->head].list_prev = index;
+    else
+        list->tail = index;
+    list->head = index;
+    list->count++;
+}
+
+void index_list_remove(struct tcp *t, struct tcp_list *list, uint32_t index)
+{
+    struct tcp_side *side = &t->side[index];
+    if (side->list_prev != TCP_NONE)
+        t->side[side->list_prev].list_next = side->list_next;
+    else
+        list->head = side->list_next;
+    if (side->list_next != TCP_NONE)
+        t->side[side->list_next].list_prev = side->list_prev;
+    else
+        list->tail = side->list_prev;
+    list->count--;
+}
+
+void conn_ready(struct tcp *t, struct tcp_conn *c)
+{
+    uint32_t index = conn_index(t, c);
+    if (t->side[index].ready)
+        return;
+    t->side[index].ready = 1;
+    t->side[index].ready_next = TCP_NONE;
+    if (t->ready.tail != TCP_NONE)
+        t->side[t->ready.tail].ready_next = index;
+    else
+        t->ready.head = index;
+    t->ready.tail = index;
+}
+
+void conn_touched(struct tcp *t, struct tcp_conn *c)
+{
+    uint32_t index = conn_index(t, c);
+    if (t->side[index].touched)
+        return;
+    t->side[index].touched = 1;
+    t->side[index].touched_next = TCP_NONE;
+    if (t->touched.tail != TCP_NONE)
+        t->side[t->touched.tail].touched_next = index;
+    else
+        t->touched.head = index;
+    t->touched.tail = index;
+}
+
+void conn_changed(struct tcp *t, struct tcp_conn *c)
+{
+    conn_ready(t, c);
+    conn_touched(t, c);
+    timer_sync(t, c);
+}
+
+bool tcp_next_touched(struct tcp *t, uint32_t *ret_index)
+{
+    uint32_t index = t->touched.head;
+    if (index == TCP_NONE)
+        return false;
+    t->touched.head = t->side[index].touched_next;
+    if (t->touched.head == TCP_NONE)
+        t->touched.tail = TCP_NONE;
+    t->side[index].touched = 0;
+    if (t->conn[index].state == TCP_CLOSED) {
+        t->side[index].reported = 1;
+        conn_release_if_done(t, &t->conn[index]);
+    }
+    *ret_index = index;
+    return true;
+}
+
+/* ---- the table ---- */
+struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index)
+{
+    struct tcp_conn *c = &t->conn[index];
+    index_list_remove(t, &t->free, index);
+    t->side[index].used = 1;
+    t->side[index].reported = 0;
+    t->side[index].child_head = TCP_NONE;
+    memset(c, 0, sizeof *c);
+    c->listener = TCP_NONE;
+    return c;
+}
+
+bool conn_make_room(struct tcp *t)
+{
+    while (t->free.count + t->closing <= t->reserve && t->time_wait.count > 0) {
+        conn_end(t, &t->conn[t->time_wait.head], TCP_ERROR_NONE);
+        t->counters.time_wait_reused++;
+    }
+    return t->free.count > 0;
+}
+
+void conn_release_if_done(struct tcp *t, struct tcp_conn *c)
+{
+    uint32_t index = conn_index(t, c);
+    struct tcp_side *side = &t->side[index];
+    if (!side->used || !side->reported || c->state != TCP_CLOSED || (c->flags & TCP_CONN_RST_NOW))
+        return;
+    side->used = 0;
+    t->closing--;
+    index_list_prepend(t, &t->free, index);
+}
+
+void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
+{
+    uint32_t index = conn_index(t, c);
+    if (c->state == TCP_CLOSED)
+        return;
+    conn_refresh_offsets(c);
+    if (conn_is_child(c))
+        child_remove(t, c);
+    if (c->state == TCP_TIME_WAIT)
+        index_list_remove(t, &t->time_wait, index);
+    timer_remove(t, c);
+    demux_remove(t, index);
+    c->state = TCP_CLOSED;
+    c->error = (uint8_t)error;
+    c->flags = 0;
+    c->retransmit_at_us = c->ack_at_us = c->state_at_us = 0;
+    c->range_count = 0;
+    t->closing++;
+    conn_touched(t, c);
+}
+
+void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
+{
+    conn_end(t, c, error);
+    c->flags |= TCP_CONN_RST_NOW;
+    conn_ready(t, c);
+}
+
+/* Also starts it again (RFC 9293 3.10.7.4: restart the 2 MSL time-out). */
+void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
+{
+    uint32_t index = conn_index(t, c);
+    if (c->state == TCP_TIME_WAIT)
+        index_list_remove(t, &t->time_wait, index);
+    index_list_append(t, &t->time_wait, index);
+    c->state = TCP_TIME_WAIT;
+    c->retransmit_at_us = 0;
+    c->state_at_us = now_us + t->config.time_wait_us;
+}
+
+void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us)
+{
+    c->state = TCP_FIN_WAIT_2;
+    c->retransmit_at_us = 0;
+    if (c->closed_by_user)
+        c->state_at_us = now_us + TCP_ORPHAN_US;
+}
+
+/* ---- a new block ---- */
+uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c)
+{
+    uint32_t headers = c->identity.remote.family == ADDRESS_IP6 ? 60 : 40;
+    uint32_t mss = t->config.mtu > headers ? t->config.mtu - headers : 0;
+    return u32_max(TCP_MSS_MIN, u32_min(mss, TCP_SUPER_SEGMENT_MAX));
+}
+
+/* RFC 7323 2.2: so that the whole ring can be advertised. */
+uint8_t conn_window_scale(uint32_t receive_size)
+{
+    uint8_t scale = 0;
+    while (scale < TCP_WINDOW_SCALE_MAX && receive_size >> scale > UINT16_MAX)
+        scale++;
+    return scale;
+}
+
+void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss)
+{
+    c->iss = c->snd_una = c->snd_nxt = c->snd_max = c->snd_sml = c->recover = iss;
+    c->mss = TCP_MSS_DEFAULT;
+    c->rto_us = t->config.rto_initial_us;
+    c->rcv_mss = u32_min(TCP_MSS_DEFAULT, conn_local_mss(t, c));
+    congestion_init(c);
+}
+
+bool conn_size_is_valid(uint32_t size)
+{
+    return size >= TCP_RING_MIN && size <= TCP_RING_MAX && (size & (size - 1)) == 0;
+}
+
+struct tcp_conn *conn_new(struct tcp *t, const struct tcp_identity *identity, enum tcp_state state,
+                          uint32_t receive_size, uint32_t send_size)
+{
+    if (!conn_make_room(t))
+        return NULL;
+    struct tcp_conn *c = conn_allocate_at(t, t->free.head);
+    c->identity = *identity;
+    c->state = (uint8_t)state;
+    c->receive_size = receive_size;
+    c->send_size = send_size;
+    demux_insert(t, conn_index(t, c));
+    return c;
+}
+
+/* The stream offsets that the host reads, from the sequence numbers. */
+void conn_refresh_offsets(struct tcp_conn *c)
+{
+    if (c->snd_una != c->iss)
+        c->send_acked = conn_fin_acked(c) ? c->send_end : c->snd_una - c->iss - 1;
+    if (c->state >= TCP_SYN_RECEIVED)
+        c->receive_next = c->rcv_nxt - c->irs - 1 - c->fin_received;
+}
+
+/* ---- user calls (RFC 9293 3.10.1 to 3.10.5) ---- */
+static struct tcp_conn *conn_of_user(struct tcp *t, uint32_t index)
+{
+    if (index >= t->config.connections || t->conn[index].state == TCP_CLOSED)
+        return NULL;
+    return &t->conn[index];
+}
+
+enum tcp_call_result tcp_listen(struct tcp *t, const struct tcp_identity *identity, uint32_t backlog,
+                                uint32_t receive_size, uint32_t send_size, uint32_t *ret_index)
+{
+    if (!conn_size_is_valid(receive_size) || !conn_size_is_valid(send_size))
+        return TCP_CALL_BAD_STATE;
+    if (demux_listener_conflicts(t, identity))
+        return TCP_CALL_IN_USE;
+    struct tcp_conn *c = conn_new(t, identity, TCP_LISTEN, receive_size, send_size);
+    if (c == NULL)
+        return TCP_CALL_TABLE_FULL;
+    c->backlog = u32_min(backlog, t->config.connections);
+    conn_touched(t, c);
+    *ret_index = conn_index(t, c);
+    return TCP_CALL_OK;
+}
+
+/* RFC 6056 3.3.3, algorithm 3. A port that a listener or a connection to the same peer has is passed over;
+ * after TCP_PORT_PATIENCE of them one is taken whose connection has been in TIME-WAIT for a while (as
+ * Linux; Deviates: RFC 9293 3.6.1 says so of the peer's SYN only, but our ISN is larger then, too). */
+static enum tcp_call_result choose_port(struct tcp *t, uint64_t now_us, struct tcp_identity *identity)
+{
+    uint32_t count = TCP_PORT_LAST - TCP_PORT_FIRST + 1, second_best = TCP_NONE;
+    uint32_t offset = port_offset(t, identity);
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t port = (uint16_t)(TCP_PORT_FIRST + (offset + t->next_ephemeral++) % count);
+        uint32_t taken = demux_conn(t, &identity->local, port, &identity->remote, identity->remote_port);
+        bool self = port == identity->remote_port && ip_address_equal(&identity->local, &identity->remote);
+        if (self || demux_listener(t, &identity->local, port) != TCP_NONE)
+            continue;
+        if (taken == TCP_NONE) {
+            identity->local_port = port;
+            return TCP_CALL_OK;
+        }
+        const struct tcp_conn *old = &t->conn[taken];
+        if (second_best == TCP_NONE && old->state == TCP_TIME_WAIT &&
+            old->state_at_us + TCP_PORT_REST_US <= now_us + t->config.time_wait_us)
+            second_best = taken;
+        if (i >= TCP_PORT_PATIENCE && second_best != TCP_NONE)
+            break;
+    }
+    if (second_best == TCP_NONE)
+        return TCP_CALL_NO_PORT;
+    identity->local_port = t->conn[second_best].identity.local_port;
+    return TCP_CALL_OK;
+}
+
+/* The four-tuple is free, or in TIME-WAIT by leave of choose_port(). */
+static enum tcp_call_result claim_tuple(struct tcp *t, uint64_t now_us, struct tcp_identity *identity,
+                                        uint32_t *ret_iss)
+{
+    bool chosen = identity->local_port == 0;
+    if (chosen) {
+        enum tcp_call_result r = choose_port(t, now_us, identity);
+        if (r != TCP_CALL_OK)
+            return r;
+    }
+    if (identity->local_port == identity->remote_port &&
+        ip_address_equal(&identity->local, &identity->remote))
+        return TCP_CALL_IN_USE; /* a connection to itself: not supported */
+    *ret_iss = isn_make(t, now_us, identity);
+    uint32_t taken = demux_conn(t, &identity->local, identity->local_port, &identity->remote,
+                                identity->remote_port);
+    if (taken == TCP_NONE)
+        return TCP_CALL_OK;
+    if (!chosen)
+        return TCP_CALL_IN_USE;
+    struct tcp_conn *old = &t->conn[taken];
+    if (!seq_after(*ret_iss, old->snd_max + UINT16_MAX))
+        *ret_iss = old->snd_max + UINT16_MAX;
+    conn_end(t, old, TCP_ERROR_NONE);
+    t->counters.time_wait_reused++;
+    return TCP_CALL_OK;
+}
+
+enum tcp_call_result tcp_connect(struct tcp *t, uint64_t now_us, const struct tcp_identity *identity,
+                                 uint32_t receive_size, uint32_t send_size, uint32_t *ret_index)
+{
+    struct tcp_identity i = *identity;
+    uint32_t iss;
+    if (!conn_size_is_valid(receive_size) || !conn_size_is_valid(send_size))
+        return TCP_CALL_BAD_STATE;
+    if (!conn_make_room(t))
+        return TCP_CALL_TABLE_FULL;
+    enum tcp_call_result r = claim_tuple(t, now_us, &i, &iss);
+    if (r != TCP_CALL_OK)
+        return r;
+    struct tcp_conn *c = conn_new(t, &i, TCP_SYN_SENT, receive_size, send_size);
+    if (c == NULL)
+        return TCP_CALL_TABLE_FULL;
+    conn_init_send(t, c, iss);
+    t->counters.connects++;
+    conn_changed(t, c);
+    *ret_index = conn_index(t, c);
+    return TCP_CALL_OK;
+}
+
+void tcp_send_available(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t end)
+{
+    (void)now_us;
+    struct tcp_conn *c = conn_of_user(t, index);
+    if (c == NULL || c->state == TCP_LISTEN || c->user_fin || end == c->send_end ||
+        end - c->send_end > c->send_acked + c->send_size - c->send_end)
+        return;
+    c->send_end = end;
+    conn_changed(t, c);
+}
+
+void tcp_receive_consumed(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t consumed)
+{
+    (void)now_us;
+    struct tcp_conn *c = conn_of_user(t, index);
+    if (c == NULL || !conn_is_synchronized(c) || consumed == c->receive_consumed ||
+        consumed - c->receive_consumed > c->receive_next - c->receive_consumed)
+        return;
+    c->receive_consumed = consumed;
+    conn_touched(t, c);
+    if (c->fin_received || !window_update_due(c))
+        return;
+    c->flags |= TCP_CONN_ACK_NOW;
+    conn_ready(t, c);
+}
+
+void tcp_set_nodelay(struct tcp *t, uint32_t index, bool nodelay)
+{
+    struct tcp_conn *c = conn_of_user(t, index);
+    if (c == NULL)
+        return;
+    c->flags = (c->flags & ~(uint32_t)TCP_CONN_NODELAY) | (nodelay ? TCP_CONN_NODELAY : 0);
+    conn_changed(t, c);
+}
+
+void tcp_shutdown_send(struct tcp *t, uint64_t now_us, uint32_t index)
+{
+    (void)now_us;
+    struct tcp_conn *c = conn_of_user(t, index);
+    if (c == NULL || c->state == TCP_LISTEN || c->user_fin)
+        return;
+    c->user_fin = 1;
+    conn_changed(t, c);
+}
+
+void tcp_close(struct tcp *t, uint64_t now_us, uint32_t index)
+{
+    struct tcp_conn *c = conn_of_user(t, index);
+    if (c == NULL || c->closed_by_user)
+        return;
+    if (c->state == TCP_LISTEN) {
+        listener_end(t, c);
+        return;
+    }
+    c->closed_by_user = 1;
+    c->user_fin = 1;
+    if (c->state == TCP_SYN_SENT) {
+        conn_end(t, c, TCP_ERROR_NONE);
+        return;
+    }
+    bool unread = c->receive_consumed != c->receive_next;
+    if (unread && c->state >= TCP_ESTABLISHED && c->state <= TCP_CLOSE_WAIT) {
+        conn_reset(t, c, TCP_ERROR_ABORTED); /* RFC 1122 4.2.2.13: SHOULD */
+        return;
+    }
+    if (c->state == TCP_FIN_WAIT_2)
+        c->state_at_us = now_us + TCP_ORPHAN_US;
+    conn_changed(t, c);
+}
+
+void tcp_abort(struct tcp *t, uint64_t now_us, uint32_t index)
+{
+    (void)now_us;
+    struct tcp_conn *c = conn_of_user(t, index);
+    if (c == NULL)
+        return;
+    if (c->state == TCP_LISTEN)
+        listener_end(t, c);
+    else if (c->state >= TCP_SYN_RECEIVED && c->state <= TCP_CLOSE_WAIT) /* RFC 9293 3.10.5 */
+        conn_reset(t, c, TCP_ERROR_ABORTED);
+    else
+        conn_end(t, c, TCP_ERROR_ABORTED);
+}
+
+/* RFC 5927 4.1: the quoted sequence number must be of something in flight. */
+void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence)
+{
+    (void)now_us;
+    struct tcp_conn *c = conn_of_user(t, index);
+    if (c == NULL || c->state != TCP_SYN_SENT || seq_before(sequence, c->snd_una) ||
+        seq_after(sequence, c->snd_max))
+        return;
+    conn_end(t, c, TCP_ERROR_UNREACHABLE);
+}
+
+/* ---- looking ---- */
+const struct tcp_conn *tcp_conn_at(const struct tcp *t, uint32_t index)
+{
+    return &t->conn[index];
+}
+
+const struct tcp_counters *tcp_counters(const struct tcp *t)
+{
+    return &t->counters;
+}
+
+bool tcp_drained(const struct tcp *t)
+{
+    return t->free.count == t->config.connections && t->heap_count == 0 && t->reply_count == 0 &&
+           t->touched.head == TCP_NONE;
+}

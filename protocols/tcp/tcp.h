@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* TCP, sans-I/O (RFC 9293). Bytes and time in, segments and a deadline out; nothing is called, allocated or
+ * kept outside the memory that was handed in. Payload never passes through the engine: it says where the
+ * payload of a received segment belongs (tcp_placement) and which part of the send stream a segment carries
+ * (tcp_output). Stream offsets are sequence numbers less the initial one: octet 0 of a stream is the octet
+ * after the SYN; they are 32 bits wide and wrap like sequence numbers. Ring sizes are powers of two, so
+ * `offset & (size - 1)` is the place in the ring.
+ *
+ * Two stacks fit in one program: all state hangs on one pointer. */
+#ifndef BULKHEAD_PROTOCOLS_TCP_TCP_H
+#define BULKHEAD_PROTOCOLS_TCP_TCP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocols/base/address.h"
+
+#define TCP_NONE        UINT32_MAX /* "no connection", also "no deadline" as UINT64_MAX */
+#define TCP_HEADER_MAX  60
+#define TCP_RANGES_MAX  16 /* out-of-order ranges kept for one connection */
+#define TCP_RING_MIN    1024U
+#define TCP_RING_MAX    (1U << 30)
+#define TCP_SUPER_SEGMENT_MAX 65160U /* payload of one super-segment: 64 KiB less headers */
+
+enum tcp_state { /* RFC 9293 3.3.2; values are in the store, so they never change */
+    TCP_CLOSED = 0,
+    TCP_LISTEN = 1,
+    TCP_SYN_SENT = 2,
+    TCP_SYN_RECEIVED = 3,
+    TCP_ESTABLISHED = 4,
+    TCP_FIN_WAIT_1 = 5,
+    TCP_FIN_WAIT_2 = 6,
+    TCP_CLOSE_WAIT = 7,
+    TCP_CLOSING = 8,
+    TCP_LAST_ACK = 9,
+    TCP_TIME_WAIT = 10,
+};
+
+enum tcp_error { /* why a connection ended; told to the application by its transport server */
+    TCP_ERROR_NONE = 0,
+    TCP_ERROR_REFUSED = 1,     /* RST in SYN-SENT: ECONNREFUSED */
+    TCP_ERROR_RESET = 2,       /* RST from the peer: ECONNRESET */
+    TCP_ERROR_TIMED_OUT = 3,   /* gave up retransmitting: ETIMEDOUT */
+    TCP_ERROR_UNREACHABLE = 4, /* ICMP in SYN-SENT: EHOSTUNREACH */
+    TCP_ERROR_ABORTED = 5,     /* tcp_abort() */
+};
+
+/* Who a connection is: written once when it is made, never changed after (DESIGN section 6). For a listener
+ * `remote*` is zero. `owner`, `session`, `arena`, `slot`, `generation` are opaque here and belong to the
+ * server that hosts the engine. */
+struct tcp_identity {
+    struct ip_address local;
+    struct ip_address remote;
+    uint16_t local_port; /* host order */
+    uint16_t remote_port;
+    uint32_t owner;      /* socket id */
+    uint32_t session;
+    uint32_t arena;      /* UINT32_MAX: no slot attached yet (SYN-RECEIVED) */
+    uint32_t slot;
+    uint32_t generation; /* of the slot's use */
+};
+
+struct tcp_range {
+    uint32_t start; /* sequence numbers, [start, end) */
+    uint32_t end;
+};
+
+/* One connection or listener: flat, pointer-free, self-contained; copied as it is into the store. What is
+ * derived (hash chains, timer heap, queues) lives elsewhere in the engine. The engine's own fields are
+ * documented in tcp_internal.h; the hosting server reads the ones above the line and writes none. */
+struct tcp_conn {
+    struct tcp_identity identity;
+    uint8_t state; /* enum tcp_state */
+    uint8_t error; /* enum tcp_error */
+    uint8_t closed_by_user;
+    uint8_t fin_received;   /* all data before the peer's FIN has been received, FIN included */
+    uint32_t listener;      /* index of the listener that made this one, or TCP_NONE */
+    uint32_t backlog;       /* of a listener */
+    uint32_t accept_queue;  /* of a listener: established, not yet told accepted (see tcp_accepted) */
+    uint32_t send_acked;    /* stream offset: all before it is acknowledged */
+    uint32_t send_end;      /* stream offset: what the application has made available */
+    uint32_t receive_next;  /* stream offset: all before it has been received in order */
+    uint32_t receive_consumed; /* stream offset the application has consumed to */
+    uint32_t receive_size;  /* octets of the receive ring, a power of two */
+    uint32_t send_size;     /* octets of the send ring, a power of two */
+    /* ---- below: the engine's own ---- */
+    uint8_t user_fin;       /* tcp_shutdown_send or tcp_close was called */
+    uint8_t fin_sent;
+    uint8_t accept_pending; /* counted in its listener's accept_queue */
+    uint8_t send_window_scale;    /* shift for windows that the peer advertises (RFC 7323) */
+    uint8_t receive_window_scale; /* shift for windows that we advertise */
+    uint8_t probes;               /* zero-window probes in a row: the back-off of the persist timer */
+    uint8_t duplicate_acks;
+    uint8_t retransmits;          /* in a row without progress */
+    uint32_t iss, snd_una, snd_nxt, snd_max, snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
+    uint32_t irs, rcv_nxt, rcv_adv; /* rcv_adv: right edge that was advertised; never taken back */
+    uint32_t mss;                   /* what we may send in one segment */
+    uint32_t cwnd, ssthresh, recover; /* octets, octets, sequence number */
+    uint32_t srtt_us, rttvar_us, rto_us;
+    uint32_t rtt_seq;               /* sequence number being timed (Karn) */
+    uint32_t ack_owed;              /* octets received since the last ACK went out */
+    uint32_t flags;                 /* engine-private bits (tcp_internal.h) */
+    uint32_t syn_received;          /* of a listener: children in SYN-RECEIVED */
+    uint32_t fin_seq;               /* of the peer's FIN, once it is known */
+    uint32_t snd_sml;               /* end of the last small segment sent (Nagle as modified by Minshall) */
+    uint32_t cwnd_acked;            /* octets acknowledged since cwnd last grew in congestion avoidance */
+    uint32_t rcv_mss;               /* estimate of the size of the peer's full segments */
+    uint32_t acks_owed;             /* duplicate ACKs still to send for out-of-order segments */
+    uint32_t reserved;
+    uint64_t rtt_start_us;          /* 0: nothing is being timed */
+    uint64_t retransmit_at_us;      /* 0: off; also the persist timer */
+    uint64_t ack_at_us;             /* 0: off */
+    uint64_t state_at_us;           /* TIME-WAIT, FIN-WAIT-2 of an orphan; 0: off */
+    uint64_t challenge_at_us;       /* not before this the next ACK in answer to a segment out of window */
+    uint32_t range_count;
+    uint32_t reserved2;
+    struct tcp_range range[TCP_RANGES_MAX];
+};
+_Static_assert(sizeof(struct tcp_conn) == 400, "lies in the store: no padding, under 512 octets");
+
+/* Counters, one name for code, test and `bulkhead stat`. */
+#define TCP_COUNTERS(X)                                                                                \
+    X(segments_in) X(segments_out) X(octets_in) X(octets_out) X(connects) X(accepts)                    \
+    X(retransmits) X(fast_retransmits) X(timeouts) X(out_of_order) X(duplicates) X(zero_window_probes) \
+    X(challenge_acks) X(resets_in) X(resets_out) X(drop_header) X(drop_options) X(drop_no_connection)  \
+    X(drop_out_of_window) X(drop_no_ack) X(drop_backlog_full) X(drop_table_full) X(drop_reply_queue)   \
+    X(drop_ranges_full) X(drop_bad_ack) X(drop_after_close) X(time_wait_reused)
+
+struct tcp_counters {
+#define X(name) uint64_t name;
+    TCP_COUNTERS(X)
+#undef X
+};
+
+struct tcp_config {
+    uint32_t connections;   /* table size, at most 1 << 20 */
+    uint32_t mtu;           /* of the link, octets */
+    uint8_t secret[16];     /* ISNs (RFC 6528) and ports (RFC 6056): the same for every incarnation */
+    uint32_t time_wait_us;  /* 0: 60 s. Deviates: RFC 9293 says 2 MSL = 240 s; as Linux */
+    uint32_t rto_initial_us, rto_min_us, rto_max_us; /* 0: 1 s (RFC 6298), 200 ms (as Linux), 120 s */
+    uint32_t retries;       /* 0: 15, then TCP_ERROR_TIMED_OUT; SYN: 6 */
+    bool gso;               /* super-segments out; false: one MSS a segment */
+};
+
+struct tcp; /* the engine */
+
+size_t tcp_size(const struct tcp_config *config); /* octets of memory that tcp_init() wants, aligned to 64 */
+struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us);
+
+/* ---- looking ---- */
+const struct tcp_conn *tcp_conn_at(const struct tcp *t, uint32_t index); /* index < connections */
+const struct tcp_counters *tcp_counters(const struct tcp *t);
+bool tcp_drained(const struct tcp *t); /* no connection, listener, reply or timer is left */
+
+/* ---- input ---- */
+struct tcp_segment_in { /* what the sender below has already checked; demultiplexing uses only this */
+    struct ip_address source, destination;
+    uint16_t source_port, destination_port;
+    uint8_t ecn;
+    uint16_t gso_size; /* > 0: a super-segment of segments of this payload size */
+};
+
+/* The connection, else the listener, that a segment belongs to; TCP_NONE if neither. */
+uint32_t tcp_lookup(const struct tcp *t, const struct tcp_segment_in *meta);
+
+struct tcp_placement {
+    uint32_t conn;           /* TCP_NONE: nothing to place */
+    uint32_t payload_offset; /* from the start of the segment's payload */
+    uint32_t stream_offset;  /* where it belongs in the receive stream */
+    uint32_t length;         /* 0: nothing to place */
+};
+
+enum tcp_input_result {
+    TCP_INPUT_DROPPED = 0,   /* counted; no state changed but perhaps a reply queued */
+    TCP_INPUT_DONE = 1,      /* *ret says what to copy, if anything */
+};
+
+/* Untrusted: header, header_length (as found: the copied part of a segment, TCP_HEADER_MAX at most),
+ * segment_length (header and payload, octets). The checksum was verified by the caller. `index` is what
+ * tcp_lookup() returned. A connection in SYN-RECEIVED that has no slot (identity.arena == UINT32_MAX) must
+ * be given one by tcp_attach() before, or the segment be dropped by the caller; the engine itself drops the
+ * segment that would establish such a connection (drop_backlog_full: the peer sends it again). */
+enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index,
+                                const struct tcp_segment_in *meta, const uint8_t *header,
+                                uint32_t header_length, uint32_t segment_length,
+                                struct tcp_placement *ret);
+
+/* ICMP unreachable for a segment of ours: soft (RFC 1122 4.2.3.9) unless in SYN-SENT, where it ends the
+ * attempt. `sequence` is that of the quoted segment and must lie in [snd_una, snd_max] (RFC 5927). */
+void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence);
+
+/* ---- user calls; results are the closed lists given ---- */
+enum tcp_call_result {
+    TCP_CALL_OK = 0,
+    TCP_CALL_TABLE_FULL = 1,
+    TCP_CALL_IN_USE = 2,   /* the address and port, or the four-tuple */
+    TCP_CALL_NO_PORT = 3,  /* no ephemeral port is free */
+    TCP_CALL_BAD_STATE = 4,
+};
+
+/* Ring sizes are powers of two from TCP_RING_MIN to TCP_RING_MAX, else BAD_STATE. Receive ring sizes are
+ * promised in the SYN-ACK: children get `receive_size`/`send_size`. OK, TABLE_FULL, IN_USE, BAD_STATE. */
+enum tcp_call_result tcp_listen(struct tcp *t, const struct tcp_identity *identity, uint32_t backlog,
+                                uint32_t receive_size, uint32_t send_size, uint32_t *ret_index);
+/* local_port 0: an ephemeral one (RFC 6056 algorithm 3), read back with tcp_conn_at(). OK, TABLE_FULL,
+ * IN_USE, NO_PORT, BAD_STATE (ring sizes). */
+enum tcp_call_result tcp_connect(struct tcp *t, uint64_t now_us, const struct tcp_identity *identity,
+                                 uint32_t receive_size, uint32_t send_size, uint32_t *ret_index);
+/* Gives a connection in SYN-RECEIVED its owner and slot. OK, BAD_STATE. */
+enum tcp_call_result tcp_attach(struct tcp *t, uint32_t index, uint32_t owner, uint32_t session,
+                                uint32_t arena, uint32_t slot, uint32_t generation);
+/* The application has taken (or been handed) this connection: it no longer counts against the backlog. */
+void tcp_accepted(struct tcp *t, uint32_t index);
+/* The application has written up to stream offset `end`. Ignored unless it lies in
+ * [send_end, send_acked + send_size]. */
+void tcp_send_available(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t end);
+/* The application has consumed up to `consumed`. Ignored unless in [receive_consumed, receive_next]. */
+void tcp_receive_consumed(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t consumed);
+void tcp_shutdown_send(struct tcp *t, uint64_t now_us, uint32_t index);
+/* TCP_NODELAY: false (the default) lets Nagle's algorithm (RFC 9293 3.7.4) hold small segments back. */
+void tcp_set_nodelay(struct tcp *t, uint32_t index, bool nodelay);
+/* FIN after all data; RST at once if received data was not consumed (RFC 1122 4.2.2.13, RFC 2525 2.17). A
+ * listener ends, its children that were not accepted are reset. */
+void tcp_close(struct tcp *t, uint64_t now_us, uint32_t index);
+void tcp_abort(struct tcp *t, uint64_t now_us, uint32_t index);
+
+/* ---- output ---- */
+struct tcp_output {
+    uint32_t conn; /* TCP_NONE for a stateless reply */
+    struct ip_address source, destination;
+    uint16_t source_port, destination_port;
+    uint16_t gso_size;        /* 0: one segment; else payload of each segment */
+    uint8_t header_length;    /* octets in header, a multiple of 4 */
+    uint8_t push;             /* unused by the server; for tests */
+    uint32_t stream_offset;   /* of the payload */
+    uint32_t payload_length;  /* never crosses the end of the send ring */
+    uint8_t header[TCP_HEADER_MAX]; /* checksum field zero */
+};
+
+/* One segment at a time; false: nothing (more) to send now. Connections take turns. */
+bool tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret);
+/* When tcp_poll() may have something without any other call: UINT64_MAX for never, 0 while it has something
+ * now (the caller stopped polling early). Timers run inside tcp_poll(). */
+uint64_t tcp_deadline_us(const struct tcp *t);
+
+/* Connections touched since this was last asked, each once; false: none left. The caller commits each block
+ * to its store and publishes it. A connection found in TCP_CLOSED is gone: its index is free for reuse once
+ * this has returned it (so copy what is needed before the next call). */
+bool tcp_next_touched(struct tcp *t, uint32_t *ret_index);
+
+/* ---- restart ---- */
+/* Puts a block back under its index: LISTEN, or SYN-SENT, whose SYN is sent again at once. OK, BAD_STATE (not
+ * restorable, or fails its invariants), IN_USE (index or address taken). */
+enum tcp_call_result tcp_restore(struct tcp *t, uint32_t index, const struct tcp_conn *block);
+/* Tells the peer of a lost connection: queues RSTs that it will accept (at snd_una and at snd_max).
+ * False: the reply queue is full, call again after tcp_poll(). */
+bool tcp_reset_lost(struct tcp *t, const struct tcp_conn *block);
+
+#endif

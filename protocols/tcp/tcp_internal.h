@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What the files of the TCP engine share. The engine's memory is one block: struct tcp, then the arrays that
+ * it points to. struct tcp_conn is the state; struct tcp_side and the arrays are derived from it (hash
+ * chains, timer heap, queues) and never leave the engine.
+ *
+ * Fields of struct tcp_conn that are the engine's own and not plain RFC 9293 names:
+ *   snd_max       highest sequence number sent, plus one; snd_nxt goes back to snd_una on a timeout
+ *   fin_seq       sequence number of the peer's FIN; valid with TCP_CONN_FIN_KNOWN
+ *   acks_owed     pure ACKs that out-of-order segments are still to be answered with
+ *   retransmit_at_us  retransmission timer, or persist timer with TCP_CONN_PERSIST: never both
+ *   range[]       out-of-order data held, sorted, disjoint, not adjacent, all above rcv_nxt */
+#ifndef BULKHEAD_PROTOCOLS_TCP_TCP_INTERNAL_H
+#define BULKHEAD_PROTOCOLS_TCP_TCP_INTERNAL_H
+
+#include "protocols/tcp/tcp.h"
+#include "protocols/tcp/tcp_wire.h"
+
+enum tcp_conn_flag {
+    TCP_CONN_ACK_NOW = 1 << 0,        /* an ACK goes out at the next turn */
+    TCP_CONN_NODELAY = 1 << 1,        /* Nagle is off */
+    TCP_CONN_PERSIST = 1 << 2,        /* retransmit_at_us is the persist timer */
+    TCP_CONN_PROBE_NOW = 1 << 3,      /* the persist timer went off */
+    TCP_CONN_RECOVERY = 1 << 4,       /* in fast recovery, until recover is acknowledged */
+    TCP_CONN_LOSS = 1 << 5,           /* after a timeout, until recover is acknowledged */
+    TCP_CONN_RETRANSMIT_ONE = 1 << 6, /* one segment at snd_una goes out at the next turn */
+    TCP_CONN_FIN_KNOWN = 1 << 7,      /* fin_seq is valid */
+    TCP_CONN_WINDOW_SCALE = 1 << 8,   /* the peer's SYN carried the option */
+    TCP_CONN_PASSIVE = 1 << 9,        /* came from a listener */
+    TCP_CONN_RST_NOW = 1 << 10,       /* CLOSED, but the peer is still to be told */
+    TCP_CONN_SYN_RESENT = 1 << 11,    /* our SYN was retransmitted */
+};
+
+#define TCP_MSS_DEFAULT    536U  /* RFC 9293 3.7.1: MUST assume, IPv4 */
+#define TCP_MSS_DEFAULT_IP6 1220U /* likewise, IPv6 */
+#define TCP_MSS_MIN        88U   /* Deviates: smaller offers are taken as this (tinygrams, CVE-2019-11479) */
+#define TCP_DELAYED_ACK_US 40000U
+#define TCP_SYN_RETRIES    6U
+#define TCP_SYN_ACK_RETRIES 5U
+#define TCP_ORPHAN_US      60000000U /* FIN-WAIT-2 of a connection closed by its user */
+#define TCP_CHALLENGE_GAP_US    100000U  /* per connection */
+#define TCP_CHALLENGE_PER_SECOND 100U    /* per engine (RFC 5961 7) */
+#define TCP_DUPLICATE_ACKS 3U   /* RFC 5681 3.2 */
+#define TCP_ACKS_OWED_MAX  16U
+#define TCP_REPLIES        256U /* power of two */
+#define TCP_PORT_FIRST     32768U
+#define TCP_PORT_LAST      60999U
+#define TCP_PORT_PATIENCE  256U     /* candidates before a port in TIME-WAIT is taken */
+#define TCP_PORT_REST_US   1000000U /* which must have been there so long */
+
+struct tcp_side { /* derived state of one index */
+    uint32_t hash_next;
+    uint32_t ready_next;
+    uint32_t touched_next;
+    uint32_t heap_position;        /* TCP_NONE: not in the heap */
+    uint32_t list_prev, list_next; /* in t->free or in t->time_wait */
+    uint32_t child_prev, child_next; /* among the children of a listener that are not accepted */
+    uint32_t child_head;             /* of a listener */
+    uint8_t ready;    /* in the ready queue */
+    uint8_t touched;  /* in the touched queue */
+    uint8_t used;     /* not in t->free */
+    uint8_t reported; /* CLOSED was reported */
+};
+
+struct tcp_list {
+    uint32_t head, tail, count;
+};
+
+struct tcp_timer {
+    uint64_t at_us;
+    uint32_t index;
+    uint32_t reserved;
+};
+
+struct tcp_reply { /* of no connection */
+    struct ip_address source, destination;
+    uint16_t source_port, destination_port;
+    uint32_t seq, ack;
+    uint8_t flags;
+};
+
+struct tcp {
+    struct tcp_config config; /* defaults filled in */
+    struct tcp_counters counters;
+    struct tcp_conn *conn;
+    struct tcp_side *side;
+    struct tcp_timer *heap; /* binary heap; keys may be early, never late (timer.c) */
+    uint32_t *bucket;       /* heads of hash chains: connections and listeners */
+    uint32_t bucket_mask;
+    uint32_t heap_count;
+    struct tcp_list free, time_wait, ready, touched;
+    uint32_t reserve; /* indices kept free by ending the oldest TIME-WAITs */
+    uint32_t closing; /* CLOSED, not free yet */
+    uint32_t next_ephemeral;
+    uint32_t challenges; /* since challenge_window_us */
+    uint64_t challenge_window_us;
+    uint32_t reply_head, reply_count;
+    struct tcp_reply reply[TCP_REPLIES];
+};
+
+struct segment { /* a received segment, parsed and checked */
+    uint32_t seq, ack;
+    uint32_t text;           /* sequence number of the first octet of payload */
+    uint32_t payload_length;
+    uint32_t payload_offset; /* grows when the front is trimmed */
+    uint32_t window;         /* as found, not scaled */
+    uint32_t mss;            /* option; 0: none */
+    int32_t window_scale;    /* option; -1: none */
+    uint32_t gso_size;
+    uint8_t flags;
+};
+
+/* ---- sequence numbers (RFC 9293 3.4) ---- */
+static inline bool seq_before(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) < 0;
+}
+
+static inline bool seq_after(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) > 0;
+}
+
+static inline uint32_t seq_max(uint32_t a, uint32_t b)
+{
+    return seq_after(a, b) ? a : b;
+}
+
+static inline uint32_t seq_min(uint32_t a, uint32_t b)
+{
+    return seq_before(a, b) ? a : b;
+}
+
+static inline uint32_t u32_min(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint32_t u32_max(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* ---- one connection ---- */
+static inline uint32_t conn_index(const struct tcp *t, const struct tcp_conn *c)
+{
+    return (uint32_t)(c - t->conn);
+}
+
+static inline bool conn_is_synchronized(const struct tcp_conn *c)
+{
+    return c->state >= TCP_ESTABLISHED;
+}
+
+/* End of the room in the receive ring: what could be advertised. */
+static inline uint32_t conn_right_edge(const struct tcp_conn *c)
+{
+    return c->irs + 1 + c->receive_consumed + c->receive_size;
+}
+
+/* Sequence number that our FIN has or will have. */
+static inline uint32_t conn_send_fin_seq(const struct tcp_conn *c)
+{
+    return c->iss + 1 + c->send_end;
+}
+
+static inline bool conn_fin_acked(const struct tcp_conn *c)
+{
+    return c->fin_sent && c->snd_una == conn_send_fin_seq(c) + 1;
+}
+
+/* tcp.c */
+bool conn_make_room(struct tcp *t); /* TIME-WAITs give way; false: the table is full */
+struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index); /* which is free */
+/* In the table and the hash. NULL: the table is full. */
+struct tcp_conn *conn_new(struct tcp *t, const struct tcp_identity *identity, enum tcp_state state,
+                          uint32_t receive_size, uint32_t send_size);
+bool conn_size_is_valid(uint32_t size); /* of a ring */
+void conn_ready(struct tcp *t, struct tcp_conn *c);   /* gets a turn in tcp_poll() */
+void conn_touched(struct tcp *t, struct tcp_conn *c); /* the block changed */
+void conn_changed(struct tcp *t, struct tcp_conn *c); /* both, and its timers are put in order */
+void conn_release_if_done(struct tcp *t, struct tcp_conn *c);
+void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, nothing sent */
+void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
+void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
+void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
+uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c);
+uint8_t conn_window_scale(uint32_t receive_size);
+void conn_refresh_offsets(struct tcp_conn *c); /* send_acked, receive_next */
+void index_list_append(struct tcp *t, struct tcp_list *list, uint32_t index);
+void index_list_prepend(struct tcp *t, struct tcp_list *list, uint32_t index);
+void index_list_remove(struct tcp *t, struct tcp_list *list, uint32_t index);
+
+/* listener.c */
+bool conn_is_child(const struct tcp_conn *c);
+void child_add(struct tcp *t, struct tcp_conn *listener, struct tcp_conn *child);
+void child_remove(struct tcp *t, struct tcp_conn *child); /* also from its listener's counts */
+void child_established(struct tcp *t, struct tcp_conn *child);
+void listener_end(struct tcp *t, struct tcp_conn *listener);
+
+/* demux.c */
+void demux_insert(struct tcp *t, uint32_t index);
+void demux_remove(struct tcp *t, uint32_t index);
+uint32_t demux_conn(const struct tcp *t, const struct ip_address *local, uint16_t local_port,
+                    const struct ip_address *remote, uint16_t remote_port);
+uint32_t demux_listener(const struct tcp *t, const struct ip_address *local, uint16_t local_port);
+bool demux_listener_conflicts(const struct tcp *t, const struct tcp_identity *identity);
+
+/* open.c */
+void reply_reset(struct tcp *t, const struct tcp_segment_in *meta, const struct segment *s);
+bool reply_push(struct tcp *t, const struct tcp_reply *reply);
+
+/* options.c */
+enum segment_result { SEGMENT_OK, SEGMENT_BAD_HEADER, SEGMENT_BAD_OPTIONS };
+enum segment_result segment_parse(const uint8_t *header, uint32_t header_length,
+                                  uint32_t segment_length, struct segment *ret);
+uint32_t options_write_syn(uint8_t *at, uint32_t mss, int32_t window_scale); /* octets written */
+
+/* output.c */
+bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret);
+bool reply_output(struct tcp *t, struct tcp_output *ret);
+bool window_update_due(const struct tcp_conn *c);
+
+/* timer.c */
+void timer_sync(struct tcp *t, const struct tcp_conn *c);
+void timer_remove(struct tcp *t, const struct tcp_conn *c);
+void timer_run(struct tcp *t, uint64_t now_us);
+void timer_settle(struct tcp *t); /* makes the top of the heap exact */
+
+/* rtt.c */
+void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);
+void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us);
+void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
+
+/* congestion.c */
+void congestion_init(struct tcp_conn *c);
+void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight);
+bool congestion_duplicate_ack(struct tcp_conn *c); /* true: fast retransmit now */
+bool congestion_partial_ack(struct tcp_conn *c, uint32_t acked);
+void congestion_timeout(struct tcp_conn *c);
+uint32_t congestion_window(const struct tcp_conn *c); /* with limited transmit */
+
+/* reassembly.c */
+bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);
+bool ranges_insert(struct tcp_conn *c, uint32_t start, uint32_t end);
+void ranges_advance(struct tcp_conn *c);
+
+/* isn.c */
+uint64_t hash_addresses(const struct tcp *t, const struct ip_address *local, uint16_t local_port,
+                        const struct ip_address *remote, uint16_t remote_port);
+uint32_t isn_make(const struct tcp *t, uint64_t now_us, const struct tcp_identity *identity);
+uint32_t port_offset(const struct tcp *t, const struct tcp_identity *identity);
+
+#endif

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Timers. The deadlines of a connection lie in its block (retransmit_at_us, ack_at_us, state_at_us); a binary
+ * heap over the connections that have one finds the next. A key in the heap may be earlier than the deadline
+ * that it stands for, never later: deadlines mostly move into the future, which then costs nothing; the key
+ * is mended when it comes to the top. */
+#include "protocols/tcp/tcp_internal.h"
+
+static uint64_t earlier(uint64_t a, uint64_t b) /* 0: off */
+{
+    return b != 0 && (a == 0 || b < a) ? b : a;
+}
+
+static uint64_t conn_deadline(const struct tcp_conn *c)
+{
+    return earlier(earlier(c->retransmit_at_us, c->ack_at_us), c->state_at_us);
+}
+
+static void heap_put(struct tcp *t, uint32_t position, struct tcp_timer timer)
+{
+    t->heap[position] = timer;
+    t->side[timer.index].heap_position = position;
+}
+
+static void sift_up(struct tcp *t, uint32_t position, struct tcp_timer timer)
+{
+    while (position > 0) {
+        uint32_t parent = (position - 1) / 2;
+        if (t->heap[parent].at_us <= timer.at_us)
+            break;
+        heap_put(t, position, t->heap[parent]);
+        position = parent;
+    }
+    heap_put(t, position, timer);
+}
+
+static void sift_down(struct tcp *t, uint32_t position, struct tcp_timer timer)
+{
+    for (;;) {
+        uint32_t child = 2 * position + 1;
+        if (child >= t->heap_count)
+            break;
+        if (child + 1 < t->heap_count && t->heap[child + 1].at_us < t->heap[child].at_us)
+            child++;
+        if (timer.at_us <= t->heap[child].at_us)
+            break;
+        heap_put(t, position, t->heap[child]);
+        position = child;
+    }
+    heap_put(t, position, timer);
+}
+
+/* The deadlines of `c` have changed. */
+void timer_sync(struct tcp *t, const struct tcp_conn *c)
+{
+    uint64_t at_us = conn_deadline(c);
+    uint32_t index = conn_index(t, c), position = t->side[index].heap_position;
+    if (at_us == 0 || (position != TCP_NONE && t->heap[position].at_us <= at_us))
+        return;
+    if (position == TCP_NONE)
+        position = t->heap_count++;
+    sift_up(t, position, (struct tcp_timer){at_us, index, 0});
+}
+
+void timer_remove(struct tcp *t, const struct tcp_conn *c)
+{
+    uint32_t position = t->side[conn_index(t, c)].heap_position;
+    if (position == TCP_NONE)
+        return;
+    t->side[conn_index(t, c)].heap_position = TCP_NONE;
+    struct tcp_timer last = t->heap[--t->heap_count];
+    if (position == t->heap_count)
+        return;
+    if (position > 0 && t->heap[(position - 1) / 2].at_us > last.at_us)
+        sift_up(t, position, last);
+    else
+        sift_down(t, position, last);
+}
+
+/* The key at the top is mended until it is that of its connection; every turn makes one key exact. */
+void timer_settle(struct tcp *t)
+{
+    while (t->heap_count > 0) {
+        struct tcp_timer top = t->heap[0];
+        uint64_t at_us = conn_deadline(&t->conn[top.index]);
+        if (at_us == top.at_us)
+            return;
+        if (at_us == 0) {
+            timer_remove(t, &t->conn[top.index]);
+        } else {
+            top.at_us = at_us;
+            sift_down(t, 0, top);
+        }
+    }
+}
+
+/* RFC 6298 5.4 to 5.7; RFC 9293 3.8.3 (R2). */
+static void retransmission_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
+{
+    uint32_t limit = c->state == TCP_SYN_SENT       ? TCP_SYN_RETRIES
+                     : c->state == TCP_SYN_RECEIVED ? TCP_SYN_ACK_RETRIES
+                                                    : t->config.retries;
+    if (c->retransmits >= limit) {
+        conn_end(t, c, TCP_ERROR_TIMED_OUT);
+        return;
+    }
+    c->retransmits++;
+    t->counters.timeouts++;
+    rtt_backed_off(t, c);
+    c->retransmit_at_us = now_us + c->rto_us;
+    if (!conn_is_synchronized(c)) {
+        c->snd_nxt = c->iss;
+        c->flags |= TCP_CONN_SYN_RESENT;
+        return;
+    }
+    congestion_timeout(c);
+    c->snd_nxt = c->snd_una;
+    if (c->snd_wnd == 0 && c->snd_una != conn_send_fin_seq(c)) /* the window was taken back */
+        c->flags |= TCP_CONN_PERSIST | TCP_CONN_PROBE_NOW;
+}
+
+/* RFC 9293 3.8.6.1: probes go on, further and further apart, as long as they are answered. Those of a
+ * connection that its user has closed are numbered all the same. */
+static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
+{
+    if (c->retransmits >= t->config.retries) {
+        conn_end(t, c, TCP_ERROR_TIMED_OUT);
+        return;
+    }
+    c->retransmits++;
+    if (c->probes < 30)
+        c->probes++;
+    uint64_t interval = (uint64_t)c->rto_us << c->probes;
+    c->retransmit_at_us = now_us + (interval > t->config.rto_max_us ? t->config.rto_max_us : interval);
+    c->flags |= TCP_CONN_PROBE_NOW;
+}
+
+static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
+{
+    if (c->ack_at_us != 0 && c->ack_at_us <= now_us) {
+        c->ack_at_us = 0;
+        c->flags |= TCP_CONN_ACK_NOW;
+    }
+    if (c->retransmit_at_us != 0 && c->retransmit_at_us <= now_us) {
+        if (c->flags & TCP_CONN_PERSIST)
+            persist_timeout(t, now_us, c);
+        else
+            retransmission_timeout(t, now_us, c);
+    }
+    if (c->state_at_us != 0 && c->state_at_us <= now_us)
+        conn_end(t, c, TCP_ERROR_NONE); /* TIME-WAIT is over, or FIN-WAIT-2 of an orphan */
+}
+
+void timer_run(struct tcp *t, uint64_t now_us)
+{
+    while (t->heap_count > 0 && t->heap[0].at_us <= now_us) {
+        struct tcp_timer top = t->heap[0];
+        struct tcp_conn *c = &t->conn[top.index];
+        if (conn_deadline(c) != 0 && conn_deadline(c) <= now_us) {
+            conn_timers_run(t, now_us, c);
+            conn_ready(t, c);
+            conn_touched(t, c);
+        }
+        if (t->side[top.index].heap_position == TCP_NONE)
+            continue;
+        if (conn_deadline(c) == 0) {
+            timer_remove(t, c);
+        } else { /* still at the top: nothing else was put into the heap */
+            top.at_us = conn_deadline(c);
+            sift_down(t, 0, top);
+        }
+    }
+}
+
+uint64_t tcp_deadline_us(const struct tcp *t)
+{
+    if (t->ready.head != TCP_NONE || t->reply_count > 0)
+        return 0;
+    return t->heap_count > 0 ? t->heap[0].at_us : UINT64_MAX;
+}

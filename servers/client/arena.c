@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "servers/client/arena.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ipc/segment.h"
+#include "servers/client/bulkhead.h"
+#include "servers/client/session.h"
+
+struct arena_size {
+    uint32_t slots, send_size, receive_size;
+};
+
+static pthread_mutex_t size_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool environment_read;
+static struct arena_size size[SESSION_TRANSPORTS] = {
+    [SESSION_TCP] = {16, 256U << 10, 256U << 10},
+    [SESSION_UDP] = {8, 128U << 10, 256U << 10},
+};
+
+/* ---- sizes ---- */
+static bool slots_good(uint32_t slots)
+{
+    return slots >= 1 && slots <= ARENA_SLOTS_MAX;
+}
+
+static bool ring_good(uint32_t octets)
+{
+    return octets >= SLOT_RING_MIN && octets <= SLOT_RING_MAX && (octets & (octets - 1)) == 0;
+}
+
+/* BULKHEAD_ARENA="slots,send,receive"; nonsense is passed over. */
+static void size_from_environment(void)
+{
+    struct arena_size e;
+    const char *text = environment_read ? NULL : getenv("BULKHEAD_ARENA");
+    environment_read = true;
+    if (text != NULL && sscanf(text, "%u,%u,%u", &e.slots, &e.send_size, &e.receive_size) == 3 &&
+        slots_good(e.slots) && ring_good(e.send_size) && ring_good(e.receive_size))
+        size[SESSION_TCP] = e;
+}
+
+static struct arena_size size_of(enum session_transport transport)
+{
+    pthread_mutex_lock(&size_lock);
+    size_from_environment();
+    struct arena_size e = size[transport];
+    pthread_mutex_unlock(&size_lock);
+    return e;
+}
+
+int arenas_set_option(int option, uint32_t value)
+{
+    bool slots = option == BH_OPTION_TCP_SLOTS || option == BH_OPTION_UDP_SLOTS;
+    if (option < BH_OPTION_TCP_SLOTS || option > BH_OPTION_UDP_RECEIVE_SIZE ||
+        !(slots ? slots_good(value) : ring_good(value)))
+        return -EINVAL;
+    pthread_mutex_lock(&size_lock);
+    size_from_environment(); /* what the program says wins */
+    struct arena_size *e = &size[option >= BH_OPTION_UDP_SLOTS ? SESSION_UDP : SESSION_TCP];
+    uint32_t *field[] = {&e->slots, &e->send_size, &e->receive_size};
+    *field[(option - BH_OPTION_TCP_SLOTS) % 3] = value;
+    pthread_mutex_unlock(&size_lock);
+    return 0;
+}
+
+/* ---- making one ---- */
+/* The memory of one side; pages are there before anyone else can be made to fault on them. The descriptor, or a negative errno. */
+static int arena_memory(const char *name, size_t octets, bool writable, void **ret)
+{
+    int fd = segment_create(name, octets);
+    if (fd < 0)
+        return fd;
+    int error = posix_fallocate(fd, 0, (off_t)segment_round(octets));
+    error = error != 0 ? -error : segment_map(fd, segment_round(octets), writable, ret);
+    if (error != 0) {
+        close(fd);
+        return error;
+    }
+    madvise(*ret, segment_round(octets), MADV_DONTFORK);
+    madvise(*ret, segment_round(octets), writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ); /* faster, no more */
+    return fd;
+}
+
+static int arena_map(struct arena *a, int ret_fd[2])
+{
+    void *app = NULL, *words = NULL;
+    ret_fd[0] = arena_memory("bh-tx", arena_send_octets(a->slots, a->send_size), true, &app);
+    if (ret_fd[0] < 0)
+        return ret_fd[0];
+    ret_fd[1] = arena_memory("bh-rx", arena_receive_octets(a->slots, a->receive_size), false, &words);
+    if (ret_fd[1] < 0) {
+        close(ret_fd[0]);
+        segment_unmap(app, segment_round(arena_send_octets(a->slots, a->send_size)));
+        return ret_fd[1];
+    }
+    a->app = app;
+    a->words = words;
+    a->send_rings = (uint8_t *)app + arena_send_offset(a->slots);
+    a->receive_rings = (const uint8_t *)words + arena_receive_offset(a->slots);
+    return 0;
+}
+
+static void arena_free(struct arena *a)
+{
+    segment_unmap(a->app, segment_round(arena_send_octets(a->slots, a->send_size)));
+    segment_unmap((void *)(uintptr_t)a->words, segment_round(arena_receive_octets(a->slots, a->receive_size)));
+    free(a);
+}
+
+/* Hands it to the supervisor and enters it in the table. Holds attach_lock. */
+static int arena_offer(struct session *s, struct arena *a, const int fd[2])
+{
+    struct attach_request request = {.magic = SESSION_MAGIC,
+                                     .operation = ATTACH_ARENA,
+                                     .transport = a->transport,
+                                     .slots = a->slots,
+                                     .send_size = a->send_size,
+                                     .receive_size = a->receive_size};
+    struct attach_answer answer;
+    int error = session_exchange(s, &request, fd, &answer);
+    if (error != 0)
+        return error;
+    if (answer.arena >= SESSION_ARENAS || s->arenas.arena[answer.arena] != NULL)
+        return -EPROTO;
+    __atomic_store_n(&s->arenas.arena[answer.arena], a, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static int arena_make(struct session *s, enum session_transport transport, struct arena_size e)
+{
+    int fd[2];
+    struct arena *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return -ENOMEM;
+    a->transport = transport;
+    a->slots = e.slots;
+    a->send_size = e.send_size;
+    a->receive_size = e.receive_size;
+    a->fresh = true;
+    pthread_mutex_init(&a->lock, NULL);
+    int error = arena_map(a, fd);
+    if (error != 0) {
+        free(a);
+        return error;
+    }
+    error = arena_offer(s, a, fd);
+    close(fd[0]);
+    close(fd[1]);
+    if (error != 0)
+        arena_free(a);
+    return error;
+}
+
+/* ---- the table ---- */
+static struct arena *arena_at(struct session *s, uint32_t index)
+{
+    return __atomic_load_n(&s->arenas.arena[index], __ATOMIC_ACQUIRE);
+}
+
+struct arena *arenas_find(struct session *s, enum session_transport transport, uint32_t index, uint32_t slot)
+{
+    struct arena *a = index < SESSION_ARENAS ? arena_at(s, index) : NULL;
+    return a != NULL && a->transport == transport && slot < a->slots ? a : NULL;
+}
+
+/* free_slots is a hint of the transport's: bounded, and 0 until it has first seen the arena. */
+static uint32_t arena_free_slots(struct arena *a)
+{
+    uint32_t n = __atomic_load_n(&a->words->free_slots, __ATOMIC_RELAXED);
+    if (n == 0 && __atomic_load_n(&a->fresh, __ATOMIC_RELAXED))
+        return a->slots;
+    if (n != 0 && __atomic_load_n(&a->fresh, __ATOMIC_RELAXED))
+        __atomic_store_n(&a->fresh, false, __ATOMIC_RELAXED);
+    return n < a->slots ? n : a->slots;
+}
+
+struct arena_count {
+    uint32_t arenas, slots, free, last_slots;
+};
+
+static struct arena_count arenas_count(struct session *s, enum session_transport transport)
+{
+    struct arena_count c = {0};
+    for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
+        struct arena *a = arena_at(s, i);
+        if (a == NULL || a->transport != transport)
+            continue;
+        c.arenas++;
+        c.slots += a->slots;
+        c.free += arena_free_slots(a);
+        c.last_slots = a->slots > c.last_slots ? a->slots : c.last_slots;
+    }
+    return c;
+}
+
+static bool over_quota(int error)
+{
+    return error == -ENOBUFS || error == -EDQUOT || error == -ENOMEM;
+}
+
+/* Holds attach_lock. Rings keep the sizes of the first arena: a listener's connections need them alike. */
+static int arenas_add_locked(struct session *s, enum session_transport transport)
+{
+    struct arena_count c = arenas_count(s, transport);
+    struct arena_size e = size_of(transport);
+    if (__atomic_load_n(&s->arenas.full[transport], __ATOMIC_RELAXED))
+        return -ENOBUFS;
+    if (c.arenas > 0) {
+        uint32_t doubled = c.last_slots * 2;
+        e.slots = doubled < ARENA_SLOTS_GROWN ? doubled : ARENA_SLOTS_GROWN;
+    }
+    int error = arena_make(s, transport, e);
+    while (over_quota(error) && c.arenas > 0 && e.slots > 1) { /* over the quota: what is left of it */
+        e.slots /= 2;
+        error = arena_make(s, transport, e);
+    }
+    if (error != 0 && c.arenas > 0)
+        __atomic_store_n(&s->arenas.full[transport], true, __ATOMIC_RELAXED);
+    return error;
+}
+
+int arenas_add(struct session *s, enum session_transport transport)
+{
+    pthread_mutex_lock(&s->attach_lock);
+    int error = arenas_add_locked(s, transport);
+    pthread_mutex_unlock(&s->attach_lock);
+    return error;
+}
+
+static bool enough(const struct arena_count *c, uint32_t wanted)
+{
+    return c->arenas > 0 && c->free >= wanted && c->free * 4 >= c->slots;
+}
+
+int arenas_provide(struct session *s, enum session_transport transport, uint32_t wanted)
+{
+    struct arena_count c = arenas_count(s, transport);
+    if (enough(&c, wanted) || (c.arenas > 0 && __atomic_load_n(&s->arenas.full[transport], __ATOMIC_RELAXED)))
+        return 0;
+    int error = 0;
+    pthread_mutex_lock(&s->attach_lock);
+    c = arenas_count(s, transport);
+    while (error == 0 && !enough(&c, wanted)) { /* SESSION_ARENAS at most: then the supervisor refuses */
+        error = arenas_add_locked(s, transport);
+        c = arenas_count(s, transport);
+    }
+    pthread_mutex_unlock(&s->attach_lock);
+    return c.arenas > 0 ? 0 : error;
+}
+
+void arena_notify(struct session *s, struct arena *a, uint32_t slot)
+{
+    pthread_mutex_lock(&a->lock);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* (E) */
+    uint32_t consumer = __atomic_load_n(&a->words->notify_consumer, __ATOMIC_ACQUIRE);
+    uint32_t unread = a->producer - consumer; /* a lying consumer costs itself entries, and no more than the ring */
+    uint32_t age = a->producer - (a->notified[slot] - 1);
+    if (a->notified[slot] == 0 || age > unread || unread > ARENA_SLOTS_MAX) {
+        __atomic_store_n(&a->app->notify[a->producer % ARENA_SLOTS_MAX], slot, __ATOMIC_RELAXED);
+        a->notified[slot] = a->producer + 1;
+        __atomic_store_n(&a->app->notify_producer, ++a->producer, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&a->lock);
+    session_ring(s, a->transport == SESSION_TCP ? TO_TCP : TO_UDP);
+}
+
+int bh_set_option(enum bh_option option, uint32_t value)
+{
+    return (int)bh_result(arenas_set_option((int)option, value));
+}

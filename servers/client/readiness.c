@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What a socket is ready for, and waiting until it is. */
+#include <errno.h>
+
+#include "servers/client/lane.h"
+#include "servers/client/session.h"
+
+/* Untrusted: the transport's words, each read once. The state first: what it says of the stream's end holds for the indices
+ * that are read after it. */
+struct slot_view socket_view(const struct socket *k)
+{
+    struct slot_view v = {0};
+    const struct slot_transport *t = __atomic_load_n(&k->words, __ATOMIC_ACQUIRE);
+    if (t == NULL || __atomic_load_n(&t->generation, __ATOMIC_ACQUIRE) != k->slot_generation)
+        return v; /* it has not begun to use this slot for us: no news */
+    v.state = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE);
+    uint32_t error = __atomic_load_n(&t->error, __ATOMIC_ACQUIRE);
+    if ((v.state & SLOT_ERROR) != 0)
+        v.error = error > 0 && error < 4096 ? (int)error : ECONNRESET;
+    uint32_t held = __atomic_load_n(&k->send_head, __ATOMIC_RELAXED) - __atomic_load_n(&t->send_tail, __ATOMIC_ACQUIRE);
+    v.space = held <= k->send_size ? k->send_size - held : 0;
+    uint32_t ahead =
+        __atomic_load_n(&t->receive_head, __ATOMIC_ACQUIRE) - __atomic_load_n(&k->receive_tail, __ATOMIC_RELAXED);
+    v.available = ahead <= k->receive_size ? ahead : 0;
+    return v;
+}
+
+static bool flag(const bool *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+int socket_take_error(struct socket *k)
+{
+    struct slot_view v = socket_view(k);
+    if (v.error == 0 || __atomic_exchange_n(&k->error_taken, true, __ATOMIC_RELAXED))
+        return 0;
+    return v.error;
+}
+
+static short stream_events(const struct socket *k)
+{
+    struct slot_view v = socket_view(k);
+    bool gone = (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0;
+    bool fin = (v.state & SLOT_FIN) != 0;
+    bool no_more = flag(&k->shut_write);
+    int e = 0;
+    if (v.available > 0 || fin || gone || flag(&k->shut_read))
+        e |= POLLIN;
+    if (v.space >= k->send_size / 4 || gone || no_more)
+        e |= POLLOUT;
+    if (fin || gone)
+        e |= POLLRDHUP;
+    if (gone || (fin && no_more))
+        e |= POLLHUP;
+    if (v.error != 0 && !flag(&k->error_taken))
+        e |= POLLERR;
+    return (short)e;
+}
+
+static short connecting_events(const struct socket *k)
+{
+    struct slot_view v = socket_view(k);
+    if ((v.state & SLOT_CONNECTED) != 0)
+        return stream_events(k);
+    return (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0 ? POLLIN | POLLOUT | POLLERR | POLLHUP : 0;
+}
+
+static short datagram_events(const struct socket *k)
+{
+    struct slot_view v = socket_view(k);
+    int e = v.space >= k->send_size / 4 && v.space >= DATAGRAM_ROOM ? POLLOUT : 0;
+    if (v.available > 0 || flag(&k->shut_read))
+        e |= POLLIN;
+    if (v.error != 0 && !flag(&k->error_taken))
+        e |= POLLIN | POLLOUT | POLLERR;
+    return (short)e;
+}
+
+static short listener_events(struct session *s, const struct socket *k)
+{
+    const struct socket_word *w = &s->answer->word[k->descriptor];
+    int e = __atomic_load_n(&w->accept_ready, __ATOMIC_ACQUIRE) != 0 ? POLLIN : 0;
+    if (__atomic_load_n(&w->error, __ATOMIC_ACQUIRE) != 0)
+        e |= POLLERR;
+    return (short)e;
+}
+
+short socket_events(struct session *s, const struct socket *k)
+{
+    switch (socket_phase(k)) {
+    case SOCKET_NEW:
+        return k->transport == SESSION_TCP ? POLLOUT | POLLHUP : POLLOUT;
+    case SOCKET_LISTENING:
+        return listener_events(s, k);
+    case SOCKET_CONNECTING:
+        return connecting_events(k);
+    case SOCKET_STREAM:
+        return stream_events(k);
+    case SOCKET_DATAGRAM:
+        return datagram_events(k);
+    default:
+        return POLLNVAL;
+    }
+}
+
+struct socket_condition {
+    const struct socket *socket;
+    short events;
+};
+
+static bool socket_ready(struct session *s, const void *argument)
+{
+    const struct socket_condition *c = argument;
+    return (socket_events(s, c->socket) & c->events) != 0;
+}
+
+int socket_wait(struct session *s, struct socket *k, short events, int flags, int64_t deadline_us)
+{
+    struct socket_condition c = {.socket = k, .events = (short)(events | POLLERR | POLLHUP | POLLNVAL)};
+    if (socket_ready(s, &c))
+        return 0;
+    if (k->nonblocking || (flags & MSG_DONTWAIT) != 0)
+        return -EAGAIN;
+    struct waiter w = {.ready = socket_ready, .argument = &c, .deadline_us = deadline_us};
+    int error = session_wait(s, &w);
+    if (session_is_gone(s))
+        return -ENETDOWN;
+    return error == -ETIMEDOUT ? -EAGAIN : error;
+}

@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Sockets as the socket server knows them: making, naming, connecting, accepting, closing. */
+#include "servers/client/socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "servers/client/bulkhead.h"
+#include "servers/client/lane.h"
+#include "servers/client/session.h"
+
+#define CONNECT_ATTEMPTS 8 /* while a new arena is not yet known everywhere: 1, 2, 4 ... 64 ms */
+
+ssize_t bh_result(ssize_t r)
+{
+    if (r >= 0)
+        return r;
+    errno = (int)-r;
+    return -1;
+}
+
+/* ---- descriptors ---- */
+uint32_t socket_phase(const struct socket *k)
+{
+    return __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE);
+}
+
+static void socket_set_phase(struct socket *k, enum socket_phase phase)
+{
+    __atomic_store_n(&k->phase, (uint32_t)phase, __ATOMIC_RELEASE);
+}
+
+int socket_find(int fd, struct session **ret_session, struct socket **ret)
+{
+    struct session *s = session_current();
+    uint32_t index = (uint32_t)fd - (uint32_t)BH_DESCRIPTOR_BASE;
+    if (s == NULL || index >= SESSION_DESCRIPTORS || socket_phase(&s->socket[index]) == SOCKET_FREE)
+        return -EBADF;
+    if (session_is_gone(s))
+        return -ENETDOWN;
+    *ret_session = s;
+    *ret = &s->socket[index];
+    return 0;
+}
+
+static int socket_take_descriptor(struct session *s, uint32_t *ret)
+{
+    int error = -EMFILE;
+    pthread_mutex_lock(&s->lock);
+    lane_reclaim(s);
+    if (s->free_descriptors > 0) {
+        *ret = s->free_descriptor[--s->free_descriptors];
+        error = 0;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return error;
+}
+
+void socket_free_descriptor(struct session *s, uint32_t descriptor)
+{
+    pthread_mutex_lock(&s->lock);
+    s->free_descriptor[s->free_descriptors++] = (uint16_t)descriptor;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Fills an entry that nobody sees yet; the phase makes it visible. */
+static int socket_open(struct session *s, uint32_t descriptor, enum session_transport transport, bool nonblocking,
+                       const struct control_answer *a, enum socket_phase phase)
+{
+    struct socket *k = &s->socket[descriptor];
+    const struct slot_transport *words = k->words;
+    *k = (struct socket){.transport = transport,
+                         .descriptor = descriptor,
+                         .id = a->socket,
+                         .id_generation = a->generation,
+                         .words = words,
+                         .nonblocking = nonblocking,
+                         .send_timeout_us = FOREVER,
+                         .receive_timeout_us = FOREVER,
+                         .local = a->local,
+                         .remote = a->remote,
+                         .local_port = a->local_port,
+                         .remote_port = a->remote_port};
+    pthread_mutex_init(&k->send_lock, NULL);
+    pthread_mutex_init(&k->receive_lock, NULL);
+    int error = phase == SOCKET_NEW ? 0 : socket_take_slot(s, k, a);
+    if (error == 0)
+        socket_set_phase(k, phase);
+    return error;
+}
+
+static void socket_lock(struct socket *k)
+{
+    pthread_mutex_lock(&k->send_lock);
+    pthread_mutex_lock(&k->receive_lock);
+}
+
+static void socket_unlock(struct socket *k)
+{
+    pthread_mutex_unlock(&k->receive_lock);
+    pthread_mutex_unlock(&k->send_lock);
+}
+
+int socket_take_slot(struct session *s, struct socket *k, const struct control_answer *a)
+{
+    struct arena *arena = arenas_find(s, k->transport, a->arena, a->slot);
+    if (arena == NULL)
+        return -EPROTO;
+    if (k->arena == arena && k->slot == a->slot && k->slot_generation == a->slot_generation)
+        return 0; /* a datagram socket that is connected after it was bound */
+    k->arena = arena;
+    k->slot = a->slot;
+    k->slot_generation = a->slot_generation;
+    k->app = &arena->app->slot[a->slot];
+    k->send_ring = arena->send_rings + (size_t)a->slot * arena->send_size;
+    k->receive_ring = arena->receive_rings + (size_t)a->slot * arena->receive_size;
+    k->send_size = arena->send_size;
+    k->receive_size = arena->receive_size;
+    k->send_head = k->receive_tail = k->receive_told = 0;
+    k->error_taken = false;
+    __atomic_store_n(&k->app->send_head, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->app->receive_tail, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->app->flags, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->app->generation, a->slot_generation, __ATOMIC_RELEASE);
+    __atomic_store_n(&k->words, &arena->words->slot[a->slot], __ATOMIC_RELEASE);
+    return 0;
+}
+
+/* A request about a socket. */
+static struct control_request request_of(const struct socket *k, enum control_operation operation)
+{
+    return (struct control_request){.operation = operation, .socket = k->id, .generation = k->id_generation};
+}
+
+int64_t socket_deadline_us(int64_t timeout_us)
+{
+    return timeout_us == FOREVER ? FOREVER : session_now_us() + timeout_us;
+}
+
+/* ---- socket, close ---- */
+static int socket_make(struct session *s, enum session_transport transport, bool nonblocking, uint32_t *ret)
+{
+    int error = arenas_provide(s, transport, 1);
+    if (error == 0)
+        error = socket_take_descriptor(s, ret);
+    if (error != 0)
+        return error;
+    struct control_request q = {.operation = CONTROL_SOCKET, .argument = {transport, *ret}};
+    struct control_answer a;
+    error = lane_call(s, &q, &a);
+    if (error == 0)
+        error = socket_open(s, *ret, transport, nonblocking, &a, SOCKET_NEW);
+    if (error != 0)
+        socket_free_descriptor(s, *ret);
+    return error;
+}
+
+int bh_socket(int domain, int type, int protocol)
+{
+    struct session *s;
+    uint32_t descriptor;
+    int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (domain != AF_INET)
+        return (int)bh_result(-EAFNOSUPPORT);
+    if (kind != SOCK_STREAM && kind != SOCK_DGRAM)
+        return (int)bh_result(-ESOCKTNOSUPPORT);
+    if (protocol != 0 && protocol != (kind == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP))
+        return (int)bh_result(-EPROTONOSUPPORT);
+    int error = session_get(&s);
+    if (error == 0 && session_is_gone(s))
+        error = -ENETDOWN;
+    if (error == 0)
+        error = socket_make(s, kind == SOCK_STREAM ? SESSION_TCP : SESSION_UDP, (type & SOCK_NONBLOCK) != 0, &descriptor);
+    return error != 0 ? (int)bh_result(error) : BH_DESCRIPTOR_BASE + (int)descriptor;
+}
+
+int bh_close(int fd)
+{
+    struct session *s;
+    struct socket *k;
+    int error = socket_find(fd, &s, &k);
+    if (error != 0 && error != -ENETDOWN)
+        return (int)bh_result(error);
+    if (error == -ENETDOWN) {
+        s = session_current();
+        k = &s->socket[fd - BH_DESCRIPTOR_BASE];
+    }
+    socket_lock(k);
+    uint32_t phase = __atomic_exchange_n(&k->phase, SOCKET_FREE, __ATOMIC_ACQ_REL);
+    struct control_request q = request_of(k, CONTROL_CLOSE);
+    uint32_t descriptor = k->descriptor;
+    socket_unlock(k);
+    if (phase == SOCKET_FREE)
+        return (int)bh_result(-EBADF); /* another thread was faster */
+    /* Lanes are served in any order: what holds a port by name is waited for, so that the next bind() finds it free. */
+    struct control_answer a;
+    if (phase == SOCKET_STREAM && error == 0 && lane_post_close(s, &q, descriptor))
+        return 0;
+    if (error == 0)
+        (void)lane_call(s, &q, &a); /* a socket that the server does not know is closed */
+    socket_free_descriptor(s, descriptor);
+    return 0;
+}
+
+/* ---- bind, listen ---- */
+/* udp. Both locks are held. */
+static int datagram_take(struct session *s, struct socket *k, const struct control_answer *a)
+{
+    int error = socket_take_slot(s, k, a);
+    if (error == 0 && socket_phase(k) == SOCKET_NEW)
+        socket_set_phase(k, SOCKET_DATAGRAM);
+    return error;
+}
+
+static void sleep_ms(unsigned ms)
+{
+    struct timespec t = {.tv_nsec = (long)ms * 1000000};
+    nanosleep(&t, NULL);
+}
+
+/* A request that gives a slot: more memory if there is none, and some patience until all know of it. */
+static int slot_call(struct session *s, const struct socket *k, const struct control_request *q, struct control_answer *ret)
+{
+    int error = lane_call(s, q, ret);
+    if (error != -ENOBUFS)
+        return error;
+    (void)arenas_add(s, k->transport); /* fails if another thread just did, too: try again in any case */
+    for (int i = 0; error == -ENOBUFS && i < CONNECT_ATTEMPTS; i++) {
+        error = lane_call(s, q, ret);
+        if (error == -ENOBUFS)
+            sleep_ms(1U << i);
+    }
+    return error;
+}
+
+static int socket_bind(struct session *s, struct socket *k, const struct ip_address *address, uint16_t port)
+{
+    struct control_request q = request_of(k, CONTROL_BIND);
+    struct control_answer a;
+    q.address = *address;
+    q.port = port;
+    if (socket_phase(k) != SOCKET_NEW || k->local_port != 0)
+        return -EINVAL;
+    int error = slot_call(s, k, &q, &a);
+    if (error == 0 && k->transport == SESSION_UDP)
+        error = datagram_take(s, k, &a);
+    if (error == 0) {
+        k->local = a.local;
+        k->local_port = a.local_port;
+    }
+    return error;
+}
+
+int socket_bind_any(struct session *s, struct socket *k)
+{
+    static const struct ip_address any = {.family = ADDRESS_IP4};
+    int error = 0;
+    if (socket_phase(k) == SOCKET_DATAGRAM)
+        return 0;
+    socket_lock(k);
+    if (socket_phase(k) == SOCKET_NEW)
+        error = socket_bind(s, k, &any, 0);
+    socket_unlock(k);
+    return error;
+}
+
+int bh_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+    struct session *s;
+    struct socket *k;
+    struct ip_address local;
+    uint16_t port;
+    int error = socket_find(fd, &s, &k);
+    if (error == 0)
+        error = address_read(address, length, &local, &port);
+    if (error != 0)
+        return (int)bh_result(error);
+    socket_lock(k);
+    error = socket_bind(s, k, &local, port);
+    socket_unlock(k);
+    return (int)bh_result(error);
+}
+
+static int socket_listen(struct session *s, struct socket *k, uint32_t backlog)
+{
+    uint32_t phase = socket_phase(k);
+    if (k->transport != SESSION_TCP)
+        return -EOPNOTSUPP;
+    if (phase != SOCKET_NEW && phase != SOCKET_LISTENING)
+        return -EINVAL;
+    int error = arenas_provide(s, SESSION_TCP, backlog < 64 ? backlog : 64);
+    struct control_request q = request_of(k, CONTROL_LISTEN);
+    struct control_answer a;
+    q.argument[0] = backlog;
+    if (error == 0)
+        error = lane_call(s, &q, &a);
+    if (error == 0) {
+        k->local = a.local;
+        k->local_port = a.local_port;
+        socket_set_phase(k, SOCKET_LISTENING);
+    }
+    return error;
+}
+
+int bh_listen(int fd, int backlog)
+{
+    struct session *s;
+    struct socket *k;
+    int error = socket_find(fd, &s, &k);
+    if (error != 0)
+        return (int)bh_result(error);
+    socket_lock(k);
+    error = socket_listen(s, k, backlog < 1 ? 1 : (uint32_t)backlog);
+    socket_unlock(k);
+    return (int)bh_result(error);
+}
+
+/* ---- accept ---- */
+/* One attempt: a connection that waits becomes a socket. Its descriptor; -EAGAIN: none waits. */
+static int socket_accept(struct session *s, const struct socket *listener, int flags)
+{
+    uint32_t descriptor;
+    struct control_answer a;
+    (void)arenas_provide(s, SESSION_TCP, 1); /* in time for the next ones; without it they wait at the peer */
+    int error = socket_take_descriptor(s, &descriptor);
+    if (error != 0)
+        return error;
+    struct control_request q = request_of(listener, CONTROL_ACCEPT);
+    q.argument[1] = descriptor;
+    error = lane_call(s, &q, &a);
+    if (error == 0)
+        error = socket_open(s, descriptor, SESSION_TCP, (flags & SOCK_NONBLOCK) != 0, &a, SOCKET_STREAM);
+    if (error != 0) {
+        socket_free_descriptor(s, descriptor);
+        return error;
+    }
+    return (int)descriptor;
+}
+
+static int socket_accept_wait(struct session *s, struct socket *k, int flags)
+{
+    int64_t deadline = socket_deadline_us(k->receive_timeout_us);
+    for (;;) {
+        if (socket_phase(k) != SOCKET_LISTENING)
+            return -EINVAL;
+        int r = socket_wait(s, k, POLLIN, 0, deadline);
+        if (r == 0)
+            r = socket_accept(s, k, flags);
+        if (r != -EAGAIN || k->nonblocking || (deadline != FOREVER && session_now_us() >= deadline))
+            return r;
+    }
+}
+
+int bh_accept4(int fd, struct sockaddr *ret_address, socklen_t *length, int flags)
+{
+    struct session *s;
+    struct socket *k;
+    int r = socket_find(fd, &s, &k);
+    if (r == 0 && (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
+        r = -EINVAL;
+    if (r == 0)
+        r = socket_accept_wait(s, k, flags);
+    if (r < 0)
+        return (int)bh_result(r);
+    const struct socket *made = &s->socket[r];
+    if (ret_address != NULL)
+        address_write(&made->remote, made->remote_port, ret_address, length);
+    return BH_DESCRIPTOR_BASE + r;
+}
+
+int bh_accept(int fd, struct sockaddr *ret_address, socklen_t *length)
+{
+    return bh_accept4(fd, ret_address, length, 0);
+}
+
+/* ---- connect ---- */
+/* Asks for the connection; the phase is CONNECTING, or DATAGRAM, afterwards. Both locks are held. */
+static int socket_connect_start(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
+{
+    struct control_request q = request_of(k, CONTROL_CONNECT);
+    struct control_answer a;
+    q.address = *to;
+    q.port = port;
+    int error = slot_call(s, k, &q, &a);
+    if (error != 0 && error != -EINPROGRESS)
+        return error;
+    error = k->transport == SESSION_UDP ? datagram_take(s, k, &a) : socket_take_slot(s, k, &a);
+    if (error != 0)
+        return error;
+    k->local = a.local;
+    k->local_port = a.local_port;
+    k->remote = *to;
+    k->remote_port = port;
+    k->connected = true;
+    if (k->transport == SESSION_TCP)
+        socket_set_phase(k, SOCKET_CONNECTING);
+    return 0;
+}
+
+int socket_settle(struct socket *k)
+{
+    uint32_t connecting = SOCKET_CONNECTING;
+    uint32_t phase = socket_phase(k);
+    if (phase != SOCKET_CONNECTING)
+        return phase == SOCKET_NEW ? -ENOTCONN : 0;
+    struct slot_view v = socket_view(k);
+    uint32_t next = (v.state & SLOT_CONNECTED) != 0 ? SOCKET_STREAM : SOCKET_NEW;
+    if ((v.state & (SLOT_CONNECTED | SLOT_ERROR | SLOT_CLOSED)) == 0)
+        return -EAGAIN;
+    if (!__atomic_compare_exchange_n(&k->phase, &connecting, next, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return 0; /* another thread did, and has told the outcome */
+    if (next == SOCKET_STREAM)
+        return 0;
+    return v.error != 0 ? -v.error : -ECONNABORTED;
+}
+
+static int socket_connect_wait(struct session *s, struct socket *k)
+{
+    int64_t deadline = socket_deadline_us(k->send_timeout_us);
+    int error = socket_settle(k);
+    while (error == -EAGAIN) {
+        error = socket_wait(s, k, POLLOUT, 0, deadline);
+        if (error != 0)
+            return error == -EAGAIN ? -EINPROGRESS : error;
+        error = socket_settle(k);
+    }
+    return error;
+}
+
+static int socket_connect(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
+{
+    if (socket_phase(k) == SOCKET_CONNECTING) { /* a second call: the first one's outcome */
+        int error = socket_settle(k);
+        return error == -EAGAIN && k->nonblocking ? -EALREADY : error == -EAGAIN ? socket_connect_wait(s, k) : error;
+    }
+    socket_lock(k);
+    uint32_t phase = socket_phase(k);
+    int error = 0;
+    if (phase == SOCKET_STREAM)
+        error = -EISCONN;
+    else if (phase == SOCKET_LISTENING)
+        error = -EOPNOTSUPP;
+    else if (phase == SOCKET_FREE)
+        error = -EBADF;
+    else
+        error = socket_connect_start(s, k, to, port);
+    socket_unlock(k);
+    if (error != 0 || k->transport == SESSION_UDP)
+        return error;
+    return socket_connect_wait(s, k);
+}
+
+int bh_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    struct session *s;
+    struct socket *k;
+    struct ip_address to;
+    uint16_t port;
+    int error = socket_find(fd, &s, &k);
+    if (error == 0)
+        error = address_read(address, length, &to, &port);
+    if (error == 0)
+        error = socket_connect(s, k, &to, port);
+    return (int)bh_result(error);
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A socket on this side. Its words in the arena are ours to write and kept in private copies (send_head, receive_tail); the
+ * transport's are read once an operation, into struct slot_view, and bounded there (rule 3). */
+#ifndef BULKHEAD_SERVERS_CLIENT_SOCKET_H
+#define BULKHEAD_SERVERS_CLIENT_SOCKET_H
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "ipc/session.h"
+#include "servers/client/arena.h"
+
+struct session;
+
+#define DATAGRAM_PAYLOAD_MAX 1472U /* of one frame: nothing is fragmented yet */
+#define DATAGRAM_ROOM        (2 * (sizeof(struct datagram_record) + DATAGRAM_PAYLOAD_MAX)) /* enough for one wherever it falls */
+
+enum socket_phase {
+    SOCKET_FREE = 0,
+    SOCKET_NEW = 1,        /* no slot */
+    SOCKET_LISTENING = 2,
+    SOCKET_CONNECTING = 3, /* has a slot; the transport's words tell the outcome */
+    SOCKET_STREAM = 4,     /* connected, or was once */
+    SOCKET_DATAGRAM = 5,   /* bound: has a slot */
+};
+
+struct socket {
+    pthread_mutex_t send_lock, receive_lock; /* both, in this order, to change what is not one direction's */
+    uint32_t phase;      /* enum socket_phase; atomic: what conditions look at */
+    enum session_transport transport;
+    uint32_t descriptor;
+    uint32_t id, id_generation; /* at the socket server */
+    struct arena *arena;
+    uint32_t slot, slot_generation;
+    const struct slot_transport *words; /* the transport's: hostile. Atomic; once set never NULL again */
+    struct slot_app *app;               /* ours */
+    uint8_t *send_ring;
+    const uint8_t *receive_ring;
+    uint32_t send_size, receive_size;
+    uint32_t send_head, receive_tail; /* atomic: conditions look at them */
+    uint32_t receive_told;    /* receive_tail when the transport was last notified */
+    uint32_t reserved;        /* what bh_send_reserve() gave */
+    bool shut_read, shut_write; /* atomic */
+    bool error_taken;         /* the slot's error was told; atomic */
+    bool nonblocking;
+    bool nodelay, reuse_address;
+    bool connected;           /* datagrams: has a peer */
+    int64_t send_timeout_us, receive_timeout_us; /* FOREVER: none */
+    struct ip_address local, remote;
+    uint16_t local_port, remote_port;
+};
+
+struct slot_view { /* private copy of the transport's words, bounded */
+    uint32_t space;     /* octets that may be written at send_head */
+    uint32_t available; /* octets to be read at receive_tail */
+    uint32_t state;
+    int error;
+};
+
+/* ---- socket.c ---- */
+/* The socket of a descriptor. 0, -EBADF or -ENETDOWN. */
+int socket_find(int fd, struct session **ret_session, struct socket **ret);
+/* A slot as an answer names it. 0 or -EPROTO. Both locks are held. */
+int socket_take_slot(struct session *s, struct socket *k, const struct control_answer *a);
+struct slot_view socket_view(const struct socket *k);
+/* POLL* bits that hold now, asked for or not. No lock needed. */
+short socket_events(struct session *s, const struct socket *k);
+/* Waits until one of `events`, or POLLERR or POLLHUP, holds. 0, -EAGAIN (also after the timeout), -EINTR, -ENETDOWN. */
+int socket_wait(struct session *s, struct socket *k, short events, int flags, int64_t deadline_us);
+/* The pending error of a socket, once: a positive errno, or 0. */
+int socket_take_error(struct socket *k);
+/* A connection attempt that has succeeded makes it a stream. 0; -EAGAIN: under way; else why it failed (once). No lock. */
+int socket_settle(struct socket *k);
+/* udp: a port of its own, if it has none. 0 or a negative errno. No lock. */
+int socket_bind_any(struct session *s, struct socket *k);
+uint32_t socket_phase(const struct socket *k);
+int address_read(const struct sockaddr *address, socklen_t length, struct ip_address *ret, uint16_t *ret_port);
+void address_write(const struct ip_address *address, uint16_t port, struct sockaddr *ret, socklen_t *length);
+int64_t socket_deadline_us(int64_t timeout_us);
+void socket_free_descriptor(struct session *s, uint32_t descriptor);
+ssize_t bh_result(ssize_t r); /* negative errno to -1 and errno */
+
+/* ---- stream.c, datagram.c: both take and give the locks they need; flags were checked. Octets, or a negative errno. ---- */
+ssize_t stream_send(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags);
+ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags);
+ssize_t datagram_send(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags,
+                      const struct ip_address *to, uint16_t to_port); /* to NULL: the connected one */
+ssize_t datagram_receive(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags,
+                         struct ip_address *ret_from, uint16_t *ret_port);
+/* Words of ours that changed are stored; k's lock of that direction is held. */
+void socket_publish_send(struct session *s, struct socket *k, uint32_t head);
+void socket_publish_receive(struct session *s, struct socket *k, uint32_t tail);
+/* Copies between a ring (size a power of two, at stream offset) and pieces, from `skip` octets into them. */
+uint32_t iovec_copy_in(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece, int count,
+                       size_t skip);
+uint32_t iovec_copy_out(const uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece,
+                        int count, size_t skip);
+ssize_t iovec_total(const struct iovec *piece, int count); /* -EINVAL: too many or too large */
+
+#endif

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Octets of connected streams: between the caller's memory and the rings of the socket's slot. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "servers/client/bulkhead.h"
+#include "servers/client/session.h"
+
+#define SEND_CHUNK (64U << 10) /* copied before the transport is told, so that it sends while we copy on */
+#define PIECES_MAX 1024
+
+/* ---- pieces ---- */
+ssize_t iovec_total(const struct iovec *piece, int count)
+{
+    size_t total = 0;
+    if (count < 0 || count > PIECES_MAX)
+        return -EINVAL;
+    for (int i = 0; i < count; i++) {
+        if (piece[i].iov_len > (size_t)SSIZE_MAX - total)
+            return -EINVAL;
+        total += piece[i].iov_len;
+    }
+    return (ssize_t)total;
+}
+
+/* Octets from here on that lie in one run of both: piece[i] less `skip`, the ring from `place`, `left` wanted. */
+static uint32_t run(const struct iovec *piece, size_t skip, uint32_t size, uint32_t place, uint32_t left)
+{
+    size_t n = piece->iov_len - skip;
+    n = n < left ? n : left;
+    n = n < size - place ? n : size - place;
+    return (uint32_t)n;
+}
+
+uint32_t iovec_copy_in(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece, int count,
+                       size_t skip)
+{
+    uint32_t done = 0;
+    for (int i = 0; i < count && done < room;) {
+        if (skip >= piece[i].iov_len) {
+            skip -= piece[i++].iov_len;
+            continue;
+        }
+        uint32_t place = (offset + done) & (size - 1);
+        uint32_t n = run(&piece[i], skip, size, place, room - done);
+        memcpy(ring + place, (const uint8_t *)piece[i].iov_base + skip, n);
+        done += n;
+        skip += n;
+    }
+    return done;
+}
+
+uint32_t iovec_copy_out(const uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece,
+                        int count, size_t skip)
+{
+    uint32_t done = 0;
+    for (int i = 0; i < count && done < room;) {
+        if (skip >= piece[i].iov_len) {
+            skip -= piece[i++].iov_len;
+            continue;
+        }
+        uint32_t place = (offset + done) & (size - 1);
+        uint32_t n = run(&piece[i], skip, size, place, room - done);
+        memcpy((uint8_t *)piece[i].iov_base + skip, ring + place, n);
+        done += n;
+        skip += n;
+    }
+    return done;
+}
+
+static int ring_pieces(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t length, struct iovec ret[2])
+{
+    uint32_t place = offset & (size - 1);
+    uint32_t first = length < size - place ? length : size - place;
+    ret[0] = (struct iovec){.iov_base = ring + place, .iov_len = first};
+    ret[1] = (struct iovec){.iov_base = ring, .iov_len = length - first};
+    return (int)length;
+}
+
+/* ---- both directions ---- */
+/* 0 once it is connected; waits for an attempt under way. */
+static int stream_enter(struct session *s, struct socket *k, int flags, int64_t deadline_us)
+{
+    for (;;) {
+        uint32_t phase = socket_phase(k);
+        if (phase == SOCKET_STREAM)
+            return 0;
+        if (phase != SOCKET_CONNECTING)
+            return -ENOTCONN;
+        int error = socket_settle(k);
+        if (error == -EAGAIN)
+            error = socket_wait(s, k, POLLOUT, flags, deadline_us);
+        if (error != 0)
+            return error;
+    }
+}
+
+/* ---- sending ---- */
+void socket_publish_send(struct session *s, struct socket *k, uint32_t head)
+{
+    __atomic_store_n(&k->send_head, head, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->app->send_head, head, __ATOMIC_RELEASE);
+    arena_notify(s, k->arena, k->slot);
+}
+
+/* Room now; 0: none, -EPIPE: nothing can be sent (any more). */
+static ssize_t send_room(const struct socket *k)
+{
+    if (socket_phase(k) != SOCKET_STREAM || __atomic_load_n(&k->shut_write, __ATOMIC_RELAXED))
+        return -EPIPE;
+    struct slot_view v = socket_view(k);
+    return (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0 ? -EPIPE : (ssize_t)v.space;
+}
+
+/* Waits for room with the lock given up in between. Octets, -EPIPE, or what socket_wait() says. */
+static ssize_t send_await(struct session *s, struct socket *k, int flags, int64_t deadline_us)
+{
+    ssize_t room;
+    while ((room = send_room(k)) == 0) {
+        pthread_mutex_unlock(&k->send_lock);
+        int error = socket_wait(s, k, POLLOUT, flags, deadline_us);
+        pthread_mutex_lock(&k->send_lock);
+        if (error != 0)
+            return error;
+    }
+    return room;
+}
+
+static ssize_t error_or(struct socket *k, ssize_t otherwise)
+{
+    int error = socket_take_error(k);
+    return error != 0 ? -error : otherwise;
+}
+
+ssize_t stream_send(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags)
+{
+    int64_t deadline = socket_deadline_us(k->send_timeout_us);
+    ssize_t total = iovec_total(piece, count);
+    int error = total < 0 ? (int)total : stream_enter(s, k, flags, deadline);
+    if (error != 0)
+        return error;
+    ssize_t done = 0, room = 0;
+    pthread_mutex_lock(&k->send_lock);
+    k->reserved = 0;
+    while (done < total) {
+        room = send_await(s, k, flags, deadline);
+        if (room < 0)
+            break;
+        uint32_t most = room < SEND_CHUNK ? (uint32_t)room : SEND_CHUNK;
+        uint32_t n = iovec_copy_in(k->send_ring, k->send_size, k->send_head, most, piece, count, (size_t)done);
+        socket_publish_send(s, k, k->send_head + n);
+        done += n;
+    }
+    pthread_mutex_unlock(&k->send_lock);
+    if (done > 0 || room >= 0)
+        return done;
+    return room == -EPIPE ? error_or(k, -EPIPE) : room;
+}
+
+static ssize_t stream_reserve(struct session *s, struct socket *k, struct iovec ret[2], int flags)
+{
+    int64_t deadline = socket_deadline_us(k->send_timeout_us);
+    ssize_t room = stream_enter(s, k, flags, deadline);
+    if (room < 0)
+        return room;
+    pthread_mutex_lock(&k->send_lock);
+    room = send_await(s, k, flags, deadline);
+    if (room > 0) {
+        k->reserved = (uint32_t)room;
+        ring_pieces(k->send_ring, k->send_size, k->send_head, (uint32_t)room, ret);
+    }
+    pthread_mutex_unlock(&k->send_lock);
+    return room == -EPIPE ? error_or(k, -EPIPE) : room;
+}
+
+static int stream_commit(struct session *s, struct socket *k, size_t length)
+{
+    int error = 0;
+    pthread_mutex_lock(&k->send_lock);
+    if (length > k->reserved) {
+        error = -EINVAL;
+    } else if (socket_phase(k) != SOCKET_STREAM || k->shut_write) {
+        error = -EPIPE;
+    } else if (length > 0) {
+        k->reserved -= (uint32_t)length;
+        socket_publish_send(s, k, k->send_head + (uint32_t)length);
+    }
+    pthread_mutex_unlock(&k->send_lock);
+    return error;
+}
+
+/* ---- receiving ---- */
+/* The peer's window follows from what we consumed; a quarter of the ring is worth telling. */
+void socket_publish_receive(struct session *s, struct socket *k, uint32_t tail)
+{
+    __atomic_store_n(&k->receive_tail, tail, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->app->receive_tail, tail, __ATOMIC_RELEASE);
+    if (tail - k->receive_told < k->receive_size / 4)
+        return;
+    k->receive_told = tail;
+    arena_notify(s, k->arena, k->slot);
+}
+
+/* Octets to be read now; 0: end of file; -EAGAIN: none yet; -EPIPE: the connection is gone. */
+static ssize_t receive_available(const struct socket *k)
+{
+    if (socket_phase(k) != SOCKET_STREAM || __atomic_load_n(&k->shut_read, __ATOMIC_RELAXED))
+        return 0;
+    struct slot_view v = socket_view(k);
+    if (v.available > 0)
+        return v.available;
+    if ((v.state & SLOT_FIN) != 0)
+        return 0;
+    return (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0 ? -EPIPE : -EAGAIN;
+}
+
+static ssize_t receive_await(struct session *s, struct socket *k, int flags, int64_t deadline_us)
+{
+    ssize_t n;
+    while ((n = receive_available(k)) == -EAGAIN) {
+        pthread_mutex_unlock(&k->receive_lock);
+        int error = socket_wait(s, k, POLLIN, flags, deadline_us);
+        pthread_mutex_lock(&k->receive_lock);
+        if (error != 0)
+            return error;
+    }
+    return n;
+}
+
+ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags)
+{
+    int64_t deadline = socket_deadline_us(k->receive_timeout_us);
+    ssize_t total = iovec_total(piece, count);
+    int error = total < 0 ? (int)total : stream_enter(s, k, flags, deadline);
+    if (error != 0)
+        return error;
+    bool all = (flags & MSG_WAITALL) != 0 && (flags & MSG_PEEK) == 0;
+    ssize_t done = 0, n = 0;
+    pthread_mutex_lock(&k->receive_lock);
+    while (done < total && (done == 0 || all)) {
+        n = receive_await(s, k, flags, deadline);
+        if (n <= 0)
+            break;
+        uint32_t got = iovec_copy_out(k->receive_ring, k->receive_size, k->receive_tail, (uint32_t)n, piece, count,
+                                      (size_t)done);
+        if ((flags & MSG_PEEK) == 0)
+            socket_publish_receive(s, k, k->receive_tail + got);
+        done += got;
+    }
+    pthread_mutex_unlock(&k->receive_lock);
+    if (done > 0)
+        return done;
+    return n == -EPIPE ? error_or(k, 0) : n;
+}
+
+static ssize_t stream_peek(struct session *s, struct socket *k, struct iovec ret[2], int flags)
+{
+    int64_t deadline = socket_deadline_us(k->receive_timeout_us);
+    ssize_t n = stream_enter(s, k, flags, deadline);
+    if (n < 0)
+        return n;
+    pthread_mutex_lock(&k->receive_lock);
+    n = receive_await(s, k, flags, deadline);
+    if (n >= 0)
+        ring_pieces((uint8_t *)(uintptr_t)k->receive_ring, k->receive_size, k->receive_tail, (uint32_t)n, ret);
+    pthread_mutex_unlock(&k->receive_lock);
+    return n == -EPIPE ? error_or(k, 0) : n;
+}
+
+static int stream_consume(struct session *s, struct socket *k, size_t length)
+{
+    int error = 0;
+    pthread_mutex_lock(&k->receive_lock);
+    if (socket_phase(k) != SOCKET_STREAM)
+        error = -ENOTCONN;
+    else if (length > socket_view(k).available)
+        error = -EINVAL;
+    else if (length > 0)
+        socket_publish_receive(s, k, k->receive_tail + (uint32_t)length);
+    pthread_mutex_unlock(&k->receive_lock);
+    return error;
+}
+
+/* ---- the public calls without a copy ---- */
+static int stream_find(int fd, struct session **ret_session, struct socket **ret)
+{
+    int error = socket_find(fd, ret_session, ret);
+    return error == 0 && (*ret)->transport != SESSION_TCP ? -EOPNOTSUPP : error;
+}
+
+ssize_t bh_send_reserve(int fd, struct iovec ret_piece[2], int flags)
+{
+    struct session *s;
+    struct socket *k;
+    ssize_t r = stream_find(fd, &s, &k);
+    return bh_result(r < 0 ? r : stream_reserve(s, k, ret_piece, flags));
+}
+
+int bh_send_commit(int fd, size_t length)
+{
+    struct session *s;
+    struct socket *k;
+    int r = stream_find(fd, &s, &k);
+    return (int)bh_result(r < 0 ? r : stream_commit(s, k, length));
+}
+
+ssize_t bh_receive_peek(int fd, struct iovec ret_piece[2], int flags)
+{
+    struct session *s;
+    struct socket *k;
+    ssize_t r = stream_find(fd, &s, &k);
+    return bh_result(r < 0 ? r : stream_peek(s, k, ret_piece, flags));
+}
+
+int bh_receive_consume(int fd, size_t length)
+{
+    struct session *s;
+    struct socket *k;
+    int r = stream_find(fd, &s, &k);
+    return (int)bh_result(r < 0 ? r : stream_consume(s, k, length));
+}

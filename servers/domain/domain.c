@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A domain's life: Become, sandbox, Standby, grants, Start, Ready, the loop, and the end. See README.md.
+ *
+ * #syscalls mmap(no PROT_EXEC) munmap exit_group rt_sigreturn */
+#include "servers/domain/domain.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "capabilities/sandbox.h"
+#include "servers/domain/state.h"
+
+#define STOPPED 1 /* a handler's outcome: an orderly end */
+
+void *domain_memory(size_t octets)
+{
+    void *memory = mmap(NULL, octets, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+struct domain_server *domain_server_at(struct domain *domain, uint32_t id)
+{
+    return id < SERVER_COUNT && domain->server[id].server != NULL ? &domain->server[id] : NULL;
+}
+
+static void session_done(void *pointer, uint32_t session)
+{
+    struct domain *domain = pointer;
+    int result = control_send_session_done(&domain->control, session);
+    if (result != 0)
+        control_log(&domain->control, 3, SERVER_SOCKET, "SessionDone not sent", -result);
+}
+
+static int start_server(struct domain *domain, struct domain_server *at)
+{
+    struct server_context *c = &at->context;
+    if (at->server->pool_buffers > 0 && c->pool == NULL)
+        return -ENOBUFS;
+    if (at->server->store_size != NULL && c->store == NULL)
+        return -ENODATA;
+    c->config = &domain->config;
+    c->incarnation = domain->incarnation;
+    c->session = domain->session;
+    c->counter = domain->counters->counter[c->id];
+    c->session_done = session_done;
+    c->domain = domain;
+    at->state = domain_memory(at->server->state_size(&domain->config));
+    return at->state == NULL ? -ENOMEM : at->server->init(at->state, c, domain->now_us);
+}
+
+static int start(struct domain *domain, struct control_message *message)
+{
+    (void)message;
+    if (!domain->configured || domain->started)
+        return -EPROTO;
+    domain->now_us = domain_clock_us();
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) { /* from the device upwards */
+        struct domain_server *at = &domain->server[id];
+        int result = at->server != NULL ? start_server(domain, at) : 0;
+        if (result < 0) {
+            control_log(&domain->control, 3, id, "a server does not start", -result);
+            return result;
+        }
+    }
+    domain->started = true;
+    counters_of_ports(domain);
+    return control_send_ready(&domain->control, domain->incarnation);
+}
+
+/* Dies of the signal as if by a fault of a server's own. */
+static int die(struct domain *domain, struct control_message *message)
+{
+    (void)domain;
+    uint32_t signo = message->what->raise->signal;
+    if (signo == SIGSEGV) {
+        volatile int *volatile nowhere = NULL;
+        *nowhere = 0;
+    }
+    if (signo == SIGILL)
+        __builtin_trap();
+    _exit(SANDBOX_EXIT_SIGNAL + (int)(signo & 0x7f));
+}
+
+static int stop(struct domain *domain, struct control_message *message)
+{
+    (void)domain, (void)message;
+    return STOPPED;
+}
+
+int domain_dispatch(struct domain *domain, struct control_message *message)
+{
+    static domain_handler *const handlers[] = {
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CONFIGURE] = grant_configure,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BELL] = grant_bell,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CHANNEL] = grant_channel,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITY] = grant_capability,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_POOL] = grant_pool,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STORE] = grant_store,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_DEVICE] = grant_device,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION] = session_grant,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA] = session_arena_grant,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_LOST] = barrier_peer_lost,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_ATTACHED] = barrier_peer_attached,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_ENDED] = session_end,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_REMOVE] = session_remove,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START] = start,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_RAISE] = die,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP] = stop,
+    };
+    uint32_t what = (uint32_t)message->what->what_case;
+    domain_handler *handler = what < sizeof handlers / sizeof handlers[0] ? handlers[what] : NULL;
+    int result = handler != NULL ? handler(domain, message) : -EPROTO;
+    control_release(message);
+    if (result < 0) {
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field(message->what->base.descriptor, what);
+        control_log(&domain->control, 3, DOMAIN_NOBODY, field != NULL ? field->name : "message", -result);
+    }
+    return result;
+}
+
+static struct domain *domain_new(int control_fd, uint32_t servers, const struct server *const table[SERVER_COUNT])
+{
+    struct domain *domain = domain_memory(sizeof *domain);
+    struct session *sessions = domain_memory(SESSIONS_MAX * sizeof *sessions);
+    if (domain == NULL || sessions == NULL)
+        return NULL;
+    domain->control.fd = control_fd;
+    domain->table = table;
+    domain->servers = servers;
+    domain->session = sessions;
+    domain->doorbell = -1;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        domain->server[id].server = servers & (1U << id) ? table[id] : NULL;
+        domain->server[id].context.id = (enum server_id)id;
+        domain->server[id].context.device = -1;
+    }
+    return domain;
+}
+
+static int exit_of(const struct domain *domain, int result)
+{
+    if (result == STOPPED)
+        return DOMAIN_EXIT_STOP;
+    if (result == -EPIPE || result == -EAGAIN || result == -ECONNRESET)
+        return DOMAIN_EXIT_CONTROL;
+    return domain->started ? DOMAIN_EXIT_PROTOCOL : DOMAIN_EXIT_INIT;
+}
+
+static int standby(struct domain *domain)
+{
+    uint32_t pool_octets[SERVER_COUNT];
+    uint64_t store_octets[SERVER_COUNT];
+    size_t count = 0;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        const struct server *server = domain->server[id].server;
+        if (server == NULL)
+            continue;
+        pool_octets[count] = server->pool_buffers * server->pool_buffer_octets;
+        store_octets[count++] = server->store_size != NULL ? server->store_size() : 0;
+    }
+    return control_send_standby(&domain->control, pool_octets, store_octets, count);
+}
+
+int domain_run(int control_fd, uint32_t servers, const struct server *const table[SERVER_COUNT])
+{
+    struct domain *domain = domain_new(control_fd, servers, table);
+    if (domain == NULL)
+        return DOMAIN_EXIT_INIT;
+    int result = standby(domain);
+    while (result == 0 && !domain->started) {
+        struct control_message message;
+        result = control_receive(&domain->control, true, &message);
+        if (result == CONTROL_MESSAGE)
+            result = domain_dispatch(domain, &message);
+    }
+    if (result == 0)
+        result = domain_loop(domain);
+    return exit_of(domain, result);
+}
+
+/* What this process is to be, and then the sandbox. The mask of servers, or a negative errno. */
+static int become(struct control *control, const struct server *const table[SERVER_COUNT])
+{
+    struct control_message message;
+    int result = control_receive(control, true, &message);
+    if (result < 0)
+        return result;
+    uint32_t servers = 0;
+    int filter = -1;
+    if (message.what->what_case == BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BECOME) {
+        const Bulkhead__Control__Become *m = message.what->become;
+        for (size_t i = 0; i < m->n_servers; i++)
+            if (m->servers[i] < SERVER_COUNT && table[m->servers[i]] != NULL)
+                servers |= 1U << m->servers[i];
+        filter = control_take(&message, m->filter_fd);
+    }
+    control_release(&message);
+    if (servers == 0 || filter < 0)
+        return -EPROTO;
+    struct sandbox_failure failure;
+    result = sandbox_enter(filter, &failure);
+    close(filter);
+    if (result < 0)
+        control_log(control, 3, DOMAIN_NOBODY, failure.step, failure.error);
+    return result < 0 ? result : (int)servers;
+}
+
+int domain_main(int control_fd, const struct server *const table[SERVER_COUNT])
+{
+    sandbox_handle_signals();
+    struct control *control = domain_memory(sizeof *control);
+    if (control == NULL)
+        return DOMAIN_EXIT_INIT;
+    control->fd = control_fd;
+    int servers = become(control, table);
+    munmap(control, sizeof *control);
+    if (servers < 0)
+        return servers == -EPIPE ? DOMAIN_EXIT_CONTROL : DOMAIN_EXIT_SANDBOX;
+    return domain_run(control_fd, (uint32_t)servers, table);
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Grants: what the supervisor gives to this domain, message by message. It is trusted, but a mistake of its must end in
+ * an error here, so every index, size and length is checked. Descriptors of segments are closed once mapped.
+ *
+ * #syscalls mmap(no PROT_EXEC) munmap fstat close */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/segment.h"
+#include "servers/domain/state.h"
+
+int grant_map(struct control_message *message, int32_t index, size_t octets, bool writable, void **ret)
+{
+    int fd = control_take(message, index);
+    if (fd < 0)
+        return -EBADF;
+    int result = segment_map(fd, octets, writable, ret);
+    close(fd);
+    return result;
+}
+
+static bool address_read(const Bulkhead__Control__Address *from, struct ip_address *ret)
+{
+    size_t length = from->family == ADDRESS_IP4 ? 4 : from->family == ADDRESS_IP6 ? 16 : 0;
+    if (from->octets.len != length || (length == 0 && from->family != ADDRESS_NONE))
+        return false;
+    *ret = (struct ip_address){.family = (uint8_t)from->family};
+    if (length > 0)
+        memcpy(ret->octets, from->octets.data, length);
+    return true;
+}
+
+static int config_read(const Bulkhead__Control__Configure *from, struct stack_config *ret)
+{
+    struct stack_config c = {.mtu = from->mtu};
+    if (from->n_address > STACK_ADDRESSES_MAX || from->mac.len != sizeof c.mac.octets ||
+        from->secret.len != sizeof c.secret)
+        return -EINVAL;
+    for (size_t i = 0; i < from->n_address; i++, c.address_count++) {
+        c.prefix_length[i] = (uint8_t)from->address[i]->prefix_length;
+        if (!address_read(from->address[i], &c.address[i]) || from->address[i]->prefix_length > 128)
+            return -EINVAL;
+    }
+    if (from->gateway != NULL && !address_read(from->gateway, &c.gateway))
+        return -EINVAL;
+    memcpy(c.mac.octets, from->mac.data, sizeof c.mac.octets);
+    memcpy(c.secret, from->secret.data, sizeof c.secret);
+    *ret = c;
+    return 0;
+}
+
+int grant_configure(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Configure *m = message->what->configure;
+    if (domain->configured)
+        return -EALREADY;
+    void *status, *counters;
+    int result = config_read(m, &domain->config);
+    if (result == 0)
+        result = grant_map(message, m->status_fd, sizeof *domain->status, true, &status);
+    if (result == 0)
+        result = grant_map(message, m->counter_fd, sizeof *domain->counters, true, &counters);
+    if (result != 0)
+        return result;
+    domain->doorbell = control_take(message, m->doorbell_fd);
+    if (domain->doorbell < 0)
+        return -EBADF;
+    domain->status = status;
+    domain->counters = counters;
+    domain->incarnation = m->incarnation;
+    __atomic_store_n(&domain->status->incarnation, m->incarnation, __ATOMIC_RELAXED);
+    /* The word goes on from where it was: its values are what ringers remember. */
+    doorbell_wake(&domain->status->sleep);
+    domain->configured = true;
+    return 0;
+}
+
+int grant_bell(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Bell *m = message->what->bell;
+    void *status;
+    if (m->domain >= DOMAIN_BELLS)
+        return -EINVAL;
+    int result = grant_map(message, m->status_fd, sizeof(struct status_page), false, &status);
+    if (result != 0)
+        return result;
+    int fd = control_take(message, m->fd);
+    if (fd < 0) {
+        segment_unmap(status, sizeof(struct status_page));
+        return -EBADF;
+    }
+    struct domain_bell *bell = &domain->bell[m->domain];
+    if (bell->present) {
+        close(bell->bell.fd);
+        segment_unmap(bell->status, sizeof(struct status_page));
+    }
+    const struct status_page *page = status;
+    *bell = (struct domain_bell){.present = true, .status = status, .bell = {.fd = fd, .sleep = &page->sleep}};
+    return 0;
+}
+
+/* The port of `server` (hosted here) for its channel with `peer`: made when the channel is first heard of, and there
+ * for good. NULL: no such, or no memory. */
+static struct domain_port *port_at(struct domain *domain, uint32_t server, uint32_t peer)
+{
+    struct domain_server *at = domain_server_at(domain, server);
+    if (at == NULL || peer >= SERVER_COUNT || peer == server)
+        return NULL;
+    if (at->port[peer] != NULL)
+        return at->port[peer];
+    struct domain_port *port = domain_memory(sizeof *port);
+    struct capability *entries = domain_memory(CAPABILITY_TABLE_MAX * sizeof *entries);
+    if (port == NULL || entries == NULL || domain->port_count == DOMAIN_PORTS)
+        return NULL;
+    port->server = (enum server_id)server;
+    port->peer = (enum server_id)peer;
+    port_init(&port->port, entries);
+    domain->port[domain->port_count++] = port;
+    at->port[peer] = port;
+    at->context.port[peer] = &port->port;
+    return port;
+}
+
+void channel_unmap(struct domain_channel *channel)
+{
+    segment_unmap(channel->mine, sizeof *channel->mine);
+    segment_unmap(channel->peer, sizeof *channel->peer);
+    *channel = (struct domain_channel){.mine = NULL};
+}
+
+void port_take_staged(struct domain *domain, struct domain_port *port)
+{
+    if (port->staged.mine == NULL)
+        return;
+    port_detach(&port->port);
+    channel_unmap(&port->channel);
+    port->channel = port->staged;
+    port->staged = (struct domain_channel){.mine = NULL};
+    port->broken = false;
+    uint32_t bell = port->channel.bell;
+    port_attach(&port->port, port->channel.mine, port->channel.peer,
+                bell == DOMAIN_NOBODY ? NULL : &domain->bell[bell].bell);
+}
+
+/* Both ends are here: private memory, no bell. Heard of once for either end or for both. */
+static int channel_local(struct domain_port *one, struct domain_port *other, struct domain *domain)
+{
+    if (one == NULL || other == NULL)
+        return -EINVAL;
+    if (one->port.attached && other->port.attached)
+        return 0;
+    struct ring_half *halves[2] = {domain_memory(sizeof **halves), domain_memory(sizeof **halves)};
+    if (halves[0] == NULL || halves[1] == NULL)
+        return -ENOMEM;
+    one->staged = (struct domain_channel){.mine = halves[0], .peer = halves[1], .bell = DOMAIN_NOBODY};
+    other->staged = (struct domain_channel){.mine = halves[1], .peer = halves[0], .bell = DOMAIN_NOBODY};
+    port_take_staged(domain, one);
+    port_take_staged(domain, other);
+    return 0;
+}
+
+int grant_channel(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Channel *m = message->what->channel;
+    struct domain_port *port = port_at(domain, m->server, m->peer);
+    if (m->local)
+        return channel_local(port, port_at(domain, m->peer, m->server), domain);
+    if (port == NULL)
+        return -EINVAL;
+    if (m->mine_fd < 0) /* there is such a channel, and its other end is down */
+        return 0;
+    if (m->peer_domain >= DOMAIN_BELLS || !domain->bell[m->peer_domain].present)
+        return -ENOENT;
+    void *mine, *peer;
+    int result = grant_map(message, m->mine_fd, sizeof(struct ring_half), true, &mine);
+    if (result != 0)
+        return result;
+    result = grant_map(message, m->peer_fd, sizeof(struct ring_half), false, &peer);
+    if (result != 0) {
+        segment_unmap(mine, sizeof(struct ring_half));
+        return result;
+    }
+    channel_unmap(&port->staged);
+    port->staged = (struct domain_channel){.mine = mine, .peer = peer, .bell = m->peer_domain};
+    if (!domain->started) /* else with PeerAttached, when everything that goes with it is there */
+        port_take_staged(domain, port);
+    return 0;
+}
+
+int grant_capability(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Capability *m = message->what->capability;
+    struct domain_port *port = port_at(domain, m->server, m->peer);
+    if (port == NULL || m->index >= CAPABILITY_TABLE_MAX || m->type >= CAPABILITY_TYPES || m->generation > UINT16_MAX ||
+        m->protocol > UINT8_MAX || m->n_address > CAPABILITY_ADDRESSES)
+        return -EINVAL;
+    struct capability entry = {.type = (uint16_t)m->type,
+                               .generation = (uint16_t)m->generation,
+                               .rights = m->rights,
+                               .object = m->object,
+                               .size = m->size,
+                               .protocol = (uint8_t)m->protocol};
+    if (m->mac.len != 0 && m->mac.len != sizeof entry.mac.octets)
+        return -EINVAL;
+    if (m->mac.len > 0)
+        memcpy(entry.mac.octets, m->mac.data, m->mac.len);
+    for (size_t i = 0; i < m->n_address; i++, entry.address_count++)
+        if (!address_read(m->address[i], &entry.address[i]))
+            return -EINVAL;
+    if (entry.type == CAPABILITY_POOL && m->mapped) {
+        const struct domain_object *object = object_find(domain, m->object);
+        bool there = object != NULL && object->memory != NULL;
+        entry.base = there ? object->memory : NULL;
+        entry.size = there ? object->octets : 0; /* object_add() fills them in when it comes */
+    }
+    return capability_grant(&port->port.table, (uint16_t)m->index, &entry) ? 0 : -EINVAL;
+}
+
+int grant_pool(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Pool *m = message->what->pool;
+    struct domain_server *owner = m->writable ? domain_server_at(domain, m->owner) : NULL;
+    void *memory;
+    if ((m->writable && (owner == NULL || domain->started)) || m->index > UINT16_MAX || m->generation > UINT16_MAX)
+        return -EINVAL;
+    int result = grant_map(message, m->fd, m->octets, m->writable, &memory);
+    if (result != 0)
+        return result;
+    struct domain_object object = {
+        .id = m->object, .session = DOMAIN_NOBODY, .octets = m->octets, .writable = m->writable, .memory = memory};
+    result = object_add(domain, &object);
+    if (result != 0 || owner == NULL)
+        return result;
+    const struct server *server = owner->server;
+    if (server->pool_buffers == 0 || server->pool_buffers > POOL_BUFFERS_MAX ||
+        (uint64_t)server->pool_buffers * server->pool_buffer_octets > m->octets)
+        return -EINVAL;
+    pool_init(&owner->pool, object_find(domain, m->object)->memory, server->pool_buffer_octets, server->pool_buffers);
+    owner->context.pool = &owner->pool;
+    owner->context.pool_capability = (uint16_t)m->index;
+    owner->context.pool_generation = (uint16_t)m->generation;
+    return 0;
+}
+
+int grant_store(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Store *m = message->what->store;
+    struct domain_server *at = domain_server_at(domain, m->server);
+    if (at == NULL || domain->started || at->context.store != NULL || at->server->store_size == NULL ||
+        m->octets < at->server->store_size())
+        return -EINVAL;
+    at->context.store_octets = m->octets;
+    return grant_map(message, m->fd, m->octets, true, &at->context.store);
+}
+
+int grant_device(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Device *m = message->what->device;
+    struct domain_server *at = domain_server_at(domain, m->server);
+    if (at == NULL || domain->started || at->context.device >= 0)
+        return -EINVAL;
+    at->context.device = control_take(message, m->fd);
+    return at->context.device < 0 ? -EBADF : 0;
+}

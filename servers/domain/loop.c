@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The loop. A round: every server's burst, then every commit, every publish, every flush; a bell is rung by the flush
+ * that has something for a sleeper. Rounds go on while anything moves. When nothing does, the domain says that it
+ * sleeps, runs one more round if any input is there after all (barrier (C): what came before the word is seen by that
+ * round, what comes after it rings), and waits for its bell, the supervisor, the device or the earliest deadline.
+ *
+ * Limits: ROUNDS_MAX rounds or LOOK_US between looks at the control socket, LOOK_MESSAGES messages a look, SLEEP_MAX_US
+ * asleep (the liveness counter moves). Input that no server will take, because what it leads to is full, does not spin:
+ * space is returned without a bell, so it is looked for again after STUCK_US, then less and less often.
+ *
+ * #syscalls ppoll read write clock_gettime exit_group */
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+
+#include "servers/domain/state.h"
+
+#define ROUNDS_MAX    64
+#define LOOK_US       1000
+#define LOOK_MESSAGES 64
+#define SLEEP_MAX_US  100000
+#define STUCK_US      50 /* doubled each time */
+#define STUCK_MAX_US  1600
+#define OVERDUE_US    1000 /* a deadline that a round did not serve is not served faster by spinning */
+
+uint64_t domain_clock_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* A peer whose indices are impossible loses its channel, and only that. */
+static void detach_broken(struct domain *domain)
+{
+    for (uint32_t p = 0; p < domain->port_count; p++) {
+        struct domain_port *port = domain->port[p];
+        if (!port->port.attached || !port->port.ring.broken || port->broken)
+            continue;
+        port->broken = true;
+        port_detach(&port->port);
+        int result = control_send_broken(&domain->control, port->server, port->peer, "impossible ring index");
+        (void)result; /* a socket that takes no message is noticed by the loop's next look */
+    }
+}
+
+void domain_settle(struct domain *domain)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT && domain->started; id++) {
+        const struct domain_server *at = &domain->server[id];
+        if (at->server != NULL && at->server->commit != NULL)
+            at->server->commit(at->state);
+    }
+    for (uint32_t id = 0; id < SERVER_COUNT && domain->started; id++) {
+        const struct domain_server *at = &domain->server[id];
+        if (at->server != NULL && at->server->publish != NULL)
+            at->server->publish(at->state, domain->now_us);
+    }
+    for (uint32_t p = 0; p < domain->port_count; p++)
+        port_flush(&domain->port[p]->port);
+}
+
+bool domain_round(struct domain *domain)
+{
+    bool moved = false;
+    domain->now_us = domain_clock_us();
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        const struct domain_server *at = &domain->server[id];
+        if (at->server != NULL)
+            moved |= at->server->burst(at->state, domain->now_us);
+    }
+    domain_settle(domain);
+    detach_broken(domain);
+    struct status_page *status = domain->status;
+    __atomic_store_n(&status->liveness, status->liveness + 1, __ATOMIC_RELAXED);
+    if (moved)
+        __atomic_store_n(&status->bursts, status->bursts + 1, __ATOMIC_RELAXED);
+    return moved;
+}
+
+static bool anything_pending(struct domain *domain)
+{
+    for (uint32_t p = 0; p < domain->port_count; p++)
+        if (port_pending(&domain->port[p]->port))
+            return true;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        const struct domain_server *at = &domain->server[id];
+        if (at->server != NULL && at->server->pending != NULL && at->server->pending(at->state))
+            return true;
+    }
+    return false;
+}
+
+/* The device to wait for; -1: none, or no buffer free for what it has. */
+static int wanted_device(const struct domain *domain)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT && !domain->device_gone; id++) {
+        const struct domain_server *at = &domain->server[id];
+        if (at->server != NULL && at->context.device >= 0 && at->server->wants_device != NULL &&
+            at->server->wants_device(at->state))
+            return at->context.device;
+    }
+    return -1;
+}
+
+static uint64_t sleep_us(const struct domain *domain)
+{
+    uint64_t at_us = UINT64_MAX;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        const struct domain_server *at = &domain->server[id];
+        uint64_t t =
+            at->server != NULL && at->server->deadline_us != NULL ? at->server->deadline_us(at->state) : UINT64_MAX;
+        if (t < at_us)
+            at_us = t;
+    }
+    if (at_us <= domain->now_us)
+        return OVERDUE_US;
+    return at_us - domain->now_us < SLEEP_MAX_US ? at_us - domain->now_us : SLEEP_MAX_US;
+}
+
+/* 0, or a negative errno. */
+static int wait(struct domain *domain, uint64_t most_us)
+{
+    enum { BELL, CONTROL, DEVICE, WAITED };
+    struct pollfd inputs[WAITED] = {[BELL] = {.fd = domain->doorbell, .events = POLLIN},
+                                    [CONTROL] = {.fd = domain->control.fd, .events = POLLIN},
+                                    [DEVICE] = {.fd = wanted_device(domain), .events = POLLIN}};
+    struct timespec most = {.tv_sec = (time_t)(most_us / 1000000), .tv_nsec = (long)(most_us % 1000000) * 1000};
+    int n = ppoll(inputs, WAITED, &most, NULL);
+    if (n < 0)
+        return errno == EINTR ? 0 : -errno;
+    if (inputs[BELL].revents & POLLIN)
+        doorbell_drain(domain->doorbell);
+    if (inputs[CONTROL].revents != 0)
+        domain->looked_us = 0; /* look now */
+    if ((inputs[DEVICE].revents & (POLLERR | POLLHUP | POLLNVAL)) && !(inputs[DEVICE].revents & POLLIN)) {
+        domain->device_gone = true;
+        control_log(&domain->control, 3, SERVER_NIC, "the device is gone", 0);
+    }
+    return 0;
+}
+
+/* Nothing moved. 0, or a negative errno. */
+static int idle(struct domain *domain)
+{
+    uint32_t *sleep = &domain->status->sleep;
+    int result = 0;
+    bool stuck = false, moved = false;
+    doorbell_sleep(sleep);
+    if (anything_pending(domain)) {
+        moved = domain_round(domain);
+        stuck = !moved;
+    }
+    domain->stuck_us = !stuck ? STUCK_US : domain->stuck_us < STUCK_MAX_US ? 2 * domain->stuck_us : STUCK_MAX_US;
+    if (!moved) {
+        uint64_t most_us = sleep_us(domain);
+        result = wait(domain, stuck && most_us > domain->stuck_us ? domain->stuck_us : most_us);
+    }
+    doorbell_wake(sleep);
+    return result;
+}
+
+/* What the supervisor says. 0, or as domain_dispatch(). */
+static int look(struct domain *domain)
+{
+    struct control_message message;
+    for (int i = 0; i < LOOK_MESSAGES; i++) {
+        int result = control_receive(&domain->control, false, &message);
+        if (result != CONTROL_MESSAGE)
+            return result;
+        result = domain_dispatch(domain, &message);
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
+int domain_loop(struct domain *domain)
+{
+    for (;;) {
+        bool moved = true;
+        for (int i = 0; moved && i < ROUNDS_MAX; i++) {
+            moved = domain_round(domain);
+            if (domain->now_us - domain->looked_us >= LOOK_US)
+                break;
+        }
+        int result = 0;
+        if (domain->now_us - domain->looked_us >= LOOK_US) {
+            domain->looked_us = domain->now_us;
+            counters_of_ports(domain);
+            result = look(domain);
+        } else if (!moved) {
+            result = idle(domain);
+        }
+        if (result != 0)
+            return result;
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Sessions: an application's memory comes, is added to, and goes. Servers that are not concerned have an Arena without
+ * a session: only its TX arena as an object, mapped or not, so that SessionRemove finds it again.
+ *
+ * #syscalls munmap close */
+#include <errno.h>
+#include <unistd.h>
+
+#include "ipc/segment.h"
+#include "servers/domain/state.h"
+
+typedef void session_call(void *state, uint32_t session);
+
+static void call_servers(struct domain *domain, size_t which, uint32_t session)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT && domain->started; id++) {
+        const struct domain_server *at = &domain->server[id];
+        if (at->server == NULL)
+            continue;
+        session_call *const call = *(session_call *const *)((const char *)at->server + which);
+        if (call != NULL)
+            call(at->state, session);
+    }
+}
+
+int session_grant(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Session *m = message->what->session;
+    if (m->id >= SESSIONS_MAX || domain->session[m->id].present)
+        return -EINVAL;
+    void *control = NULL, *answer = NULL;
+    int result = grant_map(message, m->control_fd, sizeof(struct session_control), false, &control);
+    if (result == 0 && m->answer_fd >= 0)
+        result = grant_map(message, m->answer_fd, sizeof(struct session_answer), true, &answer);
+    int bell = result == 0 ? control_take(message, m->bell_fd) : -1;
+    if (result == 0 && bell < 0)
+        result = -EBADF;
+    if (result != 0) {
+        segment_unmap(control, sizeof(struct session_control));
+        segment_unmap(answer, sizeof(struct session_answer));
+        return result;
+    }
+    struct session *s = &domain->session[m->id];
+    *s = (struct session){.present = true,
+                          .ending = m->ending,
+                          .id = m->id,
+                          .uid = m->uid,
+                          .pid = m->pid,
+                          .socket_quota = m->socket_quota,
+                          .control = control,
+                          .answer = answer};
+    s->bell = (struct doorbell){.fd = bell, .sleep = &s->control->sleep};
+    call_servers(domain, offsetof(struct server, session_added), m->id);
+    return 0;
+}
+
+static bool size_ok(uint32_t octets)
+{
+    return octets >= SLOT_RING_MIN && octets <= SLOT_RING_MAX && (octets & (octets - 1)) == 0;
+}
+
+int session_arena_grant(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Arena *m = message->what->arena;
+    if (m->session >= SESSIONS_MAX || m->arena >= SESSION_ARENAS || m->transport >= SESSION_TRANSPORTS ||
+        m->slots == 0 || m->slots > ARENA_SLOTS_MAX || !size_ok(m->send_size) || !size_ok(m->receive_size) ||
+        m->index > UINT16_MAX || m->generation > UINT16_MAX || arena_send_octets(m->slots, m->send_size) > UINT32_MAX)
+        return -EINVAL;
+    struct domain_object object = {
+        .id = m->object, .session = m->session, .octets = (uint32_t)arena_send_octets(m->slots, m->send_size)};
+    void *words = NULL;
+    int result = m->app_fd >= 0 ? grant_map(message, m->app_fd, object.octets, false, &object.memory) : 0;
+    if (result == 0)
+        result = object_add(domain, &object);
+    struct session *s = &domain->session[m->session];
+    if (result != 0 || !s->present)
+        return result;
+    struct session_arena *a = &s->arena[m->arena];
+    if (a->slots != 0)
+        return -EEXIST;
+    if (m->transport_fd >= 0)
+        result = grant_map(message, m->transport_fd, arena_receive_octets(m->slots, m->receive_size), true, &words);
+    if (result != 0)
+        return result;
+    *a = (struct session_arena){.transport = m->transport,
+                                .slots = m->slots,
+                                .send_size = m->send_size,
+                                .receive_size = m->receive_size,
+                                .app = object_find(domain, m->object)->memory,
+                                .transport_words = words,
+                                .capability = (uint16_t)m->index,
+                                .capability_generation = (uint16_t)m->generation};
+    call_servers(domain, offsetof(struct server, session_added), m->session);
+    return 0;
+}
+
+int session_end(struct domain *domain, struct control_message *message)
+{
+    uint32_t id = message->what->session_ended->session;
+    if (id >= SESSIONS_MAX)
+        return -EINVAL;
+    if (!domain->session[id].present || domain->session[id].ending)
+        return 0;
+    domain->session[id].ending = true;
+    call_servers(domain, offsetof(struct server, session_ended), id);
+    return 0;
+}
+
+int session_remove(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__SessionRemove *m = message->what->session_remove;
+    if (m->session >= SESSIONS_MAX)
+        return -EINVAL;
+    struct session *s = &domain->session[m->session];
+    if (s->present) {
+        call_servers(domain, offsetof(struct server, session_removed), m->session);
+        for (uint32_t i = 0; i < SESSION_ARENAS; i++)
+            segment_unmap(s->arena[i].transport_words,
+                          arena_receive_octets(s->arena[i].slots, s->arena[i].receive_size));
+        segment_unmap((void *)s->control, sizeof *s->control);
+        segment_unmap(s->answer, sizeof *s->answer);
+        close(s->bell.fd);
+        *s = (struct session){.present = false};
+    }
+    object_drop_session(domain, m->session);
+    domain_settle(domain);
+    return control_send_ack(&domain->control, m->epoch);
+}

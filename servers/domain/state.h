@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* All of a domain: one struct, in memory of its own. See README.md for the order of things. */
+#ifndef BULKHEAD_SERVERS_DOMAIN_STATE_H
+#define BULKHEAD_SERVERS_DOMAIN_STATE_H
+
+#include "servers/domain/control.h"
+#include "servers/domain/domain.h"
+
+#define DOMAIN_BELLS    16 /* other domains */
+#define DOMAIN_PORTS    (SERVER_COUNT * (SERVER_COUNT - 1))
+#define DOMAIN_OBJECTS  (SESSIONS_MAX * SESSION_ARENAS + 4 * SERVER_COUNT)
+#define DOMAIN_NOBODY   UINT32_MAX
+#define DOMAIN_COUNTERS 7 /* the counter page's row for the domain itself: its ports */
+
+struct domain_bell { /* of another domain */
+    bool present;
+    struct doorbell bell;
+    void *status; /* its page, mapped read-only */
+};
+
+struct domain_channel { /* the two halves, as mapped here */
+    struct ring_half *mine;
+    struct ring_half *peer; /* read-only unless local */
+    uint32_t bell;          /* index of the bell to ring; DOMAIN_NOBODY: local */
+};
+
+struct domain_port {
+    struct port port;
+    enum server_id server, peer;
+    struct domain_channel channel; /* attached */
+    struct domain_channel staged;  /* granted, to be attached by PeerAttached */
+    bool broken;                   /* told */
+};
+
+struct domain_object { /* a pool or TX arena that table entries may name */
+    uint32_t id;
+    uint32_t session; /* arenas: gone with it; else DOMAIN_NOBODY */
+    uint32_t octets;
+    bool used;
+    bool writable;
+    void *memory; /* NULL: only passed on */
+};
+
+struct domain_server {
+    const struct server *server; /* NULL: not here */
+    void *state;
+    struct domain_port *port[SERVER_COUNT];
+    struct pool pool;
+    struct server_context context;
+};
+
+struct domain {
+    struct control control;
+    const struct server *const *table;
+    uint32_t servers; /* mask */
+    bool configured, started;
+    struct stack_config config;
+    uint32_t incarnation;
+    struct status_page *status;
+    struct counter_page *counters;
+    int doorbell; /* own, read end */
+    bool device_gone;
+    uint64_t now_us;    /* of the round */
+    uint64_t looked_us; /* last look at the control socket */
+    uint64_t stuck_us;  /* how long to wait for room */
+    uint32_t port_count;
+    uint32_t ports_named; /* in the counter page */
+    struct domain_server server[SERVER_COUNT];
+    struct domain_bell bell[DOMAIN_BELLS];
+    struct domain_port *port[DOMAIN_PORTS];
+    struct session *session; /* SESSIONS_MAX */
+    uint32_t object_count;   /* highest used + 1 */
+    struct domain_object object[DOMAIN_OBJECTS];
+};
+
+/* What the handlers of messages answer: 0, or a negative errno, after which the domain ends. */
+typedef int domain_handler(struct domain *domain, struct control_message *message);
+
+/* ---- domain.c ---- */
+void *domain_memory(size_t octets); /* zeroed, whole pages, costs nothing until touched; NULL: none */
+struct domain_server *domain_server_at(struct domain *domain, uint32_t id); /* NULL: not hosted */
+uint64_t domain_clock_us(void);
+int domain_dispatch(struct domain *domain, struct control_message *message);
+
+/* ---- grants.c ---- */
+domain_handler grant_configure, grant_bell, grant_channel, grant_capability, grant_pool, grant_store, grant_device;
+/* Maps the descriptor at `index` of the message and closes it. 0, or a negative errno. */
+int grant_map(struct control_message *message, int32_t index, size_t octets, bool writable, void **ret)
+    __attribute__((warn_unused_result));
+void channel_unmap(struct domain_channel *channel);
+void port_take_staged(struct domain *domain, struct domain_port *port);
+
+/* ---- objects.c ---- */
+/* A known object's mapping changes for the better only: NULL to something, read-only to writable. The memory is the
+ * table's afterwards, in success and failure. */
+int object_add(struct domain *domain, const struct domain_object *object);
+const struct domain_object *object_find(const struct domain *domain, uint32_t id);
+/* Revokes every table entry that names it, unmaps it. */
+void object_drop(struct domain *domain, uint32_t id);
+void object_drop_session(struct domain *domain, uint32_t session);
+
+/* ---- sessions.c ---- */
+domain_handler session_grant, session_arena_grant, session_end, session_remove;
+
+/* ---- barrier.c ---- */
+domain_handler barrier_peer_lost, barrier_peer_attached;
+
+/* ---- counters.c ---- */
+void counters_of_ports(struct domain *domain);
+
+/* ---- loop.c ---- */
+/* One round of all servers. True: something moved. */
+bool domain_round(struct domain *domain);
+/* What servers changed outside a round is committed, published and flushed. */
+void domain_settle(struct domain *domain);
+/* Until told to end: an enum domain_exit. */
+int domain_loop(struct domain *domain);
+
+#endif

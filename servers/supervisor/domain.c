@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The lives of a domain: DOWN -> SPAWNED (told what to become) -> STANDBY (sandboxed) -> GRANTED -> RUNNING -> dead -> ...
+ * The next process is spawned as soon as the last one is dead for certain; it waits in STANDBY until the barrier is done.
+ * A death without a healthy interval before it counts; after UNHEALTHY_FREE of them in a row the next start waits,
+ * longer each time. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "capabilities/filter.h"
+#include "ipc/segment.h"
+#include "servers/supervisor/supervisor.h"
+
+#define SEND_BUFFER (1 << 20) /* most grants go out without waiting */
+
+static int domain_init(struct supervisor *s, uint32_t index)
+{
+    struct domain *d = &s->domain[index];
+    const struct partition_domain *from = &s->options.partition.domain[index];
+    *d = (struct domain){.index = index, .name = from->name, .servers = from->servers, .control = -1,
+                         .process = {0, -1}, .logs_left = LOGS_A_TICK};
+    d->queue_end = &d->queue;
+    s->own_uids = spawn_uid(index, &d->uid);
+    d->cpu = spawn_cpu(s->options.placement, index);
+    for (unsigned id = 0; id < SERVER_COUNT; id++) {
+        if ((d->servers & SERVER_BIT(id)) != 0)
+            s->server[id].domain = d;
+    }
+    int pipe_ends[2];
+    void *status, *counters;
+    d->filter_fd = filter_create((d->servers & SERVER_BIT(SERVER_NIC)) != 0 ? FILTER_DEVICE : 0);
+    if (d->filter_fd < 0)
+        return d->filter_fd;
+    d->status_fd = segment_create("status", sizeof(struct status_page));
+    d->counter_fd = segment_create("counters", sizeof(struct counter_page));
+    if (d->status_fd < 0 || d->counter_fd < 0 || pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    d->bell_read = pipe_ends[0];
+    d->bell_write = pipe_ends[1];
+    int result = segment_map(d->status_fd, sizeof(struct status_page), true, &status);
+    if (result == 0)
+        result = segment_map(d->counter_fd, sizeof(struct counter_page), false, &counters);
+    if (result < 0)
+        return result;
+    d->status = status;
+    d->counters = counters;
+    return 0;
+}
+
+int domains_init(struct supervisor *s)
+{
+    s->domain_count = s->options.partition.count;
+    int result = 0;
+    for (uint32_t i = 0; i < s->domain_count && result == 0; i++)
+        result = domain_init(s, i);
+    return result;
+}
+
+static void become(struct supervisor *s, struct domain *d)
+{
+    Bulkhead__Control__Become what = BULKHEAD__CONTROL__BECOME__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    uint32_t servers[SERVER_COUNT];
+    what.name = (char *)d->name;
+    what.servers = servers;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        if ((d->servers & SERVER_BIT(id)) != 0)
+            servers[what.n_servers++] = id;
+    }
+    what.filter_fd = 0;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BECOME;
+    message.become = &what;
+    control_send(s, d, &message, &d->filter_fd, 1, 0);
+}
+
+static uint64_t backoff_us(const struct domain *d)
+{
+    if (d->unhealthy <= UNHEALTHY_FREE)
+        return 0;
+    uint32_t doublings = d->unhealthy - UNHEALTHY_FREE - 1;
+    uint64_t us = doublings < 16 ? (uint64_t)BACKOFF_FIRST_US << doublings : BACKOFF_LAST_US;
+    return us < BACKOFF_LAST_US ? us : BACKOFF_LAST_US;
+}
+
+static void retry_later(struct supervisor *s, struct domain *d)
+{
+    uint64_t wait = backoff_us(d);
+    d->state = DOMAIN_DOWN;
+    d->retry_us = now_us() + wait;
+    if (wait > 0)
+        event_add(s, "backoff", d->name, d->incarnation, &wait, 1, "%u failed starts in a row: waits %lu ms", d->unhealthy,
+                  wait / 1000);
+}
+
+static int process_start(struct supervisor *s, struct domain *d)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    int size = SEND_BUFFER;
+    if (setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
+        setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    struct spawn_request request = {.program = "bulkhead-domain", .control = pair[1], .uid = d->uid, .cpu = d->cpu};
+    int result = spawn_process(&request, &d->process);
+    close(pair[1]);
+    if (result == 0)
+        result = loop_watch(s, d->process.pidfd, WATCH_PROCESS, d->index);
+    if (result == 0)
+        result = loop_watch(s, pair[0], WATCH_CONTROL, d->index);
+    d->control = pair[0];
+    return result;
+}
+
+void domain_spawn(struct supervisor *s, struct domain *d)
+{
+    d->incarnation++;
+    d->fault = FAULT_NONE;
+    d->known = d->losing = 0;
+    d->ack_epoch = d->kill_us = 0;
+    d->last_words[0] = '\0';
+    d->state = DOMAIN_SPAWNED;
+    d->deadline_us = now_us() + START_US;
+    int result = process_start(s, d);
+    d->spawned_us = now_us();
+    if (result == 0) {
+        become(s, d);
+        return;
+    }
+    event_add(s, "failed", d->name, d->incarnation, NULL, 0, "cannot be started: %s", strerror(-result));
+    snprintf(d->last_words, sizeof d->last_words, "cannot be started: %s", strerror(-result));
+    if (d->process.pidfd >= 0) {
+        domain_kill(d, FAULT_START); /* its pidfd may not be watched: collect it here */
+        char text[32];
+        process_reap(&d->process, text, sizeof text);
+    }
+    control_close(s, d);
+    d->unhealthy++;
+    retry_later(s, d);
+}
+
+void domain_kill(struct domain *d, enum domain_fault fault)
+{
+    if (d->process.pidfd < 0)
+        return;
+    if (d->fault == FAULT_NONE)
+        d->fault = fault;
+    if (d->kill_us == 0)
+        d->kill_us = now_us();
+    process_signal(&d->process, SIGKILL);
+}
+
+void domain_restart(struct supervisor *s, struct domain *d)
+{
+    Bulkhead__Control__Stop stop = BULKHEAD__CONTROL__STOP__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    if (!domain_lives(d)) {
+        domain_kill(d, FAULT_PLANNED);
+        return;
+    }
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP;
+    message.stop = &stop;
+    d->fault = FAULT_PLANNED;
+    d->kill_us = now_us();
+    d->deadline_us = d->kill_us + RESTART_US;
+    control_send(s, d, &message, NULL, 0, 0);
+}
+
+static bool was_healthy(const struct domain *d)
+{
+    uint64_t bursts = __atomic_load_n(&d->status->bursts, __ATOMIC_RELAXED);
+    return d->state == DOMAIN_RUNNING && d->noticed_us - d->ready_us >= HEALTHY_US &&
+           bursts - d->started_bursts >= HEALTHY_BURSTS;
+}
+
+/* The dead one's words in shared memory: nobody is to believe that it sleeps, or is awake, for good. */
+static void status_clear(struct domain *d)
+{
+    uint32_t word = __atomic_load_n(&d->status->sleep, __ATOMIC_RELAXED);
+    if ((word & 1) != 0)
+        __atomic_store_n(&d->status->sleep, word + 1, __ATOMIC_RELAXED);
+}
+
+static void died_event(struct supervisor *s, const struct domain *d, const char *how)
+{
+    static const char *const faults[] = {
+        [FAULT_NONE] = "",
+        [FAULT_PLANNED] = ", as asked",
+        [FAULT_KILL] = ", as asked",
+        [FAULT_HUNG] = ": hangs, killed",
+        [FAULT_START] = ": did not get ready in time, killed",
+        [FAULT_PROTOCOL] = ": killed for a lie",
+        [FAULT_GRANT] = ": killed",
+    };
+    uint64_t span = d->kill_us != 0 ? d->noticed_us - d->kill_us : 0;
+    event_add(s, "died", d->name, d->incarnation, &span, d->kill_us != 0 ? 1 : 0, "%s%s%s%.100s", how, faults[d->fault],
+              d->last_words[0] != '\0' ? "; its last words: " : "", d->last_words);
+}
+
+void domain_died(struct supervisor *s, struct domain *d)
+{
+    char how[48];
+    d->noticed_us = now_us();
+    loop_unwatch(s, d->process.pidfd);
+    process_reap(&d->process, how, sizeof how);
+    bool healthy = was_healthy(d) || d->fault == FAULT_PLANNED;
+    bool counted = d->fault != FAULT_KILL; /* who kills on purpose shall see what the stack does, not the back-off */
+    d->unhealthy = healthy ? 0 : d->unhealthy + counted;
+    d->state = DOMAIN_DOWN;
+    d->ack_epoch = d->deadline_us = 0;
+    control_receive(s, d); /* its last words may wait */
+    control_close(s, d);
+    died_event(s, d, how);
+    d->died_kill_us = d->kill_us;
+    s->deaths++;
+    status_clear(d);
+    session_forget_domain(s, d);
+    if (s->stopping)
+        return;
+    if (!s->started && d->unhealthy > UNHEALTHY_FREE) {
+        fprintf(stderr, "bulkhead: domain %s does not start: %s%s%s\n", d->name, how,
+                d->last_words[0] != '\0' ? ": " : "", d->last_words);
+        s->failed = true;
+        supervisor_stop(s);
+        return;
+    }
+    if (backoff_us(d) > 0)
+        retry_later(s, d);
+    else
+        domain_spawn(s, d);
+    barrier_advance(s);
+}
+
+void domain_standby(struct supervisor *s, struct domain *d)
+{
+    d->state = DOMAIN_STANDBY;
+    d->standby_us = now_us();
+    d->deadline_us = 0;
+    barrier_advance(s);
+}
+
+static double ms(uint64_t from_us, uint64_t to_us)
+{
+    return to_us > from_us ? (double)(to_us - from_us) / 1000 : 0;
+}
+
+static void restored_event(struct supervisor *s, const struct domain *d)
+{
+    uint64_t span[EVENT_SPANS] = {d->died_kill_us != 0 ? d->noticed_us - d->died_kill_us : 0, d->standby_us - d->noticed_us,
+                                  d->granted_us - d->noticed_us, d->ready_us - d->noticed_us};
+    char noticed[48] = "";
+    if (d->died_kill_us != 0)
+        snprintf(noticed, sizeof noticed, "noticed %.2f ms after the kill; ", ms(d->died_kill_us, d->noticed_us));
+    event_add(s, "restored", d->name, d->incarnation, span, EVENT_SPANS,
+              "%sfrom the notice on: next process waits %.2f ms, everyone let go %.2f ms, runs %.2f ms", noticed,
+              ms(d->noticed_us, d->standby_us), ms(d->noticed_us, d->granted_us), ms(d->noticed_us, d->ready_us));
+}
+
+static void all_started(struct supervisor *s)
+{
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (s->domain[i].state != DOMAIN_RUNNING)
+            return;
+    }
+    s->started = true;
+    uint64_t span = now_us() - s->start_us;
+    event_add(s, "started", s->options.partition.text, 1, &span, 1, "all domains run after %.2f ms", (double)span / 1000);
+    if (s->options.ready_fd >= 0) {
+        ssize_t n = write(s->options.ready_fd, "r", 1);
+        (void)n; /* who asked for it may be gone */
+        close(s->options.ready_fd);
+        s->options.ready_fd = -1;
+    }
+}
+
+void domain_ready(struct supervisor *s, struct domain *d)
+{
+    d->state = DOMAIN_RUNNING;
+    d->ready_us = now_us();
+    d->deadline_us = 0;
+    d->liveness_ticks = 0;
+    d->started_bursts = __atomic_load_n(&d->status->bursts, __ATOMIC_RELAXED);
+    if (d->noticed_us != 0)
+        restored_event(s, d);
+    if (!s->started)
+        all_started(s);
+}
+
+void domain_tick(struct supervisor *s, struct domain *d)
+{
+    (void)s;
+    uint64_t liveness = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED);
+    d->logs_left = LOGS_A_TICK;
+    if (d->state != DOMAIN_RUNNING || liveness != d->liveness)
+        d->liveness_ticks = 0;
+    else if (++d->liveness_ticks >= LIVENESS_TICKS)
+        domain_kill(d, FAULT_HUNG);
+    d->liveness = liveness;
+}
+
+void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
+{
+    if (d->state == DOMAIN_DOWN) {
+        if (!s->stopping && now >= d->retry_us)
+            domain_spawn(s, d);
+        return;
+    }
+    if (d->ack_epoch != 0 && now >= d->ack_deadline_us) {
+        d->ack_deadline_us = now + ACKNOWLEDGE_US;
+        domain_kill(d, FAULT_HUNG);
+    }
+    if (d->deadline_us != 0 && now >= d->deadline_us) {
+        d->deadline_us = now + START_US;
+        domain_kill(d, FAULT_START);
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The supervisor's loop: one epoll, one event at a time (so that no event names something that the one before it closed),
+ * deadlines, start and orderly end. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "servers/supervisor/supervisor.h"
+
+uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static struct epoll_event watch_event(enum watch what, uint32_t index, bool output)
+{
+    return (struct epoll_event){.events = EPOLLIN | (output ? (uint32_t)EPOLLOUT : 0), .data.u64 = (uint64_t)what << 32 | index};
+}
+
+int loop_watch(struct supervisor *s, int fd, enum watch what, uint32_t index)
+{
+    struct epoll_event event = watch_event(what, index, false);
+    return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+void loop_watch_output(struct supervisor *s, int fd, enum watch what, uint32_t index, bool output)
+{
+    struct epoll_event event = watch_event(what, index, output);
+    epoll_ctl(s->epoll, EPOLL_CTL_MOD, fd, &event);
+}
+
+void loop_unwatch(struct supervisor *s, int fd)
+{
+    epoll_ctl(s->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+static int signals_open(struct supervisor *s)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0)
+        return -errno;
+    s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return s->signals < 0 ? -errno : loop_watch(s, s->signals, WATCH_SIGNALS, 0);
+}
+
+static void descriptors_raise(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int secrets_make(struct supervisor *s)
+{
+    return getrandom(s->secret, sizeof s->secret, 0) == (ssize_t)sizeof s->secret ? 0 : -EIO;
+}
+
+int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
+{
+    s->start_us = s->tick_us = now_us();
+    s->next_object = 1;
+    memory_init(s);
+    sessions_init(s);
+    descriptors_raise();
+    int result = rundir_open(s, ret_error);
+    if (result == 0)
+        result = device_open(s, ret_error);
+    if (result < 0)
+        return result;
+    s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    result = s->epoll < 0 ? -errno : signals_open(s);
+    if (result == 0)
+        result = secrets_make(s);
+    if (result == 0)
+        result = domains_init(s);
+    if (result == 0)
+        result = attach_listen(s);
+    if (result < 0) {
+        snprintf(ret_error, OPTIONS_ERROR, "cannot start: %s", strerror(-result));
+        return result;
+    }
+    manage_start(s);
+    for (uint32_t i = 0; i < s->domain_count && !s->failed; i++)
+        domain_spawn(s, &s->domain[i]);
+    return 0;
+}
+
+/* ---- the end ---- */
+
+void supervisor_stop(struct supervisor *s)
+{
+    Bulkhead__Control__Stop stop = BULKHEAD__CONTROL__STOP__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    if (s->stopping)
+        return;
+    event_add(s, "stopped", s->options.partition.text, 0, NULL, 0, s->failed ? "did not start" : "orderly end");
+    s->stopping = true;
+    s->stop_us = now_us() + STOP_US;
+    loop_unwatch(s, s->listener);
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP;
+    message.stop = &stop;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        struct domain *d = &s->domain[i];
+        if (domain_lives(d) && d->fault == FAULT_NONE)
+            d->fault = FAULT_PLANNED;
+        if (domain_lives(d))
+            control_send(s, d, &message, NULL, 0, 0);
+        else
+            domain_kill(d, FAULT_PLANNED);
+    }
+}
+
+/* True: nothing lives any more. */
+static bool stop_advance(struct supervisor *s, uint64_t now)
+{
+    bool processes = false;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        struct domain *d = &s->domain[i];
+        if (d->process.pidfd < 0)
+            continue;
+        processes = true;
+        if (now >= s->stop_us)
+            domain_kill(d, FAULT_HUNG);
+    }
+    if (processes)
+        return false;
+    if (s->manage_link >= 0) {
+        s->stop_us = now + STOP_US;
+        manage_close(s); /* it ends when it sees that */
+    } else if (now >= s->stop_us) {
+        process_signal(&s->manage, SIGKILL);
+    }
+    return s->manage.pidfd < 0;
+}
+
+/* ---- the loop ---- */
+
+static void signals_receive(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+    if (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
+        supervisor_stop(s);
+}
+
+static void dispatch(struct supervisor *s, const struct epoll_event *event)
+{
+    uint32_t index = (uint32_t)event->data.u64;
+    switch ((enum watch)(event->data.u64 >> 32)) {
+    case WATCH_SIGNALS:
+        signals_receive(s);
+        break;
+    case WATCH_LISTENER:
+        attach_accept(s);
+        break;
+    case WATCH_CONNECTION:
+        attach_receive(s, index);
+        break;
+    case WATCH_PROCESS:
+        domain_died(s, &s->domain[index]);
+        break;
+    case WATCH_CONTROL:
+        if ((event->events & EPOLLOUT) != 0)
+            control_flush(s, &s->domain[index]);
+        if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
+            control_receive(s, &s->domain[index]);
+        break;
+    case WATCH_MANAGE_PROCESS:
+        manage_died(s);
+        break;
+    case WATCH_MANAGE:
+        manage_receive(s);
+        break;
+    }
+}
+
+static void deadlines(struct supervisor *s, uint64_t now)
+{
+    bool tick = now - s->tick_us >= TICK_US;
+    if (tick)
+        s->tick_us = now;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (tick)
+            domain_tick(s, &s->domain[i]);
+        domain_deadlines(s, &s->domain[i], now);
+    }
+    sessions_deadlines(s, now);
+    if (s->manage.pidfd < 0 && !s->stopping && now >= s->manage_retry_us)
+        manage_start(s);
+}
+
+static void earlier(uint64_t *least, uint64_t deadline)
+{
+    if (deadline != 0 && deadline < *least)
+        *least = deadline;
+}
+
+static uint64_t next_deadline(const struct supervisor *s)
+{
+    uint64_t least = s->tick_us + TICK_US;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        const struct domain *d = &s->domain[i];
+        if (d->state == DOMAIN_DOWN && !s->stopping)
+            earlier(&least, d->retry_us);
+        if (d->ack_epoch != 0)
+            earlier(&least, d->ack_deadline_us);
+        if (d->state != DOMAIN_DOWN)
+            earlier(&least, d->deadline_us);
+    }
+    if (s->manage.pidfd < 0 && !s->stopping)
+        earlier(&least, s->manage_retry_us);
+    return least;
+}
+
+int supervisor_run(struct supervisor *s)
+{
+    for (;;) {
+        uint64_t now = now_us();
+        deadlines(s, now);
+        if (s->stopping && stop_advance(s, now))
+            break;
+        uint64_t until = next_deadline(s);
+        uint64_t wait_us = until > now ? until - now : 0;
+        struct timespec wait = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
+        struct epoll_event event;
+        int n = epoll_pwait2(s->epoll, &event, 1, &wait, NULL);
+        if (n < 0 && errno != EINTR)
+            return 1; /* our own mistake; the domains end with us */
+        if (n == 1)
+            dispatch(s, &event);
+    }
+    return s->failed ? 1 : 0;
+}

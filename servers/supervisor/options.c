@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "servers/supervisor/options.h"
+
+#include <argp.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DEFAULT_PARTITION "factored"
+#define DEFAULT_DRIVER    "tap:bh0"
+#define DEFAULT_ADDRESS   "10.77.0.2/24"
+#define DRIVER_TAP        "tap:"
+
+enum key { KEY_PARTITION = 256, KEY_DRIVER, KEY_ADDRESS, KEY_GATEWAY, KEY_RUN_DIR, KEY_PLACEMENT, KEY_READY_FD, KEY_HELP };
+
+static const struct argp_option options[] = {
+    {"partition", KEY_PARTITION, "P", 0, "which servers share a domain: nic|ip|tcp|udp|socket (the default), any grouping "
+                                         "with +, or factored, monolithic", 0},
+    {"driver", KEY_DRIVER, "tap:NAME", 0, "the device, by default " DEFAULT_DRIVER, 0},
+    {"address", KEY_ADDRESS, "A/LEN", 0, "an address of the stack, by default " DEFAULT_ADDRESS "; may be repeated", 0},
+    {"gateway", KEY_GATEWAY, "A", 0, "where other networks are reached, by default nowhere", 0},
+    {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead", 0},
+    {"placement", KEY_PLACEMENT, "packed|spread|none", 0, "how domains are put on CPUs, by default packed", 0},
+    {"ready-fd", KEY_READY_FD, "N", 0, "descriptor to write an octet to once the stack runs", 0},
+    {"help", KEY_HELP, NULL, 0, "this list", -1},
+    {0},
+};
+
+struct parse {
+    struct options *options;
+    char *error;
+    bool help;
+    int rest;
+};
+
+static int complain(struct parse *parse, const char *what, const char *value, const char *expected)
+{
+    snprintf(parse->error, OPTIONS_ERROR, "%s '%.60s': %s", what, value, expected);
+    return EINVAL;
+}
+
+/* "a.b.c.d" or an IPv6 address. */
+static bool address_read(const char *text, struct ip_address *ret)
+{
+    struct ip_address address = {0};
+    if (inet_pton(AF_INET, text, address.octets) == 1)
+        address.family = ADDRESS_IP4;
+    else if (inet_pton(AF_INET6, text, address.octets) == 1)
+        address.family = ADDRESS_IP6;
+    else
+        return false;
+    *ret = address;
+    return true;
+}
+
+static int address_parse(struct parse *parse, const char *value)
+{
+    static const char expected[] = "write an address and a prefix length, as in " DEFAULT_ADDRESS;
+    struct options *o = parse->options;
+    struct ip_address address;
+    char text[INET6_ADDRSTRLEN];
+    const char *slash = strchr(value, '/');
+    if (slash == NULL || (size_t)(slash - value) >= sizeof text)
+        return complain(parse, "--address", value, expected);
+    memcpy(text, value, (size_t)(slash - value));
+    text[slash - value] = '\0';
+    char *end = NULL;
+    unsigned long length = strtoul(slash + 1, &end, 10);
+    if (slash[1] < '0' || slash[1] > '9' || *end != '\0' || !address_read(text, &address) ||
+        length > (address.family == ADDRESS_IP4 ? 32 : 128))
+        return complain(parse, "--address", value, expected);
+    if (o->address_count == STACK_ADDRESSES_MAX)
+        return complain(parse, "--address", value, "too many addresses: at most 4");
+    if (address.family == ADDRESS_IP6)
+        return complain(parse, "--address", value, "IPv6 is not there yet: give an IPv4 address");
+    o->address[o->address_count] = address;
+    o->prefix_length[o->address_count++] = (uint8_t)length;
+    return 0;
+}
+
+static int driver_parse(struct parse *parse, const char *value)
+{
+    struct options *o = parse->options;
+    size_t skip = sizeof DRIVER_TAP - 1;
+    size_t length = strlen(value);
+    if (strncmp(value, DRIVER_TAP, skip) != 0 || length == skip || length - skip >= sizeof o->device ||
+        strchr(value, '/') != NULL || strchr(value, '%') != NULL)
+        return complain(parse, "--driver", value, "write tap:NAME, NAME at most 15 octets");
+    snprintf(o->device, sizeof o->device, "%s", value + skip);
+    return 0;
+}
+
+static int run_dir_parse(struct parse *parse, const char *value)
+{
+    if (value[0] != '/' || value[1] == '\0')
+        return complain(parse, "--run-dir", value, "write an absolute path");
+    if (strlen(value) >= OPTIONS_RUN_DIR)
+        return complain(parse, "--run-dir", value, "the path is too long for sockets in it: at most 87 octets");
+    snprintf(parse->options->run_dir, OPTIONS_RUN_DIR, "%s", value);
+    return 0;
+}
+
+static int placement_parse(struct parse *parse, const char *value)
+{
+    static const char *const names[] = {
+        [PLACEMENT_PACKED] = "packed", [PLACEMENT_SPREAD] = "spread", [PLACEMENT_NONE] = "none"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            parse->options->placement = (enum placement)i;
+            return 0;
+        }
+    }
+    return complain(parse, "--placement", value, "write packed, spread or none");
+}
+
+static int ready_fd_parse(struct parse *parse, const char *value)
+{
+    char *end = NULL;
+    unsigned long fd = strtoul(value, &end, 10);
+    struct stat st;
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || fd > 65535 || fstat((int)fd, &st) < 0)
+        return complain(parse, "--ready-fd", value, "write the number of an open descriptor");
+    parse->options->ready_fd = (int)fd;
+    return 0;
+}
+
+static error_t option_parse(int key, char *value, struct argp_state *state)
+{
+    struct parse *parse = state->input;
+    struct options *o = parse->options;
+    switch (key) {
+    case KEY_PARTITION:
+        return partition_parse(value, &o->partition, parse->error, OPTIONS_ERROR) < 0 ? EINVAL : 0;
+    case KEY_DRIVER:
+        return driver_parse(parse, value);
+    case KEY_ADDRESS:
+        return address_parse(parse, value);
+    case KEY_GATEWAY:
+        return address_read(value, &o->gateway) && o->gateway.family == ADDRESS_IP4
+                   ? 0
+                   : complain(parse, "--gateway", value, "write an IPv4 address");
+    case KEY_RUN_DIR:
+        return run_dir_parse(parse, value);
+    case KEY_PLACEMENT:
+        return placement_parse(parse, value);
+    case KEY_READY_FD:
+        return ready_fd_parse(parse, value);
+    case KEY_HELP:
+        argp_help(state->root_argp, stdout, ARGP_HELP_STD_HELP & ~(unsigned)ARGP_HELP_EXIT_OK, state->name);
+        parse->help = true;
+        return ECANCELED;
+    case ARGP_KEY_ARG: /* the first argument that is no option: what follows is the caller's */
+        parse->rest = state->next - 1;
+        state->next = state->argc;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {options, option_parse, NULL, "A TCP/IP stack in watertight compartments.", NULL, NULL, NULL};
+
+int options_default_run_dir(char ret[OPTIONS_RUN_DIR])
+{
+    const char *base = getenv("XDG_RUNTIME_DIR");
+    if (base == NULL || base[0] != '/')
+        base = "/run";
+    return snprintf(ret, OPTIONS_RUN_DIR, "%s/bulkhead", base) >= OPTIONS_RUN_DIR ? -EINVAL : 0;
+}
+
+static int defaults_fill(struct parse *parse)
+{
+    struct options *o = parse->options;
+    int result = 0;
+    if (o->partition.count == 0)
+        result = partition_parse(DEFAULT_PARTITION, &o->partition, parse->error, OPTIONS_ERROR);
+    if (result == 0 && o->device[0] == '\0')
+        result = driver_parse(parse, DEFAULT_DRIVER);
+    if (result == 0 && o->address_count == 0)
+        result = address_parse(parse, DEFAULT_ADDRESS);
+    if (result == 0 && o->run_dir[0] == '\0' && options_default_run_dir(o->run_dir) < 0)
+        result = complain(parse, "XDG_RUNTIME_DIR", getenv("XDG_RUNTIME_DIR"), "too long: give --run-dir");
+    return result;
+}
+
+int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, char ret_error[OPTIONS_ERROR])
+{
+    struct options parsed = {.ready_fd = -1};
+    struct parse parse = {.options = &parsed, .error = ret_error, .rest = argc};
+    int index = 0;
+    ret_error[0] = '\0';
+    /* argp's own messages have two lines and its own exit: neither is wanted */
+    error_t error = argp_parse(&argp, argc, argv, ARGP_IN_ORDER | ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT, &index, &parse);
+    if (parse.help)
+        return 1;
+    if (error == 0)
+        error = defaults_fill(&parse);
+    if (error != 0) {
+        int at = index > 0 && index <= argc ? index - 1 : argc - 1;
+        while (at > 1 && argv[at][0] != '-')
+            at--;
+        if (ret_error[0] == '\0')
+            snprintf(ret_error, OPTIONS_ERROR, "'%.60s' is no option here or lacks its value: see --help", argv[at]);
+        return -EINVAL;
+    }
+    *ret_rest = parse.rest;
+    *ret = parsed;
+    return 0;
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The options of `bulkhead up` and `bulkhead lab`, which hand them on to the supervisor as they are. */
+#ifndef BULKHEAD_SERVERS_SUPERVISOR_OPTIONS_H
+#define BULKHEAD_SERVERS_SUPERVISOR_OPTIONS_H
+
+#include <stdint.h>
+
+#include "servers/topology/topology.h"
+
+#define OPTIONS_RUN_DIR 88 /* a socket's path has 107 octets: room for the names in it */
+#define OPTIONS_DEVICE  16
+#define OPTIONS_ERROR   192
+#define OPTIONS_USAGE   2 /* exit status of wrong usage */
+
+enum placement {
+    PLACEMENT_PACKED, /* all domains on the last allowed CPU */
+    PLACEMENT_SPREAD, /* round robin */
+    PLACEMENT_NONE,   /* left to the scheduler */
+};
+
+struct options {
+    struct partition partition;
+    char device[OPTIONS_DEVICE]; /* name of the TAP interface */
+    struct ip_address address[STACK_ADDRESSES_MAX];
+    uint8_t prefix_length[STACK_ADDRESSES_MAX];
+    uint32_t address_count;
+    struct ip_address gateway;
+    char run_dir[OPTIONS_RUN_DIR];
+    enum placement placement;
+    int ready_fd; /* one octet is written to it once the stack runs; -1 none */
+};
+
+/* Reads the options up to the first argument that is none (or past "--"); its index is *ret_rest (argc: none is left).
+ * Defaults are filled in. 0; 1: --help was printed; or -EINVAL with one line in ret_error: wrong usage. */
+int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, char ret_error[OPTIONS_ERROR])
+    __attribute__((warn_unused_result));
+
+/* $XDG_RUNTIME_DIR/bulkhead, or /run/bulkhead. */
+int options_default_run_dir(char ret[OPTIONS_RUN_DIR]) __attribute__((warn_unused_result));
+
+#endif

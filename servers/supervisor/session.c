@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Sessions: memory that applications pay for, granted on to the servers that serve them, and again to each later
+ * incarnation. ACTIVE until the application's connection closes; ENDING until the socket server says that nothing of it is
+ * open; REMOVING until every domain has unmapped it; then its indices and descriptors are free. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/segment.h"
+#include "servers/supervisor/supervisor.h"
+
+void sessions_init(struct supervisor *s)
+{
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        struct session_memory *session = &s->session[id];
+        *session = (struct session_memory){.id = id, .control = -1, .answer = -1, .bell_read = -1, .bell_write = -1};
+    }
+}
+
+static bool same_file(int a, const struct stat *b)
+{
+    struct stat st;
+    return a >= 0 && fstat(a, &st) == 0 && st.st_dev == b->st_dev && st.st_ino == b->st_ino;
+}
+
+/* No page is shared by two sessions, nor by two parts of one. */
+static bool memory_is_new(const struct supervisor *s, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return false;
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        const struct session_memory *session = &s->session[id];
+        if (session->state == SESSION_FREE)
+            continue;
+        if (same_file(session->control, &st) || same_file(session->answer, &st))
+            return false;
+        for (uint32_t i = 0; i < session->arenas; i++) {
+            if (same_file(session->arena[i].app, &st) || same_file(session->arena[i].words, &st))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Untrusted: fd[0] (read by servers), fd[1] (written by one). 0 or an errno value. */
+static int memory_check(const struct supervisor *s, const int fd[2], size_t read_octets, size_t written_octets)
+{
+    struct stat st;
+    int result = segment_check(fd[0], segment_round(read_octets));
+    if (result == 0)
+        result = segment_check(fd[1], segment_round(written_octets));
+    if (result < 0)
+        return -result;
+    if ((fcntl(fd[1], F_GETFL) & O_ACCMODE) != O_RDWR || fstat(fd[0], &st) < 0 || same_file(fd[1], &st))
+        return EINVAL;
+    return memory_is_new(s, fd[0]) && memory_is_new(s, fd[1]) ? 0 : EINVAL;
+}
+
+static int descriptor_keep(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/* errno value of a failed one. What servers only read is opened read-only now and kept so: later its owner could have
+ * changed its mode, and a grant that fails costs a domain its life. */
+static int refused(int fd)
+{
+    return fd == -EACCES || fd == -EPERM ? EACCES : EMFILE;
+}
+
+static void descriptor_drop(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void session_free(struct session_memory *session)
+{
+    descriptor_drop(&session->control);
+    descriptor_drop(&session->answer);
+    descriptor_drop(&session->bell_read);
+    descriptor_drop(&session->bell_write);
+    for (uint32_t i = 0; i < session->arenas; i++) {
+        descriptor_drop(&session->arena[i].app);
+        descriptor_drop(&session->arena[i].words);
+    }
+    *session = (struct session_memory){
+        .id = session->id, .control = -1, .answer = -1, .bell_read = -1, .bell_write = -1};
+}
+
+static void for_living(struct supervisor *s, const to_domain *message)
+{
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (domain_lives(&s->domain[i]))
+            control_send(s, &s->domain[i], message, NULL, 0, 0);
+    }
+}
+
+int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id)
+{
+    uint32_t id = 0;
+    while (id < SESSIONS_MAX && s->session[id].state != SESSION_FREE)
+        id++;
+    if (id == SESSIONS_MAX)
+        return ENOSPC;
+    int error = memory_check(s, fd, sizeof(struct session_control), sizeof(struct session_answer));
+    if (error != 0)
+        return error;
+    struct session_memory *session = &s->session[id];
+    int bell[2];
+    if (pipe2(bell, O_CLOEXEC | O_NONBLOCK) < 0)
+        return errno;
+    session->bell_read = bell[0];
+    session->bell_write = bell[1];
+    session->control = segment_read_only(fd[0]);
+    session->answer = descriptor_keep(fd[1]);
+    if (session->control < 0 || session->answer < 0) {
+        error = refused(session->control);
+        session_free(session);
+        return error;
+    }
+    session->state = SESSION_ACTIVE;
+    session->uid = uid;
+    session->pid = pid;
+    session->octets = sizeof(struct session_control) + sizeof(struct session_answer);
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (domain_lives(&s->domain[i]))
+            grant_session(s, &s->domain[i], session);
+    }
+    char subject[24];
+    snprintf(subject, sizeof subject, "session %u", id);
+    event_add(s, "session", subject, 0, NULL, 0, "attached: pid %u, uid %u", pid, uid);
+    *ret_id = id;
+    return 0;
+}
+
+static bool ring_size_ok(uint32_t size)
+{
+    return size >= SLOT_RING_MIN && size <= SLOT_RING_MAX && (size & (size - 1)) == 0;
+}
+
+/* Untrusted: request, fd (application). */
+int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2],
+                      uint32_t *ret_arena)
+{
+    struct session_memory *session = &s->session[id];
+    if (session->state != SESSION_ACTIVE || request->transport >= SESSION_TRANSPORTS || request->slots == 0 ||
+        request->slots > ARENA_SLOTS_MAX || !ring_size_ok(request->send_size) || !ring_size_ok(request->receive_size))
+        return EINVAL;
+    size_t send = arena_send_octets(request->slots, request->send_size);
+    size_t receive = arena_receive_octets(request->slots, request->receive_size);
+    if (session->arenas == SESSION_ARENAS || session->octets + send + receive > SESSION_MEMORY_MAX)
+        return EDQUOT;
+    int error = memory_check(s, fd, send, receive);
+    if (error != 0)
+        return error;
+    struct arena_memory arena = {.transport = request->transport, .slots = request->slots,
+                                 .send_size = request->send_size, .receive_size = request->receive_size};
+    if (!index_take(s, &arena.index, &arena.generation))
+        return ENOSPC;
+    arena.app = segment_read_only(fd[0]);
+    arena.words = descriptor_keep(fd[1]);
+    if (arena.app < 0 || arena.words < 0) {
+        error = refused(arena.app);
+        descriptor_drop(&arena.app);
+        descriptor_drop(&arena.words);
+        index_free(s, arena.index);
+        return error;
+    }
+    arena.object = s->next_object++;
+    session->octets += send + receive;
+    session->arena[session->arenas] = arena;
+    *ret_arena = session->arenas++;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (domain_lives(&s->domain[i]))
+            grant_arena(s, &s->domain[i], session, *ret_arena);
+    }
+    return 0;
+}
+
+void session_ended(struct supervisor *s, uint32_t id)
+{
+    Bulkhead__Control__SessionEnded what = BULKHEAD__CONTROL__SESSION_ENDED__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    if (s->session[id].state != SESSION_ACTIVE)
+        return;
+    s->session[id].state = SESSION_ENDING;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_ENDED;
+    message.session_ended = &what;
+    what.session = id;
+    for_living(s, &message);
+}
+
+static void session_let_go(struct supervisor *s, struct session_memory *session)
+{
+    if (session->state != SESSION_REMOVING || session->waiting != 0)
+        return;
+    char subject[24];
+    snprintf(subject, sizeof subject, "session %u", session->id);
+    event_add(s, "session-end", subject, 0, NULL, 0, "every domain let its memory go");
+    for (uint32_t i = 0; i < session->arenas; i++)
+        index_free(s, session->arena[i].index);
+    session_free(session);
+}
+
+/* Untrusted: id is in range; the socket server says so. While the application is there, nobody else ends its session. */
+void session_done(struct supervisor *s, uint32_t id)
+{
+    struct session_memory *session = &s->session[id];
+    Bulkhead__Control__SessionRemove what = BULKHEAD__CONTROL__SESSION_REMOVE__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    if (session->state != SESSION_ENDING)
+        return;
+    session->state = SESSION_REMOVING;
+    session->epoch = what.epoch = ++s->epoch;
+    session->deadline_us = now_us() + ACKNOWLEDGE_US;
+    session->waiting = 0;
+    for (uint32_t i = 0; i < s->domain_count; i++)
+        session->waiting |= domain_lives(&s->domain[i]) ? 1U << i : 0;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_REMOVE;
+    message.session_remove = &what;
+    what.session = id;
+    for_living(s, &message);
+    session_let_go(s, session);
+}
+
+void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch)
+{
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        struct session_memory *session = &s->session[id];
+        if (session->state != SESSION_REMOVING || session->epoch != epoch)
+            continue;
+        session->waiting &= ~(1U << domain->index);
+        session_let_go(s, session);
+    }
+}
+
+/* The dead map nothing. */
+void session_forget_domain(struct supervisor *s, const struct domain *domain)
+{
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        s->session[id].waiting &= ~(1U << domain->index);
+        session_let_go(s, &s->session[id]);
+    }
+}
+
+void sessions_deadlines(struct supervisor *s, uint64_t now)
+{
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        struct session_memory *session = &s->session[id];
+        if (session->state != SESSION_REMOVING || now < session->deadline_us)
+            continue;
+        session->deadline_us = now + ACKNOWLEDGE_US;
+        for (uint32_t i = 0; i < s->domain_count; i++) {
+            if ((session->waiting & (1U << i)) != 0)
+                domain_kill(&s->domain[i], FAULT_HUNG);
+        }
+    }
+}

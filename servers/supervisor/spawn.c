@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A process in user, network, mount, PID, IPC and UTS namespaces of its own, with a control socket as descriptor 3 and nothing
+ * else. Started as root, each domain has a uid of its own outside; inside it is 0, with capabilities over its
+ * empty namespaces only, which its sandbox needs and then gives up. Where user namespaces are refused, root goes without: the
+ * other namespaces and the uid are there all the same. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "servers/supervisor/supervisor.h"
+
+#define NAMESPACES  (CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
+#define UID_FIRST   1879048192U /* of domain 0; a range that no distribution hands out */
+#define EXIT_SPAWN  127
+#define CONTROL_FD  3
+
+static bool uid_is_mapped(uint32_t uid)
+{
+    FILE *map = fopen("/proc/self/uid_map", "re");
+    if (map == NULL)
+        return false;
+    uint64_t inside, outside, count;
+    bool found = false;
+    while (!found && fscanf(map, "%lu %lu %lu", &inside, &outside, &count) == 3)
+        found = uid >= inside && uid - inside < count;
+    fclose(map);
+    return found;
+}
+
+bool spawn_uid(uint32_t index, uint32_t *ret)
+{
+    bool own = geteuid() == 0 && uid_is_mapped(UID_FIRST + index);
+    *ret = own ? UID_FIRST + index : geteuid();
+    return own;
+}
+
+int spawn_cpu(enum placement placement, uint32_t n)
+{
+    cpu_set_t allowed;
+    if (placement == PLACEMENT_NONE || sched_getaffinity(0, sizeof allowed, &allowed) < 0)
+        return -1;
+    uint32_t count = (uint32_t)CPU_COUNT(&allowed);
+    uint32_t wanted = placement == PLACEMENT_PACKED ? count - 1 : n % (count == 0 ? 1 : count);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed) && wanted-- == 0)
+            return cpu;
+    }
+    return -1;
+}
+
+/* Beside our own executable; opened here, because the domain's uid may not be able to walk there. */
+static int program_open(const char *program)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n < 0)
+        return -errno;
+    path[n] = '\0';
+    char *slash = strrchr(path, '/');
+    size_t left = sizeof path - (size_t)(slash + 1 - path);
+    if (snprintf(slash + 1, left, "%s", program) >= (int)left)
+        return -ENAMETOOLONG;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* ---- in the child ---- */
+
+static int standard_descriptors(int *control, int *program)
+{
+    /* out of the way of 0 to 4 first */
+    *control = fcntl(*control, F_DUPFD, 16);
+    *program = fcntl(*program, F_DUPFD, 16);
+    int null = open("/dev/null", O_RDWR);
+    if (*control < 0 || *program < 0 || null < 0)
+        return -1;
+    for (int fd = 0; fd < CONTROL_FD; fd++) {
+        if (dup2(null, fd) < 0)
+            return -1;
+    }
+    if (dup2(*control, CONTROL_FD) < 0 || dup2(*program, CONTROL_FD + 1) < 0)
+        return -1;
+    *program = CONTROL_FD + 1;
+    return fcntl(*program, F_SETFD, FD_CLOEXEC) < 0 ? -1 : (int)close_range(CONTROL_FD + 2, UINT_MAX, 0);
+}
+
+/* Without a user namespace: capabilities are carried over the change of uid and the exec as ambient ones. */
+static int become_uid(uint32_t uid)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (uid == 0)
+        return 0;
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 ||
+        setresuid(uid, uid, uid) < 0 || syscall(SYS_capget, &header, data) < 0)
+        return -1;
+    for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        data[i].effective = data[i].inheritable = data[i].permitted;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return -1;
+    static const unsigned long carried[] = {CAP_SYS_ADMIN, CAP_SETPCAP};
+    for (unsigned i = 0; i < sizeof carried / sizeof carried[0]; i++) {
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, carried[i], 0, 0) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int become_root_inside(bool may_set_groups)
+{
+    if (may_set_groups && setgroups(0, NULL) < 0)
+        return -1;
+    return setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0 ? -1 : 0;
+}
+
+static void signals_reset(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+    sigaction(SIGPIPE, &action, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void __attribute__((noreturn)) child(const struct spawn_request *request, int program, int gate, bool user)
+{
+    char go;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || read(gate, &go, 1) != 1)
+        _exit(EXIT_SPAWN); /* the supervisor died, or could not map our uid */
+    if ((user ? become_root_inside(go == 'g') : become_uid(request->uid)) < 0)
+        _exit(EXIT_SPAWN);
+    if (request->cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)request->cpu, &set);
+        sched_setaffinity(0, sizeof set, &set); /* where it runs is no matter of safety */
+    }
+    int control = request->control;
+    if (standard_descriptors(&control, &program) < 0)
+        _exit(EXIT_SPAWN);
+    signals_reset();
+    char *argv[] = {(char *)request->program, (char *)request->argument, NULL};
+    char *environment[] = {NULL};
+    execveat(program, "", argv, environment, AT_EMPTY_PATH);
+    _exit(EXIT_SPAWN);
+}
+
+/* ---- in the supervisor ---- */
+
+static int proc_write(pid_t pid, const char *file, const char *text)
+{
+    char path[48];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int result = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+    close(fd);
+    return result;
+}
+
+static int user_map(pid_t pid, uint32_t uid)
+{
+    char uids[40], gids[40];
+    bool own = uid != geteuid();
+    snprintf(uids, sizeof uids, "0 %u 1\n", uid);
+    snprintf(gids, sizeof gids, "0 %u 1\n", own ? uid : getegid());
+    int result = proc_write(pid, "uid_map", uids);
+    if (result == 0 && !own)
+        result = proc_write(pid, "setgroups", "deny");
+    return result == 0 ? proc_write(pid, "gid_map", gids) : result;
+}
+
+static pid_t clone_child(uint64_t flags, int *pidfd)
+{
+    struct clone_args arguments = {
+        .flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD};
+    return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+}
+
+static int spawn_with(const struct spawn_request *request, int program, bool user, struct process *ret)
+{
+    int gate[2], pidfd = -1;
+    if (pipe2(gate, O_CLOEXEC) < 0)
+        return -errno;
+    pid_t pid = clone_child(NAMESPACES | (user ? CLONE_NEWUSER : 0), &pidfd);
+    if (pid == 0) {
+        close(gate[1]);
+        child(request, program, gate[0], user);
+    }
+    int result = pid < 0 ? -errno : 0;
+    if (result == 0 && user)
+        result = user_map(pid, request->uid);
+    /* 'g': it may set its groups, since nobody denied it */
+    if (result == 0 && write(gate[1], user && request->uid == geteuid() ? "x" : "g", 1) != 1)
+        result = -errno;
+    close(gate[0]);
+    close(gate[1]);
+    if (result < 0 && pid > 0) {
+        struct process failed = {pid, pidfd};
+        char text[8];
+        process_signal(&failed, SIGKILL);
+        process_reap(&failed, text, sizeof text);
+        return result;
+    }
+    if (result == 0)
+        *ret = (struct process){pid, pidfd};
+    return result;
+}
+
+int spawn_process(const struct spawn_request *request, struct process *ret)
+{
+    int program = program_open(request->program);
+    if (program < 0)
+        return program;
+    int result = spawn_with(request, program, true, ret);
+    if (result < 0 && geteuid() == 0)
+        result = spawn_with(request, program, false, ret);
+    close(program);
+    return result;
+}
+
+void process_signal(const struct process *process, int signo)
+{
+    if (process->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0);
+}
+
+void process_reap(struct process *process, char *ret_text, size_t size)
+{
+    siginfo_t info = {0};
+    int result;
+    do
+        result = waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED);
+    while (result < 0 && errno == EINTR);
+    if (result < 0)
+        snprintf(ret_text, size, "ended");
+    else if (info.si_code == CLD_EXITED && info.si_status > 128 && info.si_status < 128 + 64)
+        snprintf(ret_text, size, "signal %s", sigabbrev_np(info.si_status - 128) ? sigabbrev_np(info.si_status - 128) : "?");
+    else if (info.si_code == CLD_EXITED)
+        snprintf(ret_text, size, "exit status %d", info.si_status);
+    else
+        snprintf(ret_text, size, "signal %s", sigabbrev_np(info.si_status) ? sigabbrev_np(info.si_status) : "?");
+    close(process->pidfd);
+    *process = (struct process){0, -1};
+}

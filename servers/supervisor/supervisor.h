@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The supervisor's own state and the interfaces between its files. Single-threaded: one epoll loop, one event at a time.
+ *
+ *   main.c options.c   command line          loop.c      epoll, signals, deadlines, start and orderly end
+ *   rundir.c device.c  what it opens         spawn.c     a process in namespaces of its own
+ *   domain.c           a domain's lives      control.c   messages to and from a domain
+ *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
+ *   attach.c session.c applications          manage_link.c status.c event.c   the management plane */
+#ifndef BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
+#define BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "capabilities/table.h"
+#include "ipc/control.pb-c.h"
+#include "ipc/doorbell.h"
+#include "ipc/manage.pb-c.h"
+#include "ipc/session.h"
+#include "servers/server.h"
+#include "servers/supervisor/options.h"
+#include "servers/topology/topology.h"
+
+#define TICK_US              200000  /* how often liveness is looked at */
+#define LIVENESS_TICKS       5       /* without a move: hung. Ticks, so that a stalled supervisor blames nobody */
+#define ACKNOWLEDGE_US       1000000 /* a survivor that has not let go of the dead by then is hung */
+#define START_US             5000000 /* from spawn to Standby, from grants to Ready */
+#define STOP_US              500000  /* orderly end of everything; then killed */
+#define RESTART_US           200000  /* orderly end of one domain */
+#define HEALTHY_US           10000   /* a life that ran for this long ... */
+#define HEALTHY_BURSTS       2       /* ... and did this much was no failed start */
+#define UNHEALTHY_FREE       5       /* failed starts in a row without a pause */
+#define BACKOFF_FIRST_US     10000
+#define BACKOFF_LAST_US      1000000
+#define POOL_OCTETS_MAX      (128U << 20)
+#define STORE_OCTETS_MAX     (256U << 20)
+#define QUEUE_MAX            16384   /* messages that wait for one domain */
+#define CONTROL_OCTETS_MAX   2048    /* of a message in either direction */
+#define CONTROL_FDS_MAX      4
+#define FROM_DOMAIN_BURST    32
+#define LOGS_A_TICK          32
+#define SESSION_MEMORY_MAX   (256ULL << 20)
+#define SESSION_SOCKETS      SESSION_DESCRIPTORS
+#define CONNECTIONS_WAITING  16      /* attached to, no hello yet */
+#define CONNECTIONS_ATTACHED (SESSIONS_MAX + CONNECTIONS_WAITING)
+#define CHANGES_KEPT         32
+#define EVENTS_KEPT          4096
+#define EVENT_KIND           16
+#define EVENT_SUBJECT        40
+#define EVENT_TEXT           200
+#define EVENT_SPANS          4
+
+typedef Bulkhead__Control__ToDomain to_domain; /* generated; the short name is for line length only */
+
+/* ---- processes ---- */
+struct spawn_request {
+    const char *program;    /* beside the supervisor's own executable */
+    const char *argument;   /* argv[1], NULL none */
+    int control;            /* becomes descriptor 3 */
+    uint32_t uid;           /* outside; inside it is 0 */
+    int cpu;                /* -1: anywhere */
+};
+struct process {
+    pid_t pid; /* 0: none */
+    int pidfd; /* -1: none */
+};
+int spawn_process(const struct spawn_request *request, struct process *ret) __attribute__((warn_unused_result));
+void process_signal(const struct process *process, int signo);
+/* Collects a process whose pidfd is readable; *ret_text says how it ended. */
+void process_reap(struct process *process, char *ret_text, size_t size);
+/* uid that domain `index` gets, and whether it has one of its own. */
+bool spawn_uid(uint32_t index, uint32_t *ret);
+/* The `n`th CPU for this placement, -1 for none. */
+int spawn_cpu(enum placement placement, uint32_t n);
+
+/* ---- domains ---- */
+enum domain_state {
+    DOMAIN_DOWN,    /* no process: waits for retry_us */
+    DOMAIN_SPAWNED, /* has been told what to become */
+    DOMAIN_STANDBY, /* sandboxed, has nothing */
+    DOMAIN_GRANTED, /* has its grants, is starting */
+    DOMAIN_RUNNING,
+};
+enum domain_fault { FAULT_NONE, FAULT_PLANNED, FAULT_KILL, FAULT_HUNG, FAULT_START, FAULT_PROTOCOL, FAULT_GRANT };
+
+struct outgoing;
+
+struct domain {
+    uint32_t index;
+    const char *name;
+    uint32_t servers; /* mask */
+    uint32_t uid;
+    int cpu;
+    enum domain_state state;
+    enum domain_fault fault; /* why it was asked to end, if it was */
+    uint32_t incarnation;
+    struct process process;
+    int control;
+    struct outgoing *queue, **queue_end;
+    uint32_t queued;
+    /* persist across incarnations */
+    int filter_fd, status_fd, counter_fd, bell_read, bell_write;
+    struct status_page *status;
+    const struct counter_page *counters;
+    uint32_t known; /* servers of other domains that this incarnation was told of and has not let go */
+    uint32_t losing; /* servers whose loss it is to acknowledge */
+    uint64_t ack_epoch, ack_deadline_us; /* 0: nothing awaited */
+    uint64_t deadline_us;                /* SPAWNED, GRANTED, or told to stop; 0 none */
+    uint64_t retry_us;                   /* DOWN */
+    uint32_t unhealthy;                  /* failed starts in a row */
+    uint64_t liveness;
+    uint32_t liveness_ticks;
+    uint64_t started_bursts;
+    uint64_t kill_us;                    /* when this incarnation was killed or told to stop; 0 not */
+    uint64_t died_kill_us, noticed_us, spawned_us, standby_us, granted_us, ready_us; /* of the latest death and life */
+    uint32_t logs_left; /* until the next tick */
+    char last_words[EVENT_TEXT];
+};
+
+/* ---- memory that the supervisor keeps ---- */
+struct server_memory {
+    struct domain *domain;
+    uint32_t pool_octets, pool_object;
+    int pool;
+    uint16_t pool_index, pool_generation;
+    uint64_t store_octets;
+    int store;
+};
+struct channel_memory {
+    int half[2]; /* written by end[0], end[1]; -1 none, or both ends in one domain */
+};
+struct indices { /* dynamic indices of capabilities, the same in every table */
+    uint16_t generation[CAPABILITY_TABLE_MAX];
+    bool used[CAPABILITY_TABLE_MAX];
+};
+
+/* ---- sessions ---- */
+enum session_state { SESSION_FREE, SESSION_ACTIVE, SESSION_ENDING, SESSION_REMOVING };
+struct arena_memory {
+    uint32_t transport, slots, send_size, receive_size; /* slots 0: none */
+    int app, words; /* TX arena, read-only; RX arena */
+    uint32_t object;
+    uint16_t index, generation;
+};
+struct session_memory {
+    enum session_state state;
+    uint32_t id;
+    uint32_t uid, pid;
+    int control, answer, bell_read, bell_write; /* control read-only */
+    uint64_t octets;
+    uint32_t arenas;
+    struct arena_memory arena[SESSION_ARENAS];
+    uint32_t waiting; /* REMOVING: mask of domains that have not acknowledged */
+    uint64_t epoch, deadline_us;
+};
+struct connection {
+    int fd; /* -1: free */
+    int32_t session; /* -1: no hello yet */
+    uint64_t since_us;
+};
+
+struct event {
+    uint64_t number, time_us;
+    char kind[EVENT_KIND], subject[EVENT_SUBJECT], text[EVENT_TEXT];
+    uint32_t incarnation;
+    uint32_t spans;
+    uint64_t span_us[EVENT_SPANS];
+};
+
+struct supervisor {
+    struct options options;
+    int run_dir, lock, epoll, signals, listener, device;
+    bool run_dir_made, started, stopping, failed;
+    uint64_t start_us, tick_us, stop_us;
+    struct mac_address mac;
+    uint32_t mtu;
+    uint8_t secret[16];
+    bool own_uids;
+    uint32_t domain_count;
+    struct domain domain[SERVER_COUNT];
+    struct server_memory server[SERVER_COUNT];
+    struct channel_memory channel[TOPOLOGY_CHANNELS];
+    struct indices indices;
+    uint32_t next_object;
+    uint64_t epoch;
+    struct session_memory session[SESSIONS_MAX];
+    struct connection connection[CONNECTIONS_ATTACHED];
+    struct process manage;
+    int manage_link;
+    uint64_t manage_retry_us, manage_since_us;
+    uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
+    uint64_t change_count;
+    uint64_t manage_dropped, refused_attaches, deaths;
+    uint64_t event_count;
+    struct event event[EVENTS_KEPT];
+};
+
+/* ---- loop.c ---- */
+enum watch { WATCH_SIGNALS, WATCH_LISTENER, WATCH_CONNECTION, WATCH_PROCESS, WATCH_CONTROL, WATCH_MANAGE_PROCESS, WATCH_MANAGE };
+uint64_t now_us(void);
+int loop_watch(struct supervisor *s, int fd, enum watch what, uint32_t index);
+void loop_watch_output(struct supervisor *s, int fd, enum watch what, uint32_t index, bool output);
+void loop_unwatch(struct supervisor *s, int fd);
+int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
+int supervisor_run(struct supervisor *s); /* exit status */
+void supervisor_stop(struct supervisor *s);
+
+/* ---- rundir.c, device.c ---- */
+int rundir_open(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
+void rundir_close(struct supervisor *s); /* removes what is in it */
+int device_open(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
+
+/* ---- domain.c ---- */
+int domains_init(struct supervisor *s) __attribute__((warn_unused_result));
+void domain_spawn(struct supervisor *s, struct domain *domain);
+void domain_kill(struct domain *domain, enum domain_fault fault);
+void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
+void domain_died(struct supervisor *s, struct domain *domain); /* its pidfd is readable */
+void domain_standby(struct supervisor *s, struct domain *domain);
+void domain_ready(struct supervisor *s, struct domain *domain);
+void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
+void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);
+static inline bool domain_lives(const struct domain *domain) /* has grants */
+{
+    return domain->state == DOMAIN_GRANTED || domain->state == DOMAIN_RUNNING;
+}
+
+/* ---- control.c ---- */
+/* Sends or queues; `fd` are duplicated, those marked in `owned` (a mask) are closed in any case. A negative descriptor
+ * that the message needs kills the domain: it cannot be given what it must have. */
+void control_send(struct supervisor *s, struct domain *domain, const to_domain *message, const int *fd, uint32_t count,
+                  uint32_t owned);
+void control_receive(struct supervisor *s, struct domain *domain); /* untrusted: all of it */
+void control_flush(struct supervisor *s, struct domain *domain);
+void control_close(struct supervisor *s, struct domain *domain);
+
+/* ---- memory.c ---- */
+int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */
+bool index_take(struct supervisor *s, uint16_t *ret_index, uint16_t *ret_generation);
+void index_free(struct supervisor *s, uint16_t index);
+void memory_init(struct supervisor *s);
+/* Fresh pools and channel halves for the servers in `fresh`, whose domains are about to get them. */
+int memory_renew(struct supervisor *s, uint32_t fresh) __attribute__((warn_unused_result));
+
+/* ---- grant.c ---- */
+/* Everything to the domains in STANDBY; what is new of them to those that live. */
+void grant_standby(struct supervisor *s);
+void grant_session(struct supervisor *s, struct domain *domain, const struct session_memory *session);
+void grant_arena(struct supervisor *s, struct domain *domain, const struct session_memory *session, uint32_t arena);
+
+/* ---- barrier.c ---- */
+/* Goes on with whatever deaths, acknowledgements and new processes allow. */
+void barrier_advance(struct supervisor *s);
+void barrier_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
+
+/* ---- attach.c, session.c ---- */
+int attach_listen(struct supervisor *s) __attribute__((warn_unused_result));
+void attach_accept(struct supervisor *s);
+void attach_receive(struct supervisor *s, uint32_t connection);
+void attach_close(struct supervisor *s, uint32_t connection);
+int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id); /* 0 or errno */
+int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2],
+                      uint32_t *ret_arena); /* 0 or errno */
+void session_ended(struct supervisor *s, uint32_t id); /* the application is gone */
+void session_done(struct supervisor *s, uint32_t id);
+void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
+void sessions_init(struct supervisor *s);
+void sessions_deadlines(struct supervisor *s, uint64_t now);
+void session_forget_domain(struct supervisor *s, const struct domain *domain);
+
+/* ---- manage_link.c, status.c, event.c ---- */
+void manage_start(struct supervisor *s);
+void manage_died(struct supervisor *s);
+void manage_receive(struct supervisor *s);
+void manage_close(struct supervisor *s);
+void manage_send_event(struct supervisor *s, const struct event *event);
+void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply);
+void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply);
+void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhead__Manage__Reply *reply);
+void event_add(struct supervisor *s, const char *kind, const char *subject, uint32_t incarnation,
+               const uint64_t *span_us, uint32_t spans, const char *format, ...) __attribute__((format(printf, 7, 8)));
+/* Copies text that someone else wrote: printable ASCII, cut to size. */
+void text_copy(char *to, size_t size, const char *from, size_t length);
+
+#endif

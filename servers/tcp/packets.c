@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <string.h>
+
+#include "protocols/base/checksum.h"
+#include "protocols/ip4/ip4.h"
+#include "servers/tcp/tcp_server.h"
+
+#define FLAGS_AT     13U
+#define FLAG_SYN     0x02U
+#define FLAG_RST     0x04U
+#define FLAG_ACK     0x10U
+#define CHECKSUM_AT  16U
+#define HEADER_MIN   20U
+
+/* ---- in ---- */
+
+/* A segment that may establish a connection which has no slot yet: it gets one of its listener's session. False: there
+ * is none, the segment has to be dropped. */
+static bool slot_ready(struct tcp_server *s, uint32_t index, const struct transport_packet *p)
+{
+    struct transport *t = &s->transport;
+    const struct tcp_conn *c = index != TCP_NONE ? tcp_conn_at(s->engine, index) : NULL;
+    if (c == NULL || c->state != TCP_SYN_RECEIVED || c->identity.arena != UINT32_MAX)
+        return true;
+    uint8_t flags = p->header_octets >= HEADER_MIN ? p->header[FLAGS_AT] : 0;
+    if ((flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
+        return true;
+    uint32_t from = c->listener < CONNECTIONS_MAX ? tcp_endpoint_of(s, c->listener) : TRANSPORT_NONE;
+    if (from == TRANSPORT_NONE || !transport_session_open(t, t->endpoint[from].session))
+        return false;
+    uint32_t e = endpoint_new(t, t->endpoint[from].session, 0, TRANSPORT_NONE);
+    if (e == TRANSPORT_NONE)
+        return false;
+    struct endpoint *child = &t->endpoint[e];
+    const struct session_arena like = {.send_size = c->send_size, .receive_size = c->receive_size};
+    if (!slot_take(t, e, &like) || tcp_attach(s->engine, index, 0, child->session, child->arena, child->slot,
+                                              child->generation) != TCP_CALL_OK) {
+        endpoint_release(t, e);
+        return false;
+    }
+    child->listener = t->endpoint[from].socket;
+    child->connection = index;
+    s->endpoint_of[index] = (uint16_t)(e + 1);
+    return true;
+}
+
+/* The one copy of payload: from the lender's buffer to its place in the receive ring. */
+static void place(struct tcp_server *s, const struct transport_packet *p, const struct tcp_placement *at)
+{
+    uint32_t e = tcp_endpoint_of(s, at->conn);
+    const struct session_arena *a =
+        e != TRANSPORT_NONE ? slot_arena(&s->transport, &s->transport.endpoint[e]) : NULL;
+    uint32_t from = (p->header[12] >> 4) * 4U + at->payload_offset;
+    if (a == NULL || from > p->octets || at->length > p->octets - from || at->length > a->receive_size)
+        return;
+    uint8_t *ring = slot_receive_ring(a, s->transport.endpoint[e].slot);
+    uint32_t begin = at->stream_offset & (a->receive_size - 1);
+    uint32_t first = a->receive_size - begin < at->length ? a->receive_size - begin : at->length;
+    memcpy(ring + begin, p->bytes + from, first);
+    memcpy(ring, p->bytes + from + first, at->length - first);
+}
+
+static void receive(struct tcp_server *s, uint64_t now_us, const struct message *m)
+{
+    struct transport *t = &s->transport;
+    struct transport_packet p;
+    if (!transport_packet_receive(t, m, &p) || !transport_checksum(t, m, &p))
+        return;
+    t->counters.received++;
+    const struct tcp_segment_in meta = {.source = m->source,
+                                        .destination = m->destination,
+                                        .source_port = m->source_port,
+                                        .destination_port = m->destination_port,
+                                        .ecn = m->traffic_class & 3,
+                                        .gso_size = m->gso_size};
+    uint32_t index = tcp_lookup(s->engine, &meta);
+    if (!slot_ready(s, index, &p)) {
+        t->counters.drop_no_slot++;
+        return;
+    }
+    struct tcp_placement at = {.conn = TCP_NONE};
+    enum tcp_input_result result =
+        tcp_input(s->engine, now_us, index, &meta, p.header, p.header_octets, p.octets, &at);
+    if (result == TCP_INPUT_DONE && at.conn != TCP_NONE && at.length > 0)
+        place(s, &p, &at);
+}
+
+/* ICMP type 3, code 4 is about size, not reach: until path MTU discovery it is counted and no more. */
+static void unreachable(struct tcp_server *s, uint64_t now_us, const struct message *m)
+{
+    struct transport *t = &s->transport;
+    if (capability_lookup(&t->ip->table, m->capability, m->generation, CAPABILITY_TRANSPORT,
+                          CAPABILITY_RECEIVE) == NULL) {
+        t->counters.drop_capability++;
+        return;
+    }
+    const struct tcp_segment_in meta = {.source = m->destination,
+                                        .destination = m->source,
+                                        .source_port = m->destination_port,
+                                        .destination_port = m->source_port};
+    uint32_t index = tcp_lookup(s->engine, &meta);
+    bool about_size = m->traffic_class == 3 && m->ttl == 4;
+    if (m->protocol != IP_PROTOCOL_TCP || about_size || index == TCP_NONE ||
+        tcp_conn_at(s->engine, index)->state == TCP_LISTEN) {
+        t->counters.drop_unreachable++;
+        return;
+    }
+    tcp_unreachable(s->engine, now_us, index, (uint32_t)m->cookie);
+}
+
+bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)
+{
+    struct transport *t = &s->transport;
+    uint32_t budget = transport_receive_budget(t), taken = 0;
+    struct message m;
+    for (; taken < budget && port_pull(t->ip, &m); taken++) {
+        if (m.operation == MESSAGE_RECEIVE) {
+            receive(s, now_us, &m);
+            transport_give_back(t, (uint32_t)m.cookie);
+        } else if (m.operation == MESSAGE_UNREACHABLE) {
+            unreachable(s, now_us, &m);
+        } else if (!transport_loans_home(t, &m)) {
+            t->counters.drop_operation++;
+        }
+    }
+    return taken > 0;
+}
+
+/* ---- out ---- */
+
+static void send(struct tcp_server *s, struct tcp_output *o)
+{
+    be16 sum = checksum_fold(checksum_pseudo_header(&o->source, &o->destination, IP_PROTOCOL_TCP,
+                                                    o->header_length + o->payload_length));
+    memcpy(o->header + CHECKSUM_AT, &sum, sizeof sum);
+    struct message m = {.source = o->source,
+                        .destination = o->destination,
+                        .source_port = o->source_port,
+                        .destination_port = o->destination_port,
+                        .gso_type = o->gso_size > 0 ? MESSAGE_GSO_TCP4 : MESSAGE_GSO_NONE,
+                        .gso_size = o->gso_size,
+                        .checksum_state = MESSAGE_CHECKSUM_PARTIAL,
+                        .checksum_offset = CHECKSUM_AT};
+    uint32_t e = o->conn != TCP_NONE ? tcp_endpoint_of(s, o->conn) : TRANSPORT_NONE;
+    uint32_t place = 0;
+    if (o->payload_length > 0 && o->conn != TCP_NONE)
+        place = o->stream_offset & (tcp_conn_at(s->engine, o->conn)->send_size - 1);
+    transport_packet_send(&s->transport, &m, o->header, o->header_length, e, o->stream_offset, place,
+                   o->payload_length);
+}
+
+bool tcp_packets_out(struct tcp_server *s, uint64_t now_us)
+{
+    struct tcp_output o;
+    bool did = false;
+    while (transport_can_send(&s->transport) && tcp_poll(s->engine, now_us, &o)) {
+        send(s, &o);
+        did = true;
+    }
+    return did;
+}

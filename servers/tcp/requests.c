@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+
+#include "servers/tcp/tcp_server.h"
+
+static const int errno_of_call[] = {
+    [TCP_CALL_OK] = 0,
+    [TCP_CALL_TABLE_FULL] = ENOBUFS,
+    [TCP_CALL_IN_USE] = EADDRINUSE,
+    [TCP_CALL_NO_PORT] = EADDRNOTAVAIL,
+    [TCP_CALL_BAD_STATE] = EINVAL,
+};
+
+/* What is wrong with a request for a new socket before the engine is asked; 0: nothing. */
+static int new_socket_error(const struct transport *t, const struct message *m)
+{
+    if (m->socket.socket == 0 || (m->socket.socket & 0xffff) >= SOCKETS_MAX)
+        return EINVAL;
+    if (!transport_session_open(t, m->socket.session))
+        return ESHUTDOWN;
+    if (m->source.family != ADDRESS_NONE && m->source.family != ADDRESS_IP4)
+        return EAFNOSUPPORT;
+    if (!ip_address_is_any(&m->source) && !transport_is_local(t, &m->source))
+        return EADDRNOTAVAIL;
+    return 0;
+}
+
+static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *ret_endpoint)
+{
+    struct transport *t = &s->transport;
+    int error = new_socket_error(t, m);
+    if (error != 0)
+        return error;
+    const struct session_arena *sizes = transport_first_arena(t, m->socket.session);
+    if (sizes == NULL)
+        return ENOBUFS;
+    if (m->source_port == 0)
+        return EINVAL;
+    uint32_t e = endpoint_new(t, m->socket.session, m->socket.socket, TRANSPORT_NONE);
+    if (e == TRANSPORT_NONE)
+        return ENOBUFS;
+    const struct tcp_identity id = {.local = m->source, .local_port = m->source_port,
+                                    .owner = m->socket.socket, .session = m->socket.session,
+                                    .arena = UINT32_MAX};
+    uint32_t index;
+    enum tcp_call_result result = tcp_listen(s->engine, &id, m->socket.argument[0], sizes->receive_size,
+                                             sizes->send_size, &index);
+    if (result != TCP_CALL_OK) {
+        endpoint_release(t, e);
+        return errno_of_call[result];
+    }
+    t->endpoint[e].connection = index;
+    s->endpoint_of[index] = (uint16_t)(e + 1);
+    *ret_endpoint = e;
+    return 0;
+}
+
+static int remote_error(const struct message *m)
+{
+    if (m->destination.family != ADDRESS_IP4)
+        return EAFNOSUPPORT;
+    if (m->destination_port == 0)
+        return ECONNREFUSED;
+    bool unicast = !ip_address_is_any(&m->destination) && m->destination.octets[0] < 224;
+    return unicast ? 0 : ENETUNREACH;
+}
+
+static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct message *m, uint32_t endpoint)
+{
+    struct transport *t = &s->transport;
+    struct endpoint *e = &t->endpoint[endpoint];
+    const struct ip_address *any = transport_local(t, m->destination.family);
+    if (!slot_take(t, endpoint, NULL))
+        return ENOBUFS;
+    if (any == NULL)
+        return EADDRNOTAVAIL;
+    const struct session_arena *a = slot_arena(t, e);
+    const struct tcp_identity id = {.local = ip_address_is_any(&m->source) ? *any : m->source,
+                                    .remote = m->destination, .local_port = m->source_port,
+                                    .remote_port = m->destination_port, .owner = m->socket.socket,
+                                    .session = e->session, .arena = e->arena, .slot = e->slot,
+                                    .generation = e->generation};
+    uint32_t index;
+    enum tcp_call_result result =
+        tcp_connect(s->engine, now_us, &id, a->receive_size, a->send_size, &index);
+    if (result != TCP_CALL_OK)
+        return errno_of_call[result];
+    e->connection = index;
+    s->endpoint_of[index] = (uint16_t)(endpoint + 1);
+    return 0;
+}
+
+static int connect_new(struct tcp_server *s, uint64_t now_us, const struct message *m, uint32_t *ret_endpoint)
+{
+    struct transport *t = &s->transport;
+    int error = new_socket_error(t, m);
+    if (error == 0)
+        error = remote_error(m);
+    if (error != 0)
+        return error;
+    uint32_t e = endpoint_new(t, m->socket.session, m->socket.socket, TRANSPORT_NONE);
+    if (e == TRANSPORT_NONE)
+        return ENOBUFS;
+    error = connect_engine(s, now_us, m, e);
+    if (error != 0) {
+        endpoint_release(t, e);
+        return error;
+    }
+    *ret_endpoint = e;
+    return 0;
+}
+
+static void make(struct tcp_server *s, uint64_t now_us, const struct message *m)
+{
+    uint32_t e = endpoint_of_socket(&s->transport, m->socket.socket);
+    int error = 0;
+    if (e == TRANSPORT_NONE)
+        error = m->operation == MESSAGE_LISTEN ? listen_new(s, m, &e) : connect_new(s, now_us, m, &e);
+    transport_answer(&s->transport, m, e, error);
+}
+
+/* The socket server has an owner for a connection (or says in its list that it had). */
+static void accepted(struct tcp_server *s, const struct message *m)
+{
+    struct transport *t = &s->transport;
+    uint32_t index = endpoint_find(t, &m->socket);
+    if (index == TRANSPORT_NONE || m->socket.socket == 0 || (m->socket.socket & 0xffff) >= SOCKETS_MAX) {
+        t->counters.drop_accepted_unknown++;
+        struct message lost;
+        transport_message_about(t, TRANSPORT_NONE, MESSAGE_LOST, &lost);
+        lost.socket = m->socket;
+        lost.socket.error = ECONNRESET;
+        if (m->socket.socket != 0 && port_push(t->socket, &lost))
+            t->counters.notices++;
+        return;
+    }
+    struct endpoint *e = &t->endpoint[index];
+    if (e->socket != 0)
+        return; /* repeated */
+    endpoint_own(t, index, m->socket.socket);
+    e->listener = 0;
+    e->flags &= (uint16_t)~ENDPOINT_ESTABLISHED;
+    if (e->connection == TRANSPORT_NONE)
+        return; /* over already: its slot says so */
+    tcp_accepted(s->engine, e->connection);
+    tcp_block_put(s, e->connection);
+}
+
+static void set_option(struct tcp_server *s, const struct message *m)
+{
+    struct transport *t = &s->transport;
+    uint32_t e = endpoint_find(t, &m->socket);
+    int error = 0;
+    if (e == TRANSPORT_NONE)
+        error = ENOTCONN;
+    else if (m->socket.argument[0] == CONTROL_OPTION_NODELAY && t->endpoint[e].connection != TRANSPORT_NONE)
+        tcp_set_nodelay(s->engine, t->endpoint[e].connection, m->socket.argument[1] != 0);
+    else if (m->socket.argument[0] > CONTROL_OPTION_REUSE_ADDRESS)
+        error = ENOPROTOOPT;
+    transport_answer(t, m, e, error);
+}
+
+void tcp_request(struct transport *t, uint64_t now_us, const struct message *m)
+{
+    struct tcp_server *s = tcp_server_of(t);
+    switch (m->operation) {
+    case MESSAGE_LISTEN:
+    case MESSAGE_CONNECT:
+        make(s, now_us, m);
+        break;
+    case MESSAGE_ACCEPTED:
+    case MESSAGE_OWNED:
+        accepted(s, m);
+        break;
+    case MESSAGE_SET_OPTION:
+        set_option(s, m);
+        break;
+    default: /* BIND: ports of tcp sockets are the socket server's until they listen or connect */
+        transport_answer(t, m, TRANSPORT_NONE, EOPNOTSUPP);
+    }
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Between the engine's connections and the slots of sessions: what the application wrote goes to the engine, what the
+ * engine changed goes to the store and, once that is committed, to the slot's words. */
+#include <errno.h>
+
+#include "servers/tcp/tcp_server.h"
+
+static const int errno_of[] = {
+    [TCP_ERROR_NONE] = 0,
+    [TCP_ERROR_REFUSED] = ECONNREFUSED,
+    [TCP_ERROR_RESET] = ECONNRESET,
+    [TCP_ERROR_TIMED_OUT] = ETIMEDOUT,
+    [TCP_ERROR_UNREACHABLE] = EHOSTUNREACH,
+    [TCP_ERROR_ABORTED] = ECONNABORTED,
+};
+
+uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection)
+{
+    return connection < CONNECTIONS_MAX ? s->endpoint_of[connection] - 1U : TRANSPORT_NONE;
+}
+
+/* ---- what the application says ---- */
+
+/* Untrusted: words (from the application). */
+static void notified(struct transport *t, uint64_t now_us, uint32_t endpoint, const struct slot_app *words)
+{
+    struct tcp *engine = tcp_server_of(t)->engine;
+    struct endpoint *e = &t->endpoint[endpoint];
+    if (e->connection == TRANSPORT_NONE)
+        return;
+    const struct tcp_conn *c = tcp_conn_at(engine, e->connection);
+    uint32_t room = e->published.send_tail + c->send_size - c->send_end;
+    if (words->send_head - c->send_end > room) {
+        t->counters.drop_send_head++;
+    } else if (words->send_head != c->send_end) {
+        e->send_end = words->send_head;
+        tcp_send_available(engine, now_us, e->connection, words->send_head);
+    }
+    uint32_t unread = e->published.receive_head - c->receive_consumed;
+    if (words->receive_tail - c->receive_consumed > unread)
+        t->counters.drop_receive_tail++;
+    else if (words->receive_tail != c->receive_consumed)
+        tcp_receive_consumed(engine, now_us, e->connection, words->receive_tail);
+    if (words->flags & SLOT_APP_SHUTDOWN)
+        tcp_shutdown_send(engine, now_us, e->connection);
+}
+
+/* ---- the endpoint's end ---- */
+
+static void close_connection(struct transport *t, uint64_t now_us, uint32_t endpoint)
+{
+    const struct endpoint *e = &t->endpoint[endpoint];
+    if (e->connection == TRANSPORT_NONE)
+        return;
+    struct tcp *engine = tcp_server_of(t)->engine;
+    bool listener = tcp_conn_at(engine, e->connection)->state == TCP_LISTEN;
+    tcp_close(engine, now_us, e->connection);
+    if (!listener)
+        return;
+    for (uint32_t i = 0; i < t->endpoint_high; i++) { /* what nobody accepted goes with it */
+        const struct endpoint *child = &t->endpoint[i];
+        if ((child->flags & ENDPOINT_USED) && child->socket == 0 && child->listener == e->socket)
+            endpoint_close(t, now_us, i);
+    }
+}
+
+/* Closed by the user and all acknowledged: what is left (FIN, TIME-WAIT) carries no payload. */
+static bool needs_slot(const struct transport *t, const struct endpoint *e)
+{
+    if (e->connection == TRANSPORT_NONE)
+        return false;
+    const struct tcp_conn *c = tcp_conn_at(((const struct tcp_server *)t)->engine, e->connection);
+    return c->state != TCP_CLOSED && c->state != TCP_LISTEN && c->send_acked != c->send_end;
+}
+
+static void released(struct transport *t, const struct endpoint *e)
+{
+    struct tcp_server *s = tcp_server_of(t);
+    if (e->connection == TRANSPORT_NONE)
+        return;
+    if (needs_slot(t, e)) /* its session's memory goes away under it */
+        tcp_abort(s->engine, t->now_us, e->connection);
+    s->endpoint_of[e->connection] = 0;
+    tcp_block_put(s, e->connection);
+}
+
+static void address(const struct transport *t, const struct endpoint *e, struct message *ret)
+{
+    if (e->connection == TRANSPORT_NONE)
+        return;
+    const struct tcp_identity *id =
+        &tcp_conn_at(((const struct tcp_server *)t)->engine, e->connection)->identity;
+    ret->source = id->local;
+    ret->source_port = id->local_port;
+    ret->destination = id->remote;
+    ret->destination_port = id->remote_port;
+}
+
+/* ---- what the engine changed ---- */
+
+void tcp_block_put(struct tcp_server *s, uint32_t connection)
+{
+    const struct tcp_conn *c = tcp_conn_at(s->engine, connection);
+    if (c->state == TCP_CLOSED)
+        return; /* erased when the engine reports it */
+    uint32_t e = tcp_endpoint_of(s, connection);
+    struct tcp_block block = {.conn = *c, .endpoint = e};
+    if (e != TRANSPORT_NONE) {
+        block.socket = s->transport.endpoint[e].socket;
+        block.listener = s->transport.endpoint[e].listener;
+    }
+    store_put(&s->store, connection, &block);
+}
+
+static void words_from(struct endpoint *e, const struct tcp_conn *c)
+{
+    struct slot_words *w = &e->words;
+    w->send_tail = c->send_acked;
+    w->receive_head = c->receive_next;
+    if (c->state >= TCP_ESTABLISHED)
+        w->state |= SLOT_CONNECTED;
+    if (c->fin_received)
+        w->state |= SLOT_FIN;
+    if (c->error != TCP_ERROR_NONE) {
+        w->state |= SLOT_ERROR;
+        w->error = (uint32_t)errno_of[c->error];
+    }
+    if (c->state == TCP_CLOSED)
+        w->state |= SLOT_CLOSED;
+}
+
+/* The engine is done with it; the endpoint stays until its user is, too. */
+static void connection_gone(struct transport *t, uint32_t endpoint)
+{
+    struct endpoint *e = &t->endpoint[endpoint];
+    e->connection = TRANSPORT_NONE;
+    bool known = e->socket != 0 || ((e->flags & ENDPOINT_TOLD) && !(e->flags & ENDPOINT_ESTABLISHED));
+    if (!known) { /* the socket server was not told of it, and need not be now */
+        e->flags &= (uint16_t)~ENDPOINT_ESTABLISHED;
+        e->flags |= ENDPOINT_CLOSED;
+    }
+    endpoint_try_release(t, endpoint);
+}
+
+static void connection_touched(struct tcp_server *s, uint32_t index)
+{
+    struct transport *t = &s->transport;
+    const struct tcp_conn *c = tcp_conn_at(s->engine, index);
+    uint32_t endpoint = tcp_endpoint_of(s, index);
+    if (endpoint != TRANSPORT_NONE && t->endpoint[endpoint].arena != TRANSPORT_NONE) {
+        struct endpoint *e = &t->endpoint[endpoint];
+        words_from(e, c);
+        endpoint_dirty(t, endpoint, false);
+        if (c->state >= TCP_ESTABLISHED && e->listener != 0 && e->socket == 0 &&
+            !(e->flags & (ENDPOINT_TOLD | ENDPOINT_CLOSED)))
+            endpoint_established(t, endpoint);
+    }
+    if (c->state == TCP_CLOSED) {
+        s->endpoint_of[index] = 0;
+        if (endpoint != TRANSPORT_NONE)
+            connection_gone(t, endpoint);
+        store_erase(&s->store, index);
+        return;
+    }
+    if (endpoint != TRANSPORT_NONE)
+        endpoint_try_release(t, endpoint);
+    tcp_block_put(s, index);
+}
+
+bool tcp_touched(struct tcp_server *s)
+{
+    uint32_t index;
+    bool did = false;
+    while (tcp_next_touched(s->engine, &index) && index < CONNECTIONS_MAX) {
+        connection_touched(s, index);
+        did = true;
+    }
+    return did;
+}
+
+const struct transport_operations tcp_operations = {
+    .protocol = 6,
+    .session_transport = SESSION_TCP,
+    .address = address,
+    .request = tcp_request,
+    .close = close_connection,
+    .notified = notified,
+    .needs_slot = needs_slot,
+    .released = released,
+};

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The TCP server: the engine of protocols/tcp between ip, the socket server and the applications' arenas.
+ *
+ * Theory of operation. A burst takes segments from ip (header copied once, payload copied once to its final place in the
+ * receive ring, the loan returned at once), requests from the socket server, and notices from the sessions' rings; then polls
+ * the engine while ip has room and a header buffer is free; then puts every touched connection into the store. commit() makes
+ * that the state. publish() moves the slots' words and rings the applications. Payload that is sent is lent by reference
+ * to where the application wrote it (servers/transport).
+ *
+ * Limits: CONNECTIONS_MAX connections and listeners; TRANSPORT_HEADER_BUFFERS segments on loan; SERVER_BURST messages of each port a
+ * burst. At each limit things wait where they are (rings, arenas) or are refused by a counted drop or an errno.
+ *
+ * Left out: recovery of established connections (they are reset, both ends told), path MTU discovery, IPv6. */
+#include <errno.h>
+#include <string.h>
+
+#include "servers/tcp/tcp_server.h"
+
+static size_t align64(size_t n)
+{
+    return (n + 63) & ~(size_t)63;
+}
+
+static struct tcp_config engine_config(const struct stack_config *config)
+{
+    struct tcp_config c = {.connections = CONNECTIONS_MAX, .mtu = config->mtu, .gso = true};
+    memcpy(c.secret, config->secret, sizeof c.secret);
+    return c;
+}
+
+static size_t store_size(void)
+{
+    return store_octets(sizeof(struct tcp_block), CONNECTIONS_MAX);
+}
+
+static size_t state_size(const struct stack_config *config)
+{
+    struct tcp_config c = engine_config(config);
+    return align64(sizeof(struct tcp_server)) + tcp_size(&c);
+}
+
+static int init(void *state, const struct server_context *context, uint64_t now_us)
+{
+    struct tcp_server *s = state;
+    if (context->store == NULL || context->store_octets < store_size() || context->pool == NULL ||
+        context->port[SERVER_IP] == NULL || context->port[SERVER_SOCKET] == NULL)
+        return -EINVAL;
+    int error = store_open(&s->store, context->store, TCP_STORE_VERSION, sizeof(struct tcp_block),
+                           CONNECTIONS_MAX, s->current);
+    if (error < 0)
+        return error;
+    struct tcp_config c = engine_config(context->config);
+    s->engine = tcp_init((uint8_t *)state + align64(sizeof *s), &c, now_us);
+    transport_init(&s->transport, context, &tcp_operations, s->endpoint, s->dirty, TCP_ENDPOINTS, now_us);
+    tcp_recover_init(s);
+    if (s->transport.socket->attached)
+        transport_reconcile(&s->transport);
+    return 0;
+}
+
+static bool burst(void *state, uint64_t now_us)
+{
+    struct tcp_server *s = state;
+    struct transport *t = &s->transport;
+    t->now_us = now_us;
+    bool did = false;
+    if (s->recovery.running) {
+        did = tcp_recover(s);
+    } else {
+        did = tcp_packets_in(s, now_us);
+        did |= transport_requests(t, now_us);
+        did |= transport_notify(t, now_us);
+    }
+    did |= tcp_packets_out(s, now_us);
+    did |= tcp_touched(s);
+    did |= transport_burst_end(t);
+    if (did)
+        t->counters_stale = true;
+    return did || t->dirty_count > 0 || (t->counters_stale && transport_counters_due(t, now_us));
+}
+
+static void commit(void *state)
+{
+    struct tcp_server *s = state;
+    store_commit(&s->store);
+}
+
+static const char *const engine_counter_name[] = {
+#define X(name) "tcp_" #name,
+    TCP_COUNTERS(X)
+#undef X
+};
+
+static void publish(void *state, uint64_t now_us)
+{
+    struct tcp_server *s = state;
+    struct transport *t = &s->transport;
+    transport_publish(t);
+    if (!t->counters_stale || !transport_counters_due(t, now_us))
+        return;
+    uint32_t place = transport_counters_own(t, now_us);
+    transport_counters_copy(t, place, engine_counter_name, (const uint64_t *)tcp_counters(s->engine),
+                            sizeof(struct tcp_counters) / sizeof(uint64_t));
+    t->counters_named = true;
+}
+
+static uint64_t deadline_us(const void *state)
+{
+    const struct tcp_server *s = state;
+    const struct transport *t = &s->transport;
+    uint64_t engine = tcp_deadline_us(s->engine);
+    if (!t->ip->attached) /* timers wait until it is back */
+        engine = UINT64_MAX;
+    else if (t->blocked && engine < t->blocked_us + TRANSPORT_BLOCKED_US)
+        engine = t->blocked_us + TRANSPORT_BLOCKED_US;
+    uint64_t transport = transport_deadline_us(t);
+    return engine < transport ? engine : transport;
+}
+
+static bool pending(void *state)
+{
+    struct tcp_server *s = state;
+    return s->recovery.running || transport_notify_pending(&s->transport);
+}
+
+static void peer_lost(void *state, enum server_id peer)
+{
+    struct tcp_server *s = state;
+    transport_peer_lost(&s->transport, peer);
+}
+
+static void peer_attached(void *state, enum server_id peer, uint64_t now_us)
+{
+    struct tcp_server *s = state;
+    s->transport.now_us = now_us;
+    transport_peer_attached(&s->transport, peer);
+}
+
+static void session_added(void *state, uint32_t session)
+{
+    struct tcp_server *s = state;
+    transport_session_added(&s->transport, session);
+}
+
+/* New sockets are refused from here on (its `ending` is set); SESSION_END of the socket server closes what there is. */
+static void session_ended(void *state, uint32_t session)
+{
+    struct tcp_server *s = state;
+    if (session < SESSIONS_MAX)
+        s->transport.session[session].ended = true;
+}
+
+static void session_removed(void *state, uint32_t session)
+{
+    struct tcp_server *s = state;
+    transport_session_removed(&s->transport, s->transport.now_us, session);
+}
+
+const struct server server_tcp = {
+    .name = "tcp",
+    .pool_buffers = TRANSPORT_HEADER_BUFFERS,
+    .pool_buffer_octets = TRANSPORT_HEADER_OCTETS,
+    .store_size = store_size,
+    .state_size = state_size,
+    .init = init,
+    .burst = burst,
+    .commit = commit,
+    .publish = publish,
+    .deadline_us = deadline_us,
+    .pending = pending,
+    .peer_lost = peer_lost,
+    .peer_attached = peer_attached,
+    .session_added = session_added,
+    .session_ended = session_ended,
+    .session_removed = session_removed,
+};

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The socket server's side: its requests (idempotent: a repeated one is answered with what is there), our notices to it,
+ * and the exchange of lists after either side restarted. */
+#include "servers/transport/transport.h"
+
+#define MESSAGE_ROOM 2U /* slots of the longest message to the socket server */
+
+void transport_message_about(const struct transport *t, uint32_t endpoint, uint8_t operation, struct message *ret)
+{
+    *ret = (struct message){.operation = operation, .capability = CAPABILITY_INDEX_PEER, .generation = 1};
+    ret->socket.connection = TRANSPORT_NONE;
+    ret->socket.arena = TRANSPORT_NONE;
+    if (endpoint == TRANSPORT_NONE)
+        return;
+    const struct endpoint *e = &t->endpoint[endpoint];
+    ret->socket = (struct message_socket){.socket = e->socket, .session = e->session,
+                                          .connection = endpoint, .arena = e->arena,
+                                          .slot = e->slot, .generation = e->generation,
+                                          .listener = e->listener};
+    t->operations->address(t, e, ret);
+}
+
+void transport_answer(struct transport *t, const struct message *request, uint32_t endpoint, int error)
+{
+    struct message m;
+    transport_message_about(t, endpoint, MESSAGE_ANSWER, &m);
+    m.cookie = request->cookie;
+    m.socket.socket = request->socket.socket;
+    m.socket.session = request->socket.session;
+    m.socket.error = error;
+    if (port_push(t->socket, &m))
+        t->counters.answers++;
+}
+
+/* ---- requests that are the same for both ---- */
+
+static void request_close(struct transport *t, uint64_t now_us, const struct message *m)
+{
+    uint32_t index = endpoint_find(t, &m->socket);
+    if (index != TRANSPORT_NONE)
+        endpoint_close(t, now_us, index);
+    transport_answer(t, m, TRANSPORT_NONE, 0);
+}
+
+static void request_owned(struct transport *t, uint64_t now_us, const struct message *m)
+{
+    uint32_t index = endpoint_find(t, &m->socket);
+    if (index == TRANSPORT_NONE)
+        return; /* it learns from our list */
+    if (t->endpoint[index].socket == 0) /* accepted, but the message was lost with its sender */
+        t->operations->request(t, now_us, m);
+    t->endpoint[index].flags |= ENDPOINT_OWNED;
+}
+
+static void request_owned_end(struct transport *t, uint64_t now_us)
+{
+    for (uint32_t i = 0; i < t->endpoint_high; i++) {
+        struct endpoint *e = &t->endpoint[i];
+        bool mine = (e->flags & ENDPOINT_USED) && e->socket != 0 && !(e->flags & ENDPOINT_CLOSED);
+        if (mine && !(e->flags & ENDPOINT_OWNED))
+            endpoint_close(t, now_us, i);
+        else
+            e->flags &= (uint16_t)~ENDPOINT_OWNED;
+    }
+}
+
+static void request_session_end(struct transport *t, uint64_t now_us, const struct message *m)
+{
+    uint32_t session = m->socket.session;
+    if (session >= SESSIONS_MAX) {
+        t->counters.drop_request_session++;
+        return;
+    }
+    t->session[session].ended = true;
+    t->session[session].end_asked = true;
+    t->end_asked |= (uint64_t)1 << session;
+    for (uint32_t i = 0; i < t->endpoint_high; i++)
+        if ((t->endpoint[i].flags & ENDPOINT_USED) && t->endpoint[i].session == session)
+            endpoint_close(t, now_us, i);
+}
+
+static void request_take(struct transport *t, uint64_t now_us, const struct message *m)
+{
+    if (capability_lookup(&t->socket->table, m->capability, m->generation, CAPABILITY_SOCKET,
+                          CAPABILITY_REQUEST) == NULL) {
+        t->counters.drop_capability++;
+        return;
+    }
+    t->counters.requests++;
+    switch (m->operation) {
+    case MESSAGE_CLOSE:
+        request_close(t, now_us, m);
+        break;
+    case MESSAGE_OWNED:
+        request_owned(t, now_us, m);
+        break;
+    case MESSAGE_OWNED_END:
+        request_owned_end(t, now_us);
+        break;
+    case MESSAGE_SESSION_END:
+        request_session_end(t, now_us, m);
+        break;
+    case MESSAGE_BIND:
+    case MESSAGE_LISTEN:
+    case MESSAGE_CONNECT:
+    case MESSAGE_ACCEPTED:
+    case MESSAGE_SET_OPTION:
+        t->operations->request(t, now_us, m);
+        break;
+    default:
+        t->counters.drop_operation++;
+    }
+}
+
+bool transport_requests(struct transport *t, uint64_t now_us)
+{
+    struct message m;
+    uint32_t taken = 0;
+    while (taken < SERVER_BURST && port_space(t->socket) >= MESSAGE_ROOM && port_pull(t->socket, &m)) {
+        request_take(t, now_us, &m);
+        taken++;
+    }
+    return taken > 0;
+}
+
+/* ---- notices ---- */
+
+/* False: no room. */
+static bool notice_send(struct transport *t, uint32_t index)
+{
+    struct endpoint *e = &t->endpoint[index];
+    if (!(e->flags & ENDPOINT_ESTABLISHED))
+        return true; /* withdrawn */
+    struct message m;
+    transport_message_about(t, index, MESSAGE_ESTABLISHED, &m);
+    if (!port_push(t->socket, &m))
+        return false;
+    t->counters.notices++;
+    e->flags &= (uint16_t)~ENDPOINT_ESTABLISHED;
+    return true;
+}
+
+static bool session_ends(struct transport *t)
+{
+    bool did = false;
+    for (uint64_t left = t->end_asked; left != 0; left &= left - 1) {
+        uint32_t session = (uint32_t)__builtin_ctzll(left);
+        if (t->session[session].endpoints > 0)
+            continue;
+        struct message m;
+        transport_message_about(t, TRANSPORT_NONE, MESSAGE_LOST, &m);
+        m.socket.session = session;
+        if (!port_push(t->socket, &m))
+            break;
+        t->session[session].end_asked = false;
+        t->end_asked &= ~((uint64_t)1 << session);
+        did = true;
+    }
+    return did;
+}
+
+/* Our list, as far as there is room: sockets as ALIVE, connections that nobody accepted yet as ESTABLISHED. */
+static bool alive_send(struct transport *t)
+{
+    struct message m;
+    bool did = false;
+    for (; t->alive_cursor < t->endpoint_high; t->alive_cursor++) {
+        const struct endpoint *e = &t->endpoint[t->alive_cursor];
+        if (!(e->flags & ENDPOINT_USED) || (e->flags & ENDPOINT_CLOSED))
+            continue;
+        if (e->socket == 0 && !(e->flags & ENDPOINT_TOLD))
+            continue;
+        transport_message_about(t, t->alive_cursor, e->socket != 0 ? MESSAGE_ALIVE : MESSAGE_ESTABLISHED, &m);
+        if (!port_push(t->socket, &m))
+            return did;
+        did = true;
+    }
+    transport_message_about(t, TRANSPORT_NONE, MESSAGE_ALIVE_END, &m);
+    if (port_push(t->socket, &m)) {
+        t->alive_sending = false;
+        did = true;
+    }
+    return did;
+}
+
+bool transport_notices(struct transport *t)
+{
+    bool did = t->alive_sending && alive_send(t);
+    while (t->queue_first != 0) {
+        uint32_t index = t->queue_first - 1;
+        struct endpoint *e = &t->endpoint[index];
+        if (!notice_send(t, index))
+            return did;
+        t->queue_first = e->queue_next;
+        if (t->queue_first == 0)
+            t->queue_last = 0;
+        e->flags &= (uint16_t)~ENDPOINT_QUEUED;
+        did = true;
+    }
+    return session_ends(t) || did;
+}
+
+void transport_reconcile(struct transport *t)
+{
+    t->alive_sending = true;
+    t->alive_cursor = 0;
+    for (uint32_t i = 0; i < t->endpoint_high; i++)
+        t->endpoint[i].flags &= (uint16_t)~ENDPOINT_OWNED;
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "servers/transport/transport.h"
+
+#include "servers/counters.h"
+
+void transport_init(struct transport *t, const struct server_context *context,
+                    const struct transport_operations *operations, struct endpoint *endpoint, uint16_t *dirty,
+                    uint32_t endpoint_max, uint64_t now_us)
+{
+    t->context = context;
+    t->operations = operations;
+    t->ip = context->port[SERVER_IP];
+    t->socket = context->port[SERVER_SOCKET];
+    t->endpoint = endpoint;
+    t->dirty = dirty;
+    t->endpoint_max = endpoint_max;
+    t->now_us = now_us;
+    for (uint32_t i = 0; i < SESSIONS_MAX; i++)
+        transport_session_added(t, i);
+    if (t->socket->attached)
+        transport_reconcile(t);
+}
+
+uint64_t transport_deadline_us(const struct transport *t)
+{
+    uint64_t at = UINT64_MAX;
+    if (t->loans > 0)
+        at = t->now_us + TRANSPORT_LOAN_US;
+    if (t->blocked && t->ip->attached && t->blocked_us + TRANSPORT_BLOCKED_US < at)
+        at = t->blocked_us + TRANSPORT_BLOCKED_US;
+    bool notices = t->alive_sending || t->queue_first != 0;
+    if (notices && t->socket->attached && t->now_us + TRANSPORT_LOAN_US < at)
+        at = t->now_us + TRANSPORT_LOAN_US;
+    if (t->counters_stale && t->counters_at_us + TRANSPORT_COUNTERS_US < at)
+        at = t->counters_at_us + TRANSPORT_COUNTERS_US;
+    return at;
+}
+
+void transport_peer_lost(struct transport *t, enum server_id peer)
+{
+    if (peer == SERVER_IP)
+        t->returns = (struct port_returns){0}; /* its buffers are of a pool that is gone */
+}
+
+void transport_peer_attached(struct transport *t, enum server_id peer)
+{
+    if (peer == SERVER_IP)
+        transport_reclaim(t);
+    if (peer == SERVER_SOCKET)
+        transport_reconcile(t);
+}
+
+bool transport_burst_end(struct transport *t)
+{
+    bool did = transport_notices(t);
+    if (t->returns.message.count > 0 && port_returns_flush(t->ip, &t->returns))
+        did = true;
+    return did;
+}
+
+bool transport_is_local(const struct transport *t, const struct ip_address *address)
+{
+    const struct stack_config *config = t->context->config;
+    for (uint32_t i = 0; i < config->address_count && i < STACK_ADDRESSES_MAX; i++)
+        if (ip_address_equal(&config->address[i], address))
+            return true;
+    return false;
+}
+
+const struct ip_address *transport_local(const struct transport *t, uint8_t family)
+{
+    const struct stack_config *config = t->context->config;
+    for (uint32_t i = 0; i < config->address_count && i < STACK_ADDRESSES_MAX; i++)
+        if (config->address[i].family == family)
+            return &config->address[i];
+    return NULL;
+}
+
+/* ---- counters ---- */
+
+static const char *const transport_counter_name[] = {
+#define X(name) #name,
+    TRANSPORT_COUNTERS(X)
+#undef X
+};
+_Static_assert(sizeof transport_counter_name / sizeof transport_counter_name[0] ==
+                   sizeof(struct transport_counters) / sizeof(uint64_t), "one name each");
+
+static const char *const refusal_name[CAPABILITY_REFUSALS] = {
+    [CAPABILITY_REFUSED_INDEX] = "refused_index",   [CAPABILITY_REFUSED_GENERATION] = "refused_generation",
+    [CAPABILITY_REFUSED_TYPE] = "refused_type",     [CAPABILITY_REFUSED_RIGHTS] = "refused_rights",
+    [CAPABILITY_REFUSED_RANGE] = "refused_range",
+};
+
+static const char *const gauge_name[] = {"loans", "endpoints", "port_malformed", "port_full"};
+
+bool transport_counters_due(const struct transport *t, uint64_t now_us)
+{
+    return now_us - t->counters_at_us >= TRANSPORT_COUNTERS_US;
+}
+
+uint32_t transport_counters_copy(struct transport *t, uint32_t place, const char *const *name,
+                                 const uint64_t *values, uint32_t count)
+{
+    struct status_counter *page = t->context->counter;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!t->counters_named)
+            counters_name(page, place, name[i]);
+        place = counters_value(page, place, values[i]);
+    }
+    return place;
+}
+
+uint32_t transport_counters_own(struct transport *t, uint64_t now_us)
+{
+    t->counters_at_us = now_us;
+    t->counters_stale = false;
+    uint64_t refused[CAPABILITY_REFUSALS];
+    for (uint32_t i = 0; i < CAPABILITY_REFUSALS; i++)
+        refused[i] = t->ip->table.refused[i] + t->socket->table.refused[i];
+    uint64_t endpoints = 0;
+    for (uint32_t i = 0; i < SESSIONS_MAX; i++)
+        endpoints += t->session[i].endpoints;
+    const uint64_t gauge[] = {t->loans, endpoints,
+                              t->ip->counters.malformed + t->socket->counters.malformed,
+                              t->ip->counters.full + t->socket->counters.full};
+    uint32_t place = transport_counters_copy(t, 0, transport_counter_name, (const uint64_t *)&t->counters,
+                                             sizeof t->counters / sizeof(uint64_t));
+    place = transport_counters_copy(t, place, refusal_name, refused, CAPABILITY_REFUSALS);
+    return transport_counters_copy(t, place, gauge_name, gauge, sizeof gauge / sizeof gauge[0]);
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What the transport servers (tcp, udp) have in common. Theory of operation: an **endpoint** is a socket as its transport
+ * sees it: the socket server's id, the arena slot that it uses, the engine's connection behind it, and what of the slot is on
+ * loan to ip. Its index is the `connection` of socket messages. It outlives the engine's connection (an application may
+ * read what came before the end, so LOST is not sent for one that still has its slot) and is gone once the user closed it,
+ * the engine needs its bytes no longer and every loan is home: only then may its slot be used again.
+ *
+ * Payload is lent to ip by reference into the application's TX arena, together with a header buffer of our pool; the buffer's
+ * index is the cookie, and loan[] remembers for which endpoint and stream offset it went out. The published send_tail is the lower
+ * of what the engine is done with and the lowest offset on loan.
+ *
+ * Order within a burst (rule 4): everything here changes private memory and holds messages back in ports; slot words and
+ * doorbells move only in transport_publish(), after the commit. The one exception is notify_consumer: that a notice was
+ * read is no state. */
+#ifndef BULKHEAD_SERVERS_TRANSPORT_TRANSPORT_H
+#define BULKHEAD_SERVERS_TRANSPORT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "servers/server.h"
+
+#define TRANSPORT_NONE           UINT32_MAX
+#define TRANSPORT_HEADER_BUFFERS 256U
+#define TRANSPORT_HEADER_OCTETS  64U
+#define TRANSPORT_HEADER_MAX     60U  /* octets of a received transport header that are copied */
+#define TRANSPORT_RETURN_SLOTS   8U   /* of ip's ring, kept for returning loans */
+#define TRANSPORT_LOAN_US        1000U /* returned loans ring no bell: look for them this often */
+#define TRANSPORT_BLOCKED_US     250U  /* ip's ring or our pool was full: look again */
+#define TRANSPORT_COUNTERS_US    10000U
+
+#define TRANSPORT_COUNTERS(X)                                                                      \
+    X(received) X(sent) X(loans_out) X(loans_home) X(requests) X(answers) X(notices)               \
+    X(notify_taken) X(notify_stale) X(notify_resync) X(slots_given) X(slots_back) X(reclaimed)     \
+    X(drop_capability) X(drop_range) X(drop_operation) X(drop_protocol) X(drop_not_local)          \
+    X(drop_length) X(drop_checksum) X(drop_return_unknown) X(drop_return_full) X(drop_no_slot)     \
+    X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail)                 \
+    X(drop_request_session) X(drop_unreachable) X(drop_accepted_unknown) X(drop_block_corrupt)     \
+    X(restored) X(lost_at_restart)
+
+struct transport_counters {
+#define X(name) uint64_t name;
+    TRANSPORT_COUNTERS(X)
+#undef X
+};
+
+enum endpoint_flag {
+    ENDPOINT_USED = 1,
+    ENDPOINT_DIRTY = 2,       /* in the list of what publish has to write; stays with the index */
+    ENDPOINT_FRESH = 4,       /* the slot's generation is not published yet */
+    ENDPOINT_CLOSED = 8,      /* the user is done with it */
+    ENDPOINT_TOLD = 16,       /* ESTABLISHED was queued or sent */
+    ENDPOINT_QUEUED = 32,     /* in the queue of notices; stays with the index */
+    ENDPOINT_ESTABLISHED = 64, /* the notice has not gone out yet */
+    ENDPOINT_OWNED = 128,      /* reconciliation: the socket server named it */
+    ENDPOINT_WAKE = 256,       /* publish rings its session */
+};
+
+struct slot_words {
+    uint32_t send_tail, receive_head, state, error;
+};
+
+struct endpoint {
+    uint32_t socket;     /* id at the socket server; 0: not accepted yet, or closed */
+    uint32_t session;
+    uint32_t arena;      /* TRANSPORT_NONE: no slot (listener) */
+    uint32_t slot;
+    uint32_t generation; /* of the slot's use */
+    uint32_t connection; /* the engine's index; TRANSPORT_NONE: gone */
+    uint32_t listener;   /* socket id of the listener that it came from, 0 none */
+    uint32_t send_end;   /* stream offset known to be written */
+    struct slot_words words;     /* send_tail here: what the engine is done with, loans not counted */
+    struct slot_words published;
+    uint16_t loan_first; /* buffer + 1, 0 none */
+    uint16_t free_next;  /* endpoint + 1 */
+    uint16_t queue_next; /* endpoint + 1 */
+    uint16_t flags;      /* ENDPOINT_* */
+};
+
+struct loan { /* of a header buffer */
+    uint32_t endpoint; /* TRANSPORT_NONE: no payload went with it */
+    uint32_t offset;   /* stream offset of the payload */
+    uint16_t next, previous; /* buffer + 1 */
+};
+
+struct arena_slots {
+    uint32_t slots;    /* 0: not granted */
+    uint32_t free;
+    uint32_t notify_consumer;
+    bool rescan;       /* look at every slot's words, whatever the notify ring says */
+    bool dirty;        /* free_slots to be published */
+    uint64_t used[ARENA_SLOTS_MAX / 64];
+    uint16_t holder[ARENA_SLOTS_MAX]; /* endpoint + 1 */
+};
+
+struct session_slots {
+    bool ended;        /* nothing new for it */
+    bool end_asked;    /* SESSION_END came, its LOST has not gone out */
+    uint32_t endpoints;
+    struct arena_slots arena[SESSION_ARENAS];
+};
+
+struct transport;
+
+struct transport_operations {
+    uint8_t protocol;               /* IP protocol number */
+    enum session_transport session_transport;
+    /* Fills the addresses and ports of a message about an endpoint. */
+    void (*address)(const struct transport *t, const struct endpoint *e, struct message *ret);
+    /* BIND, LISTEN, CONNECT, ACCEPTED, SET_OPTION. Untrusted: m (from socket). There is room for one answer. */
+    void (*request)(struct transport *t, uint64_t now_us, const struct message *m);
+    /* The user is done: tell the engine. The final words of the slot have been handed to notified(). */
+    void (*close)(struct transport *t, uint64_t now_us, uint32_t endpoint);
+    /* Untrusted: words (from the application, one private copy; its generation is right). */
+    void (*notified)(struct transport *t, uint64_t now_us, uint32_t endpoint, const struct slot_app *words);
+    /* Closed by the user, but the engine still wants bytes of its slot. */
+    bool (*needs_slot)(const struct transport *t, const struct endpoint *e);
+    /* The endpoint ends now; its connection, if any, goes on without it. */
+    void (*released)(struct transport *t, const struct endpoint *e);
+};
+
+struct transport { /* first member of the server's state */
+    const struct server_context *context;
+    const struct transport_operations *operations;
+    struct port *ip, *socket;
+    struct port_returns returns;    /* to ip */
+    struct transport_counters counters;
+    struct endpoint *endpoint;
+    uint32_t endpoint_max;
+    uint32_t endpoint_high;         /* those from here on were never used */
+    uint32_t endpoint_free;         /* + 1 */
+    uint16_t *dirty;                /* endpoint_max of them */
+    uint32_t dirty_count;
+    uint32_t queue_first, queue_last; /* notices; + 1 */
+    uint16_t uses;                  /* counter in the generation of a slot's use */
+    uint32_t loans;                 /* outstanding */
+    bool blocked;                   /* output waits for ip or for header buffers */
+    uint64_t now_us, blocked_us;    /* of the last burst */
+    uint64_t counters_at_us;        /* when they were copied last */
+    bool counters_stale;
+    bool counters_named;            /* their names are on the page */
+    uint64_t bells;                 /* sessions to ring, a bit each */
+    bool alive_sending;             /* reconciliation: our list is under way */
+    uint32_t alive_cursor;
+    uint64_t end_asked;             /* sessions with end_asked, a bit each */
+    uint16_t active[SESSIONS_MAX * SESSION_ARENAS]; /* granted arenas: session * SESSION_ARENAS + arena */
+    uint32_t active_count;
+    uint16_t notify[ARENA_SLOTS_MAX];
+    struct loan loan[POOL_BUFFERS_MAX];
+    uint16_t by_socket[SOCKETS_MAX]; /* endpoint + 1, under the low 16 bits of the id */
+    struct session_slots session[SESSIONS_MAX];
+};
+_Static_assert(SESSIONS_MAX == 64, "bits of a word");
+
+/* ---- transport.c ---- */
+/* `t` is zeroed; endpoint and dirty are `endpoint_max` elements each. */
+void transport_init(struct transport *t, const struct server_context *context,
+                    const struct transport_operations *operations, struct endpoint *endpoint, uint16_t *dirty,
+                    uint32_t endpoint_max, uint64_t now_us);
+uint64_t transport_deadline_us(const struct transport *t);
+void transport_peer_lost(struct transport *t, enum server_id peer);
+void transport_peer_attached(struct transport *t, enum server_id peer);
+/* The end of a burst's work: notices, our list, returned loans. True: something was pushed. */
+bool transport_burst_end(struct transport *t);
+bool transport_counters_due(const struct transport *t, uint64_t now_us);
+/* Writes names (once) and values to the status page: `count` values that begin at `values`. Returns the next place. */
+uint32_t transport_counters_copy(struct transport *t, uint32_t place, const char *const *name, const uint64_t *values,
+                                 uint32_t count);
+uint32_t transport_counters_own(struct transport *t, uint64_t now_us);
+bool transport_is_local(const struct transport *t, const struct ip_address *address);
+/* One of ours of that family; NULL none. */
+const struct ip_address *transport_local(const struct transport *t, uint8_t family);
+
+/* ---- endpoints.c ---- */
+/* A new endpoint without slot; `wanted` is its index if that is free, TRANSPORT_NONE for any. TRANSPORT_NONE: table full. */
+uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, uint32_t wanted);
+void endpoint_own(struct transport *t, uint32_t index, uint32_t socket);
+/* Untrusted: socket. TRANSPORT_NONE: unknown. */
+uint32_t endpoint_of_socket(const struct transport *t, uint32_t socket);
+/* Untrusted: named (from socket). By id, else a connection not accepted yet by index and generation. */
+uint32_t endpoint_find(const struct transport *t, const struct message_socket *named);
+void endpoint_dirty(struct transport *t, uint32_t index, bool wake);
+void endpoint_established(struct transport *t, uint32_t index); /* the socket server is to be told */
+/* The user is done with it. */
+void endpoint_close(struct transport *t, uint64_t now_us, uint32_t index);
+/* Ends it if nothing needs it any more. */
+void endpoint_try_release(struct transport *t, uint32_t index);
+/* Ends it, whatever needs it. */
+void endpoint_release(struct transport *t, uint32_t index);
+/* What of its send stream may be overwritten. */
+uint32_t endpoint_send_tail(const struct transport *t, const struct endpoint *e);
+
+/* ---- slots.c ---- */
+void transport_session_added(struct transport *t, uint32_t session);
+void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t session);
+bool transport_session_open(const struct transport *t, uint32_t session); /* untrusted: session */
+/* First arena of ours of a session; NULL none. */
+const struct session_arena *transport_first_arena(const struct transport *t, uint32_t session);
+/* Gives an endpoint a free slot of its session; `like`: only arenas with the same sizes, NULL any. False: none. */
+bool slot_take(struct transport *t, uint32_t endpoint, const struct session_arena *like);
+/* After a restart: the endpoint's arena, slot and generation are set and in use. False: taken, or impossible. */
+bool slot_restore(struct transport *t, uint32_t endpoint);
+void slot_put(struct transport *t, uint32_t endpoint);
+/* The granted arena of an endpoint's slot; NULL: none. */
+const struct session_arena *slot_arena(const struct transport *t, const struct endpoint *e);
+uint8_t *slot_receive_ring(const struct session_arena *arena, uint32_t slot);
+const uint8_t *slot_send_ring(const struct session_arena *arena, uint32_t slot);
+/* Untrusted: the application's words of a slot, copied once. False: no arena, or of another use. */
+bool slot_read(const struct transport *t, const struct endpoint *e, struct slot_app *ret);
+bool transport_notify(struct transport *t, uint64_t now_us); /* reads notify rings; true: something was there */
+bool transport_notify_pending(const struct transport *t);
+void transport_publish(struct transport *t); /* slot words, doorbells */
+
+/* ---- packets.c ---- */
+struct transport_packet {
+    const uint8_t *bytes; /* transport header and payload in the lender's buffer: may change at any time */
+    uint32_t octets;
+    uint32_t header_octets;
+    uint8_t header[TRANSPORT_HEADER_MAX]; /* the copy that counts */
+};
+/* How many messages may be taken from ip so that every loan can be returned. */
+uint32_t transport_receive_budget(struct transport *t);
+/* Untrusted: m (from ip). True: *ret is set and the datagram is for this stack. */
+bool transport_packet_receive(struct transport *t, const struct message *m, struct transport_packet *ret);
+/* When the sender below did not verify it, over the copied header and the payload where it lies. */
+bool transport_checksum(struct transport *t, const struct message *m, const struct transport_packet *p);
+/* True: it was a RETURN. */
+bool transport_loans_home(struct transport *t, const struct message *m);
+void transport_give_back(struct transport *t, uint32_t cookie);
+void transport_reclaim(struct transport *t); /* after the barrier: ip holds nothing of ours any more */
+bool transport_can_send(struct transport *t);
+/* transport_can_send() was true. m: addresses, ports, offload fields; reference[1].length octets of payload of `endpoint` from stream
+ * offset `offset` (not across the end of the ring) at `place` of the send ring. */
+void transport_packet_send(struct transport *t, struct message *m, const uint8_t *header, uint32_t header_octets,
+                    uint32_t endpoint, uint32_t offset, uint32_t place, uint32_t payload_octets);
+
+/* ---- requests.c ---- */
+bool transport_requests(struct transport *t, uint64_t now_us);
+/* Answers a request about an endpoint (TRANSPORT_NONE: nothing but the error). */
+void transport_answer(struct transport *t, const struct message *request, uint32_t endpoint, int error);
+void transport_message_about(const struct transport *t, uint32_t endpoint, uint8_t operation, struct message *ret);
+bool transport_notices(struct transport *t);
+void transport_reconcile(struct transport *t); /* our list is to be sent (again) */
+
+#endif

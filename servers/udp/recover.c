@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A new incarnation: every socket goes on, bound and connected as it was, its rings where they were. Datagrams that were
+ * sent are not sent again; what was received and committed is published (again). */
+#include "servers/udp/udp_server.h"
+
+static bool bind_again(struct udp_server *s, uint32_t index, const struct udp_block *b)
+{
+    uint32_t binding;
+    if (b->local_port == 0 ||
+        udp_bind(s->engine, &b->local, b->local_port, b->shared != 0, index, &binding) != UDP_CALL_OK)
+        return false;
+    s->endpoint[index].connection = binding;
+    return b->remote.family == ADDRESS_NONE ||
+           udp_connect(s->engine, binding, &b->local, &b->remote, b->remote_port) == UDP_CALL_OK;
+}
+
+static bool slot_again(struct udp_server *s, uint32_t index, const struct udp_block *b)
+{
+    struct endpoint *e = &s->endpoint[index];
+    e->arena = b->arena;
+    e->slot = b->slot;
+    e->generation = b->generation;
+    if (slot_restore(&s->transport, index))
+        return true;
+    e->arena = TRANSPORT_NONE;
+    return false;
+}
+
+/* The application's tail is not known: as if its ring were full, until it is looked at. */
+static void rings_again(struct udp_server *s, uint32_t index, const struct udp_block *b)
+{
+    struct endpoint *e = &s->endpoint[index];
+    const struct session_arena *a = slot_arena(&s->transport, e);
+    e->words = (struct slot_words){.send_tail = b->send_next, .receive_head = b->receive_head};
+    e->published = e->words;
+    e->send_end = b->send_next;
+    s->side[index].send_head = s->side[index].send_next = b->send_next;
+    s->side[index].receive_tail = b->receive_head - (a != NULL ? a->receive_size : 0);
+    endpoint_dirty(&s->transport, index, true);
+}
+
+static bool restore(struct udp_server *s, uint32_t index, const struct udp_block *b)
+{
+    struct transport *t = &s->transport;
+    if (b->socket == 0 || (b->socket & 0xffff) >= SOCKETS_MAX || b->session >= SESSIONS_MAX ||
+        b->receive_head % DATAGRAM_STEP != 0 || b->send_next % DATAGRAM_STEP != 0 ||
+        endpoint_of_socket(t, b->socket) != TRANSPORT_NONE)
+        return false;
+    uint32_t got = endpoint_new(t, b->session, b->socket, index);
+    if (got != index) /* cannot be: the table was empty, and indices come in order */
+        return false;
+    if (!slot_again(s, index, b) || !bind_again(s, index, b)) {
+        endpoint_release(t, index);
+        return false;
+    }
+    rings_again(s, index, b);
+    return true;
+}
+
+void udp_recover(struct udp_server *s)
+{
+    struct transport_counters *count = &s->transport.counters;
+    for (uint32_t i = 0; i < store_used(&s->store); i++) {
+        struct udp_block b;
+        enum store_block found = store_read(&s->store, i, &b);
+        if (found == STORE_BLOCK_EMPTY)
+            continue;
+        if (found == STORE_BLOCK_GOOD && restore(s, i, &b)) {
+            count->restored++;
+            continue;
+        }
+        if (found == STORE_BLOCK_CORRUPT)
+            count->drop_block_corrupt++;
+        else
+            count->lost_at_restart++;
+        store_erase(&s->store, i);
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The UDP server: bindings of protocols/udp between ip, the socket server and the applications' arenas.
+ *
+ * Theory of operation. A burst takes datagrams from ip (header copied once, payload copied once into a record of the receive
+ * ring, the loan returned at once; nobody there: ip is asked for an ICMP error), requests from the socket server, and notices
+ * from the sessions' rings; then sockets with records to send have their turns while ip has room and a header buffer is
+ * free. Payload goes out by reference to where the application wrote it (servers/transport). Sockets that changed are put into
+ * the store; commit() makes that the state, publish() moves the slots' words and rings the applications.
+ *
+ * Limits: DATAGRAM_SOCKETS_MAX sockets; a full receive ring drops (counted), as UDP may; a lie in the send ring costs what
+ * was written before it.
+ *
+ * Left out: fragments (datagrams beyond the MTU are a counted drop), ICMP errors told to sockets (counted), multicast,
+ * IPv6, loopback. Read RFC 768 and RFC 1122 4.1. */
+#include <errno.h>
+#include <string.h>
+
+#include "servers/udp/udp_server.h"
+
+static size_t align64(size_t n)
+{
+    return (n + 63) & ~(size_t)63;
+}
+
+static struct udp_config engine_config(const struct stack_config *config)
+{
+    struct udp_config c = {.bindings = DATAGRAM_SOCKETS_MAX};
+    memcpy(c.secret, config->secret, sizeof c.secret);
+    return c;
+}
+
+static size_t store_size(void)
+{
+    return store_octets(sizeof(struct udp_block), DATAGRAM_SOCKETS_MAX);
+}
+
+static size_t state_size(const struct stack_config *config)
+{
+    struct udp_config c = engine_config(config);
+    return align64(sizeof(struct udp_server)) + udp_size(&c);
+}
+
+static int init(void *state, const struct server_context *context, uint64_t now_us)
+{
+    struct udp_server *s = state;
+    if (context->store == NULL || context->store_octets < store_size() || context->pool == NULL ||
+        context->port[SERVER_IP] == NULL || context->port[SERVER_SOCKET] == NULL)
+        return -EINVAL;
+    int error = store_open(&s->store, context->store, UDP_STORE_VERSION, sizeof(struct udp_block),
+                           DATAGRAM_SOCKETS_MAX, s->current);
+    if (error < 0)
+        return error;
+    struct udp_config c = engine_config(context->config);
+    s->engine = udp_init((uint8_t *)state + align64(sizeof *s), &c, now_us);
+    transport_init(&s->transport, context, &udp_operations, s->endpoint, s->dirty, DATAGRAM_SOCKETS_MAX, now_us);
+    udp_recover(s);
+    if (s->transport.socket->attached)
+        transport_reconcile(&s->transport);
+    return 0;
+}
+
+static bool burst(void *state, uint64_t now_us)
+{
+    struct udp_server *s = state;
+    struct transport *t = &s->transport;
+    t->now_us = now_us;
+    bool did = udp_packets_in(s);
+    did |= transport_requests(t, now_us);
+    did |= transport_notify(t, now_us);
+    did |= udp_packets_out(s);
+    udp_blocks_put(s);
+    did |= transport_burst_end(t);
+    if (did)
+        t->counters_stale = true;
+    return did || t->dirty_count > 0 || (t->counters_stale && transport_counters_due(t, now_us));
+}
+
+static void commit(void *state)
+{
+    struct udp_server *s = state;
+    store_commit(&s->store);
+}
+
+static const char *const engine_counter_name[] = {
+#define X(name) "udp_" #name,
+    UDP_COUNTERS(X)
+#undef X
+};
+static const char *const own_counter_name[] = {
+#define X(name) #name,
+    UDP_SERVER_COUNTERS(X)
+#undef X
+};
+
+static void publish(void *state, uint64_t now_us)
+{
+    struct udp_server *s = state;
+    struct transport *t = &s->transport;
+    transport_publish(t);
+    if (!t->counters_stale || !transport_counters_due(t, now_us))
+        return;
+    uint32_t place = transport_counters_own(t, now_us);
+    place = transport_counters_copy(t, place, own_counter_name, (const uint64_t *)&s->counters,
+                                    sizeof s->counters / sizeof(uint64_t));
+    transport_counters_copy(t, place, engine_counter_name, (const uint64_t *)udp_counters(s->engine),
+                            sizeof(struct udp_counters) / sizeof(uint64_t));
+    t->counters_named = true;
+}
+
+static uint64_t deadline_us(const void *state)
+{
+    const struct udp_server *s = state;
+    return transport_deadline_us(&s->transport);
+}
+
+static bool pending(void *state)
+{
+    struct udp_server *s = state;
+    bool turns = s->ready_first != 0 && !s->transport.blocked && s->transport.ip->attached;
+    return turns || transport_notify_pending(&s->transport);
+}
+
+static void peer_lost(void *state, enum server_id peer)
+{
+    struct udp_server *s = state;
+    transport_peer_lost(&s->transport, peer);
+}
+
+static void peer_attached(void *state, enum server_id peer, uint64_t now_us)
+{
+    struct udp_server *s = state;
+    s->transport.now_us = now_us;
+    transport_peer_attached(&s->transport, peer);
+}
+
+static void session_added(void *state, uint32_t session)
+{
+    struct udp_server *s = state;
+    transport_session_added(&s->transport, session);
+}
+
+/* New sockets are refused from here on (its `ending` is set); SESSION_END of the socket server closes what there is. */
+static void session_ended(void *state, uint32_t session)
+{
+    struct udp_server *s = state;
+    if (session < SESSIONS_MAX)
+        s->transport.session[session].ended = true;
+}
+
+static void session_removed(void *state, uint32_t session)
+{
+    struct udp_server *s = state;
+    transport_session_removed(&s->transport, s->transport.now_us, session);
+}
+
+const struct server server_udp = {
+    .name = "udp",
+    .pool_buffers = TRANSPORT_HEADER_BUFFERS,
+    .pool_buffer_octets = TRANSPORT_HEADER_OCTETS,
+    .store_size = store_size,
+    .state_size = state_size,
+    .init = init,
+    .burst = burst,
+    .commit = commit,
+    .publish = publish,
+    .deadline_us = deadline_us,
+    .pending = pending,
+    .peer_lost = peer_lost,
+    .peer_attached = peer_attached,
+    .session_added = session_added,
+    .session_ended = session_ended,
+    .session_removed = session_removed,
+};

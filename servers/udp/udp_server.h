@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What the files of the UDP server share. */
+#ifndef BULKHEAD_SERVERS_UDP_UDP_SERVER_H
+#define BULKHEAD_SERVERS_UDP_UDP_SERVER_H
+
+#include "ipc/store.h"
+#include "protocols/udp/udp.h"
+#include "servers/transport/transport.h"
+
+#define UDP_STORE_VERSION 1U
+#define UDP_TURN          16U /* datagrams that one socket sends before the next has its turn */
+
+#define UDP_SERVER_COUNTERS(X)                                                                     \
+    X(drop_receive_full) X(drop_receive_too_big) X(drop_send_record) X(drop_send_too_big)          \
+    X(drop_send_address) X(unreachable_sent) X(drop_unreachable_full)
+
+struct udp_server_counters {
+#define X(name) uint64_t name;
+    UDP_SERVER_COUNTERS(X)
+#undef X
+};
+
+struct udp_block { /* one in the store for each socket, under the endpoint's index */
+    uint32_t socket, session, arena, slot, generation;
+    uint32_t receive_head; /* stream offsets, committed before they are published */
+    uint32_t send_next;    /* records before it have been sent */
+    uint32_t shared;
+    struct ip_address local, remote;
+    uint16_t local_port, remote_port;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct udp_block) % 8 == 0, "lies in the store");
+
+struct udp_side { /* of an endpoint */
+    uint32_t receive_tail; /* as far as is known */
+    uint32_t send_head;
+    uint32_t send_next;
+    uint16_t ready_next;   /* endpoint + 1 */
+    bool ready;            /* in the queue of those with something to send */
+    bool touched;          /* in the list of those to be put into the store */
+};
+
+struct udp_server {
+    struct transport transport; /* first: operations get a pointer to it */
+    struct udp *engine;
+    struct store store;
+    struct udp_server_counters counters;
+    uint32_t ready_first, ready_last; /* endpoint + 1 */
+    uint32_t touched_count;
+    uint16_t touched[DATAGRAM_SOCKETS_MAX];
+    uint16_t dirty[DATAGRAM_SOCKETS_MAX];
+    uint8_t current[DATAGRAM_SOCKETS_MAX]; /* the store's */
+    struct udp_side side[DATAGRAM_SOCKETS_MAX];
+    struct endpoint endpoint[DATAGRAM_SOCKETS_MAX];
+};
+
+static inline struct udp_server *udp_server_of(struct transport *t)
+{
+    return (struct udp_server *)t;
+}
+
+/* packets.c */
+bool udp_packets_in(struct udp_server *s);
+bool udp_packets_out(struct udp_server *s);
+/* requests.c */
+void udp_request(struct transport *t, uint64_t now_us, const struct message *m);
+/* sessions.c */
+extern const struct transport_operations udp_operations;
+void udp_touch(struct udp_server *s, uint32_t endpoint); /* its words and its block have changed */
+void udp_ready(struct udp_server *s, uint32_t endpoint); /* it may have something to send */
+void udp_blocks_put(struct udp_server *s);
+bool udp_room(struct udp_server *s, uint32_t endpoint, uint32_t size, uint32_t octets); /* in the receive ring */
+/* recover.c */
+void udp_recover(struct udp_server *s);
+
+#endif

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Inside a lab: a hundred connections at once, ten thousand one after another, then nothing is left: no connection, slot or
+buffer in the stack, no socket in the application."""
+import selectors
+import socket
+import sys
+import threading
+
+from inside import STACK, Echo, application, counters, main, wait_for
+
+ONE_AFTER_ANOTHER = int(sys.argv[1]) if len(sys.argv) > 1 else 10000
+PORT = 7007
+
+
+def test_at_once():
+    sockets = [socket.create_connection((STACK, PORT), 5) for _ in range(100)]
+    for i, s in enumerate(sockets):
+        s.settimeout(10)
+        s.sendall(bytes([i]) * 1000)
+    for i, s in enumerate(sockets):
+        got = b""
+        while len(got) < 1000:
+            got += s.recv(4096)
+        assert got == bytes([i]) * 1000, f"connection {i} got another's octets"
+    for s in sockets:
+        s.close()
+
+
+def test_one_after_another():
+    for i in range(ONE_AFTER_ANOTHER):
+        with socket.create_connection((STACK, PORT), 5) as s:
+            s.settimeout(5)
+            s.sendall(b"x")
+            assert s.recv(1) == b"x", f"connection {i}"
+            if i % 2:  # half of them end with the application's close first
+                s.shutdown(socket.SHUT_WR)
+                assert s.recv(1) == b"", f"connection {i}"
+
+
+def test_nothing_left():
+    def left():
+        tcp, socket_server = counters("tcp"), counters("socket")
+        return {"connections": tcp["connections_open"] - tcp["connections_time_wait"] - 1,  # the listener
+                "slots": tcp["slots_used"], "loans": tcp["loans_out"], "ip loans": counters("ip")["loans_out"],
+                "nic loans": counters("nic")["loans_out"], "sockets": socket_server["sockets_open"] - 1}
+
+    try:
+        wait_for("everything to be home", lambda: not any(left().values()), 15, 0.1)
+    except AssertionError:
+        raise AssertionError(f"left behind: {left()}")
+
+
+if __name__ == "__main__":
+    with application("bh-echo", PORT, ready=PORT):
+        main([test_at_once, test_one_after_another, test_nothing_left])

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What runs inside `bulkhead lab`, on the Linux side at 10.77.0.1: starts applications on the stack, talks to them with
+Linux's own programs, kills servers, and asserts. Used by the integration tests and the demo."""
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BULKHEAD_BUILD", ROOT / "build")).resolve()
+APPS = BUILD / "bench" / "apps"
+STACK = "10.77.0.2"
+HOST = "10.77.0.1"
+SERVERS = ("nic", "ip", "tcp", "udp", "socket")
+
+
+def wait_for(what, condition, seconds=10.0, step=0.005):
+    """Waits for a condition with a deadline; returns its value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s for {what}")
+        time.sleep(step)
+
+
+def bulkhead(*arguments, check=True):
+    done = subprocess.run([BUILD / "bulkhead", *arguments], capture_output=True, text=True, timeout=30)
+    if check and done.returncode != 0:
+        raise AssertionError(f"bulkhead {' '.join(arguments)}: {done.returncode} {done.stderr.strip()}")
+    return done.stdout
+
+
+def domains():
+    return json.loads(bulkhead("ps", "--json"))["domains"]
+
+
+def domain_of(server):
+    return next(d for d in domains() if server in d["servers"])
+
+
+def counters(server=None):
+    """All counters: {server: {name: value}}."""
+    table = {}
+    for c in json.loads(bulkhead("stat", "--json"))["counters"]:
+        table.setdefault(c["server"], {})[c["name"]] = c["value"]
+    return table if server is None else table.get(server, {})
+
+
+def events(since=0):
+    return json.loads(bulkhead("events", "--json", "--since", str(since)))["events"]
+
+
+def last_event():
+    return max((e["number"] for e in events()), default=0)
+
+
+@contextlib.contextmanager
+def application(name, *arguments, ready=None, output=subprocess.DEVNULL):
+    """One of bench/apps on the stack; ended with SIGTERM."""
+    process = subprocess.Popen([APPS / name, *map(str, arguments)], stdout=output, stderr=sys.stderr,
+                               text=output == subprocess.PIPE)
+    try:
+        if ready is not None:
+            wait_for(f"{name} to listen", lambda: connects(ready), 10)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{name} did not end on SIGTERM")
+
+
+def connects(port, timeout=0.5):
+    try:
+        socket.create_connection((STACK, port), timeout).close()
+        return True
+    except OSError:
+        return False
+
+
+def ping(count=1, interval=0.002, deadline=2):
+    return subprocess.run(["ping", "-q", "-c", str(count), "-i", str(interval), "-W", str(deadline), STACK],
+                          capture_output=True, text=True, timeout=count * interval + 20)
+
+
+def answers_ping(seconds=0.2):
+    return subprocess.run(["ping", "-q", "-c", "1", "-W", str(seconds), STACK], capture_output=True).returncode == 0
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def random_file(path, octets, seed):
+    """Pseudo-random, reproducible, quick: a random block with a running number in it."""
+    block = bytearray(random.Random(seed).randbytes(1 << 20))
+    with open(path, "wb") as file:
+        for i in range(0, octets, len(block)):
+            block[0:8] = i.to_bytes(8, "little")
+            file.write(block[:min(len(block), octets - i)])
+
+
+def curl(*arguments, seconds=120):
+    return subprocess.run(["curl", "-sS", "--fail", "--max-time", str(seconds), *map(str, arguments)],
+                          capture_output=True, text=True)
+
+
+def nft(script):
+    subprocess.run(["nft", "-f", "-"], input=script, text=True, check=True)
+
+
+def drop_percent(percent):
+    """Drops that many of a hundred packets, both ways, on the Linux side. For a chosen loss to mean anything, segments are
+    made small on the wire's Linux end: super-segments would count as one packet."""
+    nft(f"""table inet loss {{
+        chain in {{ type filter hook input priority 0; iifname "bh0" meta random < {int(percent / 100 * 2**32)} counter drop; }}
+        chain out {{ type filter hook output priority 0; oifname "bh0" meta random < {int(percent / 100 * 2**32)} counter drop; }}
+    }}""")
+
+
+def resources(pids):
+    """Descriptors and kilobytes of private memory of each pid."""
+    found = {}
+    for pid in pids:
+        private = 0
+        for line in open(f"/proc/{pid}/smaps_rollup"):
+            if line.startswith("Private_"):
+                private += int(line.split()[1])
+        found[pid] = {"descriptors": len(os.listdir(f"/proc/{pid}/fd")), "private_kib": private,
+                      "maps": sum(1 for _ in open(f"/proc/{pid}/maps"))}
+    return found
+
+
+class Echo:
+    """Connections to an echo application, each checking every octet; counts what it saw."""
+
+    def __init__(self, port, connections, size=64):
+        self.port, self.size, self.stop = port, size, False
+        self.rounds = self.resets = self.wrong = 0
+        self.errors = []
+        self.last = [time.monotonic()] * connections
+        self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(connections)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, i):
+        rng = random.Random(i)
+        while not self.stop:
+            try:
+                with socket.create_connection((STACK, self.port), 5) as s:
+                    s.settimeout(5)
+                    while not self.stop:
+                        data = rng.randbytes(rng.randrange(1, self.size))
+                        s.sendall(data)
+                        got = b""
+                        while len(got) < len(data):
+                            part = s.recv(len(data) - len(got))
+                            if not part:
+                                raise ConnectionResetError
+                            got += part
+                        if got != data:
+                            self.wrong += 1
+                        self.rounds += 1
+                        self.last[i] = time.monotonic()
+            except (ConnectionResetError, ConnectionRefusedError, BrokenPipeError):
+                self.resets += 1
+            except OSError as error:
+                self.errors.append(f"{i}: {type(error).__name__} {error}")
+            if not self.stop:
+                time.sleep(0.01)
+
+    def finish(self):
+        self.stop = True
+        for thread in self.threads:
+            thread.join(10)
+            assert not thread.is_alive(), "an echo connection hangs"
+
+
+def main(tests):
+    """Runs the named test functions in order; exit status 1 at the first failure."""
+    for test in tests:
+        start = time.monotonic()
+        test()
+        print(f"{test.__name__}: ok, {time.monotonic() - start:.1f} s", flush=True)

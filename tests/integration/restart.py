@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Inside a lab: SERVER killed KILLS times at random moments under load: service is back by itself every time, the listener is
+there, nothing hangs on either side, and descriptors, maps and memory of the survivors are at the end what they were after the
+tenth kill."""
+import random
+import statistics
+import sys
+import time
+
+from inside import (SERVERS, Echo, answers_ping, application, bulkhead, counters, domain_of, domains, events, last_event, main,
+                    resources, wait_for)
+
+SERVER, KILLS = sys.argv[1], int(sys.argv[2])
+PORT = 7007
+rng = random.Random(f"{SERVER}{KILLS}")
+
+
+def survivors():
+    return {d["name"]: d["pid"] for d in domains() if SERVER not in d["servers"]} | {"supervisor": supervisor_pid()}
+
+
+def supervisor_pid():
+    import json
+    return json.loads(bulkhead("ps", "--json"))["supervisor_pid"]
+
+
+def kill_once(load):
+    before = domain_of(SERVER)
+    rounds = load.rounds
+    wait_for("load before the kill", lambda: load.rounds > rounds + 20, 15)
+    time.sleep(rng.random() * 0.01)
+    start = time.monotonic()
+    bulkhead("kill", SERVER)
+    wait_for("a new incarnation", lambda: (d := domain_of(SERVER))["incarnation"] > before["incarnation"]
+             and d["state"] == "running", 10)
+    rounds = load.rounds
+    wait_for("service", lambda: load.rounds > rounds + 20, 15)
+    return time.monotonic() - start
+
+
+def test_kills():
+    load = Echo(PORT, 8)
+    wait_for("load", lambda: load.rounds > 100)
+    times, reference = [], None
+    who = survivors()
+    for i in range(KILLS):
+        times.append(kill_once(load))
+        if i == min(9, KILLS // 2):
+            reference = resources(who.values())
+        assert survivors() == who, f"kill {i}: another domain was replaced: {who} -> {survivors()}"
+    now = time.monotonic()
+    wait_for("every connection to go on", lambda: all(last > now for last in load.last), 15)
+    load.finish()
+    after = resources(who.values())
+    for name, pid in who.items():
+        then, end = reference[pid], after[pid]
+        assert end["descriptors"] == then["descriptors"], f"{name}: descriptors {then} -> {end}"
+        assert abs(end["maps"] - then["maps"]) <= 1, f"{name}: maps {then} -> {end}"
+        assert end["private_kib"] <= then["private_kib"] + 64, f"{name}: memory {then} -> {end}"
+    assert load.wrong == 0, f"{load.wrong} answers with wrong octets"
+    timed_out = [e for e in load.errors if "timed out" in e.lower() or "timeout" in e.lower()]
+    assert not timed_out, f"hung connections: {timed_out[:3]}"
+    restored = [e for e in events() if e["kind"] == "restored" and SERVER in e["subject"]]
+    print(f"{SERVER}: {KILLS} kills, {load.rounds} round trips, {load.resets} resets seen by clients, "
+          f"answers again after {1e3 * statistics.median(times):.0f} ms as seen through ps (median)", flush=True)
+    assert len(restored) > 0
+
+
+if __name__ == "__main__":
+    with application("bh-echo", PORT, ready=PORT):
+        main([test_kills])

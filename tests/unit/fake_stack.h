@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A supervisor and servers in one thread, for tests of libbulkhead: answers HELLO and ARENA on DIR/attach, the lanes, and plays
+ * loopback TCP and UDP between the sockets of the one session, with the real doorbell protocol both ways. */
+#ifndef BULKHEAD_TESTS_UNIT_FAKE_STACK_H
+#define BULKHEAD_TESTS_UNIT_FAKE_STACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fake_stack;
+
+struct fake_stack *fake_stack_start(void); /* sets BULKHEAD_RUN_DIR */
+void fake_stack_stop(struct fake_stack *f);
+/* From the test's thread; each takes effect before it returns. */
+void fake_stack_lie(struct fake_stack *f, uint32_t seed);   /* 0: no more. Random words in every slot, each pass */
+void fake_stack_reset_all(struct fake_stack *f);            /* every connection ends with ECONNRESET */
+void fake_stack_hang_up(struct fake_stack *f);              /* the supervisor is gone */
+void fake_stack_lose_answers(struct fake_stack *f, int count); /* lanes are looked at, but not answered, that often */
+uint32_t fake_stack_arenas(const struct fake_stack *f);
+uint32_t fake_stack_sockets(struct fake_stack *f); /* open now */
+
+#endif

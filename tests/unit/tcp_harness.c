@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tests/unit/tcp_harness.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool before(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) < 0;
+}
+
+/* ---- host ---- */
+void host_init(struct host *h, const uint8_t address[4], const struct tcp_config *config)
+{
+    memset(h, 0, sizeof *h);
+    h->config = *config;
+    ck_assert_uint_le(config->connections, HARNESS_CONNECTIONS_MAX);
+    size_t size = tcp_size(config);
+    ck_assert_uint_eq(size % 64, 0);
+    h->memory = aligned_alloc(64, size);
+    memset(h->memory, 0xa5, size);
+    h->now_us = HARNESS_START_US;
+    h->t = tcp_init(h->memory, config, h->now_us);
+    h->address = ip_address_from_ip4(address);
+    h->attach = true;
+    for (uint32_t i = 0; i < config->connections; i++)
+        h->shadow[i] = *tcp_conn_at(h->t, i);
+    ck_assert(tcp_drained(h->t));
+}
+
+void host_fini(struct host *h)
+{
+    struct tcp_output out;
+    for (uint32_t i = 0; i < h->config.connections; i++)
+        tcp_abort(h->t, h->now_us, i);
+    while (host_poll(h, &out))
+        continue;
+    host_drain(h);
+    ck_assert(tcp_drained(h->t));
+    ck_assert(tcp_deadline_us(h->t) == UINT64_MAX);
+    for (uint32_t i = 0; i < HARNESS_CONNECTIONS_MAX; i++) {
+        free(h->receive_ring[i]);
+        free(h->send_ring[i]);
+    }
+    free(h->memory);
+}
+
+const struct tcp_conn *host_conn(const struct host *h, uint32_t index)
+{
+    return tcp_conn_at(h->t, index);
+}
+
+static void check_block(const struct tcp_conn *c)
+{
+    if (c->state < TCP_SYN_RECEIVED || c->state == TCP_CLOSED)
+        return;
+    require(!before(c->snd_nxt, c->snd_una) && !before(c->snd_max, c->snd_nxt));
+    require(c->cwnd >= c->mss);
+    uint32_t at = c->rcv_nxt;
+    for (uint32_t i = 0; i < c->range_count; i++) {
+        require(before(at, c->range[i].start) && before(c->range[i].start, c->range[i].end));
+        at = c->range[i].end;
+    }
+    require(!before(c->irs + 1 + c->receive_consumed + c->receive_size, c->rcv_adv));
+    require(c->receive_next - c->receive_consumed <= c->receive_size);
+    require(c->send_end - c->send_acked <= c->send_size);
+}
+
+static void note_touched(struct host *h, uint32_t index)
+{
+    const struct tcp_conn *c = tcp_conn_at(h->t, index);
+    check_block(c);
+    if (c->state == TCP_CLOSED && h->shadow[index].state != TCP_CLOSED) {
+        h->ended++;
+        h->last_ended = index;
+        h->last_error = c->error;
+    }
+    if (h->receive_ring[index] == NULL) {
+        h->receive_ring[index] = calloc(1, HARNESS_RING_MAX);
+        h->send_ring[index] = calloc(1, HARNESS_RING_MAX);
+    }
+    h->shadow[index] = *c;
+}
+
+void host_drain(struct host *h)
+{
+    uint32_t index;
+    while (tcp_next_touched(h->t, &index)) {
+        require(index < h->config.connections);
+        if (h->attach && tcp_conn_at(h->t, index)->state == TCP_SYN_RECEIVED &&
+            tcp_conn_at(h->t, index)->identity.arena == UINT32_MAX)
+            ck_assert_int_eq(tcp_attach(h->t, index, 7, 1, 0, index, 1), TCP_CALL_OK);
+        note_touched(h, index);
+    }
+    for (uint32_t i = 0; i < h->config.connections; i++) {
+        if (tcp_conn_at(h->t, i)->state == TCP_CLOSED)
+            continue;
+        if (memcmp(&h->shadow[i], tcp_conn_at(h->t, i), sizeof h->shadow[i]) != 0)
+            ck_abort_msg("block %u changed and was not reported", i);
+    }
+}
+
+bool host_poll(struct host *h, struct tcp_output *ret)
+{
+    memset(ret, 0xee, sizeof *ret);
+    if (!tcp_poll(h->t, h->now_us, ret))
+        return false;
+    require(ret->header_length >= 20);
+    require(ret->header_length % 4 == 0);
+    require(ret->header[12] >> 4 == ret->header_length / 4);
+    if (ret->payload_length == 0)
+        return true;
+    const struct tcp_conn *c = host_conn(h, ret->conn);
+    uint32_t end = ret->stream_offset + ret->payload_length;
+    require(!before(ret->stream_offset, c->send_acked) && !before(c->send_end, end));
+    require((ret->stream_offset & (c->send_size - 1)) + ret->payload_length <= c->send_size);
+    require(ret->payload_length <= TCP_SUPER_SEGMENT_MAX);
+    require(ret->gso_size == (ret->payload_length > c->mss ? c->mss : 0));
+    require(h->config.gso || ret->gso_size == 0);
+    return true;
+}
+
+static void check_placement(const struct tcp_conn *was, const struct tcp_placement *p,
+                            uint32_t payload_length)
+{
+    uint32_t start = was->irs + 1 + p->stream_offset, end = start + p->length;
+    require(p->length > 0);
+    require(p->payload_offset + p->length <= payload_length);
+    if (was->state != TCP_SYN_SENT) {
+        require(!before(start, was->rcv_nxt));
+        require(!before(was->irs + 1 + was->receive_consumed + was->receive_size, end));
+    }
+    for (uint32_t i = 0; i < was->range_count; i++)
+        require(!before(start, was->range[i].end) || !before(was->range[i].start, end));
+}
+
+enum tcp_input_result host_input(struct host *h, const struct tcp_segment_in *meta, const uint8_t *header,
+                                 uint32_t header_length, const uint8_t *payload, uint32_t payload_length)
+{
+    struct tcp_placement p;
+    struct tcp_conn was = {0};
+    uint32_t index = tcp_lookup(h->t, meta);
+    if (index != TCP_NONE)
+        was = *host_conn(h, index);
+    enum tcp_input_result r = tcp_input(h->t, h->now_us, index, meta, header, header_length,
+                                        header_length + payload_length, &p);
+    if (p.conn == TCP_NONE)
+        return r;
+    require(r == TCP_INPUT_DONE);
+    if (was.state == TCP_SYN_SENT)
+        was.irs = host_conn(h, p.conn)->irs;
+    check_placement(&was, &p, payload_length);
+    uint32_t size = was.receive_size;
+    for (uint32_t i = 0; payload != NULL && i < p.length; i++)
+        h->receive_ring[p.conn][(p.stream_offset + i) & (size - 1)] = payload[p.payload_offset + i];
+    return r;
+}
+
+uint32_t host_listen(struct host *h, uint16_t port, uint32_t backlog, uint32_t receive_size,
+                     uint32_t send_size)
+{
+    struct tcp_identity i = {.local = h->address, .local_port = port, .owner = 1};
+    uint32_t index = TCP_NONE;
+    ck_assert_int_eq(tcp_listen(h->t, &i, backlog, receive_size, send_size, &index), TCP_CALL_OK);
+    return index;
+}
+
+enum tcp_call_result host_connect(struct host *h, const struct ip_address *remote, uint16_t local_port,
+                                  uint16_t remote_port, uint32_t receive_size, uint32_t send_size,
+                                  uint32_t *ret_index)
+{
+    struct tcp_identity i = {.local = h->address, .remote = *remote, .local_port = local_port,
+                             .remote_port = remote_port, .owner = 2};
+    return tcp_connect(h->t, h->now_us, &i, receive_size, send_size, ret_index);
+}
+
+/* ---- bench ---- */
+static const uint8_t own_address[4] = {10, 77, 0, 2}, peer_address[4] = {10, 77, 0, 1};
+
+void bench_init_with(struct bench *b, uint32_t irs, const struct tcp_config *config)
+{
+    memset(b, 0, sizeof *b);
+    host_init(&b->h, own_address, config);
+    b->peer = ip_address_from_ip4(peer_address);
+    b->peer_port = PEER_PORT;
+    b->own_port = OWN_PORT;
+    b->irs = irs;
+    b->window = 65535;
+    b->receive_size = b->send_size = 65536;
+    b->backlog = 4;
+    b->conn = b->listener = TCP_NONE;
+}
+
+void bench_init(struct bench *b, uint32_t irs)
+{
+    struct tcp_config config = {.connections = 16, .mtu = 1500, .secret = {1, 2, 3}};
+    bench_init_with(b, irs, &config);
+}
+
+void bench_fini(struct bench *b)
+{
+    host_fini(&b->h);
+}
+
+const struct tcp_conn *conn_of(const struct bench *b)
+{
+    return host_conn(&b->h, b->conn);
+}
+
+enum tcp_state state_of(const struct bench *b)
+{
+    return (enum tcp_state)conn_of(b)->state;
+}
+
+const struct tcp_counters *counters_of(const struct bench *b)
+{
+    return tcp_counters(b->h.t);
+}
+
+void bench_options(struct bench *b, const char *octets, uint32_t length)
+{
+    memcpy(b->options, octets, length);
+    b->options_length = length;
+}
+
+enum tcp_input_result inject(struct bench *b, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t length)
+{
+    struct tcp_segment_in meta = {.source = b->peer, .destination = b->h.address,
+                                  .source_port = b->peer_port, .destination_port = b->own_port,
+                                  .gso_size = b->gso_size};
+    uint8_t header[TCP_HEADER_MAX] = {0};
+    uint32_t header_length = (uint32_t)sizeof(struct tcp_header) + b->options_length;
+    struct tcp_header fixed = {
+        .source_port = be16_make(b->peer_port), .destination_port = be16_make(b->own_port),
+        .sequence = be32_make(b->irs + seq), .acknowledgement = be32_make((flags & A) ? b->iss + ack : 0),
+        .data_offset = (uint8_t)(header_length / 4 << 4), .flags = flags,
+        .window = be16_make((uint16_t)b->window),
+    };
+    memcpy(header, &fixed, sizeof fixed);
+    memcpy(header + sizeof fixed, b->options, b->options_length);
+    enum tcp_input_result r = host_input(&b->h, &meta, header, header_length, NULL, length);
+    if (b->conn == TCP_NONE && (flags & S) && r == TCP_INPUT_DONE)
+        b->conn = tcp_lookup(b->h.t, &meta);
+    b->options_length = 0;
+    b->gso_size = 0;
+    return r;
+}
+
+void expect_at(struct bench *b, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t length,
+               const char *file, int line)
+{
+    struct tcp_header h;
+    ck_assert_msg(host_poll(&b->h, &b->seen), "%s:%d: silence", file, line);
+    memcpy(&h, b->seen.header, sizeof h);
+    if (h.flags & S)
+        b->iss = be32_get(h.sequence);
+    uint32_t got_seq = be32_get(h.sequence) - b->iss;
+    uint32_t got_ack = (h.flags & A) ? be32_get(h.acknowledgement) - b->irs : 0;
+    bool good = (h.flags & ~P) == (flags & ~P) && got_seq == seq && got_ack == ack &&
+                b->seen.payload_length == length;
+    ck_assert_msg(good, "%s:%d: flags %#x seq %u ack %u length %u, not flags %#x seq %u ack %u length %u",
+                  file, line, h.flags, got_seq, got_ack, b->seen.payload_length, flags, seq, ack, length);
+}
+
+void expect_silence_at(struct bench *b, const char *file, int line)
+{
+    struct tcp_output out;
+    struct tcp_header h = {0};
+    bool spoke = host_poll(&b->h, &out);
+    if (spoke)
+        memcpy(&h, out.header, sizeof h);
+    ck_assert_msg(!spoke, "%s:%d: flags %#x seq %u ack %u length %u, not silence", file, line, h.flags,
+                  be32_get(h.sequence) - b->iss, be32_get(h.acknowledgement) - b->irs,
+                  out.payload_length);
+    host_drain(&b->h);
+}
+
+uint32_t seen_window(const struct bench *b)
+{
+    struct tcp_header h;
+    memcpy(&h, b->seen.header, sizeof h);
+    return be16_get(h.window);
+}
+
+uint32_t seen_ack(const struct bench *b)
+{
+    struct tcp_header h;
+    memcpy(&h, b->seen.header, sizeof h);
+    return be32_get(h.acknowledgement);
+}
+
+void advance(struct bench *b, uint64_t us)
+{
+    b->h.now_us += us;
+}
+
+void make_available(struct bench *b, uint32_t octets)
+{
+    tcp_send_available(b->h.t, b->h.now_us, b->conn, conn_of(b)->send_end + octets);
+}
+
+void consume(struct bench *b, uint32_t octets)
+{
+    tcp_receive_consumed(b->h.t, b->h.now_us, b->conn, conn_of(b)->receive_consumed + octets);
+}
+
+static void bench_listen(struct bench *b)
+{
+    b->listener = host_listen(&b->h, OWN_PORT, b->backlog, b->receive_size, b->send_size);
+    expect_silence(b);
+}
+
+static void bench_syn_sent(struct bench *b)
+{
+    ck_assert_int_eq(host_connect(&b->h, &b->peer, OWN_PORT, PEER_PORT, b->receive_size, b->send_size,
+                                  &b->conn), TCP_CALL_OK);
+    expect(b, S, 0, 0, 0);
+    expect_silence(b);
+}
+
+static void bench_syn_received(struct bench *b)
+{
+    bench_listen(b);
+    if (b->options_length == 0)
+        bench_options(b, "\2\4\5\xb4", 4);
+    inject(b, S, 0, 0, 0);
+    expect(b, S | A, 0, 1, 0);
+    expect_silence(b);
+}
+
+static void bench_established(struct bench *b)
+{
+    bench_syn_received(b);
+    inject(b, A, 1, 1, 0);
+    expect_silence(b);
+    tcp_accepted(b->h.t, b->conn);
+    host_drain(&b->h);
+}
+
+static void bench_fin_wait_1(struct bench *b)
+{
+    bench_established(b);
+    tcp_close(b->h.t, b->h.now_us, b->conn);
+    expect(b, F | A, 1, 1, 0);
+    expect_silence(b);
+}
+
+static void bench_close_wait(struct bench *b)
+{
+    bench_established(b);
+    inject(b, F | A, 1, 1, 0);
+    expect(b, A, 1, 2, 0);
+    expect_silence(b);
+}
+
+void bench_state(struct bench *b, enum tcp_state state)
+{
+    switch (state) {
+    case TCP_CLOSED:
+        break;
+    case TCP_LISTEN:
+        bench_listen(b);
+        b->conn = b->listener;
+        break;
+    case TCP_SYN_SENT:
+        bench_syn_sent(b);
+        break;
+    case TCP_SYN_RECEIVED:
+        bench_syn_received(b);
+        break;
+    case TCP_ESTABLISHED:
+        bench_established(b);
+        break;
+    case TCP_FIN_WAIT_1:
+        bench_fin_wait_1(b);
+        break;
+    case TCP_FIN_WAIT_2:
+        bench_fin_wait_1(b);
+        inject(b, A, 1, 2, 0);
+        break;
+    case TCP_CLOSE_WAIT:
+        bench_close_wait(b);
+        break;
+    case TCP_CLOSING:
+        bench_fin_wait_1(b);
+        inject(b, F | A, 1, 1, 0);
+        expect(b, A, 2, 2, 0);
+        break;
+    case TCP_LAST_ACK:
+        bench_close_wait(b);
+        tcp_close(b->h.t, b->h.now_us, b->conn);
+        expect(b, F | A, 1, 2, 0);
+        break;
+    case TCP_TIME_WAIT:
+        bench_fin_wait_1(b);
+        inject(b, F | A, 1, 2, 0);
+        expect(b, A, 2, 2, 0);
+        break;
+    }
+    expect_silence(b);
+    if (state != TCP_CLOSED)
+        ck_assert_int_eq(state_of(b), state);
+}
+
+/* ---- wire ---- */
+void wire_init(struct wire *w, struct host *a, struct host *b, uint64_t seed)
+{
+    memset(w, 0, sizeof *w);
+    w->end[0] = a;
+    w->end[1] = b;
+    w->seed = seed * 0x9e3779b97f4a7c15U + 1;
+    w->delay_us = 50;
+    w->now_us = HARNESS_START_US;
+}
+
+void wire_fini(struct wire *w)
+{
+    for (int i = 0; i < 2; i++) {
+        while (w->flying[i] != NULL) {
+            struct packet *p = w->flying[i];
+            w->flying[i] = p->next;
+            free(p);
+        }
+    }
+}
+
+uint32_t wire_random(struct wire *w, uint32_t below) /* xorshift64* */
+{
+    w->seed ^= w->seed >> 12;
+    w->seed ^= w->seed << 25;
+    w->seed ^= w->seed >> 27;
+    return (uint32_t)((w->seed * 0x2545f4914f6cdd1dU) >> 33) % below;
+}
+
+static void wire_put(struct wire *w, int to, struct packet *p)
+{
+    p->at_us = w->now_us + w->delay_us;
+    if (wire_random(w, 1000) < w->reorder)
+        p->at_us += wire_random(w, 4 * w->delay_us + 1);
+    struct packet **at = &w->flying[to];
+    while (*at != NULL && (*at)->at_us <= p->at_us)
+        at = &(*at)->next;
+    p->next = *at;
+    *at = p;
+}
+
+static struct packet *packet_new(const struct host *from, const struct tcp_output *out, uint32_t skip,
+                                 uint32_t length)
+{
+    struct packet *p = malloc(sizeof *p + length);
+    struct tcp_header h;
+    *p = (struct packet){.meta = {.source = out->source, .destination = out->destination,
+                                  .source_port = out->source_port,
+                                  .destination_port = out->destination_port},
+                         .header_length = out->header_length, .payload_length = length};
+    memcpy(p->header, out->header, out->header_length);
+    memcpy(&h, p->header, sizeof h);
+    h.sequence = be32_make(be32_get(h.sequence) + skip);
+    if (skip + length < out->payload_length)
+        h.flags &= (uint8_t)~(F | P);
+    memcpy(p->header, &h, sizeof h);
+    for (uint32_t i = 0; i < length; i++) {
+        uint32_t offset = out->stream_offset + skip + i;
+        p->payload[i] = from->send_ring[out->conn][offset & (host_conn(from, out->conn)->send_size - 1)];
+    }
+    return p;
+}
+
+static void wire_send(struct wire *w, int from, const struct tcp_output *out)
+{
+    uint32_t piece = w->split && out->gso_size > 0 ? out->gso_size : out->payload_length;
+    uint32_t skip = 0;
+    do {
+        uint32_t length = out->payload_length - skip < piece ? out->payload_length - skip : piece;
+        int copies = wire_random(w, 1000) < w->duplicate ? 2 : 1;
+        for (int i = 0; i < copies; i++) {
+            if (wire_random(w, 1000) < w->loss) {
+                w->lost++;
+                continue;
+            }
+            struct packet *p = packet_new(w->end[from], out, skip, length);
+            p->meta.gso_size = w->split ? 0 : out->gso_size;
+            w->carried++;
+            wire_put(w, !from, p);
+        }
+        skip += length;
+    } while (skip < out->payload_length);
+}
+
+static void wire_deliver(struct wire *w, int to)
+{
+    while (w->flying[to] != NULL && w->flying[to]->at_us <= w->now_us) {
+        struct packet *p = w->flying[to];
+        w->flying[to] = p->next;
+        host_input(w->end[to], &p->meta, p->header, p->header_length, p->payload, p->payload_length);
+        free(p);
+    }
+}
+
+/* Now and then the port is full and the burst ends early, as with a real one. */
+static void wire_burst(struct wire *w, int side)
+{
+    struct host *h = w->end[side];
+    struct tcp_output out;
+    uint32_t room = 1 + wire_random(w, 64);
+    h->now_us = w->now_us;
+    wire_deliver(w, side);
+    while (room-- > 0 && host_poll(h, &out))
+        wire_send(w, side, &out);
+    host_drain(h);
+}
+
+bool wire_step(struct wire *w, uint64_t until_us)
+{
+    wire_burst(w, 0);
+    wire_burst(w, 1);
+    uint64_t next = UINT64_MAX;
+    for (int i = 0; i < 2; i++) {
+        uint64_t deadline = tcp_deadline_us(w->end[i]->t);
+        next = deadline < next ? deadline : next;
+        if (w->flying[i] != NULL && w->flying[i]->at_us < next)
+            next = w->flying[i]->at_us;
+    }
+    if (next == UINT64_MAX || next > until_us)
+        return false;
+    if (next > w->now_us)
+        w->now_us = next;
+    return true;
+}

@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The socket server: things done once whoever dies, sessions, reconciliation, full rings, liars. */
+#include "tests/unit/socket_harness.h"
+
+/* ---- once and only once ---- */
+START_TEST(repeated_request)
+{
+    new_socket(0, SESSION_TCP, 0);
+    for (int i = 0; i < 3; i++) {
+        control[0]->kick++;
+        ck_assert(server_socket.pending(server));
+        turn();
+        ck_assert(!server_socket.pending(server));
+    }
+    ck_assert_uint_eq(server->counters.sockets_made, 1);
+    ck_assert_uint_eq(server->counters.requests, 1);
+}
+END_TEST
+
+START_TEST(nothing_out_before_commit)
+{
+    uint32_t s = new_socket(0, SESSION_TCP, 0);
+    struct control_request connect = naming(CONTROL_CONNECT, s, theirs, 80), other = about(CONTROL_CLOSE, 5);
+    ask(0, 0, &connect);
+    ask(0, 1, &other);
+    struct message m;
+    ck_assert(server_socket.burst(server, now_us));
+    ck_assert(!answered(0, 1));
+    ck_assert(!wire_take(tcp, &m));
+    server_socket.commit(server);
+    ck_assert(!answered(0, 1));
+    server_socket.publish(server, now_us);
+    ck_assert(answered(0, 1));
+    port_flush(&tcp->server);
+    ck_assert(wire_take(tcp, &m));
+}
+END_TEST
+
+START_TEST(death_before_commit)
+{
+    struct control_request r = with(about(CONTROL_SOCKET, 0), SESSION_TCP, 7);
+    ask(0, 0, &r);
+    server_socket.burst(server, now_us);
+    die_and_start();
+    struct control_answer a = answer_of(0, 0); /* done now, once */
+    ck_assert_int_eq(a.error, 0);
+    ck_assert_uint_eq(server->session[0].sockets.count, 1);
+}
+END_TEST
+
+START_TEST(death_after_commit)
+{
+    struct control_request r = with(about(CONTROL_SOCKET, 0), SESSION_TCP, 7);
+    ask(0, 0, &r);
+    server_socket.burst(server, now_us);
+    server_socket.commit(server);
+    die_and_start();
+    struct control_answer a = answer_of(0, 0); /* published again, not done again */
+    ck_assert_int_eq(a.error, 0);
+    ck_assert_uint_eq(server->session[0].sockets.count, 1);
+    ck_assert_uint_eq(server->counters.requests, 0);
+    ck_assert(socket_lookup(server, a.socket) != NULL);
+    ck_assert_int_eq(call_error(naming(CONTROL_BIND, a.socket, any4, 80)), 0);
+    die_and_start();
+    turn();
+    uint32_t b = new_socket(0, SESSION_TCP, 8);
+    ck_assert_uint_ne(b, a.socket);
+    ck_assert_int_eq(call_error(naming(CONTROL_BIND, b, any4, 80)), EADDRINUSE); /* the name is held */
+}
+END_TEST
+
+START_TEST(generations_outlive_us)
+{
+    uint32_t s = new_socket(0, SESSION_TCP, 0);
+    ck_assert_int_eq(call_error(about(CONTROL_CLOSE, s)), 0);
+    die_and_start();
+    turn();
+    for (uint32_t i = 0; i <= REUSE_DELAY; i++) {
+        uint32_t n = new_socket(0, SESSION_TCP, 0);
+        ck_assert_uint_ne(n, s);
+        ck_assert_int_eq(call_error(about(CONTROL_CLOSE, n)), 0);
+    }
+    ck_assert_int_eq(call_error(about(CONTROL_CLOSE, s)), EBADF);
+}
+END_TEST
+
+START_TEST(death_in_a_connect)
+{
+    uint32_t s = new_socket(0, SESSION_TCP, 4);
+    struct control_request r = naming(CONTROL_CONNECT, s, theirs, 80);
+    ask(0, 3, &r);
+    struct message first = expect(tcp, MESSAGE_CONNECT);
+    die_and_start(); /* tcp's answer is lost with the channel */
+    struct message owned = expect(tcp, MESSAGE_OWNED);
+    ck_assert_uint_eq(owned.socket.socket, s);
+    expect(tcp, MESSAGE_OWNED_END);
+    struct message again = expect(tcp, MESSAGE_CONNECT);
+    ck_assert_uint_eq(again.cookie, first.cookie);
+    ck_assert_uint_eq(again.destination_port, 80);
+    ck_assert(!answered(0, 3));
+    ck_assert_int_eq(call_error(with(about(CONTROL_SOCKET, 0), SESSION_TCP, 9)), 0); /* other lanes go on */
+    reply(tcp, &again, 0, 11, 40000);
+    ck_assert_int_eq(answer_of(0, 3).error, EINPROGRESS);
+    expect_silence(tcp); /* asked again once, no more */
+}
+END_TEST
+
+START_TEST(cookies_increase_over_lives)
+{
+    uint64_t last = 0;
+    for (int i = 0; i < 4; i++) {
+        uint32_t s = new_socket(0, SESSION_TCP, 4);
+        struct control_request r = naming(CONTROL_CONNECT, s, theirs, 80), close = about(CONTROL_CLOSE, s);
+        ask(0, 0, &r);
+        struct message m = expect(tcp, MESSAGE_CONNECT);
+        ck_assert_uint_gt(m.cookie >> COOKIE_SHIFT, last);
+        reply(tcp, &m, EADDRNOTAVAIL, INDEX_NONE, 0);
+        last = m.cookie >> COOKIE_SHIFT;
+        ck_assert_int_eq(call(&close).error, 0);
+        die_and_start();
+        list_end(tcp);
+    }
+}
+END_TEST
+
+START_TEST(death_in_an_accept)
+{
+    uint32_t l = new_listener(80, 4);
+    struct message e = established(l, 30);
+    tell(tcp, &e);
+    struct control_request r = with(about(CONTROL_ACCEPT, l), 0, 9);
+    ask(0, 0, &r);
+    server_socket.burst(server, now_us);
+    die_and_start(); /* nothing was committed: tcp tells of it again, the request is still there */
+    ck_assert_uint_eq(expect(tcp, MESSAGE_OWNED).socket.socket, l);
+    expect(tcp, MESSAGE_OWNED_END);
+    ck_assert_int_eq(answer_of(0, 0).error, EAGAIN);
+    tell(tcp, &e);
+    ask(0, 0, &r);
+    server_socket.burst(server, now_us);
+    server_socket.commit(server);
+    die_and_start();    /* neither the answer nor ACCEPTED went out */
+    wire_send(tcp, &e); /* in tcp's list */
+    struct control_answer a = answer_of(0, 0);
+    ck_assert_int_eq(a.error, 0);
+    ck_assert_uint_eq(answers[0]->word[3].accept_ready, 0); /* known to be owned */
+    struct message m = expect(tcp, MESSAGE_OWNED);
+    m = m.socket.socket == l ? expect(tcp, MESSAGE_OWNED) : m;
+    ck_assert_uint_eq(m.socket.socket, a.socket);
+    ck_assert_uint_eq(m.socket.connection, 30);
+    ck_assert_uint_eq(m.socket.generation, 130);
+    ck_assert_int_eq(call_error(r), EAGAIN);
+}
+END_TEST
+
+/* ---- sessions ---- */
+static void release(struct wire_pair *w, uint32_t id)
+{
+    struct message m = told(MESSAGE_LOST);
+    m.socket.connection = INDEX_NONE;
+    m.socket.session = id;
+    tell(w, &m);
+}
+
+START_TEST(session_ends)
+{
+    new_connected(1);
+    uint32_t l = new_listener(80, 4);
+    struct message e = established(l, 30);
+    tell(tcp, &e);
+    struct control_request r = naming(CONTROL_CONNECT, new_socket(0, SESSION_TCP, 8), theirs, 80);
+    ask(0, 2, &r);
+    struct message connect = expect(tcp, MESSAGE_CONNECT);
+    release(tcp, 0); /* a lie */
+    server_socket.session_ended(server, 0);
+    ck_assert_uint_eq(expect(tcp, MESSAGE_SESSION_END).socket.session, 0);
+    expect(udp, MESSAGE_SESSION_END);
+    expect_silence(tcp);
+    reply(tcp, &connect, 0, 2, 40000);
+    ck_assert(!answered(0, 2));
+    release(tcp, 0);
+    ck_assert_uint_eq(sessions_done, 0);
+    die_and_start(); /* the supervisor grants it again, as ending */
+    session[0].ending = true;
+    server_socket.session_added(server, 0);
+    server_socket.session_ended(server, 0); /* idempotent */
+    expect(udp, MESSAGE_OWNED_END);
+    expect(udp, MESSAGE_SESSION_END);
+    expect(tcp, MESSAGE_OWNED_END);
+    expect(tcp, MESSAGE_SESSION_END);
+    release(udp, 0);
+    ck_assert_uint_eq(sessions_done, 0);
+    release(tcp, 0);
+    ck_assert_uint_eq(sessions_done, 1);
+    ck_assert_uint_eq(session_done_last, 0);
+    release(tcp, 0);
+    ck_assert_uint_eq(sessions_done, 1);
+    server_socket.session_removed(server, 0);
+    memset(control[0], 0, sizeof *control[0]);
+    memset(answers[0], 0, sizeof *answers[0]);
+    session_grant(0);
+    server_socket.session_added(server, 0); /* a new one under the same number */
+    new_socket(0, SESSION_TCP, 0);
+    sessions_done = 0;
+}
+END_TEST
+
+START_TEST(session_end_waits_for_the_dead)
+{
+    new_connected(1);
+    port_detach(&tcp->server);
+    server_socket.peer_lost(server, SERVER_TCP);
+    server_socket.session_ended(server, 0);
+    expect(udp, MESSAGE_SESSION_END);
+    release(udp, 0);
+    ck_assert_uint_eq(sessions_done, 0);
+    ck_assert_uint_eq(server_socket.deadline_us(server), UINT64_MAX);
+    wire_attach(tcp);
+    server_socket.peer_attached(server, SERVER_TCP, now_us);
+    expect(tcp, MESSAGE_OWNED_END);
+    expect(tcp, MESSAGE_SESSION_END);
+    release(tcp, 0);
+    ck_assert_uint_eq(sessions_done, 1);
+}
+END_TEST
+
+START_TEST(session_that_never_comes_back)
+{
+    uint32_t s = new_connected(1);
+    new_socket(0, SESSION_TCP, 9);
+    session[0].present = false;
+    die_and_start();
+    expect(tcp, MESSAGE_OWNED);
+    expect(tcp, MESSAGE_OWNED_END);
+    struct message m = expect(tcp, MESSAGE_CLOSE);
+    ck_assert_uint_eq(m.socket.socket, s);
+    ck_assert_uint_eq(server->counters.orphans, 2);
+    reply(tcp, &m, 0, INDEX_NONE, 0);
+    ck_assert(socket_lookup(server, s) == NULL);
+    memset(control[0], 0, sizeof *control[0]);
+    memset(answers[0], 0, sizeof *answers[0]);
+    session_grant(0);
+    server_socket.session_added(server, 0);
+    new_socket(0, SESSION_TCP, 0);
+}
+END_TEST
+
+/* ---- reconciliation ---- */
+START_TEST(transport_dies)
+{
+    uint32_t kept = new_connected(1), gone = new_connected(2), l = new_listener(80, 4);
+    struct message e = established(l, 30);
+    tell(tcp, &e);
+    ck_assert_uint_eq(answers[0]->word[3].accept_ready, 1);
+    struct control_request r = naming(CONTROL_CONNECT, new_socket(0, SESSION_TCP, 40), theirs, 80);
+    ask(0, 1, &r);
+    struct message before = expect(tcp, MESSAGE_CONNECT);
+    port_detach(&tcp->server);
+    server_socket.peer_lost(server, SERVER_TCP);
+    turn();
+    ck_assert_uint_eq(answers[0]->word[3].accept_ready, 0);
+    uint32_t closing = new_socket(0, SESSION_TCP, 41);
+    ck_assert_int_eq(call_error(about(CONTROL_CLOSE, closing)), 0);
+    struct control_request late = naming(CONTROL_CONNECT, new_socket(0, SESSION_TCP, 42), theirs, 81);
+    ask(0, 2, &late); /* while nobody is there: it waits */
+    turn();
+    wire_attach(tcp);
+    server_socket.peer_attached(server, SERVER_TCP, now_us);
+    for (int i = 0; i < 5; i++) /* kept, gone, listener, and those being connected */
+        expect(tcp, MESSAGE_OWNED);
+    expect(tcp, MESSAGE_OWNED_END);
+    ck_assert_uint_eq(expect(tcp, MESSAGE_CONNECT).cookie, before.cookie);
+    ck_assert_uint_eq(expect(tcp, MESSAGE_CONNECT).destination_port, 81);
+    struct message m = told(MESSAGE_ALIVE);
+    m.socket.socket = kept;
+    tell(tcp, &m);
+    m.socket.socket = 0x7fff0000; /* unknown here */
+    tell(tcp, &m);
+    m = told(MESSAGE_ALIVE_END);
+    tell(tcp, &m);
+    ck_assert_uint_eq(socket_lookup(server, kept)->block.state, SOCKET_CONNECTED);
+    ck_assert_uint_eq(socket_lookup(server, gone)->block.state, SOCKET_GONE);
+    ck_assert_uint_eq(answers[0]->word[22].error, ECONNRESET);
+    ck_assert_uint_eq(answers[0]->word[21].error, 0);
+    m = expect(tcp, MESSAGE_LISTEN); /* it was not there: made again */
+    ck_assert_uint_eq(m.socket.socket, l);
+    ck_assert_uint_eq(m.source_port, 80);
+    reply(tcp, &m, 0, 7, 80);
+    tell(tcp, &e);
+    ck_assert_uint_eq(answers[0]->word[3].accept_ready, 1);
+    m = told(MESSAGE_ALIVE_END); /* once only */
+    tell(tcp, &m);
+    ck_assert_uint_eq(server->counters.drop_operation, 1);
+    expect_silence(tcp);
+}
+END_TEST
+
+/* udp comes back without the socket that it is asked to connect, and makes another for it. */
+START_TEST(lost_while_connecting)
+{
+    uint32_t s = new_socket(0, SESSION_UDP, 2);
+    struct control_request r = naming(CONTROL_BIND, s, ours, 53);
+    ask(0, 0, &r);
+    struct message m = expect(udp, MESSAGE_BIND);
+    reply(udp, &m, 0, 4, 53);
+    r = naming(CONTROL_CONNECT, s, theirs, 53);
+    ask(0, 0, &r);
+    expect(udp, MESSAGE_CONNECT);
+    port_detach(&udp->server);
+    server_socket.peer_lost(server, SERVER_UDP);
+    wire_attach(udp);
+    server_socket.peer_attached(server, SERVER_UDP, now_us);
+    expect(udp, MESSAGE_OWNED);
+    list_end(udp);
+    ck_assert_uint_eq(answers[0]->word[2].error, ECONNRESET);
+    m = expect(udp, MESSAGE_CONNECT);
+    reply(udp, &m, 0, 4, 53);
+    ck_assert_int_eq(answer_of(0, 0).error, ECONNRESET);
+    struct message close = expect(udp, MESSAGE_CLOSE); /* nobody would use it */
+    ck_assert_uint_eq(close.socket.socket, s);
+    ck_assert_int_eq(call_error(about(CONTROL_CLOSE, s)), 0);
+    m = expect(udp, MESSAGE_CLOSE);
+    reply(udp, &close, 0, INDEX_NONE, 0); /* overtaken */
+    ck_assert(socket_lookup(server, s) != NULL);
+    reply(udp, &m, 0, INDEX_NONE, 0);
+    ck_assert(socket_lookup(server, s) == NULL);
+}
+END_TEST
+
+START_TEST(long_list)
+{
+    session[0].socket_quota = 600;
+    for (uint32_t i = 0; i < 600; i++)
+        new_connected(i);
+    die_and_start();
+    uint32_t owned = 0;
+    struct message m = {0};
+    turn();
+    ck_assert_uint_ne(server_socket.deadline_us(server), UINT64_MAX); /* it did not fit */
+    for (int i = 0; i < 700 && m.operation != MESSAGE_OWNED_END; i++) {
+        if (wire_take(tcp, &m))
+            owned += m.operation == MESSAGE_OWNED;
+        turn();
+    }
+    ck_assert_uint_eq(owned, 600);
+    ck_assert_uint_eq(m.operation, MESSAGE_OWNED_END);
+    for (uint32_t i = 0; i < 600; i++) {
+        m = told(MESSAGE_ALIVE);
+        m.socket.socket = server->entry[i].block.id;
+        tell(tcp, &m);
+    }
+    m = told(MESSAGE_ALIVE_END);
+    tell(tcp, &m);
+    ck_assert_uint_eq(server->counters.gone_at_reconciliation, 0);
+    ck_assert_uint_eq(server_socket.deadline_us(server), UINT64_MAX);
+}
+END_TEST
+
+START_TEST(full_ring)
+{
+    uint32_t made[400];
+    session[0].socket_quota = 500;
+    for (uint32_t i = 0; i < 400; i++)
+        made[i] = new_connected(i);
+    for (uint32_t i = 0; i < 400; i++)
+        ck_assert_int_eq(call_error(about(CONTROL_CLOSE, made[i])), 0); /* tcp hears nothing, nobody waits */
+    ck_assert_uint_le(server_socket.deadline_us(server), now_us + 1000);
+    for (uint32_t i = 0; i < 400; i++)
+        ck_assert_uint_eq(expect(tcp, MESSAGE_CLOSE).socket.socket, made[i]); /* all, in order */
+    expect_silence(tcp);
+    ck_assert_uint_eq(server_socket.deadline_us(server), UINT64_MAX);
+}
+END_TEST
+
+/* ---- liars ---- */
+START_TEST(transport_without_right)
+{
+    uint32_t s = new_connected(1);
+    struct message m = told(MESSAGE_LOST);
+    m.socket.socket = s;
+    m.generation = 2;
+    tell(tcp, &m);
+    m.generation = 1;
+    m.capability = 2;
+    tell(tcp, &m);
+    ck_assert_uint_eq(server->counters.drop_capability, 2);
+    m.capability = CAPABILITY_INDEX_PEER;
+    tell(udp, &m); /* not udp's */
+    ck_assert_uint_eq(server->counters.drop_unknown_socket, 1);
+    m = told(MESSAGE_BIND);
+    tell(tcp, &m);
+    m = established(s, 5);
+    tell(udp, &m);
+    ck_assert_uint_eq(server->counters.drop_operation, 2);
+    m = established(s, CONNECTIONS_MAX);
+    tell(tcp, &m);
+    ck_assert_uint_eq(server->counters.drop_malformed, 1);
+    ck_assert_uint_eq(socket_lookup(server, s)->block.state, SOCKET_CONNECTED);
+}
+END_TEST
+
+START_TEST(transport_names_impossible_slot)
+{
+    uint32_t s = new_socket(0, SESSION_TCP, 4);
+    struct control_request r = naming(CONTROL_CONNECT, s, theirs, 80);
+    ask(0, 0, &r);
+    struct message m = expect(tcp, MESSAGE_CONNECT), a = told(MESSAGE_ANSWER);
+    a.cookie = m.cookie;
+    a.socket = (struct message_socket){.socket = s, .arena = SESSION_ARENAS, .slot = 0};
+    tell(tcp, &a);
+    ck_assert_int_eq(answer_of(0, 0).error, ENOBUFS);
+    ck_assert_uint_eq(server->counters.drop_malformed, 1);
+}
+END_TEST
+
+static uint64_t seed;
+static uint32_t any_of(uint32_t limit)
+{
+    seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (uint32_t)(seed >> 33) % limit;
+}
+
+static void any_octets(void *memory, size_t octets)
+{
+    uint8_t *at = memory;
+    for (size_t i = 0; i < octets; i++)
+        at[i] = (uint8_t)any_of(256);
+}
+
+static struct control_request any_request(void)
+{
+    static const struct ip_address address[] = {OURS, THEIRS, {.family = ADDRESS_IP4}, {.family = 6}, {0}};
+    struct control_request r;
+    any_octets(&r, sizeof r);
+    if (any_of(16) == 0)
+        return r;
+    uint32_t index = any_of(80);
+    r.operation = any_of(9);
+    r.socket = any_of(8) ? server->entry[index].block.id : r.socket;
+    r.generation = r.socket >> 16;
+    r.argument[0] = any_of(3);
+    r.argument[1] = any_of(any_of(8) ? 64 : 5000);
+    r.address = address[any_of(5)];
+    r.port = (uint16_t)any_of(4);
+    return r;
+}
+
+static struct message any_message(void)
+{
+    static const uint8_t operation[] = {MESSAGE_ANSWER,    MESSAGE_ESTABLISHED, MESSAGE_ALIVE, MESSAGE_LOST,
+                                        MESSAGE_ALIVE_END, MESSAGE_SEND,        MESSAGE_CLOSE};
+    struct message m = told(operation[any_of(any_of(4) ? 4 : sizeof operation)]);
+    const struct socket_block *block = &server->entry[any_of(80)].block;
+    m.cookie = any_of(8) ? block->request.cookie : any_of(1U << 31);
+    m.socket = (struct message_socket){.socket = any_of(4) ? block->id : 0,
+                                       .session = any_of(any_of(8) ? 2 : 90),
+                                       .connection = any_of(20) ? any_of(90) : INDEX_NONE,
+                                       .arena = any_of(20),
+                                       .slot = any_of(1100),
+                                       .generation = any_of(4),
+                                       .listener = server->entry[any_of(80)].block.id,
+                                       .error = (int)any_of(8) - 4};
+    if (m.operation == MESSAGE_ANSWER && any_of(2))
+        m.socket.error = 0;
+    m.source = any_of(2) ? ours : (struct ip_address){0};
+    m.source_port = (uint16_t)any_of(3);
+    return m;
+}
+
+static void check_account(void)
+{
+    uint32_t in_use = 0, listed = server->free.count;
+    for (uint32_t i = 0; i < server->high; i++)
+        in_use += server->entry[i].block.state != SOCKET_FREE;
+    ck_assert_uint_eq(in_use + server->free.count, server->high);
+    for (uint32_t i = 0; i < 2; i++) {
+        ck_assert_uint_le(server->session[i].sockets.count, 64);
+        listed += server->session[i].sockets.count;
+    }
+    ck_assert_uint_eq(listed, server->high);
+}
+
+/* Two applications and two transports that say anything, deaths of all of them in between. */
+START_TEST(liars)
+{
+    seed = 1000 + (uint64_t)_i;
+    struct message m;
+    for (uint32_t i = 0; i < 6000; i++) {
+        uint32_t id = any_of(2), lane = any_of(SESSION_LANES);
+        struct control_request r = any_request();
+        ask(id, lane, &r);
+        struct wire_pair *w = any_of(3) ? tcp : udp;
+        for (uint32_t n = any_of(4); n > 0; n--) {
+            m = any_message();
+            if (port_push(&w->test, &m))
+                port_flush(&w->test);
+        }
+        server_socket.burst(server, now_us += 50);
+        if (any_of(300) == 0) {
+            die_and_start();
+            continue;
+        }
+        finish();
+        while (any_of(4) && (wire_take(tcp, &m) || wire_take(udp, &m)))
+            ;
+        if (any_of(300) == 0) {
+            port_detach(&w->server);
+            server_socket.peer_lost(server, w == tcp ? SERVER_TCP : SERVER_UDP);
+            server_socket.burst(server, now_us);
+            finish();
+            wire_attach(w);
+            server_socket.peer_attached(server, w == tcp ? SERVER_TCP : SERVER_UDP, now_us);
+        }
+        if (i % 64 == 0)
+            check_account();
+    }
+    check_account();
+    ck_assert_uint_gt(server->counters.requests + server->counters.reconciliations, 0);
+    sessions_done = 0;
+}
+END_TEST
+
+START_TEST(store_of_another_kind)
+{
+    struct server_context other = context;
+    size_t size = (server_socket.state_size(&config) + 63) & ~(size_t)63;
+    void *state = aligned_alloc(64, size);
+    memset(state, 0, size);
+    other.store_octets -= 64;
+    ck_assert_int_eq(server_socket.init(state, &other, 0), -EINVAL);
+    free(state);
+}
+END_TEST
+
+START_TEST(corrupt_block)
+{
+    uint32_t s = new_socket(0, SESSION_TCP, 0);
+    size_t copy = store_octets(sizeof(union store_any), 1) - 64; /* both copies of one block */
+    uint8_t *at = (uint8_t *)context.store + 64 + STORE_SOCKETS * copy;
+    for (size_t i = 24; i < copy; i++)
+        at[i] ^= 0x5a;
+    die_and_start();
+    turn();
+    ck_assert_uint_eq(server->counters.corrupt_blocks, 1);
+    ck_assert_int_eq(call_error(naming(CONTROL_BIND, s, any4, 80)), EBADF);
+    new_socket(0, SESSION_TCP, 0);
+}
+END_TEST
+
+#define TESTS(X)                                                                                                       \
+    X(repeated_request)                                                                                                \
+    X(nothing_out_before_commit) X(death_before_commit) X(death_after_commit) X(generations_outlive_us)                \
+        X(death_in_a_connect) X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends)                     \
+            X(session_end_waits_for_the_dead) X(session_that_never_comes_back) X(transport_dies)                       \
+                X(lost_while_connecting) X(long_list) X(full_ring) X(transport_without_right)                          \
+                    X(transport_names_impossible_slot) X(store_of_another_kind) X(corrupt_block)
+
+int main(void)
+{
+    Suite *suite = suite_create("server_socket_recovery");
+    TCase *tc = tcase_create("server_socket_recovery");
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+#define X(name) tcase_add_test(tc, name);
+    TESTS(X)
+#undef X
+    tcase_add_loop_test(tc, liars, 0, 8);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

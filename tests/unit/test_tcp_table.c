@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* One engine, many connections: backlog, full tables, ports, TIME-WAIT, restart. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/tcp_harness.h"
+
+#define SECOND 1000000U
+#define MS     1000U
+
+static struct bench b;
+
+static void setup(void)
+{
+    bench_init(&b, 0xfffffff0U); /* sequence numbers wrap in every test */
+}
+
+static void teardown(void)
+{
+    bench_fini(&b);
+}
+
+static void established(uint32_t window)
+{
+    b.window = window;
+    bench_state(&b, TCP_ESTABLISHED);
+    tcp_set_nodelay(b.h.t, b.conn, true);
+    expect_silence(&b);
+}
+
+static void expect_ended(enum tcp_error error)
+{
+    expect_silence(&b);
+    ck_assert_uint_ge(b.h.ended, 1);
+    ck_assert_uint_eq(b.h.last_ended, b.conn);
+    ck_assert_uint_eq(b.h.last_error, error);
+    ck_assert_int_eq(state_of(&b), TCP_CLOSED);
+}
+
+/* ---- tables ---- */
+static void peer_opens(uint16_t port)
+{
+    b.peer_port = port;
+    inject(&b, S, 0, 0, 0);
+}
+
+START_TEST(test_backlog)
+{
+    b.backlog = 2;
+    bench_state(&b, TCP_LISTEN);
+    for (uint16_t port = 1000; port < 1003; port++) { /* backlog + 1 */
+        peer_opens(port);
+        expect(&b, S | A, 0, 1, 0);
+        if (port == 1000)
+            inject(&b, A, 1, 1, 0);
+        expect_silence(&b);
+        if (port == 1000)
+            inject(&b, A, 1, 1, 0);
+    }
+    const struct tcp_conn *l = host_conn(&b.h, b.listener);
+    ck_assert_uint_eq(l->accept_queue, 1);
+    ck_assert_uint_eq(l->syn_received, 2);
+    peer_opens(1003);
+    expect_silence(&b);
+    ck_assert_uint_eq(counters_of(&b)->drop_backlog_full, 2); /* one ACK came before its child had a slot */
+    struct tcp_segment_in meta = {.source = b.peer, .destination = b.h.address, .source_port = 1000,
+                                  .destination_port = OWN_PORT};
+    tcp_accepted(b.h.t, tcp_lookup(b.h.t, &meta));
+    ck_assert_uint_eq(l->accept_queue, 0);
+    peer_opens(1003);
+    expect(&b, S | A, 0, 1, 0);
+    tcp_close(b.h.t, b.h.now_us, b.listener); /* the three that are not accepted are reset */
+    struct tcp_output out;
+    for (int i = 0; i < 3; i++) {
+        ck_assert(host_poll(&b.h, &out));
+        ck_assert_uint_eq(out.header[13], R | A);
+    }
+    expect_silence(&b);
+    ck_assert_int_eq(host_conn(&b.h, b.listener)->state, TCP_CLOSED);
+    ck_assert_int_eq(host_conn(&b.h, tcp_lookup(b.h.t, &meta))->state, TCP_ESTABLISHED);
+}
+END_TEST
+
+START_TEST(test_child_dies_unaccepted)
+{
+    bench_state(&b, TCP_SYN_RECEIVED);
+    inject(&b, A, 1, 1, 0);
+    host_drain(&b.h);
+    ck_assert_uint_eq(host_conn(&b.h, b.listener)->accept_queue, 1);
+    inject(&b, R, 1, 0, 0);
+    expect_ended(TCP_ERROR_RESET);
+    ck_assert_uint_eq(host_conn(&b.h, b.listener)->accept_queue, 0);
+}
+END_TEST
+
+START_TEST(test_table_full)
+{
+    b.backlog = 100;
+    bench_state(&b, TCP_LISTEN);
+    for (uint16_t i = 0; i < 15; i++) {
+        peer_opens((uint16_t)(1000 + i));
+        expect(&b, S | A, 0, 1, 0);
+        expect_silence(&b);
+    }
+    peer_opens(2000);
+    expect_silence(&b);
+    ck_assert_uint_eq(counters_of(&b)->drop_table_full, 1);
+    uint32_t index;
+    struct tcp_identity i = {.local = b.h.address, .local_port = 99};
+    ck_assert_int_eq(tcp_listen(b.h.t, &i, 1, 4096, 4096, &index), TCP_CALL_TABLE_FULL);
+    ck_assert_int_eq(host_connect(&b.h, &b.peer, 0, 9, 4096, 4096, &index), TCP_CALL_TABLE_FULL);
+}
+END_TEST
+
+/* More connections one after another than the table holds: the oldest TIME-WAITs give way. */
+START_TEST(test_time_wait_gives_way)
+{
+    b.backlog = 100;
+    bench_state(&b, TCP_LISTEN);
+    for (uint16_t i = 0; i < 100; i++) {
+        b.conn = TCP_NONE;
+        peer_opens((uint16_t)(1000 + i));
+        expect(&b, S | A, 0, 1, 0);
+        expect_silence(&b);
+        inject(&b, A, 1, 1, 0);
+        tcp_accepted(b.h.t, b.conn);
+        tcp_close(b.h.t, b.h.now_us, b.conn);
+        expect(&b, F | A, 1, 1, 0);
+        inject(&b, F | A, 1, 2, 0);
+        expect(&b, A, 2, 2, 0);
+        expect_silence(&b);
+        ck_assert_int_eq(state_of(&b), TCP_TIME_WAIT);
+        advance(&b, 10 * MS);
+    }
+    ck_assert_uint_ge(counters_of(&b)->time_wait_reused, 85);
+    ck_assert_uint_eq(counters_of(&b)->drop_table_full, 0);
+    b.peer_port = 1099;
+    inject(&b, F | A, 1, 2, 0); /* the newest is still there */
+    expect(&b, A, 2, 2, 0);
+}
+END_TEST
+
+START_TEST(test_reopen_in_time_wait)
+{
+    bench_state(&b, TCP_TIME_WAIT);
+    uint32_t snd_max = conn_of(&b)->snd_max;
+    inject(&b, S, 1, 0, 0); /* old: answered with an ACK */
+    expect(&b, A, 2, 2, 0);
+    b.irs += 10;
+    inject(&b, S, 0, 0, 0);
+    expect(&b, S | A, 0, 1, 0);
+    ck_assert_int_gt((int32_t)(b.iss - snd_max), 0);
+    expect_silence(&b);
+    ck_assert_int_eq(state_of(&b), TCP_CLOSED);
+    ck_assert_uint_eq(counters_of(&b)->time_wait_reused, 1);
+}
+END_TEST
+
+START_TEST(test_ports)
+{
+    struct tcp_config config = {.connections = 64, .mtu = 1500};
+    bench_fini(&b);
+    bench_init_with(&b, 1, &config);
+    bool seen[65536] = {false};
+    for (int i = 0; i < 60; i++) {
+        uint32_t index;
+        ck_assert_int_eq(host_connect(&b.h, &b.peer, 0, 9, 4096, 4096, &index), TCP_CALL_OK);
+        uint16_t port = host_conn(&b.h, index)->identity.local_port;
+        ck_assert(port >= 32768 && port <= 60999 && !seen[port]);
+        seen[port] = true;
+    }
+    uint32_t index;
+    ck_assert_int_eq(host_connect(&b.h, &b.peer, 1, 9, 4096, 4096, &index), TCP_CALL_OK);
+    ck_assert_int_eq(host_connect(&b.h, &b.peer, 1, 9, 4096, 4096, &index), TCP_CALL_IN_USE);
+    ck_assert_int_eq(host_connect(&b.h, &b.h.address, 9, 9, 4096, 4096, &index), TCP_CALL_IN_USE);
+    ck_assert_int_eq(host_connect(&b.h, &b.peer, 1, 9, 5000, 4096, &index), TCP_CALL_BAD_STATE);
+}
+END_TEST
+
+/* All ports to one peer: the table must be large, so without the harness's rings. */
+START_TEST(test_ports_exhausted)
+{
+    struct tcp_config config = {.connections = 30000, .mtu = 1500, .time_wait_us = 60 * SECOND};
+    void *memory = aligned_alloc(64, tcp_size(&config));
+    struct tcp *t = tcp_init(memory, &config, HARNESS_START_US);
+    struct tcp_identity i = {.local = b.h.address, .remote = b.peer, .remote_port = 9};
+    uint32_t index = 0;
+    for (int n = 0; n < 60999 - 32768 + 1; n++)
+        if (tcp_connect(t, HARNESS_START_US, &i, 4096, 4096, &index) != TCP_CALL_OK)
+            ck_abort_msg("connection %d", n);
+    ck_assert_int_eq(tcp_connect(t, HARNESS_START_US, &i, 4096, 4096, &index), TCP_CALL_NO_PORT);
+    i.remote_port = 10;
+    ck_assert_int_eq(tcp_connect(t, HARNESS_START_US, &i, 4096, 4096, &index), TCP_CALL_OK);
+    struct tcp_output out;
+    for (uint32_t n = 0; n < config.connections; n++)
+        tcp_abort(t, HARNESS_START_US, n);
+    ck_assert(!tcp_poll(t, HARNESS_START_US, &out));
+    while (tcp_next_touched(t, &index))
+        continue;
+    ck_assert(tcp_drained(t));
+    free(memory);
+}
+END_TEST
+
+START_TEST(test_listen_conflicts)
+{
+    static const uint8_t other[4] = {10, 77, 0, 3};
+    struct tcp_identity any = {.local_port = 80}, i = {.local_port = 80};
+    uint32_t index;
+    host_listen(&b.h, 80, 1, 4096, 4096);
+    ck_assert_int_eq(tcp_listen(b.h.t, &any, 1, 4096, 4096, &index), TCP_CALL_IN_USE);
+    i.local = b.h.address;
+    ck_assert_int_eq(tcp_listen(b.h.t, &i, 1, 4096, 4096, &index), TCP_CALL_IN_USE);
+    i.local = ip_address_from_ip4(other);
+    ck_assert_int_eq(tcp_listen(b.h.t, &i, 1, 4096, 4096, &index), TCP_CALL_OK);
+    any.local_port = 81;
+    ck_assert_int_eq(tcp_listen(b.h.t, &any, 1, 4096, 4096, &index), TCP_CALL_OK);
+    struct tcp_segment_in meta = {.source = b.peer, .destination = b.h.address, .source_port = 5,
+                                  .destination_port = 81};
+    ck_assert_uint_eq(tcp_lookup(b.h.t, &meta), index);
+    meta.destination_port = 82;
+    ck_assert_uint_eq(tcp_lookup(b.h.t, &meta), TCP_NONE);
+}
+END_TEST
+
+/* ---- restart ---- */
+START_TEST(test_restore_listener)
+{
+    bench_state(&b, TCP_SYN_RECEIVED);
+    struct tcp_conn listener = *host_conn(&b.h, b.listener), child = *conn_of(&b);
+    bench_fini(&b);
+    bench_init(&b, 5);
+    ck_assert_int_eq(tcp_restore(b.h.t, 3, &child), TCP_CALL_BAD_STATE);
+    ck_assert_int_eq(tcp_restore(b.h.t, 99, &listener), TCP_CALL_IN_USE);
+    ck_assert_int_eq(tcp_restore(b.h.t, 3, &listener), TCP_CALL_OK);
+    ck_assert_int_eq(tcp_restore(b.h.t, 3, &listener), TCP_CALL_IN_USE);
+    ck_assert_int_eq(tcp_restore(b.h.t, 4, &listener), TCP_CALL_IN_USE);
+    listener.identity.local_port = 81;
+    listener.receive_size = 5000;
+    ck_assert_int_eq(tcp_restore(b.h.t, 4, &listener), TCP_CALL_BAD_STATE);
+    host_drain(&b.h);
+    ck_assert_uint_eq(host_conn(&b.h, 3)->syn_received, 0);
+    inject(&b, S, 0, 0, 0);
+    expect(&b, S | A, 0, 1, 0);
+}
+END_TEST
+
+/* The attempt goes on: the SYN goes out again at once, with the same sequence number. */
+START_TEST(test_restore_syn_sent)
+{
+    bench_state(&b, TCP_SYN_SENT);
+    struct tcp_conn block = *conn_of(&b), bad = block;
+    uint32_t iss = b.iss;
+    bench_fini(&b);
+    bench_init(&b, 5);
+    bad.snd_una++;
+    ck_assert_int_eq(tcp_restore(b.h.t, 3, &bad), TCP_CALL_BAD_STATE);
+    ck_assert_int_eq(tcp_restore(b.h.t, 3, &block), TCP_CALL_OK);
+    ck_assert_int_eq(tcp_restore(b.h.t, 4, &block), TCP_CALL_IN_USE);
+    host_drain(&b.h);
+    b.conn = 3;
+    expect(&b, S, 0, 0, 0);
+    ck_assert_uint_eq(b.iss, iss);
+    inject(&b, S | A, 0, 1, 0);
+    expect(&b, A, 1, 1, 0);
+    expect_silence(&b);
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+}
+END_TEST
+
+START_TEST(test_reset_lost)
+{
+    established(65535);
+    make_available(&b, 100);
+    expect(&b, A | P, 1, 1, 100);
+    expect_silence(&b);
+    struct tcp_conn lost = *conn_of(&b);
+    uint32_t iss = b.iss;
+    bench_fini(&b);
+    bench_init(&b, 0xfffffff0U);
+    b.iss = iss;
+    for (int i = 0; i < 128; i++)
+        ck_assert(tcp_reset_lost(b.h.t, &lost));
+    ck_assert(!tcp_reset_lost(b.h.t, &lost));
+    for (int i = 0; i < 128; i++) {
+        expect(&b, R | A, 101, 1, 0);
+        expect(&b, R | A, 1, 1, 0);
+    }
+    expect_silence(&b);
+    lost.state = TCP_LISTEN;
+    ck_assert(tcp_reset_lost(b.h.t, &lost));
+    expect_silence(&b);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {
+        test_backlog, test_child_dies_unaccepted, test_table_full, test_time_wait_gives_way,
+        test_reopen_in_time_wait, test_ports, test_ports_exhausted, test_listen_conflicts,
+        test_restore_listener, test_restore_syn_sent, test_reset_lost,
+    };
+    Suite *suite = suite_create("tcp_table");
+    TCase *tc = tcase_create("tcp_table");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
+        tcase_add_test(tc, tests[i]);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Theory of operation. An allow-list: whatever is not named kills the process (SIGSYS), because a domain that makes such a
- * call has been taken over or is broken, and restart is the one primitive. Arguments narrow the calls further: memory is
- * never executable, messages go to the control socket only, a signal goes to oneself only (PID 1 of its own namespace).
- * So there is no open, no socket, no ptrace or process_vm_*, no kill, no fcntl (F_SETFL would change another holder's
- * pipe), no ioctl, no clone, no exec. Rules form a binary tree: about 16 ns a call, and some 0.2 ms to install. */
+/* Theory of operation. An allow-list: whatever is not named kills the process (SIGSYS), because a domain that makes
+ * such a call has been taken over or is broken, and restart is the one primitive. Arguments narrow the calls further:
+ * memory is never executable, messages go to the control socket only, a signal goes to oneself only (PID 1 of its own
+ * namespace). So there is no open, no socket, no ptrace or process_vm_*, no kill, no fcntl (F_SETFL would change
+ * another holder's pipe), no ioctl, no clone, no exec. Rules form a binary tree: about 16 ns a call, and some 0.2 ms to
+ * install. */
 #include "capabilities/filter.h"
 
 #include <errno.h>
@@ -24,7 +25,10 @@ struct rule {
     struct scmp_arg_cmp argument[2];
 };
 
-#define PLAIN(name) {.call = SCMP_SYS(name)}
+#define PLAIN(name)                                                                                                    \
+    {                                                                                                                  \
+        .call = SCMP_SYS(name)                                                                                         \
+    }
 
 static const struct rule rules[] = {
     /* rings, doorbells, sleep */

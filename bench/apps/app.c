@@ -27,7 +27,7 @@ static error_t app_option(int key, char *text, struct argp_state *state)
     case 's':
         app->net = net_find(text);
         if (app->net == NULL)
-            argp_error(state, "there is no stack '%s': say bulkhead or linux", text);
+            app_usage("there is no stack '%s': say bulkhead or linux", text);
         return 0;
     case 'r':
         app->run_dir = text;
@@ -40,20 +40,36 @@ static error_t app_option(int key, char *text, struct argp_state *state)
 static const struct argp app_argp = {.options = app_options, .parser = app_option};
 const struct argp_child app_children[] = {{.argp = &app_argp}, {0}};
 
+/* argp's own complaints take two lines. */
 void app_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
-    argp_err_exit_status = 2;
-    if (argp_parse(argp, argc, argv, 0, NULL, input) != 0)
-        exit(2);
+    int at = 0;
+    if (argp_parse(argp, argc, argv, ARGP_NO_ERRS, &at, input) != 0)
+        app_usage("wrong usage%s%s: try --help", at > 1 && at <= argc ? " at " : "", at > 1 && at <= argc ? argv[at - 1] : "");
     setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+static void say(const char *format, va_list arguments)
+{
+    fprintf(stderr, "%s: ", program_invocation_short_name);
+    vfprintf(stderr, format, arguments);
+}
+
+void app_usage(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    exit(2);
 }
 
 void app_fail(int error, const char *format, ...)
 {
     va_list arguments;
-    fprintf(stderr, "%s: ", program_invocation_short_name);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    say(format, arguments);
     va_end(arguments);
     if (error != 0)
         fprintf(stderr, ": %s", strerror(error));

@@ -20,6 +20,8 @@ extern const struct argp_child app_children[]; /* give it &app in ARGP_KEY_INIT:
 
 /* Parses the command line; wrong usage exits with 2. */
 void app_parse(const struct argp *argp, int argc, char **argv, void *input);
+/* Wrong usage: one line; exits with 2. */
+_Noreturn void app_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Attaches; exits with 1 and one line if there is no stack. */
 void app_attach(const struct app *app);
 /* One line, with errno's text if `error` is not 0; exits with 1. */

@@ -37,10 +37,10 @@ static error_t option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0 || !app_address(text, true, &a->address))
-            argp_error(state, "'%s' is not [ADDRESS:]PORT", text);
+            app_usage("'%s' is not [ADDRESS:]PORT", text);
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "say on which [ADDRESS:]PORT to listen");
+        app_usage("say on which [ADDRESS:]PORT to listen");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -42,11 +42,11 @@ static error_t option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (a->url != NULL)
-            argp_error(state, "'%s': one URL only", text);
+            app_usage("'%s': one URL only", text);
         a->url = text;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "say which URL to get");
+        app_usage("say which URL to get");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

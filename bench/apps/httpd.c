@@ -40,18 +40,18 @@ static error_t option(int key, char *text, struct argp_state *state)
         return 0;
     case 'l':
         if (!app_address(text, true, &a->address))
-            argp_error(state, "'%s' is not [ADDRESS:]PORT", text);
+            app_usage("'%s' is not [ADDRESS:]PORT", text);
         return 0;
     case 'o':
         a->httpd.read_only = true;
         return 0;
     case ARGP_KEY_ARG:
         if (a->directory != NULL)
-            argp_error(state, "'%s': one directory only", text);
+            app_usage("'%s': one directory only", text);
         a->directory = text;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "say which DIRECTORY to serve");
+        app_usage("say which DIRECTORY to serve");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -8,7 +8,7 @@ error_t peer_option(struct peer *peer, int key, char *text, struct argp_state *s
     switch (key) {
     case 'l':
         if (!app_address(text, true, &peer->address))
-            argp_error(state, "'%s' is not [ADDRESS:]PORT", text);
+            app_usage("'%s' is not [ADDRESS:]PORT", text);
         peer->listen = peer->given = true;
         return 0;
     case 'k':
@@ -16,12 +16,12 @@ error_t peer_option(struct peer *peer, int key, char *text, struct argp_state *s
         return 0;
     case ARGP_KEY_ARG:
         if (peer->given || !app_address(text, false, &peer->address))
-            argp_error(state, "'%s': say one numeric ADDRESS:PORT, or --listen", text);
+            app_usage("'%s': say one numeric ADDRESS:PORT, or --listen", text);
         peer->given = true;
         return 0;
     case ARGP_KEY_END:
         if (!peer->given)
-            argp_error(state, "say ADDRESS:PORT to connect to, or --listen PORT");
+            app_usage("say ADDRESS:PORT to connect to, or --listen PORT");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

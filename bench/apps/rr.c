@@ -28,7 +28,7 @@ static error_t option(int key, char *text, struct argp_state *state)
         return 0;
     case 'n':
         if (!app_number(text, 1, 10000000, &a->count))
-            argp_error(state, "'%s' is not a number from 1 to 10m", text);
+            app_usage("'%s' is not a number from 1 to 10m", text);
         return 0;
     case 'c':
         a->connects = true;
@@ -38,10 +38,10 @@ static error_t option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0 || !app_address(text, false, &a->address))
-            argp_error(state, "'%s' is not one numeric ADDRESS:PORT", text);
+            app_usage("'%s' is not one numeric ADDRESS:PORT", text);
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "say ADDRESS:PORT of a bh-echo");
+        app_usage("say ADDRESS:PORT of a bh-echo");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

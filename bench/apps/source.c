@@ -23,11 +23,11 @@ static error_t option(int key, char *text, struct argp_state *state)
         return 0;
     case 'n':
         if (!app_number(text, 0, UINT64_MAX / 16, &a->octets))
-            argp_error(state, "'%s' is not a number of octets", text);
+            app_usage("'%s' is not a number of octets", text);
         return 0;
     case 'w':
         if (!app_number(text, 1, PATTERN_PERIOD, &a->write_octets))
-            argp_error(state, "'%s' is not a number from 1 to %u", text, PATTERN_PERIOD);
+            app_usage("'%s' is not a number from 1 to %u", text, PATTERN_PERIOD);
         return 0;
     default:
         return peer_option(&a->peer, key, text, state);

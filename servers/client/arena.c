@@ -166,6 +166,11 @@ static struct arena *arena_at(struct session *s, uint32_t index)
 struct arena *arenas_find(struct session *s, enum session_transport transport, uint32_t index, uint32_t slot)
 {
     struct arena *a = index < SESSION_ARENAS ? arena_at(s, index) : NULL;
+    if (a == NULL && index < SESSION_ARENAS) { /* another thread is adding it: the transport was faster than its answer */
+        pthread_mutex_lock(&s->attach_lock);
+        a = arena_at(s, index);
+        pthread_mutex_unlock(&s->attach_lock);
+    }
     return a != NULL && a->transport == transport && slot < a->slots ? a : NULL;
 }
 

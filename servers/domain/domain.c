@@ -5,6 +5,7 @@
 #include "servers/domain/domain.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -182,6 +183,14 @@ int domain_run(int control_fd, uint32_t servers, const struct server *const tabl
     return exit_of(domain, result);
 }
 
+/* Domains on one core hand over when the waker sleeps, not in the middle of its round: one switch a hop instead of two
+ * (measured: a chain of five in lock-step takes two thirds of the time). A refusal costs speed only. */
+static void do_not_preempt_the_waker(void)
+{
+    struct sched_param none = {0};
+    (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 /* What this process is to be, and then the sandbox. The mask of servers, or a negative errno. */
 static int become(struct control *control, const struct server *const table[SERVER_COUNT])
 {
@@ -201,6 +210,7 @@ static int become(struct control *control, const struct server *const table[SERV
     control_release(&message);
     if (servers == 0 || filter < 0)
         return -EPROTO;
+    do_not_preempt_the_waker();
     struct sandbox_failure failure;
     result = sandbox_enter(filter, &failure);
     close(filter);

@@ -101,8 +101,10 @@ static void request_forward(struct manage *manage, struct plane *plane, const Bu
     }
     if (strcmp(server_to_end(request), "manage") == 0) {
         Bulkhead__Manage__Reply done = BULKHEAD__MANAGE__REPLY__INIT;
-        manage->end_id = done.id = request->id;
-        manage->end_us = now_us() + OWN_END_US;
+        done.id = request->id;
+        if (manage->end_id == 0)
+            manage->end_us = now_us() + OWN_END_US;
+        manage->end_id = request->id;
         plane_answer(plane, &done);
         return;
     }

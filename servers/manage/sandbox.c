@@ -136,8 +136,8 @@ int sandbox_confine(const char *run_dir, int keep_last)
     return result;
 }
 
-/* What is allowed whatever its arguments. Nothing here opens a path, makes a socket, a thread or a process. The last line
- * is what nanomsg's thread, and malloc in it, may still do to begin. */
+/* What is allowed whatever its arguments. Nothing here opens a path, makes a socket, a thread or a process. The last
+ * line is what nanomsg's thread, and malloc in it, may still do to begin. */
 // clang-format off
 static const int calls_allowed[] = {
     SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(shutdown),

@@ -10,7 +10,7 @@
 #define LANE_NONE     UINT8_MAX
 #define BACKLOG_MAX   4096U
 #define NAME_BUCKETS  1024U  /* power of two */
-#define REUSE_DELAY   256U   /* ids that rest in the free list before the oldest is used again */
+#define REUSE_DELAY   64U    /* ids that rest in the free list before the oldest is used again */
 #define EPHEMERAL_MIN 32768U /* as Linux */
 #define EPHEMERAL_MAX 60999U
 #define COOKIE_SHIFT  13 /* a cookie is counter << 13 | index of the socket: increasing, and found without a search */

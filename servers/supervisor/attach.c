@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Where applications attach: RUNDIR/attach. One connection is one session for as long as it is open. Requests have one size and
- * exactly two descriptors; anything else closes the connection. The answer is sent after the domains have their grants. */
+/* Where applications attach: RUNDIR/attach. One connection is one session for as long as it is open. Requests have one
+ * size and exactly two descriptors; anything else closes the connection. The answer is sent after the domains have
+ * their grants. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -179,15 +180,15 @@ void attach_receive(struct supervisor *s, uint32_t place)
     } ancillary;
     struct attach_request request;
     struct iovec part = {&request, sizeof request};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.space,
-                             .msg_controllen = sizeof ancillary.space};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary.space, .msg_controllen = sizeof ancillary.space};
     int fd[REQUEST_FDS];
     ssize_t n = recvmsg(c->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     uint32_t count = n >= 0 ? descriptors_take(&message, fd) : 0;
-    bool whole = n == (ssize_t)sizeof request && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 &&
-                 count == REQUEST_FDS;
+    bool whole =
+        n == (ssize_t)sizeof request && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 && count == REQUEST_FDS;
     bool sense = whole && serve(s, c, &request, fd);
     for (uint32_t i = 0; i < count; i++)
         close(fd[i]);

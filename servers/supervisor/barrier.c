@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The barrier after a death. Before the next incarnation gets anything writable, every survivor must have drained what the
- * dead one sent, detached its channels and forgotten its pools: nearest first, because who is near may still pass on what
- * names the dead one's buffers to who is further away. All of one distance are told at once.
+/* The barrier after a death. Before the next incarnation gets anything writable, every survivor must have drained what
+ * the dead one sent, detached its channels and forgotten its pools: nearest first, because who is near may still pass
+ * on what names the dead one's buffers to who is further away. All of one distance are told at once.
  *
  * There is no list of barriers. What is to be done follows from the state: each survivor has the set of servers that it
- * still `known`s; whatever of them is dead it must be told of, in the order of the distance from the dead. So a death in the
- * midst of a barrier simply joins it, and a survivor that does not answer is killed and joins it too. When nobody has
- * anything left to forget, those in STANDBY get their grants. */
+ * still `known`s; whatever of them is dead it must be told of, in the order of the distance from the dead. So a death
+ * in the midst of a barrier simply joins it, and a survivor that does not answer is killed and joins it too. When
+ * nobody has anything left to forget, those in STANDBY get their grants. */
 #include "servers/supervisor/supervisor.h"
 
 static uint32_t servers_alive(const struct supervisor *s)

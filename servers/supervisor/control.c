@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Messages to and from a domain. Out: never blocks; what the socket does not take waits in a queue of its own descriptors, and
- * a domain that lets it grow without bound is killed. In: a domain may have been taken over, so its messages are
- * bounded in number and size, carry no descriptors, and name nothing that is not checked. */
+/* Messages to and from a domain. Out: never blocks; what the socket does not take waits in a queue of its own
+ * descriptors, and a domain that lets it grow without bound is killed. In: a domain may have been taken over, so its
+ * messages are bounded in number and size, carry no descriptors, and name nothing that is not checked. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,8 +75,8 @@ static bool enqueue(struct domain *domain, const uint8_t *octets, size_t length,
     return true;
 }
 
-static int send_or_queue(struct supervisor *s, struct domain *domain, const uint8_t *octets, size_t length, const int *fd,
-                         uint32_t count)
+static int send_or_queue(struct supervisor *s, struct domain *domain, const uint8_t *octets, size_t length,
+                         const int *fd, uint32_t count)
 {
     int result = domain->queue == NULL ? datagram_send(domain->control, octets, length, fd, count) : -EAGAIN;
     if (result != -EAGAIN)
@@ -170,12 +170,12 @@ static void log_event(struct supervisor *s, struct domain *domain, const char *k
     text_copy(copy, sizeof copy, text, strlen(text));
     memcpy(domain->last_words, copy, sizeof copy);
     bool own = server < SERVER_COUNT && (domain->servers & SERVER_BIT(server)) != 0;
-    event_add(s, kind, own ? topology_server_name((enum server_id)server) : domain->name, domain->incarnation, NULL, 0, "%s",
-              copy);
+    event_add(s, kind, own ? topology_server_name((enum server_id)server) : domain->name, domain->incarnation, NULL, 0,
+              "%s", copy);
 }
 
-/* A channel with impossible indices. Which of its ends lies nobody can tell, so both start anew: a true report mends the
- * channel, a false one costs its author its life too. */
+/* A channel with impossible indices. Which of its ends lies nobody can tell, so both start anew: a true report mends
+ * the channel, a false one costs its author its life too. */
 static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__Control__ChannelBroken *message)
 {
     if (message->server >= SERVER_COUNT || message->peer >= SERVER_COUNT ||

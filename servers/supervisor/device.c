@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The device is opened here and kept: nic is granted the descriptor and nothing else, so it can reach no other interface, and
- * frames that arrive while it is being restarted wait in the device. */
+/* The device is opened here and kept: nic is granted the descriptor and nothing else, so it can reach no other
+ * interface, and frames that arrive while it is being restarted wait in the device. */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -26,8 +26,8 @@ static uint32_t device_mtu(const char *name)
     return mtu < MTU_LEAST ? MTU_LEAST : (uint32_t)mtu;
 }
 
-/* Locally administered, the same each time for one address, so that neighbours' caches stay true; never the kernel's own
- * at the other end of the TAP, which is random. */
+/* Locally administered, the same each time for one address, so that neighbours' caches stay true; never the kernel's
+ * own at the other end of the TAP, which is random. */
 static struct mac_address stack_mac(const struct ip_address *address)
 {
     const uint8_t *o = address->octets;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The lives of a domain: DOWN -> SPAWNED (told what to become) -> STANDBY (sandboxed) -> GRANTED -> RUNNING -> dead -> ...
- * The next process is spawned as soon as the last one is dead for certain; it waits in STANDBY until the barrier is done.
- * A death without a healthy interval before it counts; after UNHEALTHY_FREE of them in a row the next start waits,
- * longer each time. */
+/* The lives of a domain: DOWN -> SPAWNED (told what to become) -> STANDBY (sandboxed) -> GRANTED -> RUNNING -> dead ->
+ * ... The next process is spawned as soon as the last one is dead for certain; it waits in STANDBY until the barrier is
+ * done. A death without a healthy interval before it counts; after UNHEALTHY_FREE of them in a row the next start
+ * waits, longer each time. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -21,8 +21,12 @@ static int domain_init(struct supervisor *s, uint32_t index)
 {
     struct domain *d = &s->domain[index];
     const struct partition_domain *from = &s->options.partition.domain[index];
-    *d = (struct domain){.index = index, .name = from->name, .servers = from->servers, .control = -1,
-                         .process = {0, -1}, .logs_left = LOGS_A_TICK};
+    *d = (struct domain){.index = index,
+                         .name = from->name,
+                         .servers = from->servers,
+                         .control = -1,
+                         .process = {0, -1},
+                         .logs_left = LOGS_A_TICK};
     d->queue_end = &d->queue;
     s->own_uids = spawn_uid(index, &d->uid);
     d->cpu = spawn_cpu(s->options.placement, index);
@@ -92,8 +96,8 @@ static void retry_later(struct supervisor *s, struct domain *d)
     d->state = DOMAIN_DOWN;
     d->retry_us = now_us() + wait;
     if (wait > 0)
-        event_add(s, "backoff", d->name, d->incarnation, &wait, 1, "%u failed starts in a row: waits %lu ms", d->unhealthy,
-                  wait / 1000);
+        event_add(s, "backoff", d->name, d->incarnation, &wait, 1, "%u failed starts in a row: waits %lu ms",
+                  d->unhealthy, wait / 1000);
 }
 
 static int process_start(struct supervisor *s, struct domain *d)
@@ -249,8 +253,9 @@ static double ms(uint64_t from_us, uint64_t to_us)
 
 static void restored_event(struct supervisor *s, const struct domain *d)
 {
-    uint64_t span[EVENT_SPANS] = {d->died_kill_us != 0 ? d->noticed_us - d->died_kill_us : 0, d->standby_us - d->noticed_us,
-                                  d->granted_us - d->noticed_us, d->ready_us - d->noticed_us};
+    uint64_t span[EVENT_SPANS] = {d->died_kill_us != 0 ? d->noticed_us - d->died_kill_us : 0,
+                                  d->standby_us - d->noticed_us, d->granted_us - d->noticed_us,
+                                  d->ready_us - d->noticed_us};
     char noticed[48] = "";
     if (d->died_kill_us != 0)
         snprintf(noticed, sizeof noticed, "noticed %.2f ms after the kill; ", ms(d->died_kill_us, d->noticed_us));
@@ -267,7 +272,8 @@ static void all_started(struct supervisor *s)
     }
     s->started = true;
     uint64_t span = now_us() - s->start_us;
-    event_add(s, "started", s->options.partition.text, 1, &span, 1, "all domains run after %.2f ms", (double)span / 1000);
+    event_add(s, "started", s->options.partition.text, 1, &span, 1, "all domains run after %.2f ms",
+              (double)span / 1000);
     if (s->options.ready_fd >= 0) {
         ssize_t n = write(s->options.ready_fd, "r", 1);
         (void)n; /* who asked for it may be gone */

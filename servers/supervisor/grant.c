@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What a domain gets. All of it follows from the topology table: a new incarnation gets every row that concerns its servers,
- * a survivor the rows that concern the servers in `fresh`. Descriptors are read-only unless the domain is the one writer, and
- * every holder of a doorbell has an open file of its own. */
+/* What a domain gets. All of it follows from the topology table: a new incarnation gets every row that concerns its
+ * servers, a survivor the rows that concern the servers in `fresh`. Descriptors are read-only unless the domain is the
+ * one writer, and every holder of a doorbell has an open file of its own. */
 #include <errno.h>
 #include <string.h>
 
 #include "ipc/segment.h"
 #include "servers/supervisor/supervisor.h"
 
-#define MESSAGE(name, WHAT) \
-    to_domain name = BULKHEAD__CONTROL__TO_DOMAIN__INIT; \
+#define MESSAGE(name, WHAT)                                                                                            \
+    to_domain name = BULKHEAD__CONTROL__TO_DOMAIN__INIT;                                                               \
     name.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_##WHAT
 
 typedef Bulkhead__Control__Address control_address;
@@ -148,7 +148,8 @@ static void pools(struct supervisor *s, struct domain *d, uint32_t fresh)
     for (unsigned owner = 0; owner < SERVER_COUNT; owner++) {
         bool maps = false;
         for (unsigned id = 0; id < SERVER_COUNT; id++)
-            maps = maps || (hosts(d, (enum server_id)id) && topology_maps_pool((enum server_id)id, (enum server_id)owner));
+            maps =
+                maps || (hosts(d, (enum server_id)id) && topology_maps_pool((enum server_id)id, (enum server_id)owner));
         bool news = ((SERVER_BIT(owner) | d->servers) & fresh) != 0;
         if (maps && news && s->server[owner].pool >= 0 && alive(s, (enum server_id)owner))
             pool(s, d, (enum server_id)owner);

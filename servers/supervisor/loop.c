@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The supervisor's loop: one epoll, one event at a time (so that no event names something that the one before it closed),
- * deadlines, start and orderly end. */
+/* The supervisor's loop: one epoll, one event at a time (so that no event names something that the one before it
+ * closed), deadlines, start and orderly end. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,7 +23,8 @@ uint64_t now_us(void)
 
 static struct epoll_event watch_event(enum watch what, uint32_t index, bool output)
 {
-    return (struct epoll_event){.events = EPOLLIN | (output ? (uint32_t)EPOLLOUT : 0), .data.u64 = (uint64_t)what << 32 | index};
+    return (struct epoll_event){.events = EPOLLIN | (output ? (uint32_t)EPOLLOUT : 0),
+                                .data.u64 = (uint64_t)what << 32 | index};
 }
 
 int loop_watch(struct supervisor *s, int fd, enum watch what, uint32_t index)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The link to the manage server, which talks nanomsg to the world so that nobody else has to. It is a domain that carries no
- * packet: when it dies it is started again and clients ask once more. What it does not take at once is dropped: events are
- * numbered and kept, requests are repeated. */
+/* The link to the manage server, which talks nanomsg to the world so that nobody else has to. It is a domain that
+ * carries no packet: when it dies it is started again and clients ask once more. What it does not take at once is
+ * dropped: events are numbered and kept, requests are repeated. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,12 +12,12 @@
 
 #include "servers/supervisor/supervisor.h"
 
-#define REQUEST_OCTETS  4096
-#define REPLY_OCTETS    (128U << 10)
-#define REPLY_BUFFER    (512 << 10)
-#define SHORT_LIFE_US   1000000
-#define RETRY_US        500000
-#define SIGNALS_MAX     31
+#define REQUEST_OCTETS 4096
+#define REPLY_OCTETS   (128U << 10)
+#define REPLY_BUFFER   (512 << 10)
+#define SHORT_LIFE_US  1000000
+#define RETRY_US       500000
+#define SIGNALS_MAX    31
 
 static void link_send(struct supervisor *s, const Bulkhead__Manage__ToManage *message)
 {
@@ -54,8 +54,8 @@ void manage_start(struct supervisor *s)
         return;
     if (setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
         setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    struct spawn_request request = {.program = "bulkhead-manage", .argument = s->options.run_dir, .control = pair[1],
-                                    .uid = geteuid(), .cpu = -1};
+    struct spawn_request request = {
+        .program = "bulkhead-manage", .argument = s->options.run_dir, .control = pair[1], .uid = geteuid(), .cpu = -1};
     int result = spawn_process(&request, &s->manage);
     close(pair[1]);
     s->manage_since_us = now_us();

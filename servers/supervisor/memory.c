@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The memory that outlives domains, and the indices by which it is named. The supervisor keeps a descriptor of all of it. */
+/* The memory that outlives domains, and the indices by which it is named. The supervisor keeps a descriptor of all of
+ * it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

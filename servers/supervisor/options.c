@@ -14,15 +14,27 @@
 #define DEFAULT_ADDRESS   "10.77.0.2/24"
 #define DRIVER_TAP        "tap:"
 
-enum key { KEY_PARTITION = 256, KEY_DRIVER, KEY_ADDRESS, KEY_GATEWAY, KEY_RUN_DIR, KEY_PLACEMENT, KEY_READY_FD, KEY_HELP };
+enum key {
+    KEY_PARTITION = 256,
+    KEY_DRIVER,
+    KEY_ADDRESS,
+    KEY_GATEWAY,
+    KEY_RUN_DIR,
+    KEY_PLACEMENT,
+    KEY_READY_FD,
+    KEY_HELP
+};
 
 static const struct argp_option options[] = {
-    {"partition", KEY_PARTITION, "P", 0, "which servers share a domain: nic|ip|tcp|udp|socket (the default), any grouping "
-                                         "with +, or factored, monolithic", 0},
+    {"partition", KEY_PARTITION, "P", 0,
+     "which servers share a domain: nic|ip|tcp|udp|socket (the default), any grouping "
+     "with +, or factored, monolithic",
+     0},
     {"driver", KEY_DRIVER, "tap:NAME", 0, "the device, by default " DEFAULT_DRIVER, 0},
     {"address", KEY_ADDRESS, "A/LEN", 0, "an address of the stack, by default " DEFAULT_ADDRESS "; may be repeated", 0},
     {"gateway", KEY_GATEWAY, "A", 0, "where other networks are reached, by default nowhere", 0},
-    {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead", 0},
+    {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead",
+     0},
     {"placement", KEY_PLACEMENT, "packed|spread|none", 0, "how domains are put on CPUs, by default packed", 0},
     {"ready-fd", KEY_READY_FD, "N", 0, "descriptor to write an octet to once the stack runs", 0},
     {"help", KEY_HELP, NULL, 0, "this list", -1},
@@ -161,7 +173,8 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
     }
 }
 
-static const struct argp argp = {options, option_parse, NULL, "A TCP/IP stack in watertight compartments.", NULL, NULL, NULL};
+static const struct argp argp = {options, option_parse, NULL, "A TCP/IP stack in watertight compartments.",
+                                 NULL,    NULL,         NULL};
 
 int options_default_run_dir(char ret[OPTIONS_RUN_DIR])
 {
@@ -193,7 +206,8 @@ int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, cha
     int index = 0;
     ret_error[0] = '\0';
     /* argp's own messages have two lines and its own exit: neither is wanted */
-    error_t error = argp_parse(&argp, argc, argv, ARGP_IN_ORDER | ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT, &index, &parse);
+    error_t error =
+        argp_parse(&argp, argc, argv, ARGP_IN_ORDER | ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT, &index, &parse);
     if (parse.help)
         return 1;
     if (error == 0)

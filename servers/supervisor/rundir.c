@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The run directory: whoever may reach it may attach and manage, so its mode is the authority. One supervisor at a time. */
+/* The run directory: whoever may reach it may attach and manage, so its mode is the authority. One supervisor at a
+ * time. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,9 +25,9 @@ static int directory_open(struct supervisor *s, char error[OPTIONS_ERROR])
     const char *dir = s->options.run_dir;
     s->run_dir_made = mkdir(dir, 0700) == 0;
     if (!s->run_dir_made && errno != EEXIST)
-        return complain(error, dir, errno == EACCES || errno == EPERM
-                                        ? "cannot be made: give --run-dir DIR, or set XDG_RUNTIME_DIR"
-                                        : strerror(errno));
+        return complain(error, dir,
+                        errno == EACCES || errno == EPERM ? "cannot be made: give --run-dir DIR, or set XDG_RUNTIME_DIR"
+                                                          : strerror(errno));
     struct stat st;
     s->run_dir = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (s->run_dir < 0 || fstat(s->run_dir, &st) < 0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Sessions: memory that applications pay for, granted on to the servers that serve them, and again to each later
- * incarnation. ACTIVE until the application's connection closes; ENDING until the socket server says that nothing of it is
- * open; REMOVING until every domain has unmapped it; then its indices and descriptors are free. */
+ * incarnation. ACTIVE until the application's connection closes; ENDING until the socket server says that nothing of it
+ * is open; REMOVING until every domain has unmapped it; then its indices and descriptors are free. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -89,8 +89,8 @@ static void session_free(struct session_memory *session)
         descriptor_drop(&session->arena[i].app);
         descriptor_drop(&session->arena[i].words);
     }
-    *session = (struct session_memory){
-        .id = session->id, .control = -1, .answer = -1, .bell_read = -1, .bell_write = -1};
+    *session =
+        (struct session_memory){.id = session->id, .control = -1, .answer = -1, .bell_read = -1, .bell_write = -1};
 }
 
 static void for_living(struct supervisor *s, const to_domain *message)
@@ -159,8 +159,10 @@ int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_req
     int error = memory_check(s, fd, send, receive);
     if (error != 0)
         return error;
-    struct arena_memory arena = {.transport = request->transport, .slots = request->slots,
-                                 .send_size = request->send_size, .receive_size = request->receive_size};
+    struct arena_memory arena = {.transport = request->transport,
+                                 .slots = request->slots,
+                                 .send_size = request->send_size,
+                                 .receive_size = request->receive_size};
     if (!index_take(s, &arena.index, &arena.generation))
         return ENOSPC;
     arena.app = segment_read_only(fd[0]);
@@ -208,7 +210,8 @@ static void session_let_go(struct supervisor *s, struct session_memory *session)
     session_free(session);
 }
 
-/* Untrusted: id is in range; the socket server says so. While the application is there, nobody else ends its session. */
+/* Untrusted: id is in range; the socket server says so. While the application is there, nobody else ends its session.
+ */
 void session_done(struct supervisor *s, uint32_t id)
 {
     struct session_memory *session = &s->session[id];

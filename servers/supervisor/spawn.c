@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A process in user, network, mount, PID, IPC and UTS namespaces of its own, with a control socket as descriptor 3 and nothing
- * else. Started as root, each domain has a uid of its own outside; inside it is 0, with capabilities over its
- * empty namespaces only, which its sandbox needs and then gives up. Where user namespaces are refused, root goes without: the
- * other namespaces and the uid are there all the same. */
+/* A process in user, network, mount, PID, IPC and UTS namespaces of its own, with a control socket as descriptor 3 and
+ * nothing else. Started as root, each domain has a uid of its own outside; inside it is 0, with capabilities over its
+ * empty namespaces only, which its sandbox needs and then gives up. Where user namespaces are refused, root goes
+ * without: the other namespaces and the uid are there all the same. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -20,10 +20,10 @@
 
 #include "servers/supervisor/supervisor.h"
 
-#define NAMESPACES  (CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
-#define UID_FIRST   1879048192U /* of domain 0; a range that no distribution hands out */
-#define EXIT_SPAWN  127
-#define CONTROL_FD  3
+#define NAMESPACES (CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
+#define UID_FIRST  1879048192U /* of domain 0; a range that no distribution hands out */
+#define EXIT_SPAWN 127
+#define CONTROL_FD 3
 
 static bool uid_is_mapped(uint32_t uid)
 {
@@ -247,7 +247,8 @@ void process_reap(struct process *process, char *ret_text, size_t size)
     if (result < 0)
         snprintf(ret_text, size, "ended");
     else if (info.si_code == CLD_EXITED && info.si_status > 128 && info.si_status < 128 + 64)
-        snprintf(ret_text, size, "signal %s", sigabbrev_np(info.si_status - 128) ? sigabbrev_np(info.si_status - 128) : "?");
+        snprintf(ret_text, size, "signal %s",
+                 sigabbrev_np(info.si_status - 128) ? sigabbrev_np(info.si_status - 128) : "?");
     else if (info.si_code == CLD_EXITED)
         snprintf(ret_text, size, "exit status %d", info.si_status);
     else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What the supervisor tells about itself and its domains. Replies are made of heap parts as protobuf-c would have unpacked
- * them, so that one call frees them. Where memory fails, parts are missing. */
+/* What the supervisor tells about itself and its domains. Replies are made of heap parts as protobuf-c would have
+ * unpacked them, so that one call frees them. Where memory fails, parts are missing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

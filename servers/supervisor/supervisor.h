@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The supervisor's own state and the interfaces between its files. Single-threaded: one epoll loop, one event at a time.
+/* The supervisor's own state and the interfaces between its files. Single-threaded: one epoll loop, one event at a
+ * time.
  *
  *   main.c options.c   command line          loop.c      epoll, signals, deadlines, start and orderly end
  *   rundir.c device.c  what it opens         spawn.c     a process in namespaces of its own
@@ -35,14 +36,14 @@
 #define BACKOFF_LAST_US      1000000
 #define POOL_OCTETS_MAX      (128U << 20)
 #define STORE_OCTETS_MAX     (256U << 20)
-#define QUEUE_MAX            16384   /* messages that wait for one domain */
-#define CONTROL_OCTETS_MAX   2048    /* of a message in either direction */
+#define QUEUE_MAX            16384 /* messages that wait for one domain */
+#define CONTROL_OCTETS_MAX   2048  /* of a message in either direction */
 #define CONTROL_FDS_MAX      4
 #define FROM_DOMAIN_BURST    32
 #define LOGS_A_TICK          32
 #define SESSION_MEMORY_MAX   (256ULL << 20)
 #define SESSION_SOCKETS      SESSION_DESCRIPTORS
-#define CONNECTIONS_WAITING  16      /* attached to, no hello yet */
+#define CONNECTIONS_WAITING  16 /* attached to, no hello yet */
 #define CONNECTIONS_ATTACHED (SESSIONS_MAX + CONNECTIONS_WAITING)
 #define CHANGES_KEPT         32
 #define EVENTS_KEPT          4096
@@ -55,11 +56,11 @@ typedef Bulkhead__Control__ToDomain to_domain; /* generated; the short name is f
 
 /* ---- processes ---- */
 struct spawn_request {
-    const char *program;    /* beside the supervisor's own executable */
-    const char *argument;   /* argv[1], NULL none */
-    int control;            /* becomes descriptor 3 */
-    uint32_t uid;           /* outside; inside it is 0 */
-    int cpu;                /* -1: anywhere */
+    const char *program;  /* beside the supervisor's own executable */
+    const char *argument; /* argv[1], NULL none */
+    int control;          /* becomes descriptor 3 */
+    uint32_t uid;         /* outside; inside it is 0 */
+    int cpu;              /* -1: anywhere */
 };
 struct process {
     pid_t pid; /* 0: none */
@@ -103,7 +104,7 @@ struct domain {
     int filter_fd, status_fd, counter_fd, bell_read, bell_write;
     struct status_page *status;
     const struct counter_page *counters;
-    uint32_t known; /* servers of other domains that this incarnation was told of and has not let go */
+    uint32_t known;  /* servers of other domains that this incarnation was told of and has not let go */
     uint32_t losing; /* servers whose loss it is to acknowledge */
     uint64_t ack_epoch, ack_deadline_us; /* 0: nothing awaited */
     uint64_t deadline_us;                /* SPAWNED, GRANTED, or told to stop; 0 none */
@@ -112,9 +113,9 @@ struct domain {
     uint64_t liveness;
     uint32_t liveness_ticks;
     uint64_t started_bursts;
-    uint64_t kill_us;                    /* when this incarnation was killed or told to stop; 0 not */
+    uint64_t kill_us; /* when this incarnation was killed or told to stop; 0 not */
     uint64_t died_kill_us, noticed_us, spawned_us, standby_us, granted_us, ready_us; /* of the latest death and life */
-    uint32_t logs_left; /* until the next tick */
+    uint32_t logs_left;                                                              /* until the next tick */
     char last_words[EVENT_TEXT];
 };
 
@@ -139,7 +140,7 @@ struct indices { /* dynamic indices of capabilities, the same in every table */
 enum session_state { SESSION_FREE, SESSION_ACTIVE, SESSION_ENDING, SESSION_REMOVING };
 struct arena_memory {
     uint32_t transport, slots, send_size, receive_size; /* slots 0: none */
-    int app, words; /* TX arena, read-only; RX arena */
+    int app, words;                                     /* TX arena, read-only; RX arena */
     uint32_t object;
     uint16_t index, generation;
 };
@@ -155,7 +156,7 @@ struct session_memory {
     uint64_t epoch, deadline_us;
 };
 struct connection {
-    int fd; /* -1: free */
+    int fd;          /* -1: free */
     int32_t session; /* -1: no hello yet */
     uint64_t since_us;
 };
@@ -197,7 +198,15 @@ struct supervisor {
 };
 
 /* ---- loop.c ---- */
-enum watch { WATCH_SIGNALS, WATCH_LISTENER, WATCH_CONNECTION, WATCH_PROCESS, WATCH_CONTROL, WATCH_MANAGE_PROCESS, WATCH_MANAGE };
+enum watch {
+    WATCH_SIGNALS,
+    WATCH_LISTENER,
+    WATCH_CONNECTION,
+    WATCH_PROCESS,
+    WATCH_CONTROL,
+    WATCH_MANAGE_PROCESS,
+    WATCH_MANAGE
+};
 uint64_t now_us(void);
 int loop_watch(struct supervisor *s, int fd, enum watch what, uint32_t index);
 void loop_watch_output(struct supervisor *s, int fd, enum watch what, uint32_t index, bool output);
@@ -216,7 +225,7 @@ int domains_init(struct supervisor *s) __attribute__((warn_unused_result));
 void domain_spawn(struct supervisor *s, struct domain *domain);
 void domain_kill(struct domain *domain, enum domain_fault fault);
 void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
-void domain_died(struct supervisor *s, struct domain *domain); /* its pidfd is readable */
+void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd is readable */
 void domain_standby(struct supervisor *s, struct domain *domain);
 void domain_ready(struct supervisor *s, struct domain *domain);
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
@@ -261,7 +270,7 @@ void attach_receive(struct supervisor *s, uint32_t connection);
 void attach_close(struct supervisor *s, uint32_t connection);
 int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id); /* 0 or errno */
 int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2],
-                      uint32_t *ret_arena); /* 0 or errno */
+                      uint32_t *ret_arena);            /* 0 or errno */
 void session_ended(struct supervisor *s, uint32_t id); /* the application is gone */
 void session_done(struct supervisor *s, uint32_t id);
 void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);

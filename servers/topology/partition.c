@@ -9,8 +9,7 @@
 #define FACTORED   "nic|ip|tcp|udp|socket"
 #define MONOLITHIC "nic+ip+tcp+udp+socket"
 
-static int refuse(char *ret_error, size_t error_size, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+static int refuse(char *ret_error, size_t error_size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 static int refuse(char *ret_error, size_t error_size, const char *format, ...)
 {

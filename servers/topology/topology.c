@@ -11,11 +11,8 @@ static const char *const names[SERVER_COUNT] = {
 };
 
 const struct topology_channel topology_channel[TOPOLOGY_CHANNELS] = {
-    {{SERVER_NIC, SERVER_IP}},
-    {{SERVER_IP, SERVER_TCP}},
-    {{SERVER_IP, SERVER_UDP}},
-    {{SERVER_TCP, SERVER_SOCKET}},
-    {{SERVER_UDP, SERVER_SOCKET}},
+    {{SERVER_NIC, SERVER_IP}},     {{SERVER_IP, SERVER_TCP}},     {{SERVER_IP, SERVER_UDP}},
+    {{SERVER_TCP, SERVER_SOCKET}}, {{SERVER_UDP, SERVER_SOCKET}},
 };
 
 const struct topology_right topology_right[TOPOLOGY_RIGHTS] = {
@@ -32,13 +29,13 @@ const struct topology_right topology_right[TOPOLOGY_RIGHTS] = {
 };
 
 const struct topology_pool topology_pool[TOPOLOGY_POOLS] = {
-    {SERVER_NIC, SERVER_IP, SERVER_NIC},  /* received frames */
-    {SERVER_NIC, SERVER_TCP, SERVER_IP},  /* ... handed up */
+    {SERVER_NIC, SERVER_IP, SERVER_NIC}, /* received frames */
+    {SERVER_NIC, SERVER_TCP, SERVER_IP}, /* ... handed up */
     {SERVER_NIC, SERVER_UDP, SERVER_IP},
-    {SERVER_NIC, SERVER_IP, SERVER_UDP},  /* ... quoted when udp asks for a port unreachable */
-    {SERVER_NIC, SERVER_NIC, SERVER_IP},  /* ... echoed */
-    {SERVER_IP, SERVER_NIC, SERVER_IP},   /* finished headers */
-    {SERVER_TCP, SERVER_IP, SERVER_TCP},  /* transport headers */
+    {SERVER_NIC, SERVER_IP, SERVER_UDP}, /* ... quoted when udp asks for a port unreachable */
+    {SERVER_NIC, SERVER_NIC, SERVER_IP}, /* ... echoed */
+    {SERVER_IP, SERVER_NIC, SERVER_IP},  /* finished headers */
+    {SERVER_TCP, SERVER_IP, SERVER_TCP}, /* transport headers */
     {SERVER_UDP, SERVER_IP, SERVER_UDP},
 };
 

@@ -39,10 +39,12 @@ def test_one_after_another():
 
 def test_nothing_left():
     def left():
-        tcp, socket_server = counters("tcp"), counters("socket")
-        return {"connections": tcp["connections_open"] - tcp["connections_time_wait"] - 1,  # the listener
-                "slots": tcp["slots_used"], "loans": tcp["loans_out"], "ip loans": counters("ip")["loans_out"],
-                "nic loans": counters("nic")["loans_out"], "sockets": socket_server["sockets_open"] - 1}
+        ip, tcp, owner = counters("ip"), counters("tcp"), counters("socket")
+        return {"slots": tcp["slots_given"] - tcp["slots_back"],
+                "tcp loans": tcp["loans_out"] - tcp["loans_home"],
+                "ip loans": ip["sent"] - ip["loans_home"],
+                "endpoints": tcp["endpoints"] - 1,  # the listener
+                "sockets": owner["sockets_made"] - owner["sockets_freed"] - 1}
 
     try:
         wait_for("everything to be home", lambda: not any(left().values()), 15, 0.1)

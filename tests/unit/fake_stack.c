@@ -475,10 +475,11 @@ static void *fake_run(void *argument)
         doorbell_sleep(&f->status->sleep); /* (C) */
         bool busy = pass(f);
         bool stop = f->stop;
+        int timeout_ms = busy ? 0 : f->lie != 0 ? 1 : -1;
         pthread_mutex_unlock(&f->lock);
         if (stop)
             return NULL;
-        poll(set, BELLS + 3, busy ? 0 : f->lie != 0 ? 1 : -1);
+        poll(set, BELLS + 3, timeout_ms);
         doorbell_wake(&f->status->sleep);
         for (int i = 0; i < BELLS; i++)
             if (set[3 + i].revents != 0)

@@ -86,34 +86,94 @@ static void call_writev(void)
         _exit(1);
 }
 
-static void call_open(void) { open("/dev/null", O_RDONLY); }
-static void call_open_by_path(void) { syscall(SYS_open, "/dev/null", O_RDONLY); }
-static void call_openat2(void) { syscall(SYS_openat2, AT_FDCWD, "/dev/null", NULL, 0); }
-static void call_stat_path(void) { struct stat st; fstatat(AT_FDCWD, "/", &st, AT_SYMLINK_NOFOLLOW); }
-static void call_socket(void) { socket(AF_INET, SOCK_DGRAM, 0); }
-static void call_ptrace(void) { ptrace(PTRACE_TRACEME, 0, NULL, NULL); }
-static void call_process_vm(void) { syscall(SYS_process_vm_writev, getpid(), NULL, 0, NULL, 0, 0); }
-static void call_pidfd_getfd(void) { syscall(SYS_pidfd_getfd, 3, 0, 0); }
-static void call_kill(void) { syscall(SYS_kill, getpid(), 0); }
-static void call_tgkill_other(void) { syscall(SYS_tgkill, getppid(), getppid(), 0); }
-static void call_set_flags(void) { fcntl(SPARE_FD, F_SETFL, O_NONBLOCK); }
-static void call_ioctl(void) { int n; ioctl(SPARE_FD, FIONREAD, &n); }
-static void call_mmap_executable(void) { mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }
+static void call_open(void)
+{
+    open("/dev/null", O_RDONLY);
+}
+static void call_open_by_path(void)
+{
+    syscall(SYS_open, "/dev/null", O_RDONLY);
+}
+static void call_openat2(void)
+{
+    syscall(SYS_openat2, AT_FDCWD, "/dev/null", NULL, 0);
+}
+static void call_stat_path(void)
+{
+    struct stat st;
+    fstatat(AT_FDCWD, "/", &st, AT_SYMLINK_NOFOLLOW);
+}
+static void call_socket(void)
+{
+    socket(AF_INET, SOCK_DGRAM, 0);
+}
+static void call_ptrace(void)
+{
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+static void call_process_vm(void)
+{
+    syscall(SYS_process_vm_writev, getpid(), NULL, 0, NULL, 0, 0);
+}
+static void call_pidfd_getfd(void)
+{
+    syscall(SYS_pidfd_getfd, 3, 0, 0);
+}
+static void call_kill(void)
+{
+    syscall(SYS_kill, getpid(), 0);
+}
+static void call_tgkill_other(void)
+{
+    syscall(SYS_tgkill, getppid(), getppid(), 0);
+}
+static void call_set_flags(void)
+{
+    fcntl(SPARE_FD, F_SETFL, O_NONBLOCK);
+}
+static void call_ioctl(void)
+{
+    int n;
+    ioctl(SPARE_FD, FIONREAD, &n);
+}
+static void call_mmap_executable(void)
+{
+    mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
 static void call_mprotect_executable(void)
 {
     mprotect((void *)((uintptr_t)call_open & ~(uintptr_t)4095), 4096, PROT_READ | PROT_EXEC);
 }
-static void call_send_elsewhere(void) { send(SPARE_FD, "x", 1, MSG_NOSIGNAL); }
+static void call_send_elsewhere(void)
+{
+    send(SPARE_FD, "x", 1, MSG_NOSIGNAL);
+}
 static void call_receive_elsewhere(void)
 {
     struct msghdr message = {0};
     recvmsg(SPARE_FD, &message, MSG_DONTWAIT);
 }
-static void call_clone(void) { syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0); }
-static void call_exec(void) { char *none[] = {NULL}; execve("/bin/true", none, none); }
-static void call_memfd(void) { memfd_create("x", 0); }
-static void call_unshare(void) { unshare(CLONE_NEWUSER); }
-static void call_sigaction(void) { signal(SIGSYS, SIG_IGN); }
+static void call_clone(void)
+{
+    syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
+}
+static void call_exec(void)
+{
+    char *none[] = {NULL};
+    execve("/bin/true", none, none);
+}
+static void call_memfd(void)
+{
+    memfd_create("x", 0);
+}
+static void call_unshare(void)
+{
+    unshare(CLONE_NEWUSER);
+}
+static void call_sigaction(void)
+{
+    signal(SIGSYS, SIG_IGN);
+}
 
 static const struct {
     const char *name;

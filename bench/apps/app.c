@@ -40,12 +40,23 @@ static error_t app_option(int key, char *text, struct argp_state *state)
 static const struct argp app_argp = {.options = app_options, .parser = app_option};
 const struct argp_child app_children[] = {{.argp = &app_argp}, {0}};
 
-/* argp's own complaints take two lines. */
+/* --help and the like print and exit by themselves, but only if argp may print errors, too. */
+static bool asks_for_help(int argc, char **argv)
+{
+    static const char *const asking[] = {"--help", "-?", "--usage", "--version", "-V"};
+    for (int i = 1; i < argc; i++)
+        for (size_t k = 0; k < sizeof asking / sizeof asking[0]; k++)
+            if (strcmp(argv[i], asking[k]) == 0)
+                return true;
+    return false;
+}
+
+/* argp's own complaints take two lines, and ours are one. */
 void app_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
-    int at = 0;
-    if (argp_parse(argp, argc, argv, ARGP_NO_ERRS, &at, input) != 0)
-        app_usage("wrong usage%s%s: try --help", at > 1 && at <= argc ? " at " : "", at > 1 && at <= argc ? argv[at - 1] : "");
+    argp_err_exit_status = 2;
+    if (argp_parse(argp, argc, argv, asks_for_help(argc, argv) ? 0 : ARGP_NO_ERRS, NULL, input) != 0)
+        app_usage("unknown option, or one without its value: try --help");
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 

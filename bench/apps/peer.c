@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-error_t peer_option(struct peer *peer, int key, char *text, struct argp_state *state)
+error_t peer_option(struct peer *peer, int key, char *text)
 {
     switch (key) {
     case 'l':

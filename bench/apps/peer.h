@@ -17,7 +17,7 @@ struct peer {
     }
 
 /* The keys of PEER_OPTIONS and the argument. */
-error_t peer_option(struct peer *peer, int key, char *text, struct argp_state *state);
+error_t peer_option(struct peer *peer, int key, char *text);
 /* Connects or accepts and calls `serve`, which is to return false for a failure that it told. Exit status. */
 int peer_run(const struct app *app, const struct peer *peer, const char *program, bool (*serve)(void *input, int fd),
              void *input);

@@ -27,7 +27,7 @@ static error_t option(int key, char *text, struct argp_state *state)
         a->check = true;
         return 0;
     default:
-        return peer_option(&a->peer, key, text, state);
+        return peer_option(&a->peer, key, text);
     }
 }
 

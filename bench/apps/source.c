@@ -30,7 +30,7 @@ static error_t option(int key, char *text, struct argp_state *state)
             app_usage("'%s' is not a number from 1 to %u", text, PATTERN_PERIOD);
         return 0;
     default:
-        return peer_option(&a->peer, key, text, state);
+        return peer_option(&a->peer, key, text);
     }
 }
 

@@ -88,7 +88,6 @@ struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now
     struct layout l = layout_of(config);
     struct tcp *t = memory;
     uint8_t *base = memory;
-    memset(memory, 0, l.size);
     t->config = *config;
     config_defaults(&t->config, l.connections);
     t->conn = (struct tcp_conn *)(base + l.conn);
@@ -100,10 +99,6 @@ struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now
     t->free = t->time_wait = t->ready = t->touched = empty;
     t->reserve = u32_max(1, u32_min(l.connections / 8, 64));
     t->next_ephemeral = (uint32_t)siphash(config->secret, &now_us, sizeof now_us);
-    for (uint32_t i = 0; i < l.connections; i++) {
-        t->side[i].heap_position = TCP_NONE;
-        index_list_append(t, &t->free, i);
-    }
     return t;
 }
 
@@ -199,8 +194,23 @@ bool tcp_next_touched(struct tcp *t, uint32_t *ret_index)
 }
 
 /* ---- the table ---- */
+static uint32_t free_count(const struct tcp *t)
+{
+    return t->free.count + t->config.connections - t->fresh;
+}
+
+/* Indices join the free list when they are wanted, so that a table costs the memory of what was in use at once. */
+static void free_extend(struct tcp *t, uint32_t index)
+{
+    while (t->fresh <= index) {
+        t->side[t->fresh].heap_position = TCP_NONE;
+        index_list_append(t, &t->free, t->fresh++);
+    }
+}
+
 struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index)
 {
+    free_extend(t, index);
     struct tcp_conn *c = &t->conn[index];
     index_list_remove(t, &t->free, index);
     t->side[index].used = 1;
@@ -213,11 +223,11 @@ struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index)
 
 bool conn_make_room(struct tcp *t)
 {
-    while (t->free.count + t->closing <= t->reserve && t->time_wait.count > 0) {
+    while (free_count(t) + t->closing <= t->reserve && t->time_wait.count > 0) {
         conn_end(t, &t->conn[t->time_wait.head], TCP_ERROR_NONE);
         t->counters.time_wait_reused++;
     }
-    return t->free.count > 0;
+    return free_count(t) > 0;
 }
 
 void conn_release_if_done(struct tcp *t, struct tcp_conn *c)
@@ -315,7 +325,7 @@ struct tcp_conn *conn_new(struct tcp *t, const struct tcp_identity *identity, en
 {
     if (!conn_make_room(t))
         return NULL;
-    struct tcp_conn *c = conn_allocate_at(t, t->free.head);
+    struct tcp_conn *c = conn_allocate_at(t, t->free.head != TCP_NONE ? t->free.head : t->fresh);
     c->identity = *identity;
     c->state = (uint8_t)state;
     c->receive_size = receive_size;
@@ -545,6 +555,6 @@ const struct tcp_counters *tcp_counters(const struct tcp *t)
 
 bool tcp_drained(const struct tcp *t)
 {
-    return t->free.count == t->config.connections && t->heap_count == 0 && t->reply_count == 0 &&
+    return free_count(t) == t->config.connections && t->heap_count == 0 && t->reply_count == 0 &&
            t->touched.head == TCP_NONE;
 }

@@ -146,6 +146,7 @@ struct tcp_config {
 struct tcp; /* the engine */
 
 size_t tcp_size(const struct tcp_config *config); /* octets of memory that tcp_init() wants, aligned to 64 */
+/* `memory` is zeroed, tcp_size() octets; pages of it that are not needed yet are not touched. */
 struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us);
 
 /* ---- looking ---- */

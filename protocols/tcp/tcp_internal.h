@@ -88,6 +88,7 @@ struct tcp {
     uint32_t bucket_mask;
     uint32_t heap_count;
     struct tcp_list free, time_wait, ready, touched;
+    uint32_t fresh;   /* indices from here on were never used, and are not in the free list */
     uint32_t reserve; /* indices kept free by ending the oldest TIME-WAITs */
     uint32_t closing; /* CLOSED, not free yet */
     uint32_t next_ephemeral;

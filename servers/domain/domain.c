@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* A domain's life: Become, sandbox, Standby, grants, Start, Ready, the loop, and the end. See README.md.
  *
- * #syscalls mmap(no PROT_EXEC) munmap exit_group rt_sigreturn */
+ * #syscalls mmap(no PROT_EXEC) munmap timerfd_create exit_group rt_sigreturn */
 #include "servers/domain/domain.h"
 
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "capabilities/sandbox.h"
@@ -134,6 +135,9 @@ static struct domain *domain_new(int control_fd, uint32_t servers, const struct 
     domain->servers = servers;
     domain->session = sessions;
     domain->doorbell = -1;
+    domain->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (domain->timer < 0)
+        return NULL;
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         domain->server[id].server = servers & (1U << id) ? table[id] : NULL;
         domain->server[id].context.id = (enum server_id)id;

@@ -59,6 +59,8 @@ struct domain {
     struct status_page *status;
     struct counter_page *counters;
     int doorbell; /* own, read end */
+    int timer;    /* timerfd: a sleep that ends by a bell leaves it armed, so that most sleeps set no timer */
+    uint64_t armed_us; /* what it is set to; 0: it has gone off */
     bool device_gone;
     uint64_t now_us;    /* of the round */
     uint64_t looked_us; /* last look at the control socket */

@@ -97,6 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tcp_config config = {.connections = CONNECTIONS, .mtu = 1500, .gso = true};
     check(tcp_size(&config) <= sizeof memory);
     uint64_t now = 1000000;
+    memset(memory, 0, tcp_size(&config));
     struct tcp *t = tcp_init(memory, &config, now);
     struct tcp_identity listener = {.local = ours, .local_port = 80, .arena = UINT32_MAX};
     uint32_t index;

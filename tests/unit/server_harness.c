@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include "server_harness.h"
+#include "tests/unit/server_harness.h"
 
 #include <check.h>
 #include <stdlib.h>

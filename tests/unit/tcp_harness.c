@@ -19,7 +19,7 @@ void host_init(struct host *h, const uint8_t address[4], const struct tcp_config
     size_t size = tcp_size(config);
     ck_assert_uint_eq(size % 64, 0);
     h->memory = aligned_alloc(64, size);
-    memset(h->memory, 0xa5, size);
+    memset(h->memory, 0, size);
     h->now_us = HARNESS_START_US;
     h->t = tcp_init(h->memory, config, h->now_us);
     h->address = ip_address_from_ip4(address);

@@ -7,7 +7,6 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -247,7 +246,7 @@ static int trap(void)
 }
 static int hang(void)
 {
-    while (sched_yield() == 0)
+    while (getpid() > 0)
         ;
     return OPEN;
 }

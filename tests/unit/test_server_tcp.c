@@ -7,8 +7,8 @@
 
 #include "protocols/base/checksum.h"
 #include "protocols/tcp/tcp.h"
-#include "server_harness.h"
-#include "suite.h"
+#include "tests/unit/server_harness.h"
+#include "tests/unit/suite.h"
 
 #define LISTENER 0x10001U /* socket ids */
 #define CHILD    0x10002U
@@ -36,7 +36,9 @@ static struct {
 static void peer_new(void)
 {
     struct tcp_config config = {.connections = 64, .mtu = 1500, .gso = true, .secret = "the peer's own"};
-    peer.tcp = tcp_init(aligned_alloc(64, tcp_size(&config)), &config, h->now_us);
+    void *memory = aligned_alloc(64, tcp_size(&config));
+    memset(memory, 0, tcp_size(&config));
+    peer.tcp = tcp_init(memory, &config, h->now_us);
     peer.conn = NONE;
     peer.drop = peer.kept_count = 0;
     peer.keep_loans = false;

@@ -7,8 +7,8 @@
 
 #include "protocols/base/checksum.h"
 #include "protocols/udp/udp.h"
-#include "server_harness.h"
-#include "suite.h"
+#include "tests/unit/server_harness.h"
+#include "tests/unit/suite.h"
 
 #define SOCKET 0x10001U
 #define OTHER  0x10002U

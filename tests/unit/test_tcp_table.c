@@ -183,6 +183,7 @@ START_TEST(test_ports_exhausted)
 {
     struct tcp_config config = {.connections = 30000, .mtu = 1500, .time_wait_us = 60 * SECOND};
     void *memory = aligned_alloc(64, tcp_size(&config));
+    memset(memory, 0, tcp_size(&config));
     struct tcp *t = tcp_init(memory, &config, HARNESS_START_US);
     struct tcp_identity i = {.local = b.h.address, .remote = b.peer, .remote_port = 9};
     uint32_t index = 0;

@@ -30,26 +30,35 @@ def title(text):
     print(f"\n{text}\n", flush=True)
 
 
+def box(name):
+    d = domain_of(name)
+    lines = [name, f"pid {d['pid']}", f"uid {d['uid']}"]
+    width = max(map(len, lines)) + 2
+    return ["+" + "-" * width + "+", *("|" + text.center(width) + "|" for text in lines), "+" + "-" * width + "+"]
+
+
+def beside(*columns):
+    """Blocks of lines side by side."""
+    height = max(map(len, columns))
+    padded = [c + [" " * len(c[0])] * (height - len(c)) for c in columns]
+    return ["".join(line) for line in zip(*padded)]
+
+
 def picture():
-    """Domains from left to right, each a box of its own; what is in one box shares a fate."""
-    order = sorted(domains(), key=lambda d: min(SERVERS.index(s) for s in d["servers"]))
-    lines = ["", "", "", ""]
-    for i, d in enumerate(order):
-        inside = [d["name"], f"pid {d['pid']}", f"uid {d['uid']}"]
-        width = max(map(len, inside)) + 2
-        lines[0] += "+" + "-" * width + "+"
-        for n in range(2):
-            lines[1 + n] += "|" + inside[n].center(width) + "|"
-        lines[3] += "+" + "-" * width + "+"
-        if i + 1 < len(order):
-            for n in range(4):
-                lines[n] += "=====" if n == 1 else "     "
-    print("   Linux host " + HOST + "                      Bulkhead " + STACK + "\n")
-    print("   curl, ping ==TAP== " + lines[1].split("|")[1].strip() + "   and from there on:\n")
-    for line in lines:
-        print("   " + line)
-    print("\n   Each box is a process without files, network, or rights but its descriptors; === are rings in shared memory.")
-    print("   The application (an HTTP server, unprivileged) talks to tcp through memory of its own.")
+    """The channels of the factored stack as they are: nic = ip = tcp, udp = socket; the application at both."""
+    wire = ["       ", "       ", "=======", "       ", "       "]
+    gap = [" " * 7] * 5
+    left = beside(["         ", "curl,    ", "ping =TAP", "(Linux)  ", "         "], wire[:5], box("nic"), wire, box("ip"), wire)
+    middle, right = box("tcp"), box("socket")
+    print("\n".join("   " + line.rstrip() for line in beside(left, middle, wire, right)))
+    start, width = len(left[0]), len(middle[0])
+    ip, own = start - 7 - len(box("ip")[0]) // 2, start + width + 7 + len(right[0]) // 2
+    for n, line in enumerate(box("udp")):
+        mark, fill = ("+", "=") if n == 2 else ("|", " ") if n < 2 else (" ", " ")
+        print("   " + (" " * ip + mark + fill * (start - ip - 1) + line + fill * (own - start - width) + mark).rstrip())
+    print("\n   Each box is a process with an empty root, no network and a short list of system calls; === are rings in shared")
+    print("   memory, each page written by one side only. The applications (an HTTP server, an echo server) share memory of")
+    print("   their own with tcp and udp: payload does not pass through socket.")
 
 
 def transfer(folder, label):
@@ -159,7 +168,7 @@ def kill_each():
 
 def main():
     print("Bulkhead: a TCP/IP stack in watertight compartments. Everything below happens now, in a private network namespace.")
-    title("1. The domains")
+    title("1. The domains of the stack at " + STACK + "; this Linux host is " + HOST)
     picture()
     title("2. It is a network stack")
     started = next(e for e in events() if e["kind"] == "started")

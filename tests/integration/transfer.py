@@ -34,7 +34,7 @@ def test_transfers():
             assert sha256(fetched) == sha256(original), "downloaded file differs"
             assert sha256(stored) == sha256(original), "uploaded file differs"
         if LOSS:
-            assert counters("tcp")["retransmits"] > 0, "nothing was lost: the test tested nothing"
+            assert counters("tcp")["tcp_retransmits"] > 0, "nothing was lost: the test tested nothing"
 
 
 main([test_ping, test_transfers] if not LOSS else [test_transfers])

@@ -110,25 +110,17 @@ static uint32_t hello_descriptors(const struct supervisor *s, uint32_t session, 
     return count;
 }
 
-static void hello(struct supervisor *s, struct connection *c, const int fd[REQUEST_FDS], struct attach_answer *answer)
+static struct attach_answer answer_new(void)
 {
-    struct ucred who;
-    socklen_t size = sizeof who;
-    uint32_t id = 0;
-    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
-        answer->error = errno;
-    else
-        answer->error = session_new(s, fd, who.uid, (uint32_t)who.pid, &id);
-    if (answer->error != 0) {
-        answer_send(c->fd, answer, NULL, 0);
-        return;
-    }
-    c->session = (int32_t)id;
-    answer->session = id;
+    return (struct attach_answer){.magic = SESSION_MAGIC, .operation = ATTACH_ANSWER};
+}
+
+static void answer_hello(struct supervisor *s, const struct connection *c, struct attach_answer *answer)
+{
     answer->address_count = s->options.address_count;
     memcpy(answer->address, s->options.address, sizeof answer->address);
     int grants[ANSWER_FDS];
-    uint32_t count = hello_descriptors(s, id, grants);
+    uint32_t count = hello_descriptors(s, answer->session, grants);
     bool complete = true;
     for (uint32_t i = 0; i < count; i++)
         complete = complete && grants[i] >= 0;
@@ -140,24 +132,60 @@ static void hello(struct supervisor *s, struct connection *c, const int fd[REQUE
     }
 }
 
+void attach_answer(struct supervisor *s, uint32_t session, bool hello)
+{
+    uint32_t place = 0;
+    while (place < CONNECTIONS_ATTACHED && (s->connection[place].fd < 0 || s->connection[place].session != (int32_t)session))
+        place++;
+    if (place == CONNECTIONS_ATTACHED)
+        return; /* it has gone in the meantime */
+    const struct connection *c = &s->connection[place];
+    struct attach_answer answer = answer_new();
+    answer.session = session;
+    if (hello) {
+        answer_hello(s, c, &answer);
+        return;
+    }
+    answer.arena = s->session[session].arenas - 1;
+    if (answer_send(c->fd, &answer, NULL, 0) < 0)
+        shutdown(c->fd, SHUT_RDWR);
+}
+
+static bool refuse(struct supervisor *s, const struct connection *c, int error)
+{
+    struct attach_answer answer = answer_new();
+    answer.error = error;
+    s->refused_attaches++;
+    return answer_send(c->fd, &answer, NULL, 0) == 0;
+}
+
+static bool hello(struct supervisor *s, struct connection *c, const int fd[REQUEST_FDS])
+{
+    struct ucred who;
+    socklen_t size = sizeof who;
+    uint32_t id = 0;
+    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
+        return refuse(s, c, errno);
+    int error = session_new(s, fd, who.uid, (uint32_t)who.pid, &id);
+    if (error != 0)
+        return refuse(s, c, error);
+    c->session = (int32_t)id;
+    session_fence(s, id);
+    return true;
+}
+
 /* Untrusted: request, fd. False: nonsense. */
 static bool serve(struct supervisor *s, struct connection *c, const struct attach_request *request,
                   const int fd[REQUEST_FDS])
 {
-    struct attach_answer answer = {.magic = SESSION_MAGIC, .operation = ATTACH_ANSWER};
     if (request->magic != SESSION_MAGIC || request->reserved[0] != 0 || request->reserved[1] != 0)
         return false;
-    if (request->operation == ATTACH_HELLO && c->session < 0) {
-        hello(s, c, fd, &answer);
-        return true;
-    }
+    if (request->operation == ATTACH_HELLO && c->session < 0)
+        return hello(s, c, fd);
     if (request->operation != ATTACH_ARENA || c->session < 0)
         return false;
-    answer.session = (uint32_t)c->session;
-    answer.error = session_add_arena(s, answer.session, request, fd, &answer.arena);
-    if (answer.error != 0)
-        s->refused_attaches++;
-    return answer_send(c->fd, &answer, NULL, 0) == 0;
+    int error = session_add_arena(s, (uint32_t)c->session, request, fd);
+    return error == 0 || refuse(s, c, error);
 }
 
 static uint32_t descriptors_take(struct msghdr *message, int fd[REQUEST_FDS])

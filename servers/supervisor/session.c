@@ -101,6 +101,56 @@ static void for_living(struct supervisor *s, const to_domain *message)
     }
 }
 
+/* ---- fences ---- */
+static void fence_next(struct supervisor *s, struct session_memory *session);
+
+/* Waits for all domains in `mask`: a PeerAttached of nobody is acknowledged when what was sent before it is in force. */
+static void fence_set(struct supervisor *s, struct session_memory *session, enum session_fence fence, uint32_t mask)
+{
+    Bulkhead__Control__PeerAttached what = BULKHEAD__CONTROL__PEER_ATTACHED__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_ATTACHED;
+    message.peer_attached = &what;
+    session->fence = fence;
+    session->epoch = what.epoch = ++s->epoch;
+    session->deadline_us = now_us() + ACKNOWLEDGE_US;
+    session->waiting = mask;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if ((mask & (1U << i)) != 0)
+            control_send(s, &s->domain[i], &message, NULL, 0, 0);
+    }
+    fence_next(s, session);
+}
+
+/* Grants the last arena to the domain of its transport (`owner`), or to all the others. Returns the mask of those. */
+static uint32_t arena_to(struct supervisor *s, const struct session_memory *session, bool owner)
+{
+    uint32_t mask = 0, arena = session->arenas - 1;
+    const struct domain *own = s->server[topology_transport(session->arena[arena].transport)].domain;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        struct domain *d = &s->domain[i];
+        if (!domain_lives(d) || (d == own) != owner)
+            continue;
+        grant_arena(s, d, session, arena);
+        mask |= 1U << i;
+    }
+    return mask;
+}
+
+static void fence_next(struct supervisor *s, struct session_memory *session)
+{
+    enum session_fence fence = session->fence;
+    if (fence == FENCE_NONE || session->waiting != 0)
+        return;
+    session->fence = FENCE_NONE;
+    if (session->state != SESSION_ACTIVE)
+        return;
+    if (fence == FENCE_PASSED)
+        fence_set(s, session, FENCE_ARENA, arena_to(s, session, true));
+    else
+        attach_answer(s, session->id, fence == FENCE_HELLO);
+}
+
 int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id)
 {
     uint32_t id = 0;
@@ -128,15 +178,26 @@ int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pi
     session->uid = uid;
     session->pid = pid;
     session->octets = sizeof(struct session_control) + sizeof(struct session_answer);
+    uint32_t mask = 0;
     for (uint32_t i = 0; i < s->domain_count; i++) {
-        if (domain_lives(&s->domain[i]))
+        if (domain_lives(&s->domain[i])) {
             grant_session(s, &s->domain[i], session);
+            mask |= 1U << i;
+        }
     }
     char subject[24];
     snprintf(subject, sizeof subject, "session %u", id);
     event_add(s, "session", subject, 0, NULL, 0, "attached: pid %u, uid %u", pid, uid);
     *ret_id = id;
+    session->fence = FENCE_HELLO;
+    session->waiting = mask;
     return 0;
+}
+
+void session_fence(struct supervisor *s, uint32_t id)
+{
+    struct session_memory *session = &s->session[id];
+    fence_set(s, session, session->fence, session->waiting);
 }
 
 static bool ring_size_ok(uint32_t size)
@@ -145,11 +206,10 @@ static bool ring_size_ok(uint32_t size)
 }
 
 /* Untrusted: request, fd (application). */
-int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2],
-                      uint32_t *ret_arena)
+int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2])
 {
     struct session_memory *session = &s->session[id];
-    if (session->state != SESSION_ACTIVE || request->transport >= SESSION_TRANSPORTS || request->slots == 0 ||
+    if (session->state != SESSION_ACTIVE || session->fence != FENCE_NONE || request->transport >= SESSION_TRANSPORTS || request->slots == 0 ||
         request->slots > ARENA_SLOTS_MAX || !ring_size_ok(request->send_size) || !ring_size_ok(request->receive_size))
         return EINVAL;
     size_t send = arena_send_octets(request->slots, request->send_size);
@@ -177,11 +237,8 @@ int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_req
     arena.object = s->next_object++;
     session->octets += send + receive;
     session->arena[session->arenas] = arena;
-    *ret_arena = session->arenas++;
-    for (uint32_t i = 0; i < s->domain_count; i++) {
-        if (domain_lives(&s->domain[i]))
-            grant_arena(s, &s->domain[i], session, *ret_arena);
-    }
+    session->arenas++;
+    fence_set(s, session, FENCE_PASSED, arena_to(s, session, false));
     return 0;
 }
 
@@ -220,6 +277,7 @@ void session_done(struct supervisor *s, uint32_t id)
     if (session->state != SESSION_ENDING)
         return;
     session->state = SESSION_REMOVING;
+    session->fence = FENCE_NONE;
     session->epoch = what.epoch = ++s->epoch;
     session->deadline_us = now_us() + ACKNOWLEDGE_US;
     session->waiting = 0;
@@ -236,18 +294,20 @@ void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t 
 {
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
         struct session_memory *session = &s->session[id];
-        if (session->state != SESSION_REMOVING || session->epoch != epoch)
+        if (session->epoch != epoch || (session->state != SESSION_REMOVING && session->fence == FENCE_NONE))
             continue;
         session->waiting &= ~(1U << domain->index);
+        fence_next(s, session);
         session_let_go(s, session);
     }
 }
 
-/* The dead map nothing. */
+/* The dead map nothing; their next incarnation is granted all there is. */
 void session_forget_domain(struct supervisor *s, const struct domain *domain)
 {
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
         s->session[id].waiting &= ~(1U << domain->index);
+        fence_next(s, &s->session[id]);
         session_let_go(s, &s->session[id]);
     }
 }
@@ -256,7 +316,7 @@ void sessions_deadlines(struct supervisor *s, uint64_t now)
 {
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
         struct session_memory *session = &s->session[id];
-        if (session->state != SESSION_REMOVING || now < session->deadline_us)
+        if ((session->state != SESSION_REMOVING && session->fence == FENCE_NONE) || now < session->deadline_us)
             continue;
         session->deadline_us = now + ACKNOWLEDGE_US;
         for (uint32_t i = 0; i < s->domain_count; i++) {

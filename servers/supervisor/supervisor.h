@@ -138,6 +138,13 @@ struct indices { /* dynamic indices of capabilities, the same in every table */
 
 /* ---- sessions ---- */
 enum session_state { SESSION_FREE, SESSION_ACTIVE, SESSION_ENDING, SESSION_REMOVING };
+/* What the application waits for: its answer comes when the grants are in force, not when they are on their way. */
+enum session_fence {
+    FENCE_NONE,
+    FENCE_HELLO,  /* whoever serves it has the session */
+    FENCE_PASSED, /* whoever passes on references to the last arena knows it: now its transport may have it */
+    FENCE_ARENA,  /* and has it */
+};
 struct arena_memory {
     uint32_t transport, slots, send_size, receive_size; /* slots 0: none */
     int app, words;                                     /* TX arena, read-only; RX arena */
@@ -152,7 +159,8 @@ struct session_memory {
     uint64_t octets;
     uint32_t arenas;
     struct arena_memory arena[SESSION_ARENAS];
-    uint32_t waiting; /* REMOVING: mask of domains that have not acknowledged */
+    enum session_fence fence;
+    uint32_t waiting; /* fence, or REMOVING: mask of domains that have not acknowledged */
     uint64_t epoch, deadline_us;
 };
 struct connection {
@@ -268,9 +276,12 @@ int attach_listen(struct supervisor *s) __attribute__((warn_unused_result));
 void attach_accept(struct supervisor *s);
 void attach_receive(struct supervisor *s, uint32_t connection);
 void attach_close(struct supervisor *s, uint32_t connection);
-int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id); /* 0 or errno */
-int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2],
-                      uint32_t *ret_arena);            /* 0 or errno */
+void attach_answer(struct supervisor *s, uint32_t session, bool hello); /* the fence is down */
+/* 0 or an errno value. The answer follows from session_fence(), at once or when all domains have acknowledged. */
+int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id);
+void session_fence(struct supervisor *s, uint32_t id);
+/* 0, and the answer comes when the grants are in force; or an errno value. */
+int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2]);
 void session_ended(struct supervisor *s, uint32_t id); /* the application is gone */
 void session_done(struct supervisor *s, uint32_t id);
 void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);

@@ -266,7 +266,19 @@ static int application(void)
     return fd;
 }
 
-static void ask(int fd, const void *octets, size_t length, const int *passed, uint32_t count)
+/* All domains acknowledge whatever an application's answer waits for. */
+static void fences_down(void)
+{
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        for (unsigned step = 0; step < 2 && s->session[id].fence != FENCE_NONE; step++) {
+            uint64_t epoch = s->session[id].epoch;
+            for (uint32_t i = 0; i < s->domain_count; i++)
+                session_acknowledged(s, &s->domain[i], epoch);
+        }
+    }
+}
+
+static void request_send(int fd, const void *octets, size_t length, const int *passed, uint32_t count)
 {
     union {
         struct cmsghdr header;
@@ -288,6 +300,12 @@ static void ask(int fd, const void *octets, size_t length, const int *passed, ui
         if (s->connection[i].fd >= 0)
             attach_receive(s, i);
     }
+}
+
+static void ask(int fd, const void *octets, size_t length, const int *passed, uint32_t count)
+{
+    request_send(fd, octets, length, passed, count);
+    fences_down();
 }
 
 /* The error of the answer; -1: closed. Its descriptors are counted and closed. */
@@ -402,6 +420,34 @@ START_TEST(a_session_comes_and_goes_without_a_trace)
         remove_all(0);
     }
     ck_assert_int_eq(descriptors(), before);
+}
+END_TEST
+
+/* An arena's transport gets it when those who pass its references on know it, and the application is answered after that. */
+START_TEST(the_answer_waits_for_the_grants)
+{
+    start_all();
+    int fd = application(), passed[2];
+    ck_assert_int_eq(hello(fd), 0);
+    for (uint32_t i = 0; i < s->domain_count; i++)
+        hear_all(i, 0);
+    arena_pair(passed, &arena_request);
+    request_send(fd, &arena_request, sizeof arena_request, passed, 2);
+    pair_close(passed);
+    uint64_t epoch = s->session[0].epoch;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA), 0);
+        if (i == SERVER_UDP)
+            session_forget_domain(s, &s->domain[i]); /* it died meanwhile */
+        else if (i != SERVER_TCP)
+            session_acknowledged(s, &s->domain[i], epoch);
+    }
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA), 1);
+    ck_assert_int_eq(answered(fd, NULL), -1); /* nothing yet */
+    session_acknowledged(s, &s->domain[SERVER_TCP], epoch); /* an old one */
+    ck_assert_int_eq(answered(fd, NULL), -1);
+    session_acknowledged(s, &s->domain[SERVER_TCP], s->session[0].epoch);
+    ck_assert_int_eq(answered(fd, NULL), 0);
 }
 END_TEST
 
@@ -543,6 +589,7 @@ int main(void)
     tcase_add_test(tests, standby_is_bounded);
     tcase_add_test(tests, logs_are_rationed);
     tcase_add_test(tests, a_session_comes_and_goes_without_a_trace);
+    tcase_add_test(tests, the_answer_waits_for_the_grants);
     tcase_add_test(tests, the_dead_need_not_acknowledge);
     tcase_add_loop_test(tests, nonsense_closes_the_connection, 0, BENDS);
     tcase_add_loop_test(tests, a_bad_arena_is_refused, 0, sizeof arenas / sizeof arenas[0]);

@@ -17,7 +17,7 @@
 #define IP_RESERVED           16U  /* buffers that transports do not get: ARP, ICMP */
 #define IP_PENDING            64U  /* packets that wait for a neighbour's address */
 #define IP_PENDING_NEIGHBOUR  16U  /* ... for one neighbour's */
-#define IP_LOANS_MAX          48U  /* of nic's buffers with one transport: three quarters */
+#define IP_LOANS_MAX          96U  /* of nic's buffers with one transport: three quarters */
 #define IP_COOKIES            1024U /* nic's buffer indices are below; also the most that is owed to one neighbour */
 #define IP_TRANSPORT_HEADER_MAX 60U
 #define IP_TRANSPORT_HEADER_MIN 8U

@@ -40,7 +40,7 @@ static struct status_counter counter[STATUS_COUNTERS];
 static struct wire_pair *nic, *tcp, *udp;
 static struct pool pool;
 static struct ip *ip;
-static uint8_t frames[64 * 2048], headers[4096];
+static uint8_t frames[(IP_LOANS_MAX + 8) * 2048], headers[4096];
 static uint64_t now;
 
 static void burst(void)
@@ -418,16 +418,16 @@ START_TEST(test_share_and_absence)
         packet_frame(i, IP_PROTOCOL_TCP, segment, sizeof segment);
     for (uint32_t i = 0; i < IP_LOANS_MAX; i++)
         ck_assert(take(tcp, MESSAGE_RECEIVE, &m));
-    packet_frame(60, IP_PROTOCOL_TCP, segment, sizeof segment);
-    returned(nic, 60);
+    packet_frame(IP_LOANS_MAX + 1, IP_PROTOCOL_TCP, segment, sizeof segment);
+    returned(nic, IP_LOANS_MAX + 1);
     ck_assert_uint_eq(ip->counters.drop_no_transport, 1);
-    packet_frame(60, IP_PROTOCOL_UDP, segment, sizeof segment); /* another has a share of its own */
+    packet_frame(IP_LOANS_MAX + 1, IP_PROTOCOL_UDP, segment, sizeof segment); /* another has a share of its own */
     ck_assert(take(udp, MESSAGE_RECEIVE, &m));
 
     port_detach(&tcp->server);
     server_ip.peer_lost(ip, SERVER_TCP);
-    packet_frame(61, IP_PROTOCOL_TCP, segment, sizeof segment);
-    returned(nic, 61);
+    packet_frame(IP_LOANS_MAX + 2, IP_PROTOCOL_TCP, segment, sizeof segment);
+    returned(nic, IP_LOANS_MAX + 2);
     wire_attach(tcp);
     server_ip.peer_attached(ip, SERVER_TCP, now);
     burst();
@@ -436,9 +436,9 @@ START_TEST(test_share_and_absence)
         home += m.count;
     ck_assert_uint_eq(home, IP_LOANS_MAX);
     ck_assert_uint_eq(ip->counters.reclaimed, IP_LOANS_MAX);
-    wire_return(udp, 60);
+    wire_return(udp, IP_LOANS_MAX + 1);
     burst();
-    returned(nic, 60);
+    returned(nic, IP_LOANS_MAX + 1);
     all_home();
 }
 END_TEST

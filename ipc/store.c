@@ -114,7 +114,8 @@ static void put(struct store *store, uint32_t index, const void *block)
 {
     struct store_header *header = (struct store_header *)store->memory;
     if (index >= header->used) /* before the copy: what is below `used` is looked at by the next incarnation */
-        __atomic_store_n(&header->used, index + 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&header->used, index + 1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* written in this order: the reader comes after our death, on a coherent machine */
     unsigned which = store->current[index] == COPY_NONE ? 0 : store->current[index];
     struct store_copy *copy = copy_at(store, index, which);
     if (copy->burst != store->burst) { /* else: put again in this burst, in place */
@@ -122,6 +123,7 @@ static void put(struct store *store, uint32_t index, const void *block)
         copy = copy_at(store, index, which);
     }
     copy->burst = store->burst;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* from here on the copy is of a burst that has not happened */
     copy->present = block != NULL;
     if (block != NULL)
         memcpy(copy->payload, block, store->block_octets);

@@ -24,6 +24,7 @@
 
 enum server_id { SERVER_NIC = 0, SERVER_IP = 1, SERVER_TCP = 2, SERVER_UDP = 3, SERVER_SOCKET = 4, SERVER_COUNT = 5 };
 
+#define RECEIVE_BUFFERS 192  /* of nic: three bursts; each transport may hold nearly half of them */
 #define SERVER_BURST    64   /* messages taken from one port in one burst */
 #define SESSIONS_MAX    64
 #define SOCKETS_MAX     8192 /* of the socket server, all sessions together */

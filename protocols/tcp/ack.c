@@ -4,7 +4,8 @@
 
 static uint32_t segment_window(const struct arrival *a)
 {
-    return a->s.window << a->c->send_window_scale;
+    /* RFC 7323 2.2: the window of a segment with SYN MUST NOT be scaled */
+    return (a->s.flags & TCP_FLAG_SYN) ? a->s.window : a->s.window << a->c->send_window_scale;
 }
 
 /* SYN-RECEIVED: the ACK of our SYN makes it ESTABLISHED. */
@@ -45,6 +46,8 @@ static bool ack_is_acceptable(struct arrival *a)
     return false;
 }
 
+#define RECOVER_REACH (1U << 30) /* recover is kept this near, so that comparisons with it hold (RFC 6582) */
+
 static void ack_of_new_data(struct arrival *a)
 {
     struct tcp_conn *c = a->c;
@@ -53,7 +56,9 @@ static void ack_of_new_data(struct arrival *a)
     bool recovering = c->flags & TCP_CONN_RECOVERY;
     c->snd_una = a->s.ack;
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
-    c->snd_sml = seq_max(c->snd_sml, c->snd_una); /* keeps it in reach of comparisons */
+    c->snd_sml = seq_max(c->snd_sml, c->snd_una); /* keeps it in reach of comparisons, and so: */
+    if (c->snd_una - c->recover > RECOVER_REACH && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
+        c->recover = c->snd_una - 1;
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
     rtt_acked(a->t, c, a->now_us);
     if (!recovering) {

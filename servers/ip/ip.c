@@ -19,7 +19,7 @@
  *
  * Restarts: nothing is kept; neighbours are learned again. When nic dies, its buffers' accounts are
  * void; returns of old buffers may still lie in the transports' rings, so what the next nic sends
- * is dropped until each of these rings has been seen empty once (`barrier`): an old return can
+ * is dropped until each of these rings has been seen empty once, or a ring full was read (`barrier`): an old return can
  * never free a new buffer. When a transport dies, what it held goes home after the barrier, and
  * what it had sent goes out without anybody to return to.
  *
@@ -291,6 +291,8 @@ static bool take_from_transport(struct ip *ip, uint64_t now_us, enum server_id f
             return moved;
         }
         moved = true;
+        if (ip->barrier_left[from] > 0 && --ip->barrier_left[from] == 0)
+            ip->barrier &= (uint8_t) ~(1U << from);
         if (m.operation == MESSAGE_SEND)
             ip_send(ip, now_us, from, &m);
         else if (m.operation == MESSAGE_RETURN)
@@ -347,8 +349,10 @@ static void nic_lost(struct ip *ip)
     for (unsigned i = 0; i < TRANSPORTS; i++) {
         const struct port *port = ip->context.port[transports[i]];
         ip->held[transports[i]] = 0;
-        if (port != NULL && port->attached)
+        if (port != NULL && port->attached) {
             ip->barrier |= (uint8_t)(1U << transports[i]);
+            ip->barrier_left[transports[i]] = RING_SLOTS;
+        }
     }
     owed_forget(ip, SERVER_NIC);
 }

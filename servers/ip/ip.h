@@ -17,7 +17,8 @@
 #define IP_RESERVED           16U  /* buffers that transports do not get: ARP, ICMP */
 #define IP_PENDING            64U  /* packets that wait for a neighbour's address */
 #define IP_PENDING_NEIGHBOUR  16U  /* ... for one neighbour's */
-#define IP_LOANS_MAX          96U  /* of nic's buffers with one transport: three quarters */
+#define IP_PENDING_ECHO       4U   /* echo replies among them: each keeps one of nic's receive buffers */
+#define IP_LOANS_MAX          ((RECEIVE_BUFFERS - 16U) / 2) /* of nic's buffers with one transport: both together leave some */
 #define IP_COOKIES            1024U /* nic's buffer indices are below; also the most that is owed to one neighbour */
 #define IP_TRANSPORT_HEADER_MAX 60U
 #define IP_TRANSPORT_HEADER_MIN 8U
@@ -86,6 +87,7 @@ struct ip {
     uint16_t identification;
     bool moved;             /* counters since they were shown */
     bool recheck;           /* pending packets are to be looked at */
+    uint16_t barrier_left[SERVER_COUNT]; /* messages until an old return cannot be in the ring any more */
     uint8_t barrier;        /* mask of transports whose old returns may still lie in their rings: see ip.c */
     uint64_t retry_us;
     uint32_t held[SERVER_COUNT];  /* of nic's buffers, by each transport */

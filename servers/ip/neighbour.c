@@ -95,6 +95,15 @@ static void pending_limit(struct ip *ip, const struct ip_address *next_hop)
     give_up(ip, buffer);
 }
 
+/* An echo reply holds a frame that nic would receive the neighbour's answer into. */
+static bool too_many_echoes(const struct ip *ip, uint32_t buffer)
+{
+    uint32_t waiting = 0;
+    for (uint32_t i = 0; i < ip->pending_count; i++)
+        waiting += ip->out[ip->pending[i].buffer].origin == SERVER_NIC;
+    return ip->out[buffer].origin == SERVER_NIC && waiting >= IP_PENDING_ECHO;
+}
+
 /* RFC 1122 2.3.2.2 and 3.3.1.3: whoever sent it learns that the host cannot be reached. */
 static void unresolved(struct ip *ip, uint32_t buffer, const struct message *m, uint32_t sequence)
 {
@@ -114,6 +123,11 @@ void ip_transmit(struct ip *ip, uint64_t now_us, uint32_t buffer, const struct m
         push(ip, buffer, m, &mac);
         break;
     case ARP_LOOKUP_RESOLVING: /* RFC 1122 2.3.2.2: SHOULD save at least one */
+        if (too_many_echoes(ip, buffer)) {
+            ip->counters.drop_pending++;
+            give_up(ip, buffer);
+            break;
+        }
         pending_limit(ip, next_hop);
         ip->pending[ip->pending_count++] = (struct ip_pending){
             .buffer = buffer, .sequence = sequence, .next_hop = *next_hop, .message = *m};

@@ -9,7 +9,7 @@
 #include "netdrv/driver.h"
 #include "servers/server.h"
 
-#define NIC_BUFFERS       128U /* two bursts: what the kernel queued while the stack was at work on the first */
+#define NIC_BUFFERS       ((uint32_t)RECEIVE_BUFFERS)
 #define NIC_BUFFER_OCTETS 65664U /* a frame of 64 KB; no multiple of a page, so that heads lie in different cache sets */
 #define NIC_HEADER_MAX    256U   /* octets of a frame's headers that are copied and checked */
 #define NIC_RETRY_US      200U   /* the ring to ip is full */

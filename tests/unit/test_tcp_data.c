@@ -159,6 +159,25 @@ START_TEST(test_retransmission)
 }
 END_TEST
 
+/* What filled a small window and was lost is sent again, whatever was written since (RFC 6298 5.4). */
+START_TEST(test_retransmission_into_a_small_window)
+{
+    established(65535);
+    make_available(&b, 7300);
+    for (uint32_t i = 0; i < 5; i++)
+        expect(&b, i == 4 ? A | P : A, 1 + i * MSS, 1, MSS);
+    b.window = 700;
+    inject(&b, A, 1, 7301, 0);
+    make_available(&b, 700);
+    expect(&b, A | P, 7301, 1, 700);
+    make_available(&b, 5000);
+    expect_silence(&b);
+    b.h.now_us += 2 * SECOND;
+    expect(&b, A, 7301, 1, 700);
+    expect_silence(&b);
+}
+END_TEST
+
 START_TEST(test_go_back)
 {
     established(65535);
@@ -232,6 +251,34 @@ START_TEST(test_fast_retransmit)
     expect_silence(&b);
     ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS / 2);
     ck_assert_uint_le(conn_of(&b)->cwnd, 5 * MSS / 2);
+}
+END_TEST
+
+/* `recover` follows over more than half of the sequence space without loss. */
+START_TEST(test_fast_retransmit_after_gigabytes)
+{
+    established(65535);
+    b.send_size = conn_of(&b)->send_size;
+    uint32_t sent = 0;
+    for (uint64_t total = 0; total < 2400000000ULL;) {
+        struct tcp_output out;
+        uint32_t before = sent;
+        tcp_send_available(b.h.t, b.h.now_us, b.conn, conn_of(&b)->send_acked + b.send_size);
+        while (tcp_poll(b.h.t, b.h.now_us, &out))
+            sent += out.payload_length;
+        total += sent - before;
+        inject(&b, A, 1, 1 + sent, 0);
+    }
+    struct tcp_output out;
+    tcp_send_available(b.h.t, b.h.now_us, b.conn, conn_of(&b)->send_acked + b.send_size);
+    while (tcp_poll(b.h.t, b.h.now_us, &out))
+        ;
+    uint64_t before = tcp_counters(b.h.t)->fast_retransmits;
+    for (int i = 0; i < 3; i++)
+        inject(&b, A, 1, 1 + sent, 0);
+    while (tcp_poll(b.h.t, b.h.now_us, &out))
+        ;
+    ck_assert_uint_eq(tcp_counters(b.h.t)->fast_retransmits, before + 1);
 }
 END_TEST
 
@@ -539,7 +586,8 @@ int main(void)
 {
     const TTest *const tests[] = {
         test_send_and_ack, test_super_segments, test_nagle, test_initial_window, test_window_limits,
-        test_retransmission, test_go_back, test_round_trip_time, test_fast_retransmit,
+        test_retransmission, test_retransmission_into_a_small_window, test_fast_retransmit_after_gigabytes, test_go_back,
+        test_round_trip_time, test_fast_retransmit,
         test_limited_transmit, test_zero_window, test_zero_window_unanswered,
         test_small_window_override, test_many_timers, test_timer_moves_away, test_delayed_ack,
         test_out_of_order, test_super_segment_out_of_order, test_ranges_full, test_fin_out_of_order,

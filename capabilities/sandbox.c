@@ -5,7 +5,7 @@
  *
  * Afterwards the process has: no file to name (an empty read-only root, no /proc), no interface (its network namespace
  * is new), nobody to signal (its PID namespace is new), no capability and no way to any, a bounded number of
- * descriptors, no children, and the short list of system calls that the supervisor's filter leaves. */
+ * descriptors, a bounded amount of memory beside what it was granted, no children, and the short list of system calls that the supervisor's filter leaves. */
 #include "capabilities/sandbox.h"
 
 #include <errno.h>
@@ -27,6 +27,8 @@
 
 #define SIGNAL_STACK_OCTETS 32768 /* AVX-512 and AMX state make signal frames of up to 11 KiB */
 #define DESCRIPTORS_MAX     1024
+#define DATA_OCTETS_MAX     (64U << 20) /* of its own: all servers in one domain take 14 MiB */
+#define STACK_OCTETS_MAX    (1U << 20)
 #define CAPABILITIES_TRIED  64 /* the kernel says EINVAL beyond its last */
 
 static uint8_t signal_stack[SIGNAL_STACK_OCTETS];
@@ -110,6 +112,8 @@ static int set_limits(void)
         {RLIMIT_FSIZE, 0}, /* nothing is written to a file: segments are mapped, the rest are pipes and devices */
         {RLIMIT_MEMLOCK, 0},
         {RLIMIT_MSGQUEUE, 0},
+        {RLIMIT_DATA, DATA_OCTETS_MAX}, /* the filter leaves no way around it */
+        {RLIMIT_STACK, STACK_OCTETS_MAX},
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         struct rlimit limit = {limits[i].most, limits[i].most};

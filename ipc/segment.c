@@ -35,7 +35,7 @@ int segment_read_only(int fd)
 {
     char path[32];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int copy = open(path, O_RDONLY | O_CLOEXEC);
+    int copy = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     return copy < 0 ? -errno : copy;
 }
 
@@ -53,6 +53,13 @@ int segment_check(int fd, size_t size)
     if ((seals & wanted) != wanted || (seals & unwanted) != 0)
         return -EINVAL;
     return 0;
+}
+
+int segment_seal(int fd)
+{
+    (void)fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL); /* EPERM: its owner has done so */
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SEAL) != 0 ? 0 : -EINVAL;
 }
 
 int segment_map(int fd, size_t size, bool writable, void **ret)

@@ -60,10 +60,15 @@ void app_parse(const struct argp *argp, int argc, char **argv, void *input)
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
+/* Arguments and names are in it, so it may hold anything: what does not print becomes '?', and one line stays one. */
 static void say(const char *format, va_list arguments)
 {
-    fprintf(stderr, "%s: ", program_invocation_short_name);
-    vfprintf(stderr, format, arguments);
+    char text[1024];
+    vsnprintf(text, sizeof text, format, arguments);
+    for (char *c = text; *c != '\0'; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+    fprintf(stderr, "%s: %s", program_invocation_short_name, text);
 }
 
 void app_usage(const char *format, ...)

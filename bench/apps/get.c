@@ -151,10 +151,8 @@ int main(int argc, char **argv)
     struct sockaddr_in address;
     char request[REQUEST_MAX];
     app_parse(&argp, argc, argv, &a);
-    if (!url_read(a.url, &address, request, sizeof request)) {
-        fprintf(stderr, "bh-get: '%s' is not http://ADDRESS[:PORT]/PATH with a numeric IPv4 address\n", a.url);
-        return 2;
-    }
+    if (!url_read(a.url, &address, request, sizeof request))
+        app_usage("'%s' is not http://ADDRESS[:PORT]/PATH with a numeric IPv4 address", a.url);
     app_attach(&a.app);
     bool to_file = a.output != NULL && strcmp(a.output, "-") != 0;
     struct download d = {.name = to_file ? a.output : "stdout", .file = STDOUT_FILENO};

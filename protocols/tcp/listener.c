@@ -68,6 +68,19 @@ void tcp_accepted(struct tcp *t, uint32_t index)
     conn_touched(t, &t->conn[index]);
 }
 
+/* Untrusted: header (wire). Parsed on its own: options and payload do not count here. */
+bool tcp_completes_handshake(const struct tcp *t, uint32_t index, const uint8_t *header, uint32_t header_length)
+{
+    const struct tcp_conn *c = index < t->config.connections ? &t->conn[index] : NULL;
+    struct segment s;
+    if (c == NULL || c->state != TCP_SYN_RECEIVED ||
+        segment_parse(header, header_length, header_length, &s) != SEGMENT_OK)
+        return false;
+    if ((s.flags & (TCP_FLAG_SYN | TCP_FLAG_RST | TCP_FLAG_ACK)) != TCP_FLAG_ACK)
+        return false;
+    return seq_after(s.ack, c->snd_una) && !seq_after(s.ack, c->snd_max); /* RFC 9293 3.10.7.4, fifth */
+}
+
 enum tcp_call_result tcp_attach(struct tcp *t, uint32_t index, uint32_t owner, uint32_t session,
                                 uint32_t arena, uint32_t slot, uint32_t generation)
 {

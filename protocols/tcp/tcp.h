@@ -187,6 +187,10 @@ enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index,
                                 uint32_t header_length, uint32_t segment_length,
                                 struct tcp_placement *ret);
 
+/* Untrusted: header, header_length (as for tcp_input()). Whether the segment acknowledges the SYN of a connection in
+ * SYN-RECEIVED, so that nothing (a slot) need be spent on one that does not. */
+bool tcp_completes_handshake(const struct tcp *t, uint32_t index, const uint8_t *header, uint32_t header_length);
+
 /* ICMP unreachable for a segment of ours: soft (RFC 1122 4.2.3.9) unless in SYN-SENT, where it ends the
  * attempt. `sequence` is that of the quoted segment and must lie in [snd_una, snd_max] (RFC 5927). */
 void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence);

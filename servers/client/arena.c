@@ -206,7 +206,7 @@ static struct arena_count arenas_count(struct session *s, enum session_transport
 
 static bool over_quota(int error)
 {
-    return error == -ENOBUFS || error == -EDQUOT || error == -ENOMEM;
+    return error == -ENOBUFS || error == -EDQUOT || error == -ENOSPC || error == -ENOMEM;
 }
 
 /* Holds attach_lock. Rings keep the sizes of the first arena: a listener's connections need them alike. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -33,6 +34,7 @@ static void session_forked(void)
         return;
     close(s->attach_fd);
     close(s->doorbell_fd);
+    close(s->wake_fd);
     for (int i = 0; i < TO_SERVERS; i++)
         close(s->bell[i].bell.fd);
 }
@@ -87,7 +89,7 @@ static int exchange_send(int fd, const struct attach_request *request, const int
     do
         n = sendmsg(fd, &m, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
-    return n < 0 ? (errno == EPIPE ? -ENETDOWN : -errno) : 0;
+    return n < 0 ? (errno == EPIPE || errno == ECONNRESET ? -ENETDOWN : -errno) : 0;
 }
 
 /* Takes the answer and its descriptors, at most `limit`. Their number, or a negative errno with none open. */
@@ -138,12 +140,14 @@ int session_exchange(struct session *s, const struct attach_request *request, co
 {
     int none[1];
     int error = exchange_send(s->attach_fd, request, fd);
-    if (error != 0)
-        return error;
-    int count = exchange_receive(s->attach_fd, ret, none, 0);
-    if (count < 0)
-        return count;
-    return ret->error > 0 && ret->error < 4096 ? -ret->error : ret->error == 0 ? 0 : -EPROTO;
+    if (error != 0 && error != -ENETDOWN)
+        return error; /* it did not go: the two sides agree still */
+    if (error == 0 && exchange_receive(s->attach_fd, ret, none, 0) == 0 && ret->error >= 0 && ret->error < 4096)
+        return -ret->error;
+    session_set_gone(s);
+    shutdown(s->attach_fd, SHUT_RDWR); /* the supervisor takes everything back */
+    session_wake(s);
+    return -ENETDOWN;
 }
 
 static int never_block(int fd)
@@ -247,6 +251,7 @@ static struct session *session_new(int attach_fd)
     }
     s->attach_fd = attach_fd;
     s->doorbell_fd = -1;
+    s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->socket = sockets;
     for (int i = 0; i < TO_SERVERS; i++)
         s->bell[i].bell.fd = -1;
@@ -264,6 +269,8 @@ static void session_free(struct session *s)
     close(s->attach_fd);
     if (s->doorbell_fd >= 0)
         close(s->doorbell_fd);
+    if (s->wake_fd >= 0)
+        close(s->wake_fd);
     for (int i = 0; i < TO_SERVERS; i++) {
         if (s->bell[i].bell.fd >= 0)
             close(s->bell[i].bell.fd);
@@ -287,7 +294,7 @@ static int session_make(const char *run_dir)
         close(fd);
         return -ENOMEM;
     }
-    int error = session_segments(s);
+    int error = s->wake_fd < 0 ? -EMFILE : session_segments(s);
     if (error != 0) {
         session_free(s);
         return error;

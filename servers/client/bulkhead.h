@@ -10,7 +10,13 @@
  *
  * A connection that ended badly, by the peer's reset or because the TCP server was restarted, says so once (ECONNRESET, or
  * ETIMEDOUT and the like), after what had been received was read; from then on reads give end of file, writes EPIPE. When
- * the stack itself is gone every call says ENETDOWN. */
+ * the stack itself is gone every call says ENETDOWN: who waits learns it at once, who does not within 10 ms of its next call
+ * that finds nothing to do. The first ones may still succeed and what they sent is lost, as with any connection that ends.
+ *
+ * While a server of the stack is being restarted, the calls that need it wait. A signal handler that runs meanwhile ends bh_socket(),
+ * bh_bind(), bh_listen(), bh_accept(), bh_connect() and bh_setsockopt() with EINTR, half a second later if they are not done
+ * by then (with SA_RESTART, too): a socket or connection that they would have made is closed, and what became of a
+ * socket's name or option is not known: close it. */
 #ifndef BULKHEAD_H
 #define BULKHEAD_H
 
@@ -63,10 +69,12 @@ BH_API int bh_listen(int fd, int backlog);
 BH_API int bh_accept(int fd, struct sockaddr *ret_address, socklen_t *length);
 BH_API int bh_accept4(int fd, struct sockaddr *ret_address, socklen_t *length, int flags);
 BH_API int bh_connect(int fd, const struct sockaddr *address, socklen_t length);
-/* Returns at once, also for data not sent yet: that goes on. If received data was not read the peer sees a reset. A thread that
- * waits in another call for this descriptor is not woken (as with close(2)). */
+/* Returns at once, also for data not sent yet: that goes on. If received data was not read the peer sees a reset. What holds a
+ * port by its name (not a connection) is waited for, so that the port is free; half a second at most, while a server is being
+ * restarted. A thread that waits in another call for this descriptor is woken: that call says EBADF, a bh_poll() POLLNVAL. */
 BH_API int bh_close(int fd);
-/* SHUT_RD affects this side only: reads give end of file. */
+/* SHUT_RD affects this side only: reads give end of file, also those that wait already. Of a listener: bh_accept(), also one that
+ * waits, says EINVAL until bh_listen() is called again; its port stays taken until bh_close(). */
 BH_API int bh_shutdown(int fd, int how);
 BH_API int bh_getsockname(int fd, struct sockaddr *ret_address, socklen_t *length);
 BH_API int bh_getpeername(int fd, struct sockaddr *ret_address, socklen_t *length);

@@ -142,16 +142,15 @@ int bh_shutdown(int fd, int how)
     int error = socket_find(fd, &s, &k);
     if (error == 0 && how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
         error = -EINVAL;
-    if (error == 0 && socket_settle(k) != 0)
-        error = -ENOTCONN;
-    if (error == 0 && (socket_phase(k) == SOCKET_LISTENING || (k->transport == SESSION_UDP && !k->connected)))
+    if (error == 0 && (socket_settle(k) != 0 || (k->transport == SESSION_UDP && !k->connected)))
         error = -ENOTCONN;
     if (error != 0)
         return (int)bh_result(error);
     if (how != SHUT_WR)
         __atomic_store_n(&k->shut_read, true, __ATOMIC_RELAXED);
-    if (how != SHUT_RD)
+    if (how != SHUT_RD && socket_phase(k) != SOCKET_LISTENING)
         shut_write(s, k);
+    session_wake(s);
     return 0;
 }
 
@@ -215,7 +214,7 @@ static int set_control(struct session *s, struct socket *k, enum control_option 
                                 .generation = k->id_generation,
                                 .argument = {option, on != 0}};
     struct control_answer a;
-    int error = lane_call(s, &q, &a);
+    int error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
     if (error == 0)
         *ret = on != 0;
     return error;
@@ -287,7 +286,7 @@ static int get_number(struct session *s, struct socket *k, int level, int name, 
         *ret = stream ? IPPROTO_TCP : IPPROTO_UDP;
         return 0;
     case SO_ACCEPTCONN:
-        *ret = socket_phase(k) == SOCKET_LISTENING;
+        *ret = socket_phase(k) == SOCKET_LISTENING && !__atomic_load_n(&k->shut_read, __ATOMIC_RELAXED);
         return 0;
     case SO_REUSEADDR:
         *ret = k->reuse_address;

@@ -119,7 +119,7 @@ static int datagram_await(struct session *s, struct socket *k, struct datagram_r
         int error = socket_take_error(k);
         if (error != 0)
             return -error;
-        if (socket_phase(k) != SOCKET_DATAGRAM || k->shut_read)
+        if (socket_phase(k) != SOCKET_DATAGRAM || __atomic_load_n(&k->shut_read, __ATOMIC_RELAXED))
             return -ESHUTDOWN;
         pthread_mutex_unlock(&k->receive_lock);
         error = socket_wait(s, k, POLLIN, flags, deadline_us);

@@ -96,6 +96,8 @@ static int poll_once(struct session *s, struct pollfd *set, nfds_t count, struct
 {
     int ready = mark_own(s, set, count);
     nfds_t hosts = gather_host(set, count, host);
+    if (ready == 0 && timeout_ms == 0 && s != NULL && !session_is_gone(s) && session_look(s))
+        ready = mark_own(s, set, count);
     if (hosts == 0 && (ready > 0 || timeout_ms == 0))
         return ready;
     if (ready > 0 || timeout_ms == 0 || s == NULL) { /* without a session there is nothing but the kernel's */

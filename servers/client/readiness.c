@@ -83,6 +83,8 @@ static short listener_events(struct session *s, const struct socket *k)
     int e = __atomic_load_n(&w->accept_ready, __ATOMIC_ACQUIRE) != 0 ? POLLIN : 0;
     if (__atomic_load_n(&w->error, __ATOMIC_ACQUIRE) != 0)
         e |= POLLERR;
+    if (flag(&k->shut_read))
+        e |= POLLIN | POLLHUP;
     return (short)e;
 }
 
@@ -106,25 +108,36 @@ short socket_events(struct session *s, const struct socket *k)
 
 struct socket_condition {
     const struct socket *socket;
+    uint32_t closes;
     short events;
 };
+
+static uint32_t socket_closes(const struct socket *k)
+{
+    return __atomic_load_n(&k->closes, __ATOMIC_RELAXED);
+}
 
 static bool socket_ready(struct session *s, const void *argument)
 {
     const struct socket_condition *c = argument;
-    return (socket_events(s, c->socket) & c->events) != 0;
+    return socket_closes(c->socket) != c->closes || (socket_events(s, c->socket) & c->events) != 0;
 }
 
 int socket_wait(struct session *s, struct socket *k, short events, int flags, int64_t deadline_us)
 {
-    struct socket_condition c = {.socket = k, .events = (short)(events | POLLERR | POLLHUP | POLLNVAL)};
+    struct socket_condition c = {
+        .socket = k, .closes = socket_closes(k), .events = (short)(events | POLLERR | POLLHUP | POLLNVAL)};
+    if (socket_phase(k) == SOCKET_FREE)
+        return -EBADF; /* closed since the caller looked */
     if (socket_ready(s, &c))
         return 0;
     if (k->nonblocking || (flags & MSG_DONTWAIT) != 0)
-        return -EAGAIN;
+        return session_look(s) ? -ENETDOWN : -EAGAIN;
     struct waiter w = {.ready = socket_ready, .argument = &c, .deadline_us = deadline_us};
     int error = session_wait(s, &w);
     if (session_is_gone(s))
         return -ENETDOWN;
+    if (socket_closes(k) != c.closes || socket_phase(k) == SOCKET_FREE)
+        return -EBADF;
     return error == -ETIMEDOUT ? -EAGAIN : error;
 }

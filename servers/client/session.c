@@ -3,11 +3,14 @@
 #include "servers/client/session.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "servers/client/lane.h"
+
+#define LOOK_US 10000
 
 int64_t session_now_us(void)
 {
@@ -21,16 +24,74 @@ bool session_is_gone(const struct session *s)
     return __atomic_load_n(&s->gone, __ATOMIC_RELAXED);
 }
 
+void session_set_gone(struct session *s)
+{
+    __atomic_store_n(&s->gone, true, __ATOMIC_RELAXED);
+}
+
+bool session_look(struct session *s)
+{
+    struct pollfd end = {.fd = s->attach_fd}; /* its end shows as POLLHUP */
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    int64_t now = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    if (session_is_gone(s))
+        return true;
+    if (now - __atomic_load_n(&s->looked_us, __ATOMIC_RELAXED) < LOOK_US)
+        return false;
+    __atomic_store_n(&s->looked_us, now, __ATOMIC_RELAXED);
+    if (poll(&end, 1, 0) > 0 && (end.revents & (POLLHUP | POLLERR)) != 0)
+        session_set_gone(s);
+    return session_is_gone(s);
+}
+
+/* ---- bells ---- */
+/* Takes the SIGPIPE that this thread's write just raised, which is blocked. */
+static void pipe_signal_consume(const sigset_t *pipe_signal)
+{
+    static const struct timespec at_once;
+    while (sigtimedwait(pipe_signal, NULL, &at_once) < 0 && errno == EINTR)
+        ;
+}
+
+/* A ring that writes. The application's SIGPIPE is none of our business: it is blocked meanwhile, and one that we raise is taken,
+ * unless one was pending before (which takes a thread that had it blocked). */
+static void bell_write(struct session *s, struct doorbell *bell)
+{
+    sigset_t pipe_signal, before, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigemptyset(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    bool was_blocked = sigismember(&before, SIGPIPE) == 1;
+    if (was_blocked)
+        sigpending(&pending);
+    errno = 0;
+    doorbell_ring(bell);
+    if (errno == EPIPE) {
+        session_set_gone(s);
+        if (sigismember(&pending, SIGPIPE) == 0)
+            pipe_signal_consume(&pipe_signal);
+    }
+    if (!was_blocked)
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void session_ring(struct session *s, enum session_server server)
 {
     struct session_bell *b = &s->bell[server];
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* (c) */
     if ((__atomic_load_n(b->bell.sleep, __ATOMIC_RELAXED) & 1) == 0)
         return;
+    int error = errno;
     pthread_mutex_lock(&b->lock);
-    doorbell_ring(&b->bell);
+    if (__atomic_load_n(b->bell.sleep, __ATOMIC_RELAXED) != b->bell.rung_for)
+        bell_write(s, &b->bell);
     pthread_mutex_unlock(&b->lock);
+    errno = error;
 }
+
+/* ---- waiting ---- */
 
 static void waiter_add(struct session *s, struct waiter *w)
 {
@@ -46,7 +107,7 @@ static void waiter_remove(struct session *s, const struct waiter *w)
     *p = w->next;
 }
 
-/* A follower is woken by whichever it sleeps on; the poller has neither. */
+/* Each is woken by what it sleeps on; one that does not sleep yet, or no more, has neither. */
 static void waiter_wake(const struct waiter *w)
 {
     if (w->wake != NULL)
@@ -62,6 +123,14 @@ static void session_wake_ready(struct session *s, const struct waiter *self)
     for (struct waiter *w = s->waiters; w != NULL; w = w->next)
         if (w != self && (session_is_gone(s) || w->ready(s, w->argument)))
             waiter_wake(w);
+}
+
+void session_wake(struct session *s)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->waiters != NULL)
+        session_wake_ready(s, NULL);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static struct timespec until(int64_t deadline_us)
@@ -88,31 +157,40 @@ static int count_ready(const struct pollfd *set, nfds_t count)
     return ready;
 }
 
-/* The lock is held before and after. 0 (look again) or -EINTR. */
-static int wait_as_poller(struct session *s, struct waiter *w)
+/* The poller's sleep. The lock is held before and after. 0 or -EINTR. */
+static int poller_sleep(struct session *s, struct waiter *w)
 {
     struct pollfd own[WAIT_EXTRA];
     struct pollfd *set = w->host != NULL ? w->host : own;
     nfds_t n = w->host != NULL ? w->host_count : 0;
-    int error = 0;
+    eventfd_t wakes;
+    set[n] = (struct pollfd){.fd = s->doorbell_fd, .events = POLLIN};
+    set[n + 1] = (struct pollfd){.fd = s->attach_fd}; /* its end shows as POLLHUP */
+    set[n + 2] = (struct pollfd){.fd = s->wake_fd, .events = POLLIN};
+    w->wake_fd = s->wake_fd;
+    pthread_mutex_unlock(&s->lock);
+    int woken = sleep_in_poll(w, set, n + WAIT_EXTRA);
+    pthread_mutex_lock(&s->lock);
+    w->wake_fd = -1;
+    if (woken <= 0)
+        return woken == -EINTR ? -EINTR : 0;
+    if (set[n].revents != 0)
+        doorbell_drain(s->doorbell_fd);
+    if (set[n + 2].revents != 0)
+        (void)eventfd_read(s->wake_fd, &wakes);
+    if (((set[n].revents | set[n + 1].revents) & (POLLHUP | POLLERR)) != 0)
+        session_set_gone(s);
+    w->host_ready = count_ready(set, n);
+    return 0;
+}
+
+/* The lock is held before and after. 0 (look again) or -EINTR. */
+static int wait_as_poller(struct session *s, struct waiter *w)
+{
     s->polling = true;
     doorbell_sleep(&s->control->sleep); /* (C) */
     session_wake_ready(s, w);
-    if (!w->ready(s, w->argument)) {
-        set[n] = (struct pollfd){.fd = s->doorbell_fd, .events = POLLIN};
-        set[n + 1] = (struct pollfd){.fd = s->attach_fd}; /* its end shows as POLLHUP */
-        pthread_mutex_unlock(&s->lock);
-        int woken = sleep_in_poll(w, set, n + WAIT_EXTRA);
-        pthread_mutex_lock(&s->lock);
-        if (woken > 0) {
-            if (set[n].revents != 0)
-                doorbell_drain(s->doorbell_fd);
-            if (((set[n].revents | set[n + 1].revents) & (POLLHUP | POLLERR)) != 0)
-                __atomic_store_n(&s->gone, true, __ATOMIC_RELAXED);
-            w->host_ready = count_ready(set, n);
-        }
-        error = woken == -EINTR ? -EINTR : 0;
-    }
+    int error = session_is_gone(s) || w->ready(s, w->argument) ? 0 : poller_sleep(s, w);
     doorbell_wake(&s->control->sleep);
     s->polling = false;
     session_wake_ready(s, w);

@@ -11,7 +11,11 @@
  * holds. When it wakes it makes the word even, evaluates all again and wakes those whose condition holds; when it leaves it
  * passes the role on. A thread that joins while the poller sleeps evaluates its own condition under the lock, so after the
  * word became odd: what happens later rings. Followers sleep on a condition variable, or, with descriptors of the
- * kernel's to watch, in ppoll() with an eventfd of their own.
+ * kernel's to watch, in ppoll() with an eventfd of their own. What another thread of ours changes (a shutdown, a close) rings no
+ * doorbell: session_wake() evaluates all conditions and wakes whom it concerns, the poller by the session's eventfd.
+ *
+ * The end of the stack shows as the end of the attach connection, to the poller; who does not wait looks there before it says
+ * that nothing is ready (session_look), and a bell that nobody holds any more (EPIPE) says it, too: the supervisor holds all.
  *
  * Locks, in this order: a socket's, the session's (lock), an arena's. Conditions are evaluated under the session's lock by any
  * thread: they read atomically and take no lock. */
@@ -39,13 +43,15 @@ struct session_bell {
 
 struct lane {
     bool busy;
-    bool abandoned;      /* nobody waits for the answer: `descriptor` is free once it is there */
+    bool abandoned;      /* nobody waits for the answer: `descriptor` (or LANE_NO_DESCRIPTOR) is free once it is there */
+    bool undo;           /* abandoned, and what it made is to be closed first */
     uint32_t sequence;   /* of the last request */
     uint32_t descriptor;
 };
 
 struct session {
     int attach_fd, doorbell_fd;
+    int wake_fd;                         /* an eventfd: other threads wake the poller */
     struct session_control *control;     /* we write */
     const struct session_answer *answer; /* the socket server writes: hostile */
     struct session_bell bell[TO_SERVERS];
@@ -59,6 +65,7 @@ struct session {
     struct waiter *waiters;
     bool polling;
     bool gone;                   /* the stack is; atomic */
+    int64_t looked_us;           /* when session_look() last asked the kernel; atomic */
     struct lane lane[SESSION_LANES];
     uint32_t abandoned;
     pthread_cond_t lane_free;
@@ -81,7 +88,7 @@ struct waiter {
     pthread_cond_t *wake;
     int wake_fd;
 };
-#define WAIT_EXTRA 2
+#define WAIT_EXTRA 3
 
 /* The session of this process, attached if need be. 0 or a negative errno. */
 int session_get(struct session **ret);
@@ -89,11 +96,17 @@ struct session *session_current(void); /* NULL: not attached */
 int session_attach(const char *run_dir);
 /* 0: ready, or some of host is, or the session is gone; else -ETIMEDOUT, -EINTR (not for followers without host). */
 int session_wait(struct session *s, struct waiter *w);
-/* After publishing for that server; contains barrier (c). */
+/* After publishing for that server; contains barrier (c). Raises no SIGPIPE. */
 void session_ring(struct session *s, enum session_server server);
+/* After a change of ours that a waiting thread's condition may depend on. Not under the session's lock. */
+void session_wake(struct session *s);
 bool session_is_gone(const struct session *s);
+/* The same, but asks the kernel, at most every 10 ms: for who is about to say that there is nothing, and does not wait. */
+bool session_look(struct session *s);
+void session_set_gone(struct session *s);
 int64_t session_now_us(void);
-/* One exchange on the attach connection; `fd` are passed. 0 or a negative errno. The caller holds attach_lock. */
+/* One exchange on the attach connection; `fd` are passed. 0 or a negative errno. The caller holds attach_lock. A request
+ * without a proper answer ends the session (-ENETDOWN): a late answer would be taken for the next one's. */
 int session_exchange(struct session *s, const struct attach_request *request, const int fd[2], struct attach_answer *ret);
 
 #endif

@@ -71,8 +71,10 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
 {
     struct socket *k = &s->socket[descriptor];
     const struct slot_transport *words = k->words;
+    uint32_t closes = k->closes;
     *k = (struct socket){.transport = transport,
                          .descriptor = descriptor,
+                         .closes = closes,
                          .id = a->socket,
                          .id_generation = a->generation,
                          .words = words,
@@ -149,10 +151,10 @@ static int socket_make(struct session *s, enum session_transport transport, bool
         return error;
     struct control_request q = {.operation = CONTROL_SOCKET, .argument = {transport, *ret}};
     struct control_answer a;
-    error = lane_call(s, &q, &a);
+    error = lane_call(s, &q, *ret, &a);
     if (error == 0)
         error = socket_open(s, *ret, transport, nonblocking, &a, SOCKET_NEW);
-    if (error != 0)
+    if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
         socket_free_descriptor(s, *ret);
     return error;
 }
@@ -188,19 +190,22 @@ int bh_close(int fd)
         k = &s->socket[fd - BH_DESCRIPTOR_BASE];
     }
     socket_lock(k);
+    __atomic_fetch_add(&k->closes, 1, __ATOMIC_RELAXED);
     uint32_t phase = __atomic_exchange_n(&k->phase, SOCKET_FREE, __ATOMIC_ACQ_REL);
     struct control_request q = request_of(k, CONTROL_CLOSE);
     uint32_t descriptor = k->descriptor;
     socket_unlock(k);
     if (phase == SOCKET_FREE)
         return (int)bh_result(-EBADF); /* another thread was faster */
+    session_wake(s);
     /* Lanes are served in any order: what holds a port by name is waited for, so that the next bind() finds it free. */
     struct control_answer a;
     if (phase == SOCKET_STREAM && error == 0 && lane_post_close(s, &q, descriptor))
         return 0;
-    if (error == 0)
-        (void)lane_call(s, &q, &a); /* a socket that the server does not know is closed */
-    socket_free_descriptor(s, descriptor);
+    if (error == 0) /* a socket that the server does not know is closed */
+        error = lane_call(s, &q, descriptor, &a);
+    if (error != -EINTR)
+        socket_free_descriptor(s, descriptor);
     return 0;
 }
 
@@ -223,12 +228,12 @@ static void sleep_ms(unsigned ms)
 /* A request that gives a slot: more memory if there is none, and some patience until all know of it. */
 static int slot_call(struct session *s, const struct socket *k, const struct control_request *q, struct control_answer *ret)
 {
-    int error = lane_call(s, q, ret);
+    int error = lane_call(s, q, LANE_NO_DESCRIPTOR, ret);
     if (error != -ENOBUFS)
         return error;
     (void)arenas_add(s, k->transport); /* fails if another thread just did, too: try again in any case */
     for (int i = 0; error == -ENOBUFS && i < CONNECT_ATTEMPTS; i++) {
-        error = lane_call(s, q, ret);
+        error = lane_call(s, q, LANE_NO_DESCRIPTOR, ret);
         if (error == -ENOBUFS)
             sleep_ms(1U << i);
     }
@@ -295,10 +300,11 @@ static int socket_listen(struct session *s, struct socket *k, uint32_t backlog)
     struct control_answer a;
     q.argument[0] = backlog;
     if (error == 0)
-        error = lane_call(s, &q, &a);
+        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
     if (error == 0) {
         k->local = a.local;
         k->local_port = a.local_port;
+        __atomic_store_n(&k->shut_read, false, __ATOMIC_RELAXED);
         socket_set_phase(k, SOCKET_LISTENING);
     }
     return error;
@@ -329,23 +335,28 @@ static int socket_accept(struct session *s, const struct socket *listener, int f
         return error;
     struct control_request q = request_of(listener, CONTROL_ACCEPT);
     q.argument[1] = descriptor;
-    error = lane_call(s, &q, &a);
+    error = lane_call(s, &q, descriptor, &a);
     if (error == 0)
         error = socket_open(s, descriptor, SESSION_TCP, (flags & SOCK_NONBLOCK) != 0, &a, SOCKET_STREAM);
-    if (error != 0) {
+    if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
         socket_free_descriptor(s, descriptor);
-        return error;
-    }
-    return (int)descriptor;
+    return error != 0 ? error : (int)descriptor;
+}
+
+static bool socket_accepts(const struct socket *k)
+{
+    return socket_phase(k) == SOCKET_LISTENING && !__atomic_load_n(&k->shut_read, __ATOMIC_RELAXED);
 }
 
 static int socket_accept_wait(struct session *s, struct socket *k, int flags)
 {
     int64_t deadline = socket_deadline_us(k->receive_timeout_us);
     for (;;) {
-        if (socket_phase(k) != SOCKET_LISTENING)
+        if (!socket_accepts(k))
             return -EINVAL;
         int r = socket_wait(s, k, POLLIN, 0, deadline);
+        if (r == 0 && !socket_accepts(k))
+            return -EINVAL;
         if (r == 0)
             r = socket_accept(s, k, flags);
         if (r != -EAGAIN || k->nonblocking || (deadline != FOREVER && session_now_us() >= deadline))
@@ -433,7 +444,9 @@ static int socket_connect(struct session *s, struct socket *k, const struct ip_a
 {
     if (socket_phase(k) == SOCKET_CONNECTING) { /* a second call: the first one's outcome */
         int error = socket_settle(k);
-        return error == -EAGAIN && k->nonblocking ? -EALREADY : error == -EAGAIN ? socket_connect_wait(s, k) : error;
+        if (error == -EAGAIN && k->nonblocking)
+            return session_look(s) ? -ENETDOWN : -EALREADY;
+        return error == -EAGAIN ? socket_connect_wait(s, k) : error;
     }
     socket_lock(k);
     uint32_t phase = socket_phase(k);

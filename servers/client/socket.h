@@ -33,6 +33,7 @@ struct socket {
     uint32_t phase;      /* enum socket_phase; atomic: what conditions look at */
     enum session_transport transport;
     uint32_t descriptor;
+    uint32_t closes;     /* of this entry: who waited across one is told. Atomic */
     uint32_t id, id_generation; /* at the socket server */
     struct arena *arena;
     uint32_t slot, slot_generation;
@@ -69,7 +70,8 @@ int socket_take_slot(struct session *s, struct socket *k, const struct control_a
 struct slot_view socket_view(const struct socket *k);
 /* POLL* bits that hold now, asked for or not. No lock needed. */
 short socket_events(struct session *s, const struct socket *k);
-/* Waits until one of `events`, or POLLERR or POLLHUP, holds. 0, -EAGAIN (also after the timeout), -EINTR, -ENETDOWN. */
+/* Waits until one of `events`, or POLLERR or POLLHUP, holds. 0, -EAGAIN (also after the timeout), -EINTR, -ENETDOWN, -EBADF: it
+ * was closed meanwhile. */
 int socket_wait(struct session *s, struct socket *k, short events, int flags, int64_t deadline_us);
 /* The pending error of a socket, once: a positive errno, or 0. */
 int socket_take_error(struct socket *k);

@@ -2,6 +2,9 @@
 /* Sessions: an application's memory comes, is added to, and goes. Servers that are not concerned have an Arena without
  * a session: only its TX arena as an object, mapped or not, so that SessionRemove finds it again.
  *
+ * The memory is the application's. If it cannot be mapped, that costs this session its memory here and nobody their
+ * life: the session is known, serves nothing, and ends like any other.
+ *
  * #syscalls munmap close */
 #include <errno.h>
 #include <unistd.h>
@@ -23,11 +26,10 @@ static void call_servers(struct domain *domain, size_t which, uint32_t session)
     }
 }
 
-int session_grant(struct domain *domain, struct control_message *message)
+/* All of a session's own memory, or none of it. 0, or a negative errno. */
+static int memory_take(struct control_message *message, struct session *s)
 {
     const Bulkhead__Control__Session *m = message->what->session;
-    if (m->id >= SESSIONS_MAX || domain->session[m->id].present)
-        return -EINVAL;
     void *control = NULL, *answer = NULL;
     int result = grant_map(message, m->control_fd, sizeof(struct session_control), false, &control);
     if (result == 0 && m->answer_fd >= 0)
@@ -40,6 +42,17 @@ int session_grant(struct domain *domain, struct control_message *message)
         segment_unmap(answer, sizeof(struct session_answer));
         return result;
     }
+    s->control = control;
+    s->answer = answer;
+    s->bell = (struct doorbell){.fd = bell, .sleep = &s->control->sleep};
+    return 0;
+}
+
+int session_grant(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Session *m = message->what->session;
+    if (m->id >= SESSIONS_MAX || domain->session[m->id].present)
+        return -EINVAL;
     struct session *s = &domain->session[m->id];
     *s = (struct session){.present = true,
                           .ending = m->ending,
@@ -47,9 +60,10 @@ int session_grant(struct domain *domain, struct control_message *message)
                           .uid = m->uid,
                           .pid = m->pid,
                           .socket_quota = m->socket_quota,
-                          .control = control,
-                          .answer = answer};
-    s->bell = (struct doorbell){.fd = bell, .sleep = &s->control->sleep};
+                          .bell = {.fd = -1}};
+    int result = memory_take(message, s);
+    if (result != 0)
+        control_log(&domain->control, 4, DOMAIN_NOBODY, "a session goes without memory", -result);
     call_servers(domain, offsetof(struct server, session_added), m->id);
     return 0;
 }
@@ -69,19 +83,20 @@ int session_arena_grant(struct domain *domain, struct control_message *message)
     struct domain_object object = {
         .id = m->object, .session = m->session, .octets = (uint32_t)arena_send_octets(m->slots, m->send_size)};
     void *words = NULL;
-    int result = m->app_fd >= 0 ? grant_map(message, m->app_fd, object.octets, false, &object.memory) : 0;
-    if (result == 0)
-        result = object_add(domain, &object);
     struct session *s = &domain->session[m->session];
-    if (result != 0 || !s->present)
-        return result;
     struct session_arena *a = &s->arena[m->arena];
-    if (a->slots != 0)
+    if (s->present && a->slots != 0)
         return -EEXIST;
-    if (m->transport_fd >= 0)
+    int result = m->app_fd >= 0 ? grant_map(message, m->app_fd, object.octets, false, &object.memory) : 0;
+    int added = object_add(domain, &object); /* without its memory it is an object that names nothing */
+    if (added != 0)
+        return added;
+    if (result == 0 && s->present && m->transport_fd >= 0)
         result = grant_map(message, m->transport_fd, arena_receive_octets(m->slots, m->receive_size), true, &words);
     if (result != 0)
-        return result;
+        control_log(&domain->control, 4, DOMAIN_NOBODY, "a session goes without an arena", -result);
+    if (result != 0 || !s->present)
+        return 0;
     *a = (struct session_arena){.transport = m->transport,
                                 .slots = m->slots,
                                 .send_size = m->send_size,
@@ -119,7 +134,8 @@ int session_remove(struct domain *domain, struct control_message *message)
                           arena_receive_octets(s->arena[i].slots, s->arena[i].receive_size));
         segment_unmap((void *)s->control, sizeof *s->control);
         segment_unmap(s->answer, sizeof *s->answer);
-        close(s->bell.fd);
+        if (s->bell.fd >= 0)
+            close(s->bell.fd);
         *s = (struct session){.present = false};
     }
     object_drop_session(domain, m->session);

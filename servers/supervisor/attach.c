@@ -55,12 +55,22 @@ static uint32_t place_find(struct supervisor *s)
 void attach_accept(struct supervisor *s)
 {
     int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+        loop_unwatch(s, s->listener); /* it would be ready all the time */
+        s->listener_off = true;
+    }
     if (fd < 0)
         return;
     uint32_t place = place_find(s);
     s->connection[place] = (struct connection){.fd = fd, .session = -1, .since_us = now_us()};
     if (loop_watch(s, fd, WATCH_CONNECTION, place) < 0)
         attach_close(s, place);
+}
+
+void attach_tick(struct supervisor *s)
+{
+    if (s->listener_off && !s->stopping)
+        s->listener_off = loop_watch(s, s->listener, WATCH_LISTENER, 0) < 0;
 }
 
 void attach_close(struct supervisor *s, uint32_t place)

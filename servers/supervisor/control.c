@@ -180,8 +180,11 @@ static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__
 {
     if (message->server >= SERVER_COUNT || message->peer >= SERVER_COUNT ||
         (domain->servers & SERVER_BIT(message->server)) == 0 ||
-        (topology_neighbours((enum server_id)message->server) & SERVER_BIT(message->peer)) == 0)
+        (topology_neighbours((enum server_id)message->server) & SERVER_BIT(message->peer)) == 0 ||
+        !domain_lives(domain) || (domain->known & SERVER_BIT(message->peer)) == 0)
         return false;
+    if (!domain_lives(s->server[message->peer].domain))
+        return true; /* the dead one's channel: the barrier takes it away */
     char text[EVENT_TEXT];
     snprintf(text, sizeof text, "channel from %s: %.100s", topology_server_name((enum server_id)message->peer),
              message->why);
@@ -191,9 +194,18 @@ static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__
     return true;
 }
 
+/* Of the dead, and of those who are being killed for nonsense, these count and nothing else. */
+static bool is_last_word(const from_domain *message)
+{
+    return message->what_case == BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_LOG ||
+           message->what_case == BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_SESSION_DONE;
+}
+
 /* Untrusted: message. False: nonsense. */
 static bool dispatch(struct supervisor *s, struct domain *domain, const from_domain *message)
 {
+    if ((domain->state == DOMAIN_DOWN || domain->fault == FAULT_PROTOCOL) && !is_last_word(message))
+        return true;
     switch (message->what_case) {
     case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_STANDBY:
         if (domain->state != DOMAIN_SPAWNED || !standby_read(s, domain, message->standby))
@@ -242,7 +254,9 @@ void control_receive(struct supervisor *s, struct domain *domain)
         bool sense = message != NULL && dispatch(s, domain, message);
         if (message != NULL)
             bulkhead__control__from_domain__free_unpacked(message, NULL);
-        if (!sense)
+        if (!sense) {
             domain_kill(domain, FAULT_PROTOCOL);
+            return;
+        }
     }
 }

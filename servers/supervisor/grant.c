@@ -285,7 +285,12 @@ void grant_session(struct supervisor *s, struct domain *d, const struct session_
     what.bell_fd = 1;
     what.answer_fd = answers ? 2 : -1;
     int fd[3] = {session->control, pipe_reopen(session->bell_write, true), session->answer};
-    control_send(s, d, &message, fd, answers ? 3 : 2, 1U << 1);
+    if (fd[1] >= 0) {
+        control_send(s, d, &message, fd, answers ? 3 : 2, 1U << 1);
+        return;
+    }
+    what.control_fd = what.bell_fd = what.answer_fd = -1; /* no descriptors left: a session without memory, no death */
+    control_send(s, d, &message, NULL, 0, 0);
 }
 
 static void sessions(struct supervisor *s, struct domain *d)

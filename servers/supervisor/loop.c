@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The supervisor's loop: one epoll, one event at a time (so that no event names something that the one before it
- * closed), deadlines, start and orderly end. */
+ * closed), deadlines, start and orderly end. All that applications may say is one descriptor among the others, an epoll
+ * of its own, so that however many of them speak, a death waits for one of their requests at most. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,7 +31,8 @@ static struct epoll_event watch_event(enum watch what, uint32_t index, bool outp
 int loop_watch(struct supervisor *s, int fd, enum watch what, uint32_t index)
 {
     struct epoll_event event = watch_event(what, index, false);
-    return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+    int epoll = what == WATCH_LISTENER || what == WATCH_CONNECTION ? s->attach_epoll : s->epoll;
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
 void loop_watch_output(struct supervisor *s, int fd, enum watch what, uint32_t index, bool output)
@@ -41,7 +43,8 @@ void loop_watch_output(struct supervisor *s, int fd, enum watch what, uint32_t i
 
 void loop_unwatch(struct supervisor *s, int fd)
 {
-    epoll_ctl(s->epoll, EPOLL_CTL_DEL, fd, NULL);
+    if (epoll_ctl(s->epoll, EPOLL_CTL_DEL, fd, NULL) < 0)
+        epoll_ctl(s->attach_epoll, EPOLL_CTL_DEL, fd, NULL);
 }
 
 static int signals_open(struct supervisor *s)
@@ -50,21 +53,33 @@ static int signals_open(struct supervisor *s)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaddset(&set, SIGQUIT);
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) < 0)
+        return -errno;
+    if (hangup.sa_handler != SIG_IGN) /* else it was started to outlive its terminal (nohup) */
+        sigaddset(&set, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0)
         return -errno;
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return s->signals < 0 ? -errno : loop_watch(s, s->signals, WATCH_SIGNALS, 0);
 }
 
-static void descriptors_raise(void)
+static void descriptors_raise(struct supervisor *s)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    rlim_t least = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    s->sessions_most = sessions_affordable(setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : least);
+}
+
+static int epolls_open(struct supervisor *s)
+{
+    s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    s->attach_epoll = s->epoll < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
+    return s->attach_epoll < 0 ? -errno : loop_watch(s, s->attach_epoll, WATCH_ATTACH, 0);
 }
 
 static int secrets_make(struct supervisor *s)
@@ -78,14 +93,15 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
     s->next_object = 1;
     memory_init(s);
     sessions_init(s);
-    descriptors_raise();
+    descriptors_raise(s);
     int result = rundir_open(s, ret_error);
     if (result == 0)
         result = device_open(s, ret_error);
     if (result < 0)
         return result;
-    s->epoll = epoll_create1(EPOLL_CLOEXEC);
-    result = s->epoll < 0 ? -errno : signals_open(s);
+    result = epolls_open(s);
+    if (result == 0)
+        result = signals_open(s);
     if (result == 0)
         result = secrets_make(s);
     if (result == 0)
@@ -159,18 +175,21 @@ static void signals_receive(struct supervisor *s)
         supervisor_stop(s);
 }
 
+static void dispatch_attach(struct supervisor *s, const struct epoll_event *event)
+{
+    if (event->data.u64 >> 32 == WATCH_LISTENER)
+        attach_accept(s);
+    else
+        attach_receive(s, (uint32_t)event->data.u64);
+}
+
 static void dispatch(struct supervisor *s, const struct epoll_event *event)
 {
+    struct epoll_event inner;
     uint32_t index = (uint32_t)event->data.u64;
     switch ((enum watch)(event->data.u64 >> 32)) {
     case WATCH_SIGNALS:
         signals_receive(s);
-        break;
-    case WATCH_LISTENER:
-        attach_accept(s);
-        break;
-    case WATCH_CONNECTION:
-        attach_receive(s, index);
         break;
     case WATCH_PROCESS:
         domain_died(s, &s->domain[index]);
@@ -187,14 +206,23 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
     case WATCH_MANAGE:
         manage_receive(s);
         break;
+    case WATCH_ATTACH:
+        if (epoll_wait(s->attach_epoll, &inner, 1, 0) == 1)
+            dispatch_attach(s, &inner);
+        break;
+    default:
+        break;
     }
 }
 
 static void deadlines(struct supervisor *s, uint64_t now)
 {
     bool tick = now - s->tick_us >= TICK_US;
-    if (tick)
+    if (tick) {
         s->tick_us = now;
+        attach_tick(s);
+        sessions_tick(s);
+    }
     for (uint32_t i = 0; i < s->domain_count; i++) {
         if (tick)
             domain_tick(s, &s->domain[i]);

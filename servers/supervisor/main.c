@@ -12,7 +12,7 @@ int main(int argc, char **argv)
     struct supervisor *s = calloc(1, sizeof *s);
     if (s == NULL)
         return EXIT_FAILURE;
-    s->run_dir = s->lock = s->epoll = s->signals = s->listener = s->device = s->manage_link = -1;
+    s->run_dir = s->lock = s->epoll = s->attach_epoll = s->signals = s->listener = s->device = s->manage_link = -1;
     s->manage.pidfd = -1;
     int result = options_parse(&s->options, argc, argv, &rest, error);
     if (result > 0)
@@ -22,10 +22,12 @@ int main(int argc, char **argv)
         result = -1;
     }
     if (result < 0) {
+        options_one_line(error);
         fprintf(stderr, "bulkhead: %s\n", error);
         return OPTIONS_USAGE;
     }
     if (supervisor_start(s, error) < 0) {
+        options_one_line(error);
         fprintf(stderr, "bulkhead: %s\n", error);
         result = EXIT_FAILURE;
     } else {

@@ -72,7 +72,7 @@ static int pool_renew(struct supervisor *s, enum server_id id)
     return index_take(s, &m->pool_index, &m->pool_generation) ? 0 : -ENOSPC;
 }
 
-/* The store is made once, when its server first says how large; kept, whatever the server's later incarnations say. */
+/* The store is made once, when its server first says how large, and kept, until its server cannot start from it. */
 static int store_make(struct supervisor *s, enum server_id id)
 {
     struct server_memory *m = &s->server[id];
@@ -82,6 +82,19 @@ static int store_make(struct supervisor *s, enum server_id id)
     snprintf(name, sizeof name, "store-%s", topology_server_name(id));
     m->store = segment_create(name, m->store_octets);
     return m->store < 0 ? m->store : 0;
+}
+
+bool memory_forget_stores(struct supervisor *s, uint32_t servers)
+{
+    bool any = false;
+    for (unsigned id = 0; id < SERVER_COUNT; id++) {
+        struct server_memory *m = &s->server[id];
+        if ((servers & SERVER_BIT(id)) == 0 || m->store < 0)
+            continue;
+        descriptor_drop(&m->store);
+        any = true;
+    }
+    return any;
 }
 
 static int channel_renew(struct supervisor *s, unsigned index)

@@ -13,6 +13,7 @@
 #define DEFAULT_DRIVER    "tap:bh0"
 #define DEFAULT_ADDRESS   "10.77.0.2/24"
 #define DRIVER_TAP        "tap:"
+#define DEVICE_LETTERS    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
 enum key {
     KEY_PARTITION = 256,
@@ -99,8 +100,8 @@ static int driver_parse(struct parse *parse, const char *value)
     size_t skip = sizeof DRIVER_TAP - 1;
     size_t length = strlen(value);
     if (strncmp(value, DRIVER_TAP, skip) != 0 || length == skip || length - skip >= sizeof o->device ||
-        strchr(value, '/') != NULL || strchr(value, '%') != NULL)
-        return complain(parse, "--driver", value, "write tap:NAME, NAME at most 15 octets");
+        strspn(value + skip, DEVICE_LETTERS) != length - skip)
+        return complain(parse, "--driver", value, "write tap:NAME, NAME at most 15 letters, digits or _ . -");
     snprintf(o->device, sizeof o->device, "%s", value + skip);
     return 0;
 }
@@ -199,6 +200,14 @@ static int defaults_fill(struct parse *parse)
     return result;
 }
 
+void options_one_line(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+    }
+}
+
 int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, char ret_error[OPTIONS_ERROR])
 {
     struct options parsed = {.ready_fd = -1};
@@ -218,6 +227,7 @@ int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, cha
             at--;
         if (ret_error[0] == '\0')
             snprintf(ret_error, OPTIONS_ERROR, "'%.60s' is no option here or lacks its value: see --help", argv[at]);
+        options_one_line(ret_error);
         return -EINVAL;
     }
     *ret_rest = parse.rest;

@@ -35,6 +35,9 @@ struct options {
 int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, char ret_error[OPTIONS_ERROR])
     __attribute__((warn_unused_result));
 
+/* What stands in an error may be anybody's text: one line of printable ASCII is made of it. */
+void options_one_line(char *text);
+
 /* $XDG_RUNTIME_DIR/bulkhead, or /run/bulkhead. */
 int options_default_run_dir(char ret[OPTIONS_RUN_DIR]) __attribute__((warn_unused_result));
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Sessions: memory that applications pay for, granted on to the servers that serve them, and again to each later
  * incarnation. ACTIVE until the application's connection closes; ENDING until the socket server says that nothing of it
- * is open; REMOVING until every domain has unmapped it; then its indices and descriptors are free. */
+ * is open; REMOVING until every domain has unmapped it; then its indices and descriptors are free.
+ *
+ * Limits: SESSIONS_MAX, and what the descriptors are enough for, of which one user may have three quarters; events of
+ * sessions have a budget, so that nobody pushes out all others. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,46 +22,89 @@ void sessions_init(struct supervisor *s)
         struct session_memory *session = &s->session[id];
         *session = (struct session_memory){.id = id, .control = -1, .answer = -1, .bell_read = -1, .bell_write = -1};
     }
+    s->sessions_most = SESSIONS_MAX;
+    s->session_events_left = SESSION_EVENTS_BURST;
 }
 
-static bool same_file(int a, const struct stat *b)
+/* Half of them: what waits to be sent to a domain is held twice. */
+uint32_t sessions_affordable(uint64_t descriptors)
 {
-    struct stat st;
-    return a >= 0 && fstat(a, &st) == 0 && st.st_dev == b->st_dev && st.st_ino == b->st_ino;
+    uint64_t most = descriptors > OTHER_FDS ? (descriptors - OTHER_FDS) / (2 * (uint64_t)SESSION_FDS) : 0;
+    return most < 1 ? 1 : most < SESSIONS_MAX ? (uint32_t)most : SESSIONS_MAX;
+}
+
+/* ---- events ---- */
+static void session_event(struct supervisor *s, const char *kind, uint32_t id, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void session_event(struct supervisor *s, const char *kind, uint32_t id, const char *format, ...)
+{
+    char subject[24], text[EVENT_TEXT];
+    if (s->session_events_left == 0) {
+        s->session_events_more++;
+        return;
+    }
+    s->session_events_left--;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    snprintf(subject, sizeof subject, "session %u", id);
+    event_add(s, kind, subject, 0, NULL, 0, "%s", text);
+}
+
+void sessions_tick(struct supervisor *s)
+{
+    if (s->session_events_more > 0)
+        event_add(s, "session", "sessions", 0, NULL, 0, "%u more came or went", s->session_events_more);
+    else if (s->session_events_left < SESSION_EVENTS_BURST)
+        s->session_events_left++;
+    s->session_events_more = 0;
+}
+
+/* ---- memory ---- */
+static bool same_file(const struct file_identity *a, const struct file_identity *b)
+{
+    return a->device == b->device && a->inode == b->inode;
 }
 
 /* No page is shared by two sessions, nor by two parts of one. */
-static bool memory_is_new(const struct supervisor *s, int fd)
+static bool memory_is_new(const struct supervisor *s, const struct file_identity *file)
 {
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return false;
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
         const struct session_memory *session = &s->session[id];
         if (session->state == SESSION_FREE)
             continue;
-        if (same_file(session->control, &st) || same_file(session->answer, &st))
+        if (same_file(&session->file[0], file) || same_file(&session->file[1], file))
             return false;
         for (uint32_t i = 0; i < session->arenas; i++) {
-            if (same_file(session->arena[i].app, &st) || same_file(session->arena[i].words, &st))
+            if (same_file(&session->arena[i].file[0], file) || same_file(&session->arena[i].file[1], file))
                 return false;
         }
     }
     return true;
 }
 
-/* Untrusted: fd[0] (read by servers), fd[1] (written by one). 0 or an errno value. */
-static int memory_check(const struct supervisor *s, const int fd[2], size_t read_octets, size_t written_octets)
+/* Untrusted: fd[0] (read by servers), fd[1] (written by one: mapped anew by each incarnation, so no seal may come later
+ * that forbids it). 0 or an errno value. */
+static int memory_check(const struct supervisor *s, const int fd[2], size_t read_octets, size_t written_octets,
+                        struct file_identity ret_file[2])
 {
-    struct stat st;
-    int result = segment_check(fd[0], segment_round(read_octets));
+    struct stat st[2];
+    int result = segment_seal(fd[1]);
+    if (result == 0)
+        result = segment_check(fd[0], segment_round(read_octets));
     if (result == 0)
         result = segment_check(fd[1], segment_round(written_octets));
     if (result < 0)
         return -result;
-    if ((fcntl(fd[1], F_GETFL) & O_ACCMODE) != O_RDWR || fstat(fd[0], &st) < 0 || same_file(fd[1], &st))
+    if ((fcntl(fd[1], F_GETFL) & O_ACCMODE) != O_RDWR || fstat(fd[0], &st[0]) < 0 || fstat(fd[1], &st[1]) < 0)
         return EINVAL;
-    return memory_is_new(s, fd[0]) && memory_is_new(s, fd[1]) ? 0 : EINVAL;
+    const struct file_identity file[2] = {{st[0].st_dev, st[0].st_ino}, {st[1].st_dev, st[1].st_ino}};
+    if (same_file(&file[0], &file[1]) || !memory_is_new(s, &file[0]) || !memory_is_new(s, &file[1]))
+        return EINVAL;
+    memcpy(ret_file, file, sizeof file);
+    return 0;
 }
 
 static int descriptor_keep(int fd)
@@ -66,10 +113,10 @@ static int descriptor_keep(int fd)
 }
 
 /* errno value of a failed one. What servers only read is opened read-only now and kept so: later its owner could have
- * changed its mode, and a grant that fails costs a domain its life. */
+ * changed its mode. Who holds a lease on it is refused: nobody makes the supervisor wait. */
 static int refused(int fd)
 {
-    return fd == -EACCES || fd == -EPERM ? EACCES : EMFILE;
+    return fd == -EACCES || fd == -EPERM || fd == -EWOULDBLOCK ? EACCES : EMFILE;
 }
 
 static void descriptor_drop(int *fd)
@@ -151,17 +198,28 @@ static void fence_next(struct supervisor *s, struct session_memory *session)
         attach_answer(s, session->id, fence == FENCE_HELLO);
 }
 
-int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id)
+/* A free place for one more session of this user. 0 or an errno value. */
+static int place_find(const struct supervisor *s, uint32_t uid, uint32_t *ret_id)
 {
-    uint32_t id = 0;
-    while (id < SESSIONS_MAX && s->session[id].state != SESSION_FREE)
-        id++;
-    if (id == SESSIONS_MAX)
+    uint32_t all = 0, own = 0, id = SESSIONS_MAX;
+    for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
+        bool used = s->session[i].state != SESSION_FREE;
+        all += used;
+        own += used && s->session[i].uid == uid;
+        if (!used && id == SESSIONS_MAX)
+            id = i;
+    }
+    if (all >= s->sessions_most)
         return ENOSPC;
-    int error = memory_check(s, fd, sizeof(struct session_control), sizeof(struct session_answer));
-    if (error != 0)
-        return error;
-    struct session_memory *session = &s->session[id];
+    if (own >= SESSIONS_OF_UID(s->sessions_most))
+        return EDQUOT;
+    *ret_id = id;
+    return 0;
+}
+
+/* Descriptors of its own for a session. 0 or an errno value. */
+static int session_keep(struct session_memory *session, const int fd[2])
+{
     int bell[2];
     if (pipe2(bell, O_CLOEXEC | O_NONBLOCK) < 0)
         return errno;
@@ -169,25 +227,37 @@ int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pi
     session->bell_write = bell[1];
     session->control = segment_read_only(fd[0]);
     session->answer = descriptor_keep(fd[1]);
-    if (session->control < 0 || session->answer < 0) {
-        error = refused(session->control);
-        session_free(session);
+    if (session->control >= 0 && session->answer >= 0)
+        return 0;
+    int error = refused(session->control);
+    session_free(session);
+    return error;
+}
+
+int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id)
+{
+    uint32_t id = 0, mask = 0;
+    struct file_identity file[2];
+    int error = place_find(s, uid, &id);
+    if (error == 0)
+        error = memory_check(s, fd, sizeof(struct session_control), sizeof(struct session_answer), file);
+    struct session_memory *session = &s->session[id];
+    if (error == 0)
+        error = session_keep(session, fd);
+    if (error != 0)
         return error;
-    }
     session->state = SESSION_ACTIVE;
     session->uid = uid;
     session->pid = pid;
+    memcpy(session->file, file, sizeof file);
     session->octets = sizeof(struct session_control) + sizeof(struct session_answer);
-    uint32_t mask = 0;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         if (domain_lives(&s->domain[i])) {
             grant_session(s, &s->domain[i], session);
             mask |= 1U << i;
         }
     }
-    char subject[24];
-    snprintf(subject, sizeof subject, "session %u", id);
-    event_add(s, "session", subject, 0, NULL, 0, "attached: pid %u, uid %u", pid, uid);
+    session_event(s, "session", id, "attached: pid %u, uid %u", pid, uid);
     *ret_id = id;
     session->fence = FENCE_HELLO;
     session->waiting = mask;
@@ -216,10 +286,12 @@ int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_req
     size_t receive = arena_receive_octets(request->slots, request->receive_size);
     if (session->arenas == SESSION_ARENAS || session->octets + send + receive > SESSION_MEMORY_MAX)
         return EDQUOT;
-    int error = memory_check(s, fd, send, receive);
+    struct file_identity file[2];
+    int error = memory_check(s, fd, send, receive, file);
     if (error != 0)
         return error;
-    struct arena_memory arena = {.transport = request->transport,
+    struct arena_memory arena = {.file = {file[0], file[1]},
+                                 .transport = request->transport,
                                  .slots = request->slots,
                                  .send_size = request->send_size,
                                  .receive_size = request->receive_size};
@@ -259,9 +331,7 @@ static void session_let_go(struct supervisor *s, struct session_memory *session)
 {
     if (session->state != SESSION_REMOVING || session->waiting != 0)
         return;
-    char subject[24];
-    snprintf(subject, sizeof subject, "session %u", session->id);
-    event_add(s, "session-end", subject, 0, NULL, 0, "every domain let its memory go");
+    session_event(s, "session-end", session->id, "every domain let its memory go");
     for (uint32_t i = 0; i < session->arenas; i++)
         index_free(s, session->arena[i].index);
     session_free(session);

@@ -31,6 +31,7 @@
 #define RESTART_US           200000  /* orderly end of one domain */
 #define HEALTHY_US           10000   /* a life that ran for this long ... */
 #define HEALTHY_BURSTS       2       /* ... and did this much was no failed start */
+#define UNHEALTHY_COLD       3       /* failed starts in a row after which the next one is cold: from an empty store */
 #define UNHEALTHY_FREE       5       /* failed starts in a row without a pause */
 #define BACKOFF_FIRST_US     10000
 #define BACKOFF_LAST_US      1000000
@@ -45,6 +46,10 @@
 #define SESSION_SOCKETS      SESSION_DESCRIPTORS
 #define CONNECTIONS_WAITING  16 /* attached to, no hello yet */
 #define CONNECTIONS_ATTACHED (SESSIONS_MAX + CONNECTIONS_WAITING)
+#define SESSIONS_OF_UID(n)   ((n) - (n) / 4) /* of n; the rest is for other users */
+#define SESSION_EVENTS_BURST 64 /* sessions may come and go without a pause; then one event a tick, with a count */
+#define SESSION_FDS          (4 + 1 + 2 * SESSION_ARENAS) /* what a session costs, with its connection */
+#define OTHER_FDS            256 /* everything else */
 #define CHANGES_KEPT         32
 #define EVENTS_KEPT          4096
 #define EVENT_KIND           16
@@ -145,9 +150,14 @@ enum session_fence {
     FENCE_PASSED, /* whoever passes on references to the last arena knows it: now its transport may have it */
     FENCE_ARENA,  /* and has it */
 };
+struct file_identity {
+    dev_t device;
+    ino_t inode;
+};
 struct arena_memory {
     uint32_t transport, slots, send_size, receive_size; /* slots 0: none */
     int app, words;                                     /* TX arena, read-only; RX arena */
+    struct file_identity file[2];                       /* theirs */
     uint32_t object;
     uint16_t index, generation;
 };
@@ -156,6 +166,7 @@ struct session_memory {
     uint32_t id;
     uint32_t uid, pid;
     int control, answer, bell_read, bell_write; /* control read-only */
+    struct file_identity file[2];               /* of control and answer */
     uint64_t octets;
     uint32_t arenas;
     struct arena_memory arena[SESSION_ARENAS];
@@ -179,7 +190,9 @@ struct event {
 
 struct supervisor {
     struct options options;
-    int run_dir, lock, epoll, signals, listener, device;
+    int run_dir, lock, signals, listener, device;
+    int epoll, attach_epoll; /* the second, with listener and connections, is one descriptor of the first */
+    bool listener_off;       /* out of descriptors: until the next tick */
     bool run_dir_made, started, stopping, failed;
     uint64_t start_us, tick_us, stop_us;
     struct mac_address mac;
@@ -194,6 +207,8 @@ struct supervisor {
     uint32_t next_object;
     uint64_t epoch;
     struct session_memory session[SESSIONS_MAX];
+    uint32_t sessions_most; /* that the limit of descriptors allows */
+    uint32_t session_events_left, session_events_more;
     struct connection connection[CONNECTIONS_ATTACHED];
     struct process manage;
     int manage_link;
@@ -208,12 +223,13 @@ struct supervisor {
 /* ---- loop.c ---- */
 enum watch {
     WATCH_SIGNALS,
-    WATCH_LISTENER,
-    WATCH_CONNECTION,
     WATCH_PROCESS,
     WATCH_CONTROL,
     WATCH_MANAGE_PROCESS,
-    WATCH_MANAGE
+    WATCH_MANAGE,
+    WATCH_ATTACH, /* one of the two that follow */
+    WATCH_LISTENER,
+    WATCH_CONNECTION
 };
 uint64_t now_us(void);
 int loop_watch(struct supervisor *s, int fd, enum watch what, uint32_t index);
@@ -259,6 +275,8 @@ void index_free(struct supervisor *s, uint16_t index);
 void memory_init(struct supervisor *s);
 /* Fresh pools and channel halves for the servers in `fresh`, whose domains are about to get them. */
 int memory_renew(struct supervisor *s, uint32_t fresh) __attribute__((warn_unused_result));
+/* The next incarnations of these servers start from nothing. True: there was something. */
+bool memory_forget_stores(struct supervisor *s, uint32_t servers);
 
 /* ---- grant.c ---- */
 /* Everything to the domains in STANDBY; what is new of them to those that live. */
@@ -274,6 +292,7 @@ void barrier_acknowledged(struct supervisor *s, struct domain *domain, uint64_t 
 /* ---- attach.c, session.c ---- */
 int attach_listen(struct supervisor *s) __attribute__((warn_unused_result));
 void attach_accept(struct supervisor *s);
+void attach_tick(struct supervisor *s);
 void attach_receive(struct supervisor *s, uint32_t connection);
 void attach_close(struct supervisor *s, uint32_t connection);
 void attach_answer(struct supervisor *s, uint32_t session, bool hello); /* the fence is down */
@@ -286,6 +305,8 @@ void session_ended(struct supervisor *s, uint32_t id); /* the application is gon
 void session_done(struct supervisor *s, uint32_t id);
 void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
 void sessions_init(struct supervisor *s);
+uint32_t sessions_affordable(uint64_t descriptors); /* sessions that this many are enough for */
+void sessions_tick(struct supervisor *s);
 void sessions_deadlines(struct supervisor *s, uint64_t now);
 void session_forget_domain(struct supervisor *s, const struct domain *domain);
 

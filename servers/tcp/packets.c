@@ -5,25 +5,19 @@
 #include "protocols/ip4/ip4.h"
 #include "servers/tcp/tcp_server.h"
 
-#define FLAGS_AT     13U
-#define FLAG_SYN     0x02U
-#define FLAG_RST     0x04U
-#define FLAG_ACK     0x10U
-#define CHECKSUM_AT  16U
-#define HEADER_MIN   20U
+#define CHECKSUM_AT 16U
 
 /* ---- in ---- */
 
-/* A segment that may establish a connection which has no slot yet: it gets one of its listener's session. False: there
- * is none, the segment has to be dropped. */
+/* A segment that establishes a connection which has no slot yet: it gets one of its listener's session. False: there
+ * is none, the segment has to be dropped. What does not acknowledge our SYN costs no slot: the engine answers it. */
 static bool slot_ready(struct tcp_server *s, uint32_t index, const struct transport_packet *p)
 {
     struct transport *t = &s->transport;
     const struct tcp_conn *c = index != TCP_NONE ? tcp_conn_at(s->engine, index) : NULL;
     if (c == NULL || c->state != TCP_SYN_RECEIVED || c->identity.arena != UINT32_MAX)
         return true;
-    uint8_t flags = p->header_octets >= HEADER_MIN ? p->header[FLAGS_AT] : 0;
-    if ((flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) != FLAG_ACK)
+    if (!tcp_completes_handshake(s->engine, index, p->header, p->header_octets))
         return true;
     uint32_t from = c->listener < CONNECTIONS_MAX ? tcp_endpoint_of(s, c->listener) : TRANSPORT_NONE;
     if (from == TRANSPORT_NONE || !transport_session_open(t, t->endpoint[from].session))
@@ -122,6 +116,21 @@ bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)
         } else if (!transport_loans_home(t, &m)) {
             t->counters.drop_operation++;
         }
+    }
+    return taken > 0;
+}
+
+/* While the recovery waits for header buffers: loans come home, segments go back unread (their senders try again). */
+bool tcp_loans_in(struct tcp_server *s)
+{
+    struct transport *t = &s->transport;
+    uint32_t budget = transport_receive_budget(t), taken = 0;
+    struct message m;
+    for (; taken < budget && port_pull(t->ip, &m); taken++) {
+        if (m.operation == MESSAGE_RECEIVE)
+            transport_give_back(t, (uint32_t)m.cookie);
+        if (!transport_loans_home(t, &m))
+            t->counters.drop_recovering++;
     }
     return taken > 0;
 }

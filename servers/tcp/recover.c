@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A new incarnation. Listeners, and connections whose SYN was out, go on from their blocks. Of every other one the peer is
- * told by an RST and the application by its slot's words; only after that was published, in the next burst, the block
- * ends: a death on the way tells both again, which does no harm. Until all are told no input is taken, so that no new
- * connection gets the index of a block that still counts. */
+/* A new incarnation. Listeners, and connections whose SYN was out, go on from their blocks. Of every other one the
+ * application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and its
+ * slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an RST, and
+ * only in the burst after that the connection's block ends: a death on the way tells it again, which does no harm.
+ * Until all are told no input is taken, so that no new connection gets the index of a block that still counts. */
 #include <errno.h>
 
 #include "servers/tcp/tcp_server.h"
+
+static uint32_t connections_used(const struct tcp_server *s)
+{
+    return (store_used(&s->store) + 1) / 2;
+}
 
 static bool restore_endpoint(struct tcp_server *s, uint32_t index, const struct tcp_block *b)
 {
@@ -38,88 +44,145 @@ static bool restore_endpoint(struct tcp_server *s, uint32_t index, const struct 
     return true;
 }
 
-void tcp_recover_init(struct tcp_server *s)
-{
-    for (uint32_t i = 0; i < store_used(&s->store); i++) {
-        struct tcp_block b;
-        enum store_block found = store_read(&s->store, i, &b);
-        if (found == STORE_BLOCK_EMPTY)
-            continue;
-        if (found == STORE_BLOCK_CORRUPT) {
-            s->transport.counters.drop_block_corrupt++;
-            store_erase(&s->store, i);
-            continue;
-        }
-        bool goes_on = b.conn.state == TCP_LISTEN || b.conn.state == TCP_SYN_SENT;
-        if (!goes_on || !restore_endpoint(s, i, &b))
-            s->recovery.running = true;
-    }
-    uint32_t index; /* what was put back is in the store as it is */
-    while (tcp_next_touched(s->engine, &index))
-        ;
-}
-
-static uint32_t tell_application(struct tcp_server *s, const struct tcp_block *b)
+/* An endpoint that keeps its slot without a connection. TRANSPORT_NONE: it cannot be. */
+static uint32_t hold(struct tcp_server *s, uint32_t wanted, const struct tcp_held *held)
 {
     struct transport *t = &s->transport;
-    const struct tcp_identity *id = &b->conn.identity;
-    if (b->endpoint == TRANSPORT_NONE || id->arena >= SESSION_ARENAS || id->session >= SESSIONS_MAX ||
-        !t->context->session[id->session].present)
-        return TRANSPORT_NONE;
-    uint32_t index = endpoint_new(t, id->session, 0, TRANSPORT_NONE);
+    bool knowable = held->session < SESSIONS_MAX && held->arena < SESSION_ARENAS;
+    if (held->socket != 0)
+        knowable = knowable && (held->socket & 0xffff) < SOCKETS_MAX &&
+                   endpoint_of_socket(t, held->socket) == TRANSPORT_NONE;
+    uint32_t index = knowable ? endpoint_new(t, held->session, held->socket, wanted) : TRANSPORT_NONE;
     if (index == TRANSPORT_NONE)
         return TRANSPORT_NONE;
     struct endpoint *e = &t->endpoint[index];
-    e->arena = id->arena;
-    e->slot = id->slot;
-    e->generation = id->generation;
-    e->flags |= ENDPOINT_CLOSED;
+    e->arena = held->arena;
+    e->slot = held->slot;
+    e->generation = held->generation;
     if (!slot_restore(t, index)) {
         e->arena = TRANSPORT_NONE;
         endpoint_release(t, index);
         return TRANSPORT_NONE;
     }
-    e->words = (struct slot_words){.send_tail = b->conn.send_acked,
-                                   .receive_head = b->conn.receive_next,
-                                   .state = SLOT_ERROR | SLOT_CLOSED,
-                                   .error = ECONNRESET};
+    e->listener = held->listener;
+    e->send_end = held->send_end;
+    e->words = held->words;
     endpoint_dirty(t, index, true);
     return index;
+}
+
+/* Of a connection that does not go on. Its slot is its user's as long as there is one. */
+static void hold_lost(struct tcp_server *s, const struct tcp_block *b)
+{
+    const struct tcp_identity *id = &b->conn.identity;
+    if (b->endpoint >= TCP_ENDPOINTS || b->conn.closed_by_user || id->arena >= SESSION_ARENAS)
+        return;
+    const struct endpoint *e = &s->endpoint[b->endpoint];
+    if ((e->flags & ENDPOINT_USED) && e->session == id->session && e->generation == id->generation)
+        return; /* held since an earlier death; only its peer was not told yet */
+    struct tcp_held held = {.socket = b->socket, .session = id->session, .arena = id->arena, .slot = id->slot,
+                            .generation = id->generation, .listener = b->listener, .send_end = b->conn.send_end,
+                            .words = {.send_tail = b->conn.send_acked, .receive_head = b->conn.receive_next}};
+    if (b->conn.state == TCP_TIME_WAIT) { /* nothing was lost */
+        held.words.state = SLOT_CONNECTED | SLOT_FIN | SLOT_CLOSED;
+    } else {
+        held.words.state = SLOT_ERROR | SLOT_CLOSED;
+        held.words.error = ECONNRESET;
+    }
+    uint32_t index = hold(s, b->endpoint, &held);
+    if (index != TRANSPORT_NONE)
+        tcp_held_put(s, index);
+}
+
+/* False: it ends here. */
+static bool held_again(struct tcp_server *s, uint32_t endpoint, const struct tcp_held *held)
+{
+    uint32_t index = hold(s, endpoint, held);
+    if (index != TRANSPORT_NONE && index != endpoint) /* cannot be: these come first, each under its own index */
+        endpoint_release(&s->transport, index);
+    s->transport.counters.restored += index == endpoint;
+    return index == endpoint;
+}
+
+static bool read_block(struct tcp_server *s, uint32_t index, union tcp_stored *ret)
+{
+    enum store_block found = store_read(&s->store, index, ret);
+    if (found == STORE_BLOCK_CORRUPT) {
+        s->transport.counters.drop_block_corrupt++;
+        store_erase(&s->store, index);
+    }
+    return found == STORE_BLOCK_GOOD;
+}
+
+void tcp_recover_init(struct tcp_server *s)
+{
+    uint32_t used = connections_used(s);
+    union tcp_stored stored;
+    for (uint32_t i = 0; i < used; i++)
+        if (read_block(s, TCP_STORE_HELD(i), &stored) && !held_again(s, i, &stored.held))
+            store_erase(&s->store, TCP_STORE_HELD(i));
+    for (uint32_t i = 0; i < used; i++) {
+        if (!read_block(s, TCP_STORE_CONNECTION(i), &stored))
+            continue;
+        bool goes_on = stored.block.conn.state == TCP_LISTEN || stored.block.conn.state == TCP_SYN_SENT;
+        if (!goes_on || !restore_endpoint(s, i, &stored.block))
+            hold_lost(s, &stored.block);
+    }
+    s->recovery.running = used > 0;
+    uint32_t index; /* what was put back is in the store as it is */
+    while (tcp_next_touched(s->engine, &index))
+        ;
+}
+
+/* Slots of sessions that went while we were dead. */
+static void forget_absent(struct tcp_server *s)
+{
+    struct transport *t = &s->transport;
+    for (uint32_t i = 0; i < t->endpoint_high; i++) {
+        const struct endpoint *e = &t->endpoint[i];
+        if ((e->flags & ENDPOINT_USED) && e->connection == TRANSPORT_NONE && !t->context->session[e->session].present)
+            endpoint_release(t, i);
+    }
 }
 
 static void forget_told(struct tcp_server *s)
 {
     struct tcp_recovery *r = &s->recovery;
-    for (uint32_t i = 0; i < r->told_count; i++) {
-        if (r->told[i].endpoint != TRANSPORT_NONE)
-            endpoint_release(&s->transport, r->told[i].endpoint);
-        store_erase(&s->store, r->told[i].block);
-    }
+    for (uint32_t i = 0; i < r->told_count; i++)
+        store_erase(&s->store, TCP_STORE_CONNECTION(r->told[i]));
     r->told_count = 0;
 }
 
 /* False: the engine has no room for more RSTs now. */
-static bool tell_one(struct tcp_server *s, uint32_t index)
+static bool tell_peer(struct tcp_server *s, uint32_t index)
 {
     struct tcp_recovery *r = &s->recovery;
-    struct tcp_block b;
+    union tcp_stored stored;
     if (tcp_conn_at(s->engine, index)->state != TCP_CLOSED ||
-        store_read(&s->store, index, &b) != STORE_BLOCK_GOOD)
+        store_read(&s->store, TCP_STORE_CONNECTION(index), &stored) != STORE_BLOCK_GOOD)
         return true;
-    bool peer_cares = b.conn.state != TCP_LISTEN && b.conn.state != TCP_TIME_WAIT;
-    if (peer_cares && s->transport.ip->attached && !tcp_reset_lost(s->engine, &b.conn))
+    const struct tcp_conn *lost = &stored.block.conn;
+    bool peer_cares = lost->state != TCP_LISTEN && lost->state != TCP_TIME_WAIT;
+    if (peer_cares && s->transport.ip->attached && !tcp_reset_lost(s->engine, lost))
         return false;
     s->transport.counters.lost_at_restart++;
-    r->told[r->told_count++] = (struct tcp_told){index, tell_application(s, &b)};
+    r->told[r->told_count++] = index;
     return true;
 }
 
 bool tcp_recover(struct tcp_server *s)
 {
     struct tcp_recovery *r = &s->recovery;
+    uint32_t begin = r->cursor, used = connections_used(s);
+    bool moved = r->told_count > 0 || !r->begun;
+    if (!r->begun)
+        forget_absent(s);
+    r->begun = true;
     forget_told(s);
-    while (r->told_count < TCP_TOLD_MAX && r->cursor < store_used(&s->store) && tell_one(s, r->cursor))
+    while (r->told_count < TCP_TOLD_MAX && r->cursor < used && tell_peer(s, r->cursor))
         r->cursor++;
-    r->running = r->told_count > 0 || r->cursor < store_used(&s->store);
-    return true;
+    moved |= r->cursor != begin;
+    r->running = r->told_count > 0 || r->cursor < used;
+    r->stuck = !moved;
+    return moved;
 }

@@ -140,8 +140,10 @@ static void accepted(struct tcp_server *s, const struct message *m)
     endpoint_own(t, index, m->socket.socket);
     e->listener = 0;
     e->flags &= (uint16_t)~ENDPOINT_ESTABLISHED;
-    if (e->connection == TRANSPORT_NONE)
-        return; /* over already: its slot says so */
+    if (e->connection == TRANSPORT_NONE) { /* over already: its slot says so */
+        tcp_held_put(s, index);
+        return;
+    }
     tcp_accepted(s->engine, e->connection);
     tcp_block_put(s, e->connection);
 }

@@ -2,6 +2,7 @@
 /* Between the engine's connections and the slots of sessions: what the application wrote goes to the engine, what the
  * engine changed goes to the store and, once that is committed, to the slot's words. */
 #include <errno.h>
+#include <string.h>
 
 #include "servers/tcp/tcp_server.h"
 
@@ -76,8 +77,10 @@ static bool needs_slot(const struct transport *t, const struct endpoint *e)
 static void released(struct transport *t, const struct endpoint *e)
 {
     struct tcp_server *s = tcp_server_of(t);
-    if (e->connection == TRANSPORT_NONE)
+    if (e->connection == TRANSPORT_NONE) {
+        store_erase(&s->store, TCP_STORE_HELD((uint32_t)(e - t->endpoint)));
         return;
+    }
     if (needs_slot(t, e)) /* its session's memory goes away under it */
         tcp_abort(s->engine, t->now_us, e->connection);
     s->endpoint_of[e->connection] = 0;
@@ -104,12 +107,23 @@ void tcp_block_put(struct tcp_server *s, uint32_t connection)
     if (c->state == TCP_CLOSED)
         return; /* erased when the engine reports it */
     uint32_t e = tcp_endpoint_of(s, connection);
-    struct tcp_block block = {.conn = *c, .endpoint = e};
+    union tcp_stored stored = {.block = {.conn = *c, .endpoint = e}};
     if (e != TRANSPORT_NONE) {
-        block.socket = s->transport.endpoint[e].socket;
-        block.listener = s->transport.endpoint[e].listener;
+        stored.block.socket = s->transport.endpoint[e].socket;
+        stored.block.listener = s->transport.endpoint[e].listener;
     }
-    store_put(&s->store, connection, &block);
+    store_put(&s->store, TCP_STORE_CONNECTION(connection), &stored);
+}
+
+void tcp_held_put(struct tcp_server *s, uint32_t endpoint)
+{
+    const struct endpoint *e = &s->endpoint[endpoint];
+    union tcp_stored stored;
+    memset(&stored, 0, sizeof stored);
+    stored.held = (struct tcp_held){.socket = e->socket, .session = e->session, .arena = e->arena, .slot = e->slot,
+                                    .generation = e->generation, .listener = e->listener,
+                                    .send_end = e->send_end, .words = e->words};
+    store_put(&s->store, TCP_STORE_HELD(endpoint), &stored);
 }
 
 static void words_from(struct endpoint *e, const struct tcp_conn *c)
@@ -129,7 +143,7 @@ static void words_from(struct endpoint *e, const struct tcp_conn *c)
         w->state |= SLOT_CLOSED;
 }
 
-/* The engine is done with it; the endpoint stays until its user is, too. */
+/* The engine is done with it; the endpoint stays until its user is, too: also over our death. */
 static void connection_gone(struct transport *t, uint32_t endpoint)
 {
     struct endpoint *e = &t->endpoint[endpoint];
@@ -140,6 +154,8 @@ static void connection_gone(struct transport *t, uint32_t endpoint)
         e->flags |= ENDPOINT_CLOSED;
     }
     endpoint_try_release(t, endpoint);
+    if ((e->flags & ENDPOINT_USED) && !(e->flags & ENDPOINT_CLOSED) && e->arena != TRANSPORT_NONE)
+        tcp_held_put(tcp_server_of(t), endpoint);
 }
 
 static void connection_touched(struct tcp_server *s, uint32_t index)
@@ -159,7 +175,7 @@ static void connection_touched(struct tcp_server *s, uint32_t index)
         s->endpoint_of[index] = 0;
         if (endpoint != TRANSPORT_NONE)
             connection_gone(t, endpoint);
-        store_erase(&s->store, index);
+        store_erase(&s->store, TCP_STORE_CONNECTION(index));
         return;
     }
     if (endpoint != TRANSPORT_NONE)

@@ -30,7 +30,7 @@ static struct tcp_config engine_config(const struct stack_config *config)
 
 static size_t store_size(void)
 {
-    return store_octets(sizeof(struct tcp_block), CONNECTIONS_MAX);
+    return store_octets(sizeof(union tcp_stored), TCP_STORE_BLOCKS);
 }
 
 static size_t state_size(const struct stack_config *config)
@@ -45,8 +45,8 @@ static int init(void *state, const struct server_context *context, uint64_t now_
     if (context->store == NULL || context->store_octets < store_size() || context->pool == NULL ||
         context->port[SERVER_IP] == NULL || context->port[SERVER_SOCKET] == NULL)
         return -EINVAL;
-    int error = store_open(&s->store, context->store, TCP_STORE_VERSION, sizeof(struct tcp_block),
-                           CONNECTIONS_MAX, s->current);
+    int error = store_open(&s->store, context->store, TCP_STORE_VERSION, sizeof(union tcp_stored),
+                           TCP_STORE_BLOCKS, s->current);
     if (error < 0)
         return error;
     struct tcp_config c = engine_config(context->config);
@@ -65,7 +65,7 @@ static bool burst(void *state, uint64_t now_us)
     t->now_us = now_us;
     bool did = false;
     if (s->recovery.running) {
-        did = tcp_recover(s);
+        did = tcp_recover(s) || tcp_loans_in(s);
     } else {
         did = tcp_packets_in(s, now_us);
         did |= transport_requests(t, now_us);
@@ -114,13 +114,17 @@ static uint64_t deadline_us(const void *state)
     else if (t->blocked && engine < t->blocked_us + TRANSPORT_BLOCKED_US)
         engine = t->blocked_us + TRANSPORT_BLOCKED_US;
     uint64_t transport = transport_deadline_us(t);
+    if (s->recovery.running && transport > t->now_us + TRANSPORT_BLOCKED_US)
+        transport = t->now_us + TRANSPORT_BLOCKED_US;
     return engine < transport ? engine : transport;
 }
 
 static bool pending(void *state)
 {
     struct tcp_server *s = state;
-    return s->recovery.running || transport_notify_pending(&s->transport);
+    if (s->recovery.running) /* notices wait until it is through, and it may have to wait itself */
+        return !s->recovery.stuck;
+    return transport_notify_pending(&s->transport);
 }
 
 static void peer_lost(void *state, enum server_id peer)

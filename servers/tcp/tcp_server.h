@@ -7,7 +7,7 @@
 #include "protocols/tcp/tcp.h"
 #include "servers/transport/transport.h"
 
-#define TCP_STORE_VERSION 1U
+#define TCP_STORE_VERSION 2U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
 #define TCP_TOLD_MAX      64U                        /* lost connections told of in one burst */
 
@@ -20,16 +20,34 @@ struct tcp_block { /* one in the store for each connection and listener, under t
 };
 _Static_assert(sizeof(struct tcp_block) % 8 == 0, "lies in the store");
 
-struct tcp_told { /* a lost connection whose application is being told; its block goes in the next burst */
-    uint32_t block;
-    uint32_t endpoint; /* TRANSPORT_NONE: nobody to tell */
+struct tcp_held { /* one for each endpoint whose connection has ended: the slot stays its user's until CLOSE */
+    uint32_t socket; /* 0: not accepted */
+    uint32_t session, arena, slot, generation;
+    uint32_t listener;
+    uint32_t send_end;
+    struct slot_words words;
+    uint32_t reserved;
 };
+
+union tcp_stored {
+    struct tcp_block block;
+    struct tcp_held held;
+};
+_Static_assert(sizeof(union tcp_stored) == sizeof(struct tcp_block), "blocks of one size");
+_Static_assert(TCP_ENDPOINTS == CONNECTIONS_MAX, "one block of each kind for each index");
+
+/* Both kinds grow from the start of the store, so that a new incarnation reads no more of it than was used. */
+#define TCP_STORE_BLOCKS           (2U * CONNECTIONS_MAX)
+#define TCP_STORE_CONNECTION(index) (2U * (index))
+#define TCP_STORE_HELD(endpoint)    (2U * (endpoint) + 1U)
 
 struct tcp_recovery {
     bool running;
-    uint32_t cursor;
+    bool begun;     /* the first burst has been: sessions are granted */
+    bool stuck;     /* neither told nor ended anything: ip or the header pool is to make room first */
+    uint32_t cursor; /* connections before it are seen to */
     uint32_t told_count;
-    struct tcp_told told[TCP_TOLD_MAX];
+    uint32_t told[TCP_TOLD_MAX]; /* connections whose peer is being told; their blocks go in the next burst */
 };
 
 struct tcp_server {
@@ -38,7 +56,7 @@ struct tcp_server {
     struct store store;
     struct tcp_recovery recovery;
     uint16_t endpoint_of[CONNECTIONS_MAX]; /* endpoint + 1, 0 none */
-    uint8_t current[CONNECTIONS_MAX];      /* the store's */
+    uint8_t current[TCP_STORE_BLOCKS];     /* the store's */
     uint16_t dirty[TCP_ENDPOINTS];
     struct endpoint endpoint[TCP_ENDPOINTS];
 };
@@ -50,6 +68,7 @@ static inline struct tcp_server *tcp_server_of(struct transport *t)
 
 /* packets.c */
 bool tcp_packets_in(struct tcp_server *s, uint64_t now_us);
+bool tcp_loans_in(struct tcp_server *s); /* instead, while the recovery is stuck */
 bool tcp_packets_out(struct tcp_server *s, uint64_t now_us);
 /* requests.c */
 void tcp_request(struct transport *t, uint64_t now_us, const struct message *m);
@@ -57,9 +76,10 @@ void tcp_request(struct transport *t, uint64_t now_us, const struct message *m);
 extern const struct transport_operations tcp_operations;
 uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection);
 void tcp_block_put(struct tcp_server *s, uint32_t connection);
+void tcp_held_put(struct tcp_server *s, uint32_t endpoint); /* its connection has ended */
 bool tcp_touched(struct tcp_server *s); /* blocks to the store, words to the endpoints */
 /* recover.c */
 void tcp_recover_init(struct tcp_server *s);
-bool tcp_recover(struct tcp_server *s); /* part of the work; recovery.running: more is left */
+bool tcp_recover(struct tcp_server *s); /* part of the work; true: it went on; recovery.running: more is left */
 
 #endif

@@ -1,12 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "servers/transport/transport.h"
 
+static void free_push(struct transport *t, uint32_t index)
+{
+    t->endpoint[index].free_previous = 0;
+    t->endpoint[index].free_next = (uint16_t)t->endpoint_free;
+    if (t->endpoint_free != 0)
+        t->endpoint[t->endpoint_free - 1].free_previous = (uint16_t)(index + 1);
+    t->endpoint_free = index + 1;
+}
+
+static void free_remove(struct transport *t, uint32_t index)
+{
+    const struct endpoint *e = &t->endpoint[index];
+    if (e->free_previous != 0)
+        t->endpoint[e->free_previous - 1].free_next = e->free_next;
+    else
+        t->endpoint_free = e->free_next;
+    if (e->free_next != 0)
+        t->endpoint[e->free_next - 1].free_previous = e->free_previous;
+}
+
 static struct endpoint *endpoint_fresh(struct transport *t, uint32_t *ret_index)
 {
     uint32_t index;
     if (t->endpoint_free != 0) {
         index = t->endpoint_free - 1;
-        t->endpoint_free = t->endpoint[index].free_next;
+        free_remove(t, index);
     } else if (t->endpoint_high < t->endpoint_max) {
         index = t->endpoint_high++;
     } else {
@@ -21,21 +41,10 @@ static struct endpoint *endpoint_wanted(struct transport *t, uint32_t wanted)
 {
     if (wanted >= t->endpoint_max || (t->endpoint[wanted].flags & ENDPOINT_USED))
         return NULL;
-    while (t->endpoint_high <= wanted) {
-        t->endpoint[t->endpoint_high].free_next = (uint16_t)t->endpoint_free;
-        t->endpoint_free = ++t->endpoint_high;
-    }
-    uint32_t before = 0;
-    for (uint32_t at = t->endpoint_free; at != 0; before = at, at = t->endpoint[at - 1].free_next) {
-        if (at - 1 != wanted)
-            continue;
-        if (before == 0)
-            t->endpoint_free = t->endpoint[wanted].free_next;
-        else
-            t->endpoint[before - 1].free_next = t->endpoint[wanted].free_next;
-        return &t->endpoint[wanted];
-    }
-    return NULL;
+    while (t->endpoint_high <= wanted)
+        free_push(t, t->endpoint_high++);
+    free_remove(t, wanted);
+    return &t->endpoint[wanted];
 }
 
 uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, uint32_t wanted)
@@ -165,8 +174,7 @@ void endpoint_release(struct transport *t, uint32_t index)
     s->endpoints--;
     e->flags &= ENDPOINT_DIRTY | ENDPOINT_QUEUED;
     e->generation = 0;
-    e->free_next = (uint16_t)t->endpoint_free;
-    t->endpoint_free = index + 1;
+    free_push(t, index);
 }
 
 uint32_t endpoint_send_tail(const struct transport *t, const struct endpoint *e)

@@ -52,12 +52,18 @@ static void request_owned(struct transport *t, uint64_t now_us, const struct mes
     t->endpoint[index].flags |= ENDPOINT_OWNED;
 }
 
+/* Of a connection that was lost before anybody had accepted it: it is not in our list, so it is claimed by now or never. */
+static bool unclaimed(const struct endpoint *e)
+{
+    return e->socket == 0 && e->connection == TRANSPORT_NONE && !(e->flags & ENDPOINT_TOLD);
+}
+
 static void request_owned_end(struct transport *t, uint64_t now_us)
 {
     for (uint32_t i = 0; i < t->endpoint_high; i++) {
         struct endpoint *e = &t->endpoint[i];
-        bool mine = (e->flags & ENDPOINT_USED) && e->socket != 0 && !(e->flags & ENDPOINT_CLOSED);
-        if (mine && !(e->flags & ENDPOINT_OWNED))
+        bool open = (e->flags & ENDPOINT_USED) && !(e->flags & ENDPOINT_CLOSED);
+        if (open && (unclaimed(e) || (e->socket != 0 && !(e->flags & ENDPOINT_OWNED))))
             endpoint_close(t, now_us, i);
         else
             e->flags &= (uint16_t)~ENDPOINT_OWNED;
@@ -71,7 +77,8 @@ static void request_session_end(struct transport *t, uint64_t now_us, const stru
         t->counters.drop_request_session++;
         return;
     }
-    t->session[session].ended = true;
+    if (t->context->session[session].present) /* else the index may be another's next */
+        t->session[session].ended = true;
     t->session[session].end_asked = true;
     t->end_asked |= (uint64_t)1 << session;
     for (uint32_t i = 0; i < t->endpoint_high; i++)

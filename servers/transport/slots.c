@@ -56,10 +56,24 @@ static void arena_added(struct transport *t, uint32_t session, uint32_t arena, c
     }
 }
 
+/* Nothing is known of it yet: whatever was asked about its index was about another. */
+static void session_begins(struct transport *t, uint32_t session)
+{
+    struct session_slots *s = &t->session[session];
+    for (uint32_t i = 0; i < SESSION_ARENAS; i++)
+        if (s->arena[i].slots != 0)
+            return;
+    if (t->context->session[session].ending)
+        return;
+    s->ended = s->end_asked = false;
+    t->end_asked &= ~((uint64_t)1 << session);
+}
+
 void transport_session_added(struct transport *t, uint32_t session)
 {
     if (session >= SESSIONS_MAX || !t->context->session[session].present)
         return;
+    session_begins(t, session);
     for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
         const struct session_arena *a = arena_at(t, session, i);
         if (a != NULL && t->session[session].arena[i].slots == 0)

@@ -36,6 +36,7 @@
     X(drop_length) X(drop_checksum) X(drop_return_unknown) X(drop_return_full) X(drop_no_slot)     \
     X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail)                 \
     X(drop_request_session) X(drop_unreachable) X(drop_accepted_unknown) X(drop_block_corrupt)     \
+    X(drop_recovering)                                                                             \
     X(restored) X(lost_at_restart)
 
 struct transport_counters {
@@ -73,6 +74,7 @@ struct endpoint {
     struct slot_words published;
     uint16_t loan_first; /* buffer + 1, 0 none */
     uint16_t free_next;  /* endpoint + 1 */
+    uint16_t free_previous;
     uint16_t queue_next; /* endpoint + 1 */
     uint16_t flags;      /* ENDPOINT_* */
 };

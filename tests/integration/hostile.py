@@ -20,7 +20,8 @@ from inside import (APPS, HOST, STACK, Echo, answers_ping, application, bulkhead
 RUN = pathlib.Path(os.environ["BULKHEAD_RUN_DIR"])
 PORT = 7007
 MAGIC, HELLO, ARENA = 0x42484B31, 1, 2
-F_ADD_SEALS, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 2, 4
+F_ADD_SEALS, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_FUTURE_WRITE = 1033, 2, 4, 16
+F_SETLEASE = 1024
 rng = random.Random(7)
 
 
@@ -87,8 +88,14 @@ def test_attach_garbage():
              <= before[supervisor()]["descriptors"] + 1, 5)
 
 
-def hostile_session(control_size, answer_size):
-    """A session that is set up rightly, with arenas of both transports, all of its memory mapped writable here."""
+def segment_sizes():
+    table = sizes()
+    return next(v for k, v in table.items() if "control" in k), next(v for k, v in table.items() if "answer" in k)
+
+
+def hostile_session(control_size, answer_size, seal_late=None):
+    """A session that is set up rightly, with arenas of both transports, all of its memory mapped writable here. `seal_late`:
+    called with each descriptor that servers write to, once it is granted."""
     s = attach()
     maps = []
 
@@ -97,6 +104,8 @@ def hostile_session(control_size, answer_size):
         maps.extend(mmap.mmap(fd, o) for fd, o in zip(fds, octets))
         socket.send_fds(s, [body], fds)
         _, received, _, _ = socket.recv_fds(s, 256, 16)
+        if seal_late is not None:
+            seal_late(fds[1])
         for fd in fds:
             os.close(fd)
         return received
@@ -127,9 +136,7 @@ def scribble(maps, bells, seconds):
 
 
 def test_application_that_writes_anything():
-    table = sizes()
-    control = next(v for k, v in table.items() if "control" in k)
-    answer = next(v for k, v in table.items() if "answer" in k)
+    control, answer = segment_sizes()
     before = incarnations()
     load = Echo(PORT, 4)
     for _ in range(4):
@@ -146,6 +153,48 @@ def test_application_that_writes_anything():
     load.finish()
     assert not load.errors and not load.wrong and not load.resets, (load.errors[:3], load.wrong, load.resets)
     assert incarnations() == before, "a domain died of an application's memory"
+
+
+def test_application_that_seals_its_memory():
+    """What servers write to must be writable for their next incarnations too."""
+    refused = []
+
+    def seal(fd):
+        try:
+            fcntl.fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE)
+        except PermissionError:
+            refused.append(fd)
+    s, maps, bells = hostile_session(*segment_sizes(), seal_late=seal)
+    for server in ("socket", "tcp", "udp"):
+        before = last_event()
+        deaths = counters("supervisor")["deaths"]
+        bulkhead("kill", server)
+        wait_for(f"{server} to be back", lambda: any(e["kind"] == "restored" for e in events(before)), 10)
+        wait_for("service", lambda: connects(PORT), 10)
+        time.sleep(0.1)
+        assert counters("supervisor")["deaths"] == deaths + 1, f"{server} died again: {events(before)}"
+    assert len(refused) == 3, f"{len(refused)} of 3 seals were refused"
+    s.close()
+    for m in maps:
+        m.close()
+    for fd in bells:
+        os.close(fd)
+
+
+def test_application_that_holds_a_lease():
+    """The supervisor opens an application's segment anew: it must not wait for the lease of whoever made it."""
+    control, answer = segment_sizes()
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fds = [memfd(control), memfd(answer)]
+    holder = os.open(f"/proc/self/fd/{fds[0]}", os.O_RDWR)
+    fcntl.fcntl(holder, F_SETLEASE, fcntl.F_WRLCK)
+    with attach() as s:
+        start = time.monotonic()
+        socket.send_fds(s, [request(HELLO)], fds)
+        error = struct.unpack_from("<3I", s.recv(256))[2]
+        assert error != 0 and time.monotonic() - start < 1, f"error {error} after {time.monotonic() - start:.1f} s"
+    for fd in (*fds, holder):
+        os.close(fd)
 
 
 def test_application_dies():
@@ -217,4 +266,5 @@ def test_malformed_frames():
 
 if __name__ == "__main__":
     with application("bh-echo", PORT, ready=PORT):
-        main([test_attach_garbage, test_application_that_writes_anything, test_application_dies, test_malformed_frames])
+        main([test_attach_garbage, test_application_that_writes_anything, test_application_that_seals_its_memory,
+              test_application_that_holds_a_lease, test_application_dies, test_malformed_frames])

@@ -54,7 +54,9 @@ struct fake_stack {
     struct fake_socket socket[SOCKETS];
     uint32_t answered[SESSION_LANES];
     int lose;
-    bool stop, hang_up, news;
+    bool stop, ended, hang_up, mute, news;
+    int refuse;
+    uint32_t refuse_above;
 };
 
 static void must(bool good, const char *what)
@@ -80,7 +82,7 @@ static void answer_send(struct fake_stack *f, const struct attach_answer *a, con
         c->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
         memcpy(CMSG_DATA(c), fd, (size_t)count * sizeof(int));
     }
-    must(sendmsg(f->connection, &m, MSG_NOSIGNAL) == sizeof *a, "answer");
+    must(sendmsg(f->connection, &m, MSG_NOSIGNAL) == sizeof *a || errno == EPIPE, "answer"); /* EPIPE: it came too late */
 }
 
 static void hello(struct fake_stack *f, const int fd[2])
@@ -110,8 +112,11 @@ static void arena(struct fake_stack *f, const struct attach_request *q, const in
     struct attach_answer a = {.magic = SESSION_MAGIC, .operation = ATTACH_ANSWER, .arena = f->arenas};
     struct fake_arena *r = &f->arena[f->arenas];
     void *app = NULL, *words = NULL;
-    if (f->arenas == REFUSE_AFTER) {
+    if (f->arenas == REFUSE_AFTER)
         a.error = ENOBUFS;
+    if (f->refuse != 0 && q->slots > f->refuse_above)
+        a.error = f->refuse;
+    if (a.error != 0) {
         answer_send(f, &a, NULL, 0);
         return;
     }
@@ -476,6 +481,8 @@ static void *fake_run(void *argument)
         bool busy = pass(f);
         bool stop = f->stop;
         int timeout_ms = busy ? 0 : f->lie != 0 ? 1 : -1;
+        if (f->mute)
+            set[1].fd = -1;
         pthread_mutex_unlock(&f->lock);
         if (stop)
             return NULL;
@@ -492,7 +499,7 @@ static void *fake_run(void *argument)
         if (f->hang_up && f->connection >= 0) {
             close(f->connection);
             f->connection = -1;
-        } else if (f->connection >= 0) {
+        } else if (f->connection >= 0 && !f->mute) {
             attach_message(f);
         }
         pthread_mutex_unlock(&f->lock);
@@ -535,13 +542,44 @@ static void poke(struct fake_stack *f)
     must(write(f->control_pipe[1], "", 1) == 1, "poke");
 }
 
-void fake_stack_stop(struct fake_stack *f)
+static void end(struct fake_stack *f)
 {
+    if (f->ended)
+        return;
     pthread_mutex_lock(&f->lock);
     f->stop = true;
     pthread_mutex_unlock(&f->lock);
     poke(f);
     pthread_join(f->thread, NULL);
+    f->ended = true;
+}
+
+void fake_stack_die(struct fake_stack *f)
+{
+    end(f);
+    for (int i = 0; i < BELLS; i++)
+        close(f->bell_read[i]);
+}
+
+void fake_stack_mute(struct fake_stack *f, bool on)
+{
+    pthread_mutex_lock(&f->lock);
+    f->mute = on;
+    pthread_mutex_unlock(&f->lock);
+    poke(f);
+}
+
+void fake_stack_refuse(struct fake_stack *f, int error, uint32_t slots)
+{
+    pthread_mutex_lock(&f->lock);
+    f->refuse = error;
+    f->refuse_above = slots;
+    pthread_mutex_unlock(&f->lock);
+}
+
+void fake_stack_stop(struct fake_stack *f)
+{
+    end(f);
     unlink(f->path);
     rmdir(f->folder);
     free(f);

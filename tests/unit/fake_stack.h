@@ -15,6 +15,9 @@ void fake_stack_stop(struct fake_stack *f);
 void fake_stack_lie(struct fake_stack *f, uint32_t seed);   /* 0: no more. Random words in every slot, each pass */
 void fake_stack_reset_all(struct fake_stack *f);            /* every connection ends with ECONNRESET */
 void fake_stack_hang_up(struct fake_stack *f);              /* the supervisor is gone */
+void fake_stack_die(struct fake_stack *f);                  /* killed while asleep: nobody hears the bells. Ends the thread */
+void fake_stack_mute(struct fake_stack *f, bool on);        /* the supervisor answers nothing */
+void fake_stack_refuse(struct fake_stack *f, int error, uint32_t slots); /* arenas of more than that many */
 void fake_stack_lose_answers(struct fake_stack *f, int count); /* lanes are looked at, but not answered, that often */
 uint32_t fake_stack_arenas(const struct fake_stack *f);
 uint32_t fake_stack_sockets(struct fake_stack *f); /* open now */

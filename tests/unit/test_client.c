@@ -6,8 +6,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -338,6 +340,112 @@ START_TEST(arenas_are_added)
 }
 END_TEST
 
+START_TEST(smaller_arenas_at_the_quota)
+{
+    static const int refusal[] = {ENOSPC, EDQUOT, ENOBUFS};
+    int fd[2];
+    small_rings(4);
+    int lfd = listener();
+    for (size_t i = 0; i < 3; i++) {
+        fake_stack_refuse(fake, refusal[i], 4 >> i); /* it would ask for 8 */
+        uint32_t arenas = fake_stack_arenas(fake);
+        for (int n = 0; n < 20 && fake_stack_arenas(fake) == arenas; n++)
+            pair_of(lfd, fd);
+        ck_assert_uint_gt(fake_stack_arenas(fake), arenas);
+    }
+}
+END_TEST
+
+/* ---- waking one's own threads ---- */
+struct blocked {
+    ssize_t (*call)(int fd);
+    int fd, error;
+    ssize_t result;
+    pthread_t thread;
+};
+
+static ssize_t blocked_receive(int fd)
+{
+    char got;
+    return bh_recv(fd, &got, 1, 0);
+}
+
+static ssize_t blocked_accept(int fd)
+{
+    return bh_accept(fd, NULL, NULL);
+}
+
+static ssize_t blocked_poll(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return bh_poll(&p, 1, 20000) == 1 ? p.revents : -1;
+}
+
+static void *blocked_run(void *argument)
+{
+    struct blocked *b = argument;
+    b->result = b->call(b->fd);
+    b->error = errno;
+    return NULL;
+}
+
+static void ms(long n)
+{
+    struct timespec t = {.tv_nsec = n * 1000000};
+    nanosleep(&t, NULL);
+}
+
+static void block(struct blocked *b, ssize_t (*call)(int fd), int fd)
+{
+    *b = (struct blocked){.call = call, .fd = fd};
+    ck_assert_int_eq(pthread_create(&b->thread, NULL, blocked_run, b), 0);
+    ms(20);
+}
+
+static void unblocked(struct blocked *b, ssize_t result, int error)
+{
+    pthread_join(b->thread, NULL);
+    ck_assert_int_eq(b->result, result);
+    if (result < 0)
+        ck_assert_int_eq(b->error, error);
+}
+
+START_TEST(shutdown_and_close_wake)
+{
+    int fd[4][2];
+    struct blocked b[6];
+    small_rings(16);
+    int lfd = listener();
+    for (int i = 0; i < 4; i++)
+        pair_of(lfd, fd[i]);
+    for (int round = 0; round < 2; round++) { /* the one that waits is the poller, then others */
+        int *two = fd[2 * round], *other = fd[2 * round + 1];
+        block(&b[0], blocked_receive, two[0]);
+        if (round == 0) {
+            ck_assert_int_eq(bh_shutdown(two[0], SHUT_RD), 0);
+            unblocked(&b[0], 0, 0);
+        }
+        block(&b[1], blocked_accept, lfd);
+        block(&b[2], blocked_receive, other[0]);
+        block(&b[3], blocked_poll, other[1]);
+        block(&b[4], blocked_receive, two[1]);
+        ck_assert_int_eq(bh_shutdown(two[1], SHUT_RD), 0);
+        unblocked(&b[4], 0, 0);
+        ck_assert_int_eq(bh_close(other[0]), 0);
+        unblocked(&b[2], -1, EBADF);
+        unblocked(&b[3], POLLIN, 0); /* the peer's end of file */
+        ck_assert_int_eq(bh_shutdown(lfd, SHUT_RDWR), 0);
+        unblocked(&b[1], -1, EINVAL);
+        FAILS(bh_accept(lfd, NULL, NULL), EINVAL);
+        ck_assert_int_eq(bh_listen(lfd, 4), 0);
+        if (round == 1) {
+            ck_assert_int_eq(bh_shutdown(two[0], SHUT_RDWR), 0);
+            unblocked(&b[0], 0, 0);
+        }
+    }
+}
+END_TEST
+
 /* ---- datagrams ---- */
 START_TEST(datagrams)
 {
@@ -433,6 +541,176 @@ START_TEST(stack_gone)
 }
 END_TEST
 
+START_TEST(stack_gone_unwaited)
+{
+    char got;
+    int fd[2];
+    pair_of(listener(), fd);
+    FAILS(bh_recv(fd[0], &got, 1, MSG_DONTWAIT), EAGAIN);
+    fake_stack_hang_up(fake);
+    errno = 0;
+    for (int i = 0; i < 200 && errno != ENETDOWN; i++, ms(5))
+        ck_assert_int_eq(bh_recv(fd[0], &got, 1, MSG_DONTWAIT), -1);
+    ck_assert_int_eq(errno, ENETDOWN);
+    FAILS(bh_send(fd[1], "x", 1, 0), ENETDOWN);
+}
+END_TEST
+
+START_TEST(stack_gone_unpolled)
+{
+    int fd[2];
+    pair_of(listener(), fd);
+    struct pollfd p = {.fd = fd[0], .events = POLLIN};
+    fake_stack_hang_up(fake);
+    for (int i = 0; i < 200 && bh_poll(&p, 1, 0) == 0; i++)
+        ms(5);
+    ck_assert_int_eq(p.revents, POLLERR | POLLHUP);
+}
+END_TEST
+
+/* The bell breaks: 0 SIGPIPE as usual, 1 blocked, 2 blocked and one pending. */
+static void bell_breaks(int how)
+{
+    sigset_t set, pending;
+    int fd[2];
+    pair_of(listener(), fd);
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    if (how > 0)
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (how > 1)
+        raise(SIGPIPE);
+    fake_stack_die(fake);
+    ck_assert_int_eq(bh_send(fd[0], "x", 1, 0), 1);
+    FAILS(bh_send(fd[0], "x", 1, 0), ENETDOWN);
+    sigpending(&pending);
+    ck_assert_int_eq(sigismember(&pending, SIGPIPE), how > 1);
+    pthread_sigmask(SIG_BLOCK, NULL, &set);
+    ck_assert_int_eq(sigismember(&set, SIGPIPE), how > 0);
+}
+
+START_TEST(no_pipe_signal)
+{
+    bell_breaks(0);
+}
+END_TEST
+
+START_TEST(no_pipe_signal_blocked)
+{
+    bell_breaks(1);
+}
+END_TEST
+
+START_TEST(pipe_signal_of_others_stays)
+{
+    bell_breaks(2);
+}
+END_TEST
+
+START_TEST(late_attach_answer)
+{
+    ck_assert_int_eq(bh_attach(NULL), 0);
+    fake_stack_mute(fake, true);
+    FAILS(bh_socket(AF_INET, SOCK_STREAM, 0), ENETDOWN);
+    fake_stack_mute(fake, false); /* the late answer is not taken for that to the next request */
+    FAILS(bh_socket(AF_INET, SOCK_DGRAM, 0), ENETDOWN);
+}
+END_TEST
+
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
+/* A signal handler runs once, `after_ms` from now. */
+static void alarm_in(long after_ms)
+{
+    struct sigaction a = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+    struct itimerval t = {.it_value.tv_usec = after_ms * 1000};
+    sigaction(SIGALRM, &a, NULL);
+    setitimer(ITIMER_REAL, &t, NULL);
+}
+
+/* Closes what waits to be accepted; then there is only the listener. */
+static void all_closed_but(int lfd)
+{
+    bh_set_nonblocking(lfd, true);
+    for (int i = 0; i < 1000 && fake_stack_sockets(fake) != 1; i++, ms(1)) {
+        int fd = bh_accept(lfd, NULL, NULL);
+        if (fd >= 0)
+            bh_close(fd);
+        fd = bh_socket(AF_INET, SOCK_STREAM, 0); /* somebody has to look at the lanes */
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(bh_close(fd), 0);
+    }
+    ck_assert_uint_eq(fake_stack_sockets(fake), 1);
+}
+
+#define DEAF (1 << 30)
+
+/* A server is down; a signal ends what waits for it, and nothing is left of it when the server is back. */
+START_TEST(signal_ends_a_wait_for_a_server)
+{
+    int fd[2];
+    int lfd = listener();
+    pair_of(lfd, fd);
+    int one = bh_socket(AF_INET, SOCK_STREAM, 0), two = bh_socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect_to(one, PORT), 0);
+    ck_assert_uint_eq(fake_stack_sockets(fake), 6); /* the one not accepted yet, too */
+    fake_stack_lose_answers(fake, DEAF);
+    alarm_in(30);
+    FAILS(bh_socket(AF_INET, SOCK_STREAM, 0), EINTR);
+    alarm_in(30);
+    FAILS(bh_accept(lfd, NULL, NULL), EINTR);
+    alarm_in(30);
+    FAILS(connect_to(two, PORT), EINTR);
+    ck_assert_int_eq(bh_close(two), 0);
+    fake_stack_lose_answers(fake, 0);
+    ck_assert_int_eq(bh_close(one), 0);
+    ck_assert_int_eq(bh_send(fd[0], "x", 1, 0), 1);
+    ck_assert_int_eq(blocked_receive(fd[1]), 1);
+    bh_close(fd[0]);
+    bh_close(fd[1]);
+    all_closed_but(lfd);
+}
+END_TEST
+
+/* The same, in a thread that is not the one that sleeps on the doorbell. */
+START_TEST(signal_ends_a_followers_wait)
+{
+    int fd[2];
+    struct blocked b;
+    sigset_t set;
+    pair_of(listener(), fd);
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    block(&b, blocked_receive, fd[0]);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    fake_stack_lose_answers(fake, DEAF);
+    alarm_in(300);
+    FAILS(bh_socket(AF_INET, SOCK_STREAM, 0), EINTR);
+    ck_assert_int_eq(bh_send(fd[1], "x", 1, 0), 1);
+    unblocked(&b, 1, 0);
+}
+END_TEST
+
+/* A quick answer is not cut off by a signal. */
+START_TEST(signals_do_not_hurt)
+{
+    struct itimerval t = {.it_value.tv_usec = 1000, .it_interval.tv_usec = 1000};
+    alarm_in(10);
+    setitimer(ITIMER_REAL, &t, NULL);
+    ck_assert_int_eq(bh_attach(NULL), 0);
+    for (int i = 0; i < 5; i++) {
+        fake_stack_lose_answers(fake, 2); /* until it is asked again */
+        int fd = bh_socket(AF_INET, SOCK_STREAM, 0);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(bh_close(fd), 0);
+    }
+}
+END_TEST
+
 START_TEST(forked_child_has_nothing)
 {
     int fd[2], status;
@@ -459,4 +737,7 @@ END_TEST
 
 SUITE_RUN("client", setup, teardown, stream_arrives_whole, without_copy, refused, reset_is_told_once,
           timeouts_and_nonblocking, poll_of_both_kinds, many_threads, lost_answers_are_asked_for_again, arenas_are_added,
-          datagrams, arguments, lying_transport, stack_gone, forked_child_has_nothing, no_stack)
+          smaller_arenas_at_the_quota, shutdown_and_close_wake, datagrams, arguments, lying_transport, stack_gone,
+          stack_gone_unwaited, stack_gone_unpolled, no_pipe_signal, no_pipe_signal_blocked, pipe_signal_of_others_stays,
+          late_attach_answer, signal_ends_a_wait_for_a_server, signal_ends_a_followers_wait, signals_do_not_hurt,
+          forked_child_has_nothing, no_stack)

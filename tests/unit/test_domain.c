@@ -635,6 +635,49 @@ START_TEST(a_session_comes_and_goes)
 }
 END_TEST
 
+/* An application's memory that cannot be mapped costs its session and nobody else. */
+START_TEST(a_session_without_memory_harms_nobody)
+{
+    started();
+    int control, sealed, words, app;
+    shared(sizeof(struct session_control), &control);
+    sealed = memfd_create("answer", MFD_ALLOW_SEALING);
+    ck_assert_int_eq(ftruncate(sealed, (off_t)segment_round(sizeof(struct session_answer))), 0);
+    ck_assert_int_eq(fcntl(sealed, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    SAY_(session, SESSION, Session, inner.id = 3, inner.uid = 1000, inner.control_fd = give(control),
+         inner.answer_fd = give(sealed), inner.bell_fd = give(f.session_bell[1]));
+    EXPECT(LOG);
+    until(tcp_saw_session, 1);
+    shared(arena_send_octets(2, SLOT_RING_MIN), &app);
+    words = memfd_create("words", MFD_ALLOW_SEALING);
+    ck_assert_int_eq(ftruncate(words, (off_t)arena_receive_octets(2, SLOT_RING_MIN)), 0);
+    ck_assert_int_eq(fcntl(words, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    SAY_(arena, ARENA, Arena, inner.session = 3, inner.transport = SESSION_TCP, inner.slots = 2,
+         inner.send_size = SLOT_RING_MIN, inner.receive_size = SLOT_RING_MIN, inner.object = ARENA_OBJECT,
+         inner.index = 40, inner.generation = 1, inner.app_fd = give(app), inner.transport_fd = give(words));
+    EXPECT(LOG);
+    SAY_(arena, ARENA, Arena, inner.session = 3, inner.arena = 1, inner.transport = SESSION_TCP, inner.slots = 2,
+         inner.send_size = SLOT_RING_MIN, inner.receive_size = SLOT_RING_MIN, inner.object = ARENA_OBJECT + 1,
+         inner.index = 41, inner.generation = 1, inner.app_fd = give(f.status_fd), inner.transport_fd = -1); /* short */
+    EXPECT(LOG);
+    send_to_ip(1, 100, 50);
+    comes_back(1); /* all others are served */
+    SAY_(session_ended, SESSION_ENDED, SessionEnded, inner.session = 3);
+    ck_assert_uint_eq(EXPECT(SESSION_DONE), 3);
+    SAY_(session_remove, SESSION_REMOVE, SessionRemove, inner.session = 3, inner.epoch = 12);
+    ck_assert_uint_eq(EXPECT(ACK), 12);
+    SAY_(session, SESSION, Session, inner.id = 3, inner.uid = 1000, inner.control_fd = -1, inner.answer_fd = -1,
+         inner.bell_fd = -1); /* the supervisor had no descriptor left for it */
+    EXPECT(LOG);
+    until(tcp_saw_session, 2);
+    fence();
+    close(control);
+    close(sealed);
+    close(app);
+    close(words);
+}
+END_TEST
+
 START_TEST(it_ends_as_told)
 {
     static const struct {
@@ -792,5 +835,6 @@ END_TEST
 
 SUITE_RUN("domain", setup, teardown, messages_pass_between_processes_and_within, liveness_moves_while_idle,
           a_dead_peer_is_drained_and_let_go_and_its_successor_taken, a_new_pool_behind_the_same_index_works,
-          a_lying_ring_costs_its_channel_only, a_session_comes_and_goes, it_ends_as_told, a_raised_fault_is_a_fault,
+          a_lying_ring_costs_its_channel_only, a_session_comes_and_goes, a_session_without_memory_harms_nobody,
+          it_ends_as_told, a_raised_fault_is_a_fault,
           the_same_in_its_sandbox, a_closed_socket_ends_it, an_impossible_grant_ends_it_with_a_word)

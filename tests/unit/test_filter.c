@@ -26,6 +26,7 @@
 
 #define SURVIVED 42
 #define SPARE_FD 4 /* a socket that is not the control socket */
+#define SEGMENT_FD 102
 
 static void filter_enter(uint32_t needs)
 {
@@ -36,8 +37,9 @@ static void filter_enter(uint32_t needs)
         pread(fd, code, (size_t)st.st_size, 0) != st.st_size)
         _exit(1);
     struct sock_fprog program = {.len = (unsigned short)((size_t)st.st_size / sizeof code[0]), .filter = code};
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0 || dup2(pair[0], 100) < 0 || dup2(pair[1], 101) < 0 ||
+    int pair[2], segment = memfd_create("segment", MFD_CLOEXEC);
+    if (ftruncate(segment, 4096) < 0 || dup2(segment, SEGMENT_FD) < 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0 || dup2(pair[0], 100) < 0 || dup2(pair[1], 101) < 0 ||
         dup2(100, FILTER_CONTROL_FD) < 0 || dup2(101, SPARE_FD) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
         _exit(1);
@@ -140,6 +142,23 @@ static void call_mmap_executable(void)
 {
     mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
+static void call_mmap_shared(void)
+{
+    mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+static void call_mmap_stack(void)
+{
+    mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0);
+}
+static void call_mmap_segment(void)
+{
+    if (mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, SEGMENT_FD, 0) == MAP_FAILED)
+        _exit(1);
+}
+static void call_mremap(void)
+{
+    mremap((void *)((uintptr_t)call_open & ~(uintptr_t)4095), 4096, 8192, MREMAP_MAYMOVE);
+}
 static void call_mprotect_executable(void)
 {
     mprotect((void *)((uintptr_t)call_open & ~(uintptr_t)4095), 4096, PROT_READ | PROT_EXEC);
@@ -202,6 +221,10 @@ static const struct {
     {"F_SETFL", call_set_flags, 0, false},
     {"ioctl", call_ioctl, FILTER_DEVICE, false},
     {"mmap executable", call_mmap_executable, 0, false},
+    {"mmap of a segment", call_mmap_segment, 0, true},
+    {"mmap shared, of nothing", call_mmap_shared, 0, false},
+    {"mmap of a stack", call_mmap_stack, 0, false},
+    {"mremap", call_mremap, 0, false},
     {"mprotect executable", call_mprotect_executable, 0, false},
     {"send elsewhere", call_send_elsewhere, 0, false},
     {"recvmsg elsewhere", call_receive_elsewhere, 0, false},

@@ -152,11 +152,22 @@ static int no_way_back(void)
 
 static int limits_are_low(void)
 {
-    struct rlimit files, children, core;
+    struct rlimit files, children, core, stack;
     getrlimit(RLIMIT_NOFILE, &files);
     getrlimit(RLIMIT_NPROC, &children);
     getrlimit(RLIMIT_CORE, &core);
-    return files.rlim_max > 1024 || children.rlim_max != 0 || core.rlim_max != 0 ? OPEN : HELD;
+    getrlimit(RLIMIT_STACK, &stack);
+    return files.rlim_max > 1024 || children.rlim_max != 0 || core.rlim_max != 0 || stack.rlim_max > 1 << 20 ? OPEN
+                                                                                                               : HELD;
+}
+
+static int memory_is_bounded(void)
+{
+    const size_t much = 65 << 20;
+    if (mmap(NULL, much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED)
+        return OPEN;
+    char *memory = mmap(NULL, much, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* costs nothing, */
+    return memory == MAP_FAILED || mprotect(memory, much, PROT_READ | PROT_WRITE) == 0 ? OPEN : HELD; /* and stays so */
 }
 
 static int dies_with_parent(void)
@@ -179,6 +190,7 @@ START_TEST(walls_without_the_filter)
         {"no capabilities", no_capabilities},
         {"no way back", no_way_back},
         {"limits are low", limits_are_low},
+        {"memory is bounded", memory_is_bounded},
         {"dies with its parent", dies_with_parent},
     };
     for (size_t i = 0; i < sizeof walls / sizeof walls[0]; i++) {

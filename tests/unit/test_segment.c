@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -87,5 +89,43 @@ START_TEST(test_other_files_are_refused)
 }
 END_TEST
 
+START_TEST(test_a_sealed_segment_stays_as_it_is)
+{
+    int fd = application_memfd(MFD_ALLOW_SEALING, F_SEAL_SHRINK | F_SEAL_GROW, 8192), p[2];
+    void *memory;
+    ck_assert_int_eq(segment_seal(fd), 0);
+    ck_assert_int_lt(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    ck_assert_int_eq(segment_check(fd, 8192), 0);
+    ck_assert_int_eq(segment_map(fd, 8192, true, &memory), 0);
+    segment_unmap(memory, 8192);
+    ck_assert_int_eq(segment_seal(fd), 0); /* its owner may have done so */
+    close(fd);
+    fd = application_memfd(MFD_ALLOW_SEALING, 0, 8192);
+    int read_only = segment_read_only(fd);
+    ck_assert_int_eq(segment_seal(read_only), -EINVAL);
+    ck_assert_int_eq(pipe(p), 0);
+    ck_assert_int_eq(segment_seal(p[0]), -EINVAL);
+    ck_assert_int_eq(segment_seal(-1), -EINVAL);
+    close(fd);
+    close(read_only);
+    close(p[0]);
+    close(p[1]);
+}
+END_TEST
+
+START_TEST(test_a_lease_makes_nobody_wait)
+{
+    char path[32];
+    int fd = application_memfd(MFD_ALLOW_SEALING, 0, 8192);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int holder = open(path, O_RDWR | O_CLOEXEC);
+    signal(SIGIO, SIG_IGN); /* how the holder hears that someone wants it */
+    ck_assert_int_eq(fcntl(holder, F_SETLEASE, F_WRLCK), 0);
+    ck_assert_int_eq(segment_read_only(fd), -EWOULDBLOCK);
+    close(fd);
+    close(holder);
+}
+END_TEST
+
 SUITE_RUN("segment", NULL, NULL, test_read_only_is_read_only, test_what_an_application_may_pass,
-          test_other_files_are_refused)
+          test_other_files_are_refused, test_a_sealed_segment_stays_as_it_is, test_a_lease_makes_nobody_wait)

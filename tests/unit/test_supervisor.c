@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -44,6 +45,7 @@ static void setup(void)
     s->manage.pidfd = -1;
     s->device = open("/dev/null", O_RDWR | O_CLOEXEC);
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    s->attach_epoll = epoll_create1(EPOLL_CLOEXEC);
     s->next_object = 1;
     s->started = true;
     s->options.placement = PLACEMENT_NONE;
@@ -224,6 +226,69 @@ START_TEST(a_lie_ends_the_liar)
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+END_TEST
+
+/* After the first lie nothing that a liar says moves anything. */
+START_TEST(after_a_lie_nothing_counts)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t pid = victim(d), neighbour = victim(tcp);
+    static const char broken[] = "\x2a\x04\x08\x04\x10\x02"; /* ChannelBroken of socket, with tcp */
+    d->ack_epoch = 7;
+    send(end[SERVER_SOCKET], "\xff\xff\xff\xff", 4, 0);
+    send(end[SERVER_SOCKET], broken, 6, 0);
+    send(end[SERVER_SOCKET], "\x1a\x02\x08\x07", 4, 0); /* Ack 7 */
+    control_receive(s, d);
+    ck_assert_int_eq(d->fault, FAULT_PROTOCOL);
+    for (int i = 0; i < 4; i++)
+        control_receive(s, d);
+    ck_assert_int_eq(tcp->fault, FAULT_NONE);
+    ck_assert_uint_eq(d->ack_epoch, 7);
+    waitpid(pid, NULL, 0);
+    kill(neighbour, SIGKILL);
+    waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
+/* The dead say their last words and that a session is over: they take nobody with them. */
+START_TEST(last_words_harm_nobody)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t neighbour = victim(tcp);
+    s->session[5].state = SESSION_ENDING;
+    d->state = DOMAIN_DOWN;
+    send(end[SERVER_SOCKET], "\x2a\x04\x08\x04\x10\x02", 6, 0);
+    send(end[SERVER_SOCKET], "\x22\x02\x08\x05", 4, 0); /* SessionDone 5 */
+    send(end[SERVER_SOCKET], "\x32\x06\x10\x04\x1a\x02\x07h", 8, 0);
+    control_receive(s, d);
+    ck_assert_int_eq(tcp->fault, FAULT_NONE);
+    ck_assert_int_eq(s->session[5].state, SESSION_REMOVING);
+    ck_assert_str_eq(d->last_words, "?h");
+    kill(neighbour, SIGKILL);
+    waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
+START_TEST(a_broken_channel_ends_both_who_know_each_other)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t pid = victim(d), neighbour = victim(tcp);
+    if (_i == 0)
+        d->known &= ~SERVER_BIT(SERVER_TCP); /* it has let that one go: it cannot know */
+    if (_i == 1)
+        tcp->state = DOMAIN_SPAWNED; /* the one with the broken ring is dead, this is the next */
+    send(end[SERVER_SOCKET], "\x2a\x04\x08\x04\x10\x02", 6, 0);
+    control_receive(s, d);
+    ck_assert_int_eq(d->fault, _i == 1 ? FAULT_NONE : FAULT_PROTOCOL);
+    ck_assert_int_eq(tcp->fault, _i == 2 ? FAULT_PROTOCOL : FAULT_NONE);
+    kill(pid, SIGKILL);
+    kill(neighbour, SIGKILL);
+    waitpid(pid, NULL, 0);
+    waitpid(neighbour, NULL, 0);
 }
 END_TEST
 
@@ -548,6 +613,135 @@ START_TEST(memory_that_can_shrink_or_is_not_writable_is_refused)
 }
 END_TEST
 
+/* What it can seal later, the next incarnation of a server cannot map. */
+START_TEST(what_was_granted_cannot_be_sealed)
+{
+    static const struct attach_request request = {.magic = SESSION_MAGIC, .operation = ATTACH_HELLO};
+    start_all();
+    int fd = application(), passed[2], arena[2];
+    pair_make(passed, sizeof(struct session_control), sizeof(struct session_answer));
+    ask(fd, &request, sizeof request, passed, 2);
+    ck_assert_int_eq(answered(fd, NULL), 0);
+    ck_assert_int_lt(fcntl(passed[1], F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    arena_pair(arena, &arena_request);
+    ask(fd, &arena_request, sizeof arena_request, arena, 2);
+    ck_assert_int_eq(answered(fd, NULL), 0);
+    ck_assert_int_lt(fcntl(arena[1], F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    pair_close(arena);
+    arena_pair(arena, &arena_request);
+    ck_assert_int_eq(fcntl(arena[1], F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    ask(fd, &arena_request, sizeof arena_request, arena, 2);
+    ck_assert_int_eq(answered(fd, NULL), EINVAL);
+}
+END_TEST
+
+START_TEST(a_lease_is_refused_at_once)
+{
+    static const struct attach_request request = {.magic = SESSION_MAGIC, .operation = ATTACH_HELLO};
+    start_all();
+    int fd = application(), passed[2], before = descriptors();
+    signal(SIGIO, SIG_IGN);
+    pair_make(passed, sizeof(struct session_control), sizeof(struct session_answer));
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", passed[0]);
+    int holder = open(path, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(fcntl(holder, F_SETLEASE, F_WRLCK), 0);
+    ask(fd, &request, sizeof request, passed, 2);
+    ck_assert_int_eq(answered(fd, NULL), EACCES);
+    pair_close(passed);
+    close(holder);
+    ck_assert_int_eq(descriptors(), before);
+}
+END_TEST
+
+START_TEST(one_user_cannot_have_all_sessions)
+{
+    start_all();
+    s->sessions_most = 8;
+    for (unsigned i = 0; i < 6; i++) {
+        ck_assert_int_eq(hello(application()), 0);
+        for (uint32_t d = 0; d < s->domain_count; d++)
+            hear_all(d, 0);
+    }
+    ck_assert_int_eq(hello(application()), EDQUOT);
+    for (unsigned i = 0; i < 2; i++) {
+        s->session[i].uid++; /* another's */
+        ck_assert_int_eq(hello(application()), 0);
+    }
+    ck_assert_int_eq(hello(application()), ENOSPC);
+    ck_assert_uint_eq(sessions_affordable(20000), SESSIONS_MAX);
+    ck_assert_uint_ge(sessions_affordable(4096), 48);
+    ck_assert_uint_lt(sessions_affordable(1024), 16);
+    ck_assert_uint_eq(sessions_affordable(64), 1);
+}
+END_TEST
+
+START_TEST(session_events_are_rationed)
+{
+    start_all();
+    for (unsigned i = 0; i < 2 * SESSION_EVENTS_BURST; i++) {
+        int fd = application();
+        ck_assert_int_eq(hello(fd), 0);
+        hang_up(fd);
+        for (uint32_t d = 0; d < s->domain_count; d++)
+            hear_all(d, 0);
+        remove_all(0);
+    }
+    ck_assert_uint_eq(s->event_count, SESSION_EVENTS_BURST);
+    sessions_tick(s);
+    ck_assert_uint_eq(s->event_count, SESSION_EVENTS_BURST + 1);
+    ck_assert_str_eq(s->event[SESSION_EVENTS_BURST].text, "192 more came or went");
+    sessions_tick(s);
+    ck_assert_uint_eq(s->event_count, SESSION_EVENTS_BURST + 1);
+    ck_assert_uint_eq(s->session_events_left, 1);
+}
+END_TEST
+
+static rlim_t descriptors_limit(rlim_t most)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t was = limit.rlim_cur;
+    limit.rlim_cur = most;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    return was;
+}
+
+static int first_free(void)
+{
+    int fd = dup(0);
+    close(fd);
+    return fd;
+}
+
+START_TEST(without_descriptors_nobody_spins_or_dies)
+{
+    start_all();
+    int fd = application();
+    ck_assert_int_eq(hello(fd), 0);
+    hear_all(SERVER_TCP, 0);
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "%.40s/attach", directory);
+    int waiting = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    ck_assert_int_eq(connect(waiting, (struct sockaddr *)&a, sizeof a), 0);
+    struct epoll_event event;
+    ck_assert_int_eq(epoll_wait(s->attach_epoll, &event, 1, 0), 1);
+    rlim_t was = descriptors_limit((rlim_t)first_free());
+    attach_accept(s);
+    grant_session(s, &s->domain[SERVER_TCP], &s->session[0]);
+    descriptors_limit(was);
+    ck_assert_int_eq(epoll_wait(s->attach_epoll, &event, 1, 0), 0);
+    attach_tick(s);
+    ck_assert_int_eq(epoll_wait(s->attach_epoll, &event, 1, 0), 1);
+    ck_assert_int_eq(s->domain[SERVER_TCP].fault, FAULT_NONE);
+    to_domain *m = hear(SERVER_TCP);
+    ck_assert_ptr_nonnull(m);
+    ck_assert_int_eq(m->session->bell_fd, -1);
+    ck_assert_int_eq(m->session->control_fd, -1);
+    bulkhead__control__to_domain__free_unpacked(m, NULL);
+}
+END_TEST
+
 START_TEST(sessions_and_connections_are_bounded)
 {
     int fd[SESSIONS_MAX + 1];
@@ -556,6 +750,7 @@ START_TEST(sessions_and_connections_are_bounded)
     for (unsigned i = 0; i < SESSIONS_MAX; i++) {
         fd[i] = application();
         ck_assert_int_eq(hello(fd[i]), 0);
+        s->session[i].uid += i; /* of as many users */
         for (uint32_t d = 0; d < s->domain_count; d++)
             hear_all(d, 0);
     }
@@ -586,6 +781,9 @@ int main(void)
     tcase_add_test(tests, nearest_let_go_first);
     tcase_add_test(tests, a_second_death_joins_the_barrier);
     tcase_add_loop_test(tests, a_lie_ends_the_liar, 0, sizeof lies / sizeof lies[0]);
+    tcase_add_test(tests, after_a_lie_nothing_counts);
+    tcase_add_test(tests, last_words_harm_nobody);
+    tcase_add_loop_test(tests, a_broken_channel_ends_both_who_know_each_other, 0, 3);
     tcase_add_test(tests, standby_is_bounded);
     tcase_add_test(tests, logs_are_rationed);
     tcase_add_test(tests, a_session_comes_and_goes_without_a_trace);
@@ -594,6 +792,11 @@ int main(void)
     tcase_add_loop_test(tests, nonsense_closes_the_connection, 0, BENDS);
     tcase_add_loop_test(tests, a_bad_arena_is_refused, 0, sizeof arenas / sizeof arenas[0]);
     tcase_add_test(tests, memory_that_can_shrink_or_is_not_writable_is_refused);
+    tcase_add_test(tests, what_was_granted_cannot_be_sealed);
+    tcase_add_test(tests, a_lease_is_refused_at_once);
+    tcase_add_test(tests, one_user_cannot_have_all_sessions);
+    tcase_add_test(tests, session_events_are_rationed);
+    tcase_add_test(tests, without_descriptors_nobody_spins_or_dies);
     tcase_add_test(tests, sessions_and_connections_are_bounded);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -11,24 +11,10 @@ static const int errno_of_call[] = {
     [TCP_CALL_BAD_STATE] = EINVAL,
 };
 
-/* What is wrong with a request for a new socket before the engine is asked; 0: nothing. */
-static int new_socket_error(const struct transport *t, const struct message *m)
-{
-    if (m->socket.socket == 0 || (m->socket.socket & 0xffff) >= SOCKETS_MAX)
-        return EINVAL;
-    if (!transport_session_open(t, m->socket.session))
-        return ESHUTDOWN;
-    if (m->source.family != ADDRESS_NONE && m->source.family != ADDRESS_IP4)
-        return EAFNOSUPPORT;
-    if (!ip_address_is_any(&m->source) && !transport_is_local(t, &m->source))
-        return EADDRNOTAVAIL;
-    return 0;
-}
-
 static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *ret_endpoint)
 {
     struct transport *t = &s->transport;
-    int error = new_socket_error(t, m);
+    int error = transport_new_socket_error(t, m);
     if (error != 0)
         return error;
     const struct session_arena *sizes = transport_first_arena(t, m->socket.session);
@@ -93,7 +79,7 @@ static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct me
 static int connect_new(struct tcp_server *s, uint64_t now_us, const struct message *m, uint32_t *ret_endpoint)
 {
     struct transport *t = &s->transport;
-    int error = new_socket_error(t, m);
+    int error = transport_new_socket_error(t, m);
     if (error == 0)
         error = remote_error(m);
     if (error != 0)

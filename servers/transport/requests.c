@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The socket server's side: its requests (idempotent: a repeated one is answered with what is there), our notices to it,
  * and the exchange of lists after either side restarted. */
+#include <errno.h>
+
 #include "servers/transport/transport.h"
 
 #define MESSAGE_ROOM 2U /* slots of the longest message to the socket server */
@@ -213,4 +215,17 @@ void transport_reconcile(struct transport *t)
     t->alive_cursor = 0;
     for (uint32_t i = 0; i < t->endpoint_high; i++)
         t->endpoint[i].flags &= (uint16_t)~ENDPOINT_OWNED;
+}
+
+int transport_new_socket_error(const struct transport *t, const struct message *m)
+{
+    if (m->socket.socket == 0 || (m->socket.socket & 0xffff) >= SOCKETS_MAX)
+        return EINVAL;
+    if (!transport_session_open(t, m->socket.session))
+        return ESHUTDOWN;
+    if (m->source.family != ADDRESS_NONE && m->source.family != ADDRESS_IP4)
+        return EAFNOSUPPORT;
+    if (!ip_address_is_any(&m->source) && !transport_is_local(t, &m->source))
+        return EADDRNOTAVAIL;
+    return 0;
 }

@@ -36,14 +36,17 @@ uint64_t transport_deadline_us(const struct transport *t)
     return at;
 }
 
-void transport_peer_lost(struct transport *t, enum server_id peer)
+void transport_server_peer_lost(void *state, enum server_id peer)
 {
+    struct transport *t = state;
     if (peer == SERVER_IP)
         t->returns = (struct port_returns){0}; /* its buffers are of a pool that is gone */
 }
 
-void transport_peer_attached(struct transport *t, enum server_id peer)
+void transport_server_peer_attached(void *state, enum server_id peer, uint64_t now_us)
 {
+    struct transport *t = state;
+    t->now_us = now_us;
     if (peer == SERVER_IP)
         transport_reclaim(t);
     if (peer == SERVER_SOCKET)
@@ -128,4 +131,29 @@ uint32_t transport_counters_own(struct transport *t, uint64_t now_us)
                                              sizeof t->counters / sizeof(uint64_t));
     place = transport_counters_copy(t, place, refusal_name, refused, CAPABILITY_REFUSALS);
     return transport_counters_copy(t, place, gauge_name, gauge, sizeof gauge / sizeof gauge[0]);
+}
+
+void transport_server_session_added(void *state, uint32_t session)
+{
+    transport_session_added(state, session);
+}
+
+/* New sockets are refused from here on (its `ending` is set); SESSION_END of the socket server closes what there is. */
+void transport_server_session_ended(void *state, uint32_t session)
+{
+    struct transport *t = state;
+    if (session < SESSIONS_MAX)
+        t->session[session].ended = true;
+}
+
+void transport_server_session_removed(void *state, uint32_t session)
+{
+    struct transport *t = state;
+    transport_session_removed(t, t->now_us, session);
+}
+
+bool transport_context_ok(const struct server_context *context, size_t octets)
+{
+    return context->store != NULL && context->store_octets >= octets && context->pool != NULL &&
+           context->port[SERVER_IP] != NULL && context->port[SERVER_SOCKET] != NULL;
 }

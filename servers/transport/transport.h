@@ -159,9 +159,13 @@ _Static_assert(SESSIONS_MAX == 64, "bits of a word");
 void transport_init(struct transport *t, const struct server_context *context,
                     const struct transport_operations *operations, struct endpoint *endpoint, uint16_t *dirty,
                     uint32_t endpoint_max, uint64_t now_us);
+/* For struct server: `state` begins with a struct transport. */
+void transport_server_peer_lost(void *state, enum server_id peer);
+void transport_server_peer_attached(void *state, enum server_id peer, uint64_t now_us);
+void transport_server_session_added(void *state, uint32_t session);
+void transport_server_session_ended(void *state, uint32_t session);
+void transport_server_session_removed(void *state, uint32_t session);
 uint64_t transport_deadline_us(const struct transport *t);
-void transport_peer_lost(struct transport *t, enum server_id peer);
-void transport_peer_attached(struct transport *t, enum server_id peer);
 /* The end of a burst's work: notices, our list, returned loans. True: something was pushed. */
 bool transport_burst_end(struct transport *t);
 bool transport_counters_due(const struct transport *t, uint64_t now_us);
@@ -172,6 +176,16 @@ uint32_t transport_counters_own(struct transport *t, uint64_t now_us);
 bool transport_is_local(const struct transport *t, const struct ip_address *address);
 /* One of ours of that family; NULL none. */
 const struct ip_address *transport_local(const struct transport *t, uint8_t family);
+
+/* Untrusted: m (from socket). What is wrong with a request for a new socket before the engine is asked: an errno value;
+ * 0: nothing. */
+int transport_new_socket_error(const struct transport *t, const struct message *m);
+/* Whether a context has all that a transport server needs, its store `octets` long. */
+bool transport_context_ok(const struct server_context *context, size_t octets);
+static inline size_t transport_align64(size_t n)
+{
+    return (n + 63) & ~(size_t)63;
+}
 
 /* ---- endpoints.c ---- */
 /* A new endpoint without slot; `wanted` is its index if that is free, TRANSPORT_NONE for any. TRANSPORT_NONE: table full. */

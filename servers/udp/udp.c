@@ -17,11 +17,6 @@
 
 #include "servers/udp/udp_server.h"
 
-static size_t align64(size_t n)
-{
-    return (n + 63) & ~(size_t)63;
-}
-
 static struct udp_config engine_config(const struct stack_config *config)
 {
     struct udp_config c = {.bindings = DATAGRAM_SOCKETS_MAX};
@@ -37,21 +32,20 @@ static size_t store_size(void)
 static size_t state_size(const struct stack_config *config)
 {
     struct udp_config c = engine_config(config);
-    return align64(sizeof(struct udp_server)) + udp_size(&c);
+    return transport_align64(sizeof(struct udp_server)) + udp_size(&c);
 }
 
 static int init(void *state, const struct server_context *context, uint64_t now_us)
 {
     struct udp_server *s = state;
-    if (context->store == NULL || context->store_octets < store_size() || context->pool == NULL ||
-        context->port[SERVER_IP] == NULL || context->port[SERVER_SOCKET] == NULL)
+    if (!transport_context_ok(context, store_size()))
         return -EINVAL;
     int error = store_open(&s->store, context->store, UDP_STORE_VERSION, sizeof(struct udp_block),
                            DATAGRAM_SOCKETS_MAX, s->current);
     if (error < 0)
         return error;
     struct udp_config c = engine_config(context->config);
-    s->engine = udp_init((uint8_t *)state + align64(sizeof *s), &c, now_us);
+    s->engine = udp_init((uint8_t *)state + transport_align64(sizeof *s), &c, now_us);
     transport_init(&s->transport, context, &udp_operations, s->endpoint, s->dirty, DATAGRAM_SOCKETS_MAX, now_us);
     udp_recover(s);
     if (s->transport.socket->attached)
@@ -120,39 +114,6 @@ static bool pending(void *state)
     return turns || transport_notify_pending(&s->transport);
 }
 
-static void peer_lost(void *state, enum server_id peer)
-{
-    struct udp_server *s = state;
-    transport_peer_lost(&s->transport, peer);
-}
-
-static void peer_attached(void *state, enum server_id peer, uint64_t now_us)
-{
-    struct udp_server *s = state;
-    s->transport.now_us = now_us;
-    transport_peer_attached(&s->transport, peer);
-}
-
-static void session_added(void *state, uint32_t session)
-{
-    struct udp_server *s = state;
-    transport_session_added(&s->transport, session);
-}
-
-/* New sockets are refused from here on (its `ending` is set); SESSION_END of the socket server closes what there is. */
-static void session_ended(void *state, uint32_t session)
-{
-    struct udp_server *s = state;
-    if (session < SESSIONS_MAX)
-        s->transport.session[session].ended = true;
-}
-
-static void session_removed(void *state, uint32_t session)
-{
-    struct udp_server *s = state;
-    transport_session_removed(&s->transport, s->transport.now_us, session);
-}
-
 const struct server server_udp = {
     .name = "udp",
     .pool_buffers = TRANSPORT_HEADER_BUFFERS,
@@ -165,9 +126,9 @@ const struct server server_udp = {
     .publish = publish,
     .deadline_us = deadline_us,
     .pending = pending,
-    .peer_lost = peer_lost,
-    .peer_attached = peer_attached,
-    .session_added = session_added,
-    .session_ended = session_ended,
-    .session_removed = session_removed,
+    .peer_lost = transport_server_peer_lost,
+    .peer_attached = transport_server_peer_attached,
+    .session_added = transport_server_session_added,
+    .session_ended = transport_server_session_ended,
+    .session_removed = transport_server_session_removed,
 };

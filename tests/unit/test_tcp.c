@@ -4,40 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/tcp_harness.h"
-
-#define SECOND 1000000U
-#define MS     1000U
-#define MSS    1460U
-
-static struct bench b;
-
-static void setup(void)
-{
-    bench_init(&b, 0xfffffff0U); /* sequence numbers wrap in every test */
-}
-
-static void teardown(void)
-{
-    bench_fini(&b);
-}
-
-static void established(uint32_t window)
-{
-    b.window = window;
-    bench_state(&b, TCP_ESTABLISHED);
-    tcp_set_nodelay(b.h.t, b.conn, true);
-    expect_silence(&b);
-}
-
-static void expect_ended(enum tcp_error error)
-{
-    expect_silence(&b);
-    ck_assert_uint_ge(b.h.ended, 1);
-    ck_assert_uint_eq(b.h.last_ended, b.conn);
-    ck_assert_uint_eq(b.h.last_error, error);
-    ck_assert_int_eq(state_of(&b), TCP_CLOSED);
-}
+#include "tests/unit/tcp_bench.h"
 
 /* ---- opening ---- */
 START_TEST(test_states)

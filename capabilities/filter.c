@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Theory of operation. An allow-list: whatever is not named kills the process (SIGSYS), because a domain that makes
  * such a call has been taken over or is broken, and restart is the one primitive. Arguments narrow the calls further:
- * memory is never executable and, unless it was granted, never shared (nor moved: a stack can be stretched so), messages go to the control socket only, a signal goes to oneself only (PID 1 of its own
- * namespace). So there is no open, no socket, no ptrace or process_vm_*, no kill, no fcntl (F_SETFL would change
- * another holder's pipe), no ioctl, no clone, no exec. Rules form a binary tree: about 16 ns a call, and some 0.2 ms to
- * install. */
+ * memory is never executable and, unless it was granted, never shared (nor moved: a stack can be stretched so),
+ * messages go to the control socket only, a signal goes to oneself only (PID 1 of its own namespace). So there is no
+ * open, no socket, no ptrace or process_vm_*, no kill, no fcntl (F_SETFL would change another holder's pipe), no ioctl,
+ * no clone, no exec. Rules form a binary tree: about 16 ns a call, and some 0.2 ms to install. */
 #include "capabilities/filter.h"
 
 #include <errno.h>
@@ -52,9 +52,13 @@ static const struct rule rules[] = {
     PLAIN(fstat),
     {SCMP_SYS(newfstatat), 0, 1, {{3, SCMP_CMP_EQ, AT_EMPTY_PATH}}}, /* how some libcs spell fstat */
     /* memory */
-    /* Memory of its own is private, so that RLIMIT_DATA counts it; it is no second stack, which that limit leaves out. */
+    /* Memory of its own is private, so that RLIMIT_DATA counts it; it is no second stack, which that limit leaves out.
+     */
     {SCMP_SYS(mmap), 0, 2, {{2, WITHOUT, PROT_EXEC, 0}, {3, WITHOUT, MAP_ANONYMOUS | MAP_GROWSDOWN, 0}}},
-    {SCMP_SYS(mmap), 0, 2, {{2, WITHOUT, PROT_EXEC, 0}, {3, SCMP_CMP_MASKED_EQ, OWN_MEMORY, MAP_PRIVATE | MAP_ANONYMOUS}}},
+    {SCMP_SYS(mmap),
+     0,
+     2,
+     {{2, WITHOUT, PROT_EXEC, 0}, {3, SCMP_CMP_MASKED_EQ, OWN_MEMORY, MAP_PRIVATE | MAP_ANONYMOUS}}},
     {SCMP_SYS(mprotect), 0, 1, {{2, WITHOUT, PROT_EXEC, 0}}},
     PLAIN(munmap),
     PLAIN(madvise),

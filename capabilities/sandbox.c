@@ -5,7 +5,8 @@
  *
  * Afterwards the process has: no file to name (an empty read-only root, no /proc), no interface (its network namespace
  * is new), nobody to signal (its PID namespace is new), no capability and no way to any, a bounded number of
- * descriptors, a bounded amount of memory beside what it was granted, no children, and the short list of system calls that the supervisor's filter leaves. */
+ * descriptors, a bounded amount of memory beside what it was granted, no children, and the short list of system calls
+ * that the supervisor's filter leaves. */
 #include "capabilities/sandbox.h"
 
 #include <errno.h>

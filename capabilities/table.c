@@ -29,9 +29,8 @@ static const struct capability *refuse(struct capability_table *table, enum capa
     return NULL;
 }
 
-const struct capability *capability_lookup(struct capability_table *table, uint16_t index,
-                                           uint16_t generation, enum capability_type type,
-                                           uint32_t rights)
+const struct capability *capability_lookup(struct capability_table *table, uint16_t index, uint16_t generation,
+                                           enum capability_type type, uint32_t rights)
 {
     if (index >= CAPABILITY_TABLE_MAX || table->entry[index].type == CAPABILITY_NONE)
         return refuse(table, CAPABILITY_REFUSED_INDEX);
@@ -45,11 +44,10 @@ const struct capability *capability_lookup(struct capability_table *table, uint1
     return c;
 }
 
-const struct capability *capability_range(struct capability_table *table, uint16_t index,
-                                          uint16_t generation, uint32_t offset, uint32_t length)
+const struct capability *capability_range(struct capability_table *table, uint16_t index, uint16_t generation,
+                                          uint32_t offset, uint32_t length)
 {
-    const struct capability *c =
-        capability_lookup(table, index, generation, CAPABILITY_POOL, CAPABILITY_READ);
+    const struct capability *c = capability_lookup(table, index, generation, CAPABILITY_POOL, CAPABILITY_READ);
     if (c != NULL && (offset > c->size || length > c->size - offset))
         return refuse(table, CAPABILITY_REFUSED_RANGE);
     return c;

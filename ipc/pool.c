@@ -8,8 +8,8 @@ enum { POOL_FREE = 0, POOL_OWNER = 1, POOL_LENT = 2 };
 void pool_init(struct pool *pool, uint8_t *base, uint32_t buffer_octets, uint32_t count)
 {
     assert(count <= POOL_BUFFERS_MAX);
-    *pool = (struct pool){.base = base, .buffer_octets = buffer_octets, .count = count,
-                          .free_count = count, .lent_cap = count};
+    *pool = (struct pool){
+        .base = base, .buffer_octets = buffer_octets, .count = count, .free_count = count, .lent_cap = count};
     for (uint32_t i = 0; i < count; i++) /* the lowest is on top */
         pool->free_stack[i] = (uint16_t)(count - 1 - i);
 }

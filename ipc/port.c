@@ -9,17 +9,15 @@
  * otherwise wait for its own timer. */
 #define RETURNS_PER_RING 16
 /* port_space() looks at the peer's index anew when it knows of fewer free slots than this; callers ask for less. */
-#define SPACE_KNOWN      (RING_SLOTS / 4)
+#define SPACE_KNOWN (RING_SLOTS / 4)
 
 /* What each operation is made of: slots, and whether it carries a count of returned cookies. 0: unknown. */
 static const uint8_t slots_of[] = {
-    [MESSAGE_SEND] = 2,      [MESSAGE_RECEIVE] = 2,     [MESSAGE_RETURN] = 1,
-    [MESSAGE_UNREACHABLE] = 2,
-    [MESSAGE_BIND] = 2,      [MESSAGE_LISTEN] = 2,      [MESSAGE_CONNECT] = 2,
-    [MESSAGE_CLOSE] = 2,     [MESSAGE_ACCEPTED] = 2,    [MESSAGE_OWNED] = 2,
-    [MESSAGE_OWNED_END] = 1, [MESSAGE_SESSION_END] = 1, [MESSAGE_SET_OPTION] = 2,
-    [MESSAGE_ANSWER] = 2,    [MESSAGE_ESTABLISHED] = 2, [MESSAGE_ALIVE] = 2,
-    [MESSAGE_LOST] = 2,      [MESSAGE_ALIVE_END] = 1,
+    [MESSAGE_SEND] = 2,       [MESSAGE_RECEIVE] = 2,   [MESSAGE_RETURN] = 1,      [MESSAGE_UNREACHABLE] = 2,
+    [MESSAGE_BIND] = 2,       [MESSAGE_LISTEN] = 2,    [MESSAGE_CONNECT] = 2,     [MESSAGE_CLOSE] = 2,
+    [MESSAGE_ACCEPTED] = 2,   [MESSAGE_OWNED] = 2,     [MESSAGE_OWNED_END] = 1,   [MESSAGE_SESSION_END] = 1,
+    [MESSAGE_SET_OPTION] = 2, [MESSAGE_ANSWER] = 2,    [MESSAGE_ESTABLISHED] = 2, [MESSAGE_ALIVE] = 2,
+    [MESSAGE_LOST] = 2,       [MESSAGE_ALIVE_END] = 1,
 };
 
 static uint32_t operation_slots(uint8_t operation)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* See ring.h. The private half is the authority for all that we wrote; from the peer's half come only its two indices (each
- * read once, checked, and the checked copy used) and the slots (copied once). */
+/* See ring.h. The private half is the authority for all that we wrote; from the peer's half come only its two indices
+ * (each read once, checked, and the checked copy used) and the slots (copied once). */
 #include "ipc/ring.h"
 
 #include <string.h>
@@ -41,8 +41,8 @@ bool ring_put(struct ring *ring, const void *slots, uint32_t count)
         return false;
     const uint8_t *from = slots;
     for (uint32_t i = 0; i < count; i++)
-        memcpy(ring->mine->slot[(ring->head + i) % RING_SLOTS].octets,
-               from + i * MESSAGE_SLOT_OCTETS, MESSAGE_SLOT_OCTETS);
+        memcpy(ring->mine->slot[(ring->head + i) % RING_SLOTS].octets, from + i * MESSAGE_SLOT_OCTETS,
+               MESSAGE_SLOT_OCTETS);
     ring->head += count;
     return true;
 }

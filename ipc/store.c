@@ -8,8 +8,8 @@
 
 #include <xxhash.h>
 
-#define STORE_MAGIC   0x42484b53544f5231ULL /* "BHKSTOR1" */
-#define COPY_NONE     2
+#define STORE_MAGIC 0x42484b53544f5231ULL /* "BHKSTOR1" */
+#define COPY_NONE   2
 
 struct store_header { /* first 64 octets */
     uint64_t magic;
@@ -70,12 +70,12 @@ static uint8_t choose_copy(struct store *store, uint32_t index, uint64_t committ
     return burst[1] > burst[0];
 }
 
-int store_open(struct store *store, void *memory, uint32_t version, uint32_t block_octets,
-               uint32_t block_count, uint8_t *current)
+int store_open(struct store *store, void *memory, uint32_t version, uint32_t block_octets, uint32_t block_count,
+               uint8_t *current)
 {
     struct store_header *header = memory;
-    *store = (struct store){.memory = memory, .block_octets = block_octets,
-                            .block_count = block_count, .current = current};
+    *store =
+        (struct store){.memory = memory, .block_octets = block_octets, .block_count = block_count, .current = current};
     if (header->magic == 0) {
         header->version = version;
         header->block_octets = block_octets;
@@ -83,8 +83,8 @@ int store_open(struct store *store, void *memory, uint32_t version, uint32_t blo
         header->committed = 0;
         header->used = 0;
         __atomic_store_n(&header->magic, STORE_MAGIC, __ATOMIC_RELEASE);
-    } else if (header->magic != STORE_MAGIC || header->version != version ||
-               header->block_octets != block_octets || header->block_count != block_count) {
+    } else if (header->magic != STORE_MAGIC || header->version != version || header->block_octets != block_octets ||
+               header->block_count != block_count) {
         return -EINVAL;
     }
     if (header->used > block_count)
@@ -115,7 +115,8 @@ static void put(struct store *store, uint32_t index, const void *block)
     struct store_header *header = (struct store_header *)store->memory;
     if (index >= header->used) /* before the copy: what is below `used` is looked at by the next incarnation */
         __atomic_store_n(&header->used, index + 1, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* written in this order: the reader comes after our death, on a coherent machine */
+    __atomic_signal_fence(
+        __ATOMIC_SEQ_CST); /* written in this order: the reader comes after our death, on a coherent machine */
     unsigned which = store->current[index] == COPY_NONE ? 0 : store->current[index];
     struct store_copy *copy = copy_at(store, index, which);
     if (copy->burst != store->burst) { /* else: put again in this burst, in place */

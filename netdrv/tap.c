@@ -63,8 +63,7 @@ static int gso_from_virtio(const struct virtio_net_hdr *h, struct netdrv_offload
 }
 
 /* Untrusted: h (device). */
-static int offload_from_virtio(const struct virtio_net_hdr *h, uint32_t octets,
-                               struct netdrv_offload *ret)
+static int offload_from_virtio(const struct virtio_net_hdr *h, uint32_t octets, struct netdrv_offload *ret)
 {
     if ((h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0) {
         if ((uint32_t)h->csum_start + h->csum_offset + 2 > octets)
@@ -78,8 +77,7 @@ static int offload_from_virtio(const struct virtio_net_hdr *h, uint32_t octets,
     return gso_from_virtio(h, ret);
 }
 
-static int tap_receive(struct netdrv *driver, uint8_t *buffer, uint32_t *ret_octets,
-                       struct netdrv_offload *ret_offload)
+static int tap_receive(struct netdrv *driver, uint8_t *buffer, uint32_t *ret_octets, struct netdrv_offload *ret_offload)
 {
     struct virtio_net_hdr h;
     struct iovec part[] = {{&h, sizeof h}, {buffer, NETDRV_FRAME_MAX}};
@@ -98,8 +96,8 @@ static int tap_receive(struct netdrv *driver, uint8_t *buffer, uint32_t *ret_oct
     return NETDRV_OK;
 }
 
-static int tap_send(struct netdrv *driver, const struct netdrv_offload *offload,
-                    const struct iovec *part, unsigned count)
+static int tap_send(struct netdrv *driver, const struct netdrv_offload *offload, const struct iovec *part,
+                    unsigned count)
 {
     struct virtio_net_hdr h = {0};
     struct iovec gather[1 + NETDRV_PARTS_MAX] = {{&h, sizeof h}};

@@ -7,8 +7,8 @@
 
 #include "bench/apps/app.h"
 
-#define BUFFER       (64U << 10)
-#define CONNECTIONS  1024
+#define BUFFER      (64U << 10)
+#define CONNECTIONS 1024
 
 const char *argp_program_version = "bh-echo (Bulkhead)";
 

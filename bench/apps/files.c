@@ -23,7 +23,7 @@ static unsigned status_of_errno(int error)
         int error;
         unsigned status;
     } rows[] = {
-        {ENOENT, 404}, {ENOTDIR, 404}, {ENAMETOOLONG, 414}, {EACCES, 403}, {EPERM, 403}, {EXDEV, 403},
+        {ENOENT, 404}, {ENOTDIR, 404}, {ENAMETOOLONG, 414}, {EACCES, 403}, {EPERM, 403},  {EXDEV, 403},
         {ELOOP, 403},  {EROFS, 403},   {EISDIR, 403},       {ENOSPC, 507}, {EDQUOT, 507},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -53,10 +53,9 @@ static error_t option(int key, char *text, struct argp_state *state)
     }
 }
 
-static const struct argp_option options[] = {
-    {"output", 'o', "FILE", 0, "where to write it (default: stdout)", 0},
-    {"quiet", 'q', NULL, 0, "no line with octets and rate on stderr", 0},
-    {0}};
+static const struct argp_option options[] = {{"output", 'o', "FILE", 0, "where to write it (default: stdout)", 0},
+                                             {"quiet", 'q', NULL, 0, "no line with octets and rate on stderr", 0},
+                                             {0}};
 static const struct argp argp = {.options = options,
                                  .parser = option,
                                  .args_doc = "http://ADDRESS[:PORT]/PATH",
@@ -139,7 +138,8 @@ static void receive(const struct net *net, int fd, struct download *d)
             app_fail(errno, "broken off after %llu octets", (unsigned long long)d->octets);
         size_t parsed = http_parser_execute(&parser, &settings, input, (size_t)n);
         if (HTTP_PARSER_ERRNO(&parser) != HPE_OK || parsed != (size_t)n)
-            app_fail(0, "the server's answer is not HTTP, or too short (after %llu octets)", (unsigned long long)d->octets);
+            app_fail(0, "the server's answer is not HTTP, or too short (after %llu octets)",
+                     (unsigned long long)d->octets);
         if (n == 0 && !d->complete)
             app_fail(0, "the server closed after %llu octets, before the end", (unsigned long long)d->octets);
     }

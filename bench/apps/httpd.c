@@ -10,10 +10,10 @@
 
 #include "bench/apps/httpd.h"
 
-#define CONNECTIONS   1024
-#define IDLE_NS       60000000000ULL /* without progress */
-#define SEND_TURNS    8              /* pieces of a file before the others have their turn */
-#define ACCEPT_TURNS  64
+#define CONNECTIONS  1024
+#define IDLE_NS      60000000000ULL /* without progress */
+#define SEND_TURNS   8              /* pieces of a file before the others have their turn */
+#define ACCEPT_TURNS 64
 
 const char *argp_program_version = "bh-httpd (Bulkhead)";
 

@@ -14,9 +14,16 @@ static const char *reason(unsigned status)
         unsigned status;
         const char *reason;
     } rows[] = {
-        {200, "OK"},          {201, "Created"},      {204, "No Content"}, {400, "Bad Request"},
-        {403, "Forbidden"},   {404, "Not Found"},    {405, "Method Not Allowed"},
-        {414, "URI Too Long"}, {500, "Internal Server Error"}, {507, "Insufficient Storage"},
+        {200, "OK"},
+        {201, "Created"},
+        {204, "No Content"},
+        {400, "Bad Request"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {414, "URI Too Long"},
+        {500, "Internal Server Error"},
+        {507, "Insufficient Storage"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].status == status)
@@ -37,8 +44,8 @@ static void respond(struct connection *c, unsigned status)
     char length[48] = "";
     if (status != 204) /* RFC 9110 8.6: MUST NOT send Content-Length with 204 */
         snprintf(length, sizeof length, "Content-Length: %lld\r\n", (long long)octets);
-    int n = snprintf(c->head, sizeof c->head, "HTTP/1.1 %u %s\r\nServer: bh-httpd\r\n%s%s%s\r\n%s", status, reason(status),
-                     length, status == 405 ? "Allow: GET, HEAD, PUT\r\n" : "",
+    int n = snprintf(c->head, sizeof c->head, "HTTP/1.1 %u %s\r\nServer: bh-httpd\r\n%s%s%s\r\n%s", status,
+                     reason(status), length, status == 405 ? "Allow: GET, HEAD, PUT\r\n" : "",
                      c->keep_alive ? "" : "Connection: close\r\n", c->parser.method == HTTP_HEAD ? "" : body);
     c->head_length = (size_t)n;
     c->head_sent = 0;
@@ -142,7 +149,8 @@ static int on_headers_complete(http_parser *p)
     else if (status == 0 && p->method != HTTP_GET && p->method != HTTP_HEAD)
         status = 405;
     c->status = status;
-    if (status == 0 && c->expects_continue) /* the ring is empty now; one who misses it sends anyway (RFC 9110 10.1.1) */
+    if (status == 0 &&
+        c->expects_continue) /* the ring is empty now; one who misses it sends anyway (RFC 9110 10.1.1) */
         (void)!c->httpd->app.net->send(c->fd, go_on, sizeof go_on - 1, MSG_DONTWAIT);
     if (status != 0 && c->expects_continue)
         c->keep_alive = false; /* whether the body still comes is not known */

@@ -61,7 +61,8 @@ static bool pour(void *input, int fd)
     uint64_t octets = 0;
     while (octets < a->octets) {
         uint64_t left = a->octets - octets;
-        ssize_t n = a->app.net->send(fd, pattern + octets % PATTERN_PERIOD, left < a->write_octets ? left : a->write_octets, 0);
+        ssize_t n =
+            a->app.net->send(fd, pattern + octets % PATTERN_PERIOD, left < a->write_octets ? left : a->write_octets, 0);
         if (n < 0 && errno != EINTR)
             return failed("stopped", octets);
         octets += n > 0 ? (uint64_t)n : 0;

@@ -121,8 +121,7 @@ static enum arp_input_result check(const struct arp *t, const struct arp_wire *w
         return ARP_DROP_protocol;
     if (w->hardware_length != 6 || w->protocol_length != 4)
         return ARP_DROP_lengths;
-    if (be16_get(w->operation) != ARP_OPERATION_REQUEST &&
-        be16_get(w->operation) != ARP_OPERATION_REPLY)
+    if (be16_get(w->operation) != ARP_OPERATION_REQUEST && be16_get(w->operation) != ARP_OPERATION_REPLY)
         return ARP_DROP_operation;
     if (mac_address_is_group(&sender) || mac_address_equal(&sender, &unknown))
         return ARP_DROP_sender_mac;
@@ -165,8 +164,7 @@ static bool reply_queue(struct arp *t, const struct arp_wire *w)
 
 /* RFC 826, "Packet Reception": merge if known; add only if we are the target; then answer a
  * request. */
-static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struct arp_wire *w,
-                                     struct ip_address *ret)
+static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struct arp_wire *w, struct ip_address *ret)
 {
     static const uint8_t zero[4];
     bool request = be16_get(w->operation) == ARP_OPERATION_REQUEST;
@@ -200,9 +198,9 @@ static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struc
 static void count_result(struct arp_counters *c, enum arp_input_result result)
 {
     switch (result) {
-#define X(name)                                                                                    \
-    case ARP_DROP_##name:                                                                          \
-        c->drop_##name++;                                                                          \
+#define X(name)                                                                                                        \
+    case ARP_DROP_##name:                                                                                              \
+        c->drop_##name++;                                                                                              \
         break;
         ARP_DROPS(X)
 #undef X
@@ -291,8 +289,7 @@ static void packet_build(const struct arp *t, uint16_t operation, const struct m
 }
 _Static_assert(sizeof(struct arp_wire) == ARP_PACKET_LENGTH, "one number");
 
-static void request_send(struct arp *t, uint64_t now_us, struct arp_entry *e,
-                         struct arp_output *ret)
+static void request_send(struct arp *t, uint64_t now_us, struct arp_entry *e, struct arp_output *ret)
 {
     bool unicast = e->state == ARP_STALE;
     packet_build(t, ARP_OPERATION_REQUEST, unicast ? &e->mac : &unknown, e->ip4, ret);

@@ -74,8 +74,7 @@ uint64_t checksum_add(uint64_t sum, const void *bytes, size_t length)
     return sum + part;
 }
 
-uint64_t checksum_pseudo_header(const struct ip_address *source,
-                                const struct ip_address *destination, uint8_t protocol,
+uint64_t checksum_pseudo_header(const struct ip_address *source, const struct ip_address *destination, uint8_t protocol,
                                 uint32_t length)
 {
     size_t octets = source->family == ADDRESS_IP6 ? 16 : 4;

@@ -33,14 +33,14 @@ static enum ether_result parse(const struct mac_address *own, const uint8_t *byt
     return ETHER_OK;
 }
 
-enum ether_result ether_parse(struct ether_counters *counters, const struct mac_address *own,
-                              const uint8_t *bytes, size_t length, struct ether_header *ret)
+enum ether_result ether_parse(struct ether_counters *counters, const struct mac_address *own, const uint8_t *bytes,
+                              size_t length, struct ether_header *ret)
 {
     enum ether_result result = parse(own, bytes, length, ret);
     switch (result) {
-#define X(name)                                                                                    \
-    case ETHER_DROP_##name:                                                                        \
-        counters->drop_##name++;                                                                   \
+#define X(name)                                                                                                        \
+    case ETHER_DROP_##name:                                                                                            \
+        counters->drop_##name++;                                                                                       \
         break;
         ETHER_DROPS(X)
 #undef X

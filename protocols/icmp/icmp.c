@@ -43,9 +43,8 @@ static struct ip4_header answer_to(const struct ip4_header *request, size_t mess
 }
 
 /* RFC 1122 3.2.2.6: MUST answer, data included. */
-static enum icmp_input_result receive_echo(struct icmp *t, const struct ip4_header *ip4,
-                                           const struct icmp_wire *w, size_t length,
-                                           uint64_t payload_sum, struct icmp_reply *ret)
+static enum icmp_input_result receive_echo(struct icmp *t, const struct ip4_header *ip4, const struct icmp_wire *w,
+                                           size_t length, uint64_t payload_sum, struct icmp_reply *ret)
 {
     if (w->code != 0)
         return ICMP_DROP_code;
@@ -63,9 +62,8 @@ static enum icmp_input_result receive_echo(struct icmp *t, const struct ip4_head
 }
 
 /* RFC 1122 3.2.2: MUST be told to the transport that the quoted header names. */
-static enum icmp_input_result receive_error(struct icmp *t, const struct ip4_header *ip4,
-                                            const struct icmp_wire *w, const uint8_t *quote,
-                                            size_t length, struct icmp_error *ret)
+static enum icmp_input_result receive_error(struct icmp *t, const struct ip4_header *ip4, const struct icmp_wire *w,
+                                            const uint8_t *quote, size_t length, struct icmp_error *ret)
 {
     struct ip4_wire q;
     if (length < sizeof q + ICMP_QUOTE_OCTETS)
@@ -96,9 +94,8 @@ static enum icmp_input_result receive_error(struct icmp *t, const struct ip4_hea
     return ICMP_INPUT_ERROR;
 }
 
-static enum icmp_input_result receive(struct icmp *t, const struct ip4_header *ip4,
-                                      const uint8_t *message, size_t captured, size_t length,
-                                      uint64_t rest_sum, struct icmp_input_out *ret)
+static enum icmp_input_result receive(struct icmp *t, const struct ip4_header *ip4, const uint8_t *message,
+                                      size_t captured, size_t length, uint64_t rest_sum, struct icmp_input_out *ret)
 {
     struct icmp_wire w;
     if (captured < sizeof w || length < captured)
@@ -128,15 +125,14 @@ static enum icmp_input_result receive(struct icmp *t, const struct ip4_header *i
     return receive_error(t, ip4, &w, message + sizeof w, captured - sizeof w, &ret->error);
 }
 
-enum icmp_input_result icmp_input(struct icmp *t, const struct ip4_header *ip4,
-                                  const uint8_t *message, size_t captured, size_t length,
-                                  uint64_t rest_sum, struct icmp_input_out *ret)
+enum icmp_input_result icmp_input(struct icmp *t, const struct ip4_header *ip4, const uint8_t *message, size_t captured,
+                                  size_t length, uint64_t rest_sum, struct icmp_input_out *ret)
 {
     enum icmp_input_result result = receive(t, ip4, message, captured, length, rest_sum, ret);
     switch (result) {
-#define X(name)                                                                                    \
-    case ICMP_DROP_##name:                                                                         \
-        t->counters.drop_##name++;                                                                 \
+#define X(name)                                                                                                        \
+    case ICMP_DROP_##name:                                                                                             \
+        t->counters.drop_##name++;                                                                                     \
         break;
         ICMP_DROPS(X)
 #undef X
@@ -165,15 +161,13 @@ static bool token_take(struct icmp *t, uint64_t now_us)
 
 static bool is_icmp_error(uint8_t type)
 {
-    return type == ICMP_TYPE_UNREACHABLE || type == ICMP_TYPE_SOURCE_QUENCH ||
-           type == ICMP_TYPE_REDIRECT || type == ICMP_TYPE_TIME_EXCEEDED ||
-           type == ICMP_TYPE_PARAMETER_PROBLEM;
+    return type == ICMP_TYPE_UNREACHABLE || type == ICMP_TYPE_SOURCE_QUENCH || type == ICMP_TYPE_REDIRECT ||
+           type == ICMP_TYPE_TIME_EXCEEDED || type == ICMP_TYPE_PARAMETER_PROBLEM;
 }
 
 /* RFC 1122 3.2.2: the MUST NOTs, in its order. */
-static enum icmp_unreachable_result check_sendable(struct icmp *t, uint64_t now_us,
-                                                   const struct ip4_header *ip4, bool link_group,
-                                                   const uint8_t *packet, size_t captured)
+static enum icmp_unreachable_result check_sendable(struct icmp *t, uint64_t now_us, const struct ip4_header *ip4,
+                                                   bool link_group, const uint8_t *packet, size_t captured)
 {
     enum ip4_class source = ip4_classify(&t->config.ip4, &ip4->source);
     enum ip4_class destination = ip4_classify(&t->config.ip4, &ip4->destination);
@@ -183,8 +177,7 @@ static enum icmp_unreachable_result check_sendable(struct icmp *t, uint64_t now_
     if (ip4->protocol == IP_PROTOCOL_ICMP &&
         (captured == ip4->header_length || is_icmp_error(packet[ip4->header_length])))
         return ICMP_WITHHELD_about_error;
-    if (link_group || ip4->broadcast || destination == IP4_CLASS_BROADCAST ||
-        destination == IP4_CLASS_MULTICAST)
+    if (link_group || ip4->broadcast || destination == IP4_CLASS_BROADCAST || destination == IP4_CLASS_MULTICAST)
         return ICMP_WITHHELD_about_broadcast;
     if (ip4->fragment_offset != 0)
         return ICMP_WITHHELD_about_fragment;
@@ -193,8 +186,8 @@ static enum icmp_unreachable_result check_sendable(struct icmp *t, uint64_t now_
     return token_take(t, now_us) ? ICMP_UNREACHABLE_SEND : ICMP_WITHHELD_rate_limited;
 }
 
-static void unreachable_build(enum icmp_code code, const struct ip4_header *ip4,
-                              const uint8_t *packet, size_t captured, struct icmp_message *ret)
+static void unreachable_build(enum icmp_code code, const struct ip4_header *ip4, const uint8_t *packet, size_t captured,
+                              struct icmp_message *ret)
 {
     size_t quote = (size_t)ip4->header_length + ICMP_QUOTE_OCTETS;
     if (quote > captured)
@@ -210,16 +203,14 @@ static void unreachable_build(enum icmp_code code, const struct ip4_header *ip4,
 }
 
 enum icmp_unreachable_result icmp_unreachable(struct icmp *t, uint64_t now_us, enum icmp_code code,
-                                              const struct ip4_header *ip4, bool link_group,
-                                              const uint8_t *packet, size_t captured,
-                                              struct icmp_message *ret)
+                                              const struct ip4_header *ip4, bool link_group, const uint8_t *packet,
+                                              size_t captured, struct icmp_message *ret)
 {
-    enum icmp_unreachable_result result =
-        check_sendable(t, now_us, ip4, link_group, packet, captured);
+    enum icmp_unreachable_result result = check_sendable(t, now_us, ip4, link_group, packet, captured);
     switch (result) {
-#define X(name)                                                                                    \
-    case ICMP_WITHHELD_##name:                                                                     \
-        t->counters.withheld_##name++;                                                             \
+#define X(name)                                                                                                        \
+    case ICMP_WITHHELD_##name:                                                                                         \
+        t->counters.withheld_##name++;                                                                                 \
         break;
         ICMP_WITHHELD(X)
 #undef X

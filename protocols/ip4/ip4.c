@@ -13,8 +13,7 @@
 
 static uint32_t value(const struct ip_address *a)
 {
-    return (uint32_t)a->octets[0] << 24 | (uint32_t)a->octets[1] << 16 |
-           (uint32_t)a->octets[2] << 8 | a->octets[3];
+    return (uint32_t)a->octets[0] << 24 | (uint32_t)a->octets[1] << 16 | (uint32_t)a->octets[2] << 8 | a->octets[3];
 }
 
 static uint32_t mask(uint8_t prefix_length)
@@ -50,8 +49,7 @@ enum ip4_class ip4_classify(const struct ip4_config *config, const struct ip_add
 
 /* ---- parse ---- */
 
-static enum ip4_result check_form(const struct ip4_wire *w, const uint8_t *bytes, size_t captured,
-                                  size_t available)
+static enum ip4_result check_form(const struct ip4_wire *w, const uint8_t *bytes, size_t captured, size_t available)
 {
     size_t header_length = (size_t)(w->version_length & 15) * 4;
     size_t total_length = be16_get(w->total_length);
@@ -77,8 +75,7 @@ static enum ip4_result check_options(const uint8_t *options, size_t length)
         }
         if (length - at < 2 || options[at + 1] < 2 || options[at + 1] > length - at)
             return IP4_DROP_options;
-        if (options[at] == IP4_OPTION_LOOSE_SOURCE_ROUTE ||
-            options[at] == IP4_OPTION_STRICT_SOURCE_ROUTE)
+        if (options[at] == IP4_OPTION_LOOSE_SOURCE_ROUTE || options[at] == IP4_OPTION_STRICT_SOURCE_ROUTE)
             return IP4_DROP_source_route;
         at += options[at + 1];
     }
@@ -155,9 +152,8 @@ static struct ip4_header represent(const struct ip4_wire *w)
     };
 }
 
-static enum ip4_result parse(struct ip4_counters *counters, const struct ip4_config *config,
-                             bool turned, const uint8_t *bytes, size_t captured, size_t available,
-                             struct ip4_header *ret)
+static enum ip4_result parse(struct ip4_counters *counters, const struct ip4_config *config, bool turned,
+                             const uint8_t *bytes, size_t captured, size_t available, struct ip4_header *ret)
 {
     struct ip4_wire w;
     if (captured < sizeof w)
@@ -192,9 +188,9 @@ static enum ip4_result parse(struct ip4_counters *counters, const struct ip4_con
 void ip4_count(struct ip4_counters *counters, enum ip4_result result)
 {
     switch (result) {
-#define X(name)                                                                                    \
-    case IP4_DROP_##name:                                                                          \
-        counters->drop_##name++;                                                                   \
+#define X(name)                                                                                                        \
+    case IP4_DROP_##name:                                                                                              \
+        counters->drop_##name++;                                                                                       \
         break;
         IP4_DROPS(X)
 #undef X
@@ -205,9 +201,8 @@ void ip4_count(struct ip4_counters *counters, enum ip4_result result)
     }
 }
 
-enum ip4_result ip4_parse(struct ip4_counters *counters, const struct ip4_config *config,
-                          bool turned, const uint8_t *bytes, size_t captured, size_t available,
-                          struct ip4_header *ret)
+enum ip4_result ip4_parse(struct ip4_counters *counters, const struct ip4_config *config, bool turned,
+                          const uint8_t *bytes, size_t captured, size_t available, struct ip4_header *ret)
 {
     enum ip4_result result = parse(counters, config, turned, bytes, captured, available, ret);
     ip4_count(counters, result);
@@ -274,8 +269,8 @@ enum ip4_route_result ip4_route_link(struct ip4_routes *table, const struct ip4_
     uint32_t prefix = value(&config->address) & mask(config->prefix_length);
     struct ip4_route_entry link = {
         .prefix = {.family = ADDRESS_IP4,
-                   .octets = {(uint8_t)(prefix >> 24), (uint8_t)(prefix >> 16),
-                              (uint8_t)(prefix >> 8), (uint8_t)prefix}},
+                   .octets = {(uint8_t)(prefix >> 24), (uint8_t)(prefix >> 16), (uint8_t)(prefix >> 8),
+                              (uint8_t)prefix}},
         .prefix_length = config->prefix_length,
     };
     enum ip4_route_result result = ip4_route_add(table, &link);
@@ -285,8 +280,7 @@ enum ip4_route_result ip4_route_link(struct ip4_routes *table, const struct ip4_
     return ip4_route_add(table, &other);
 }
 
-enum ip4_route_result ip4_route(const struct ip4_routes *table,
-                                const struct ip_address *destination,
+enum ip4_route_result ip4_route(const struct ip4_routes *table, const struct ip_address *destination,
                                 struct ip_address *ret_next_hop)
 {
     if (destination->family != ADDRESS_IP4)

@@ -73,7 +73,7 @@ static void ack_of_new_data(struct arrival *a)
         }
     } else if (c->snd_una == c->snd_max) {
         c->retransmit_at_us = 0; /* RFC 6298 5.2 */
-    } else { /* RFC 6298 5.3; in recovery too: RFC 6582 4, the slow but steady variant */
+    } else {                     /* RFC 6298 5.3; in recovery too: RFC 6582 4, the slow but steady variant */
         c->retransmit_at_us = a->now_us + c->rto_us;
     }
     c->retransmits = 0;

@@ -35,8 +35,8 @@ uint32_t demux_conn(const struct tcp *t, const struct ip_address *local, uint16_
     uint32_t index = t->bucket[h & t->bucket_mask];
     for (; index != TCP_NONE; index = t->side[index].hash_next) {
         const struct tcp_identity *i = &t->conn[index].identity;
-        if (i->local_port == local_port && i->remote_port == remote_port &&
-            ip_address_equal(&i->remote, remote) && ip_address_equal(&i->local, local))
+        if (i->local_port == local_port && i->remote_port == remote_port && ip_address_equal(&i->remote, remote) &&
+            ip_address_equal(&i->local, local))
             break;
     }
     return index;
@@ -59,8 +59,7 @@ uint32_t demux_listener(const struct tcp *t, const struct ip_address *local, uin
     uint32_t index = t->bucket[h & t->bucket_mask];
     for (; index != TCP_NONE; index = t->side[index].hash_next) {
         const struct tcp_conn *c = &t->conn[index];
-        if (c->state != TCP_LISTEN || c->identity.local_port != local_port ||
-            !listens_on(&c->identity.local, local))
+        if (c->state != TCP_LISTEN || c->identity.local_port != local_port || !listens_on(&c->identity.local, local))
             continue;
         if (!ip_address_is_any(&c->identity.local))
             return index;
@@ -78,8 +77,7 @@ bool demux_listener_conflicts(const struct tcp *t, const struct tcp_identity *id
     for (; index != TCP_NONE; index = t->side[index].hash_next) {
         const struct tcp_conn *c = &t->conn[index];
         if (c->state == TCP_LISTEN && c->identity.local_port == identity->local_port &&
-            (listens_on(&c->identity.local, &identity->local) ||
-             listens_on(&identity->local, &c->identity.local)))
+            (listens_on(&c->identity.local, &identity->local) || listens_on(&identity->local, &c->identity.local)))
             return true;
     }
     return false;
@@ -87,7 +85,6 @@ bool demux_listener_conflicts(const struct tcp *t, const struct tcp_identity *id
 
 uint32_t tcp_lookup(const struct tcp *t, const struct tcp_segment_in *meta)
 {
-    uint32_t index = demux_conn(t, &meta->destination, meta->destination_port, &meta->source,
-                                meta->source_port);
+    uint32_t index = demux_conn(t, &meta->destination, meta->destination_port, &meta->source, meta->source_port);
     return index != TCP_NONE ? index : demux_listener(t, &meta->destination, meta->destination_port);
 }

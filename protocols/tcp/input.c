@@ -146,8 +146,7 @@ static bool check_syn(struct arrival *a)
 /* Sixth, check the URG bit: ignored (RFC 6093: SHOULD be in line). */
 
 /* Takes off what is not to be written: below rcv_nxt, beyond the ring, beyond the FIN, held already. */
-static bool trim_text(const struct tcp_conn *c, const struct segment *s, uint32_t *ret_start,
-                      uint32_t *ret_end)
+static bool trim_text(const struct tcp_conn *c, const struct segment *s, uint32_t *ret_start, uint32_t *ret_end)
 {
     uint32_t start = seq_max(s->text, c->rcv_nxt);
     uint32_t end = seq_min(s->text + s->payload_length, seq_max(conn_right_edge(c), c->rcv_nxt));
@@ -368,9 +367,8 @@ static void arrives(struct arrival *a)
     conn_changed(a->t, c);
 }
 
-enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index,
-                                const struct tcp_segment_in *meta, const uint8_t *header,
-                                uint32_t header_length, uint32_t segment_length,
+enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index, const struct tcp_segment_in *meta,
+                                const uint8_t *header, uint32_t header_length, uint32_t segment_length,
                                 struct tcp_placement *ret)
 {
     struct arrival a = {.t = t, .now_us = now_us, .meta = meta, .placement = ret};

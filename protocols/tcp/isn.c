@@ -21,14 +21,12 @@ uint64_t hash_addresses(const struct tcp *t, const struct ip_address *local, uin
 /* RFC 6528 3: ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M a 4 us clock. */
 uint32_t isn_make(const struct tcp *t, uint64_t now_us, const struct tcp_identity *identity)
 {
-    uint64_t f = hash_addresses(t, &identity->local, identity->local_port, &identity->remote,
-                                identity->remote_port);
+    uint64_t f = hash_addresses(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port);
     return (uint32_t)(now_us / 4) + (uint32_t)f;
 }
 
 /* RFC 6056 3.3.3: F(local IP, remote IP, remote port, secret). Another half of the hash than the ISN shows. */
 uint32_t port_offset(const struct tcp *t, const struct tcp_identity *identity)
 {
-    return (uint32_t)(hash_addresses(t, &identity->local, 0, &identity->remote, identity->remote_port) >>
-                      32);
+    return (uint32_t)(hash_addresses(t, &identity->local, 0, &identity->remote, identity->remote_port) >> 32);
 }

@@ -81,8 +81,8 @@ bool tcp_completes_handshake(const struct tcp *t, uint32_t index, const uint8_t 
     return seq_after(s.ack, c->snd_una) && !seq_after(s.ack, c->snd_max); /* RFC 9293 3.10.7.4, fifth */
 }
 
-enum tcp_call_result tcp_attach(struct tcp *t, uint32_t index, uint32_t owner, uint32_t session,
-                                uint32_t arena, uint32_t slot, uint32_t generation)
+enum tcp_call_result tcp_attach(struct tcp *t, uint32_t index, uint32_t owner, uint32_t session, uint32_t arena,
+                                uint32_t slot, uint32_t generation)
 {
     if (index >= t->config.connections)
         return TCP_CALL_BAD_STATE;

@@ -46,9 +46,9 @@ static void take_syn(const struct tcp *t, struct tcp_conn *c, const struct segme
     c->rcv_nxt = s->seq + 1;
     c->rcv_adv = c->rcv_nxt + u32_min(c->receive_size, UINT16_MAX);
     /* RFC 9293 3.7.1: MUST assume 536, or 1220 for IPv6, if there is no option */
-    uint32_t peer = s->mss != 0                                  ? s->mss
+    uint32_t peer = s->mss != 0                                ? s->mss
                     : c->identity.remote.family == ADDRESS_IP6 ? TCP_MSS_DEFAULT_IP6
-                                                                 : TCP_MSS_DEFAULT;
+                                                               : TCP_MSS_DEFAULT;
     c->mss = u32_max(TCP_MSS_MIN, u32_min(peer, conn_local_mss(t, c)));
     if (s->window_scale >= 0) { /* RFC 7323 2.2: only if both sides sent the option */
         c->flags |= TCP_CONN_WINDOW_SCALE;
@@ -152,7 +152,7 @@ bool arrives_syn_sent(struct arrival *a)
         return false;
     }
     if (s->flags & TCP_FLAG_RST) { /* second */
-        if (ack) { /* RFC 5961 3.2 too: only with an acceptable ACK */
+        if (ack) {                 /* RFC 5961 3.2 too: only with an acceptable ACK */
             t->counters.resets_in++;
             conn_end(t, c, TCP_ERROR_REFUSED);
             a->result = TCP_INPUT_DONE;

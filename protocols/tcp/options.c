@@ -44,8 +44,8 @@ static bool options_parse(const uint8_t *options, uint32_t length, struct segmen
 }
 
 /* Untrusted: header (wire), of which `header_length` octets are there. */
-enum segment_result segment_parse(const uint8_t *header, uint32_t header_length,
-                                  uint32_t segment_length, struct segment *ret)
+enum segment_result segment_parse(const uint8_t *header, uint32_t header_length, uint32_t segment_length,
+                                  struct segment *ret)
 {
     struct tcp_header h;
     if (header_length < sizeof h || header_length > segment_length)

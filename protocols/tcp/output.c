@@ -17,8 +17,7 @@ static uint16_t advertised_window(struct tcp_conn *c)
     uint32_t unit = 1U << c->receive_window_scale;
     uint32_t window = u32_min((edge - c->rcv_nxt) >> c->receive_window_scale, UINT16_MAX);
     if (seq_before(c->rcv_nxt + window * unit, c->rcv_adv))
-        return (uint16_t)u32_min((c->rcv_adv - c->rcv_nxt + unit - 1) >> c->receive_window_scale,
-                                 UINT16_MAX);
+        return (uint16_t)u32_min((c->rcv_adv - c->rcv_nxt + unit - 1) >> c->receive_window_scale, UINT16_MAX);
     c->rcv_adv = c->rcv_nxt + window * unit;
     return (uint16_t)window;
 }
@@ -35,8 +34,8 @@ bool window_update_due(const struct tcp_conn *c)
     return edge - c->rcv_nxt >= 2 * known;
 }
 
-static void fill(const struct tcp *t, const struct tcp_conn *c, uint32_t seq, uint8_t flags,
-                 uint16_t window, struct tcp_output *ret)
+static void fill(const struct tcp *t, const struct tcp_conn *c, uint32_t seq, uint8_t flags, uint16_t window,
+                 struct tcp_output *ret)
 {
     struct tcp_header h = {
         .source_port = be16_make(c->identity.local_port),
@@ -98,13 +97,12 @@ static void fin_goes_out(struct tcp_conn *c)
 }
 
 /* [seq, seq + length) and perhaps FIN, where seq is snd_nxt or, of what was sent already, snd_una. */
-static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t seq, uint32_t length,
-                      bool fin, struct tcp_output *ret)
+static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t seq, uint32_t length, bool fin,
+                      struct tcp_output *ret)
 {
     bool last = seq + length == conn_send_fin_seq(c);
     uint32_t end = seq + length + (fin ? 1 : 0);
-    emit(t, c, seq, length,
-         (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
+    emit(t, c, seq, length, (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
     if (seq_before(seq, c->snd_max)) {
         t->counters.retransmits++;
         c->rtt_start_us = 0; /* Karn */
@@ -215,8 +213,7 @@ static bool output_probe(struct tcp *t, struct tcp_conn *c, struct tcp_output *r
 }
 
 /* The one segment at snd_una that fast retransmit or a partial ACK asks for. */
-static bool output_retransmit_one(struct tcp *t, uint64_t now_us, struct tcp_conn *c,
-                                  struct tcp_output *ret)
+static bool output_retransmit_one(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
     c->flags &= ~(uint32_t)TCP_CONN_RETRANSMIT_ONE;
     if (c->snd_una == c->snd_max)
@@ -239,8 +236,7 @@ static uint32_t ack_seq(const struct tcp_conn *c)
     return seq_min(c->snd_max, seq_max(c->snd_una + c->snd_wnd, c->snd_nxt));
 }
 
-static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn *c,
-                                struct tcp_output *ret)
+static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
     if (c->acks_owed > 0) {
         c->acks_owed--;

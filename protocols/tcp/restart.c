@@ -14,10 +14,10 @@ static bool listener_is_sound(const struct tcp_conn *b)
 static bool syn_sent_is_sound(const struct tcp_conn *b)
 {
     return b->state == TCP_SYN_SENT && b->identity.local_port != 0 && b->identity.remote_port != 0 &&
-           conn_size_is_valid(b->receive_size) && conn_size_is_valid(b->send_size) &&
-           b->error == TCP_ERROR_NONE && !b->closed_by_user && !b->fin_sent && b->snd_una == b->iss &&
-           b->snd_max - b->iss <= 1 && b->range_count == 0 && b->send_acked == 0 &&
-           b->send_end <= b->send_size && b->receive_next == 0 && b->receive_consumed == 0;
+           conn_size_is_valid(b->receive_size) && conn_size_is_valid(b->send_size) && b->error == TCP_ERROR_NONE &&
+           !b->closed_by_user && !b->fin_sent && b->snd_una == b->iss && b->snd_max - b->iss <= 1 &&
+           b->range_count == 0 && b->send_acked == 0 && b->send_end <= b->send_size && b->receive_next == 0 &&
+           b->receive_consumed == 0;
 }
 
 static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, uint32_t connections)

@@ -407,12 +407,10 @@ static enum tcp_call_result claim_tuple(struct tcp *t, uint64_t now_us, struct t
         if (r != TCP_CALL_OK)
             return r;
     }
-    if (identity->local_port == identity->remote_port &&
-        ip_address_equal(&identity->local, &identity->remote))
+    if (identity->local_port == identity->remote_port && ip_address_equal(&identity->local, &identity->remote))
         return TCP_CALL_IN_USE; /* a connection to itself: not supported */
     *ret_iss = isn_make(t, now_us, identity);
-    uint32_t taken = demux_conn(t, &identity->local, identity->local_port, &identity->remote,
-                                identity->remote_port);
+    uint32_t taken = demux_conn(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port);
     if (taken == TCP_NONE)
         return TCP_CALL_OK;
     if (!chosen)
@@ -536,8 +534,7 @@ void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t se
 {
     (void)now_us;
     struct tcp_conn *c = conn_of_user(t, index);
-    if (c == NULL || c->state != TCP_SYN_SENT || seq_before(sequence, c->snd_una) ||
-        seq_after(sequence, c->snd_max))
+    if (c == NULL || c->state != TCP_SYN_SENT || seq_before(sequence, c->snd_una) || seq_after(sequence, c->snd_max))
         return;
     conn_end(t, c, TCP_ERROR_UNREACHABLE);
 }

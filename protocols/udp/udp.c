@@ -24,8 +24,7 @@ struct udp {
 
 /* ---- header ---- */
 
-static enum udp_result parse(const uint8_t *bytes, size_t captured, size_t available,
-                             struct udp_header *ret)
+static enum udp_result parse(const uint8_t *bytes, size_t captured, size_t available, struct udp_header *ret)
 {
     struct udp_wire w;
     if (captured < sizeof w || available < sizeof w)
@@ -46,9 +45,9 @@ static enum udp_result parse(const uint8_t *bytes, size_t captured, size_t avail
 static void count(struct udp_counters *counters, enum udp_result result)
 {
     switch (result) {
-#define X(name)                                                                                    \
-    case UDP_DROP_##name:                                                                          \
-        counters->drop_##name++;                                                                   \
+#define X(name)                                                                                                        \
+    case UDP_DROP_##name:                                                                                              \
+        counters->drop_##name++;                                                                                       \
         break;
         UDP_DROPS(X)
 #undef X
@@ -58,8 +57,8 @@ static void count(struct udp_counters *counters, enum udp_result result)
     }
 }
 
-enum udp_result udp_parse(struct udp_counters *counters, const uint8_t *bytes, size_t captured,
-                          size_t available, struct udp_header *ret)
+enum udp_result udp_parse(struct udp_counters *counters, const uint8_t *bytes, size_t captured, size_t available,
+                          struct udp_header *ret)
 {
     enum udp_result result = parse(bytes, captured, available, ret);
     count(counters, result);
@@ -69,8 +68,7 @@ enum udp_result udp_parse(struct udp_counters *counters, const uint8_t *bytes, s
 }
 
 enum udp_result udp_verify(struct udp_counters *counters, const struct ip_address *source,
-                           const struct ip_address *destination, const uint8_t *bytes,
-                           uint64_t payload_sum)
+                           const struct ip_address *destination, const uint8_t *bytes, uint64_t payload_sum)
 {
     struct udp_wire w;
     memcpy(&w, bytes, sizeof w);
@@ -80,8 +78,7 @@ enum udp_result udp_verify(struct udp_counters *counters, const struct ip_addres
         if (source->family != ADDRESS_IP4)
             result = UDP_DROP_checksum;
     } else {
-        uint64_t sum =
-            checksum_pseudo_header(source, destination, IP_PROTOCOL_UDP, be16_get(w.length));
+        uint64_t sum = checksum_pseudo_header(source, destination, IP_PROTOCOL_UDP, be16_get(w.length));
         sum = checksum_add(sum + payload_sum, &w, sizeof w);
         if (be16_get(checksum_finish(sum)) != 0)
             result = UDP_DROP_checksum;
@@ -99,8 +96,8 @@ static struct udp_wire wire_without_checksum(const struct udp_header *header)
     };
 }
 
-void udp_build(const struct ip_address *source, const struct ip_address *destination,
-               const struct udp_header *header, uint64_t payload_sum, uint8_t *ret_bytes)
+void udp_build(const struct ip_address *source, const struct ip_address *destination, const struct udp_header *header,
+               uint64_t payload_sum, uint8_t *ret_bytes)
 {
     struct udp_wire w = wire_without_checksum(header);
     uint64_t sum = checksum_pseudo_header(source, destination, IP_PROTOCOL_UDP,
@@ -115,9 +112,8 @@ void udp_build_partial(const struct ip_address *source, const struct ip_address 
                        const struct udp_header *header, uint8_t *ret_bytes)
 {
     struct udp_wire w = wire_without_checksum(header);
-    w.checksum =
-        checksum_fold(checksum_pseudo_header(source, destination, IP_PROTOCOL_UDP,
-                                             UDP_HEADER_LENGTH + (uint32_t)header->payload_length));
+    w.checksum = checksum_fold(checksum_pseudo_header(source, destination, IP_PROTOCOL_UDP,
+                                                      UDP_HEADER_LENGTH + (uint32_t)header->payload_length));
     memcpy(ret_bytes, &w, sizeof w);
 }
 
@@ -176,8 +172,8 @@ static uint16_t ephemeral_port(struct udp *t, const struct ip_address *local)
     return 0;
 }
 
-enum udp_call_result udp_bind(struct udp *t, const struct ip_address *local, uint16_t local_port,
-                              bool shared, uint32_t owner, uint32_t *ret_index)
+enum udp_call_result udp_bind(struct udp *t, const struct ip_address *local, uint16_t local_port, bool shared,
+                              uint32_t owner, uint32_t *ret_index)
 {
     uint32_t index = t->free_first;
     if (index == UDP_NONE)
@@ -242,8 +238,8 @@ enum udp_call_result udp_unbind(struct udp *t, uint32_t index)
 }
 
 /* 0: does not fit. */
-static unsigned fit(const struct udp_binding *b, const struct ip_address *source,
-                    uint16_t source_port, const struct ip_address *destination)
+static unsigned fit(const struct udp_binding *b, const struct ip_address *source, uint16_t source_port,
+                    const struct ip_address *destination)
 {
     unsigned score = 1;
     if (!ip_address_is_any(&b->local)) {
@@ -264,8 +260,7 @@ uint32_t udp_lookup(const struct udp *t, const struct ip_address *source, uint16
 {
     uint32_t best = UDP_NONE;
     unsigned best_score = 0;
-    for (uint32_t i = t->bucket[destination_port % BUCKETS]; i != UDP_NONE;
-         i = t->binding[i].next) {
+    for (uint32_t i = t->bucket[destination_port % BUCKETS]; i != UDP_NONE; i = t->binding[i].next) {
         const struct udp_binding *b = &t->binding[i];
         if (b->local_port != destination_port)
             continue;

@@ -7,7 +7,9 @@
 #include "servers/cli/cli.h"
 
 static const struct cli_command commands[] = {
-    {"up", "[OPTIONS]", "Starts the stack, with --daemon in the background. `bulkhead up --help` lists the other options.", .run_raw = cli_up},
+    {"up", "[OPTIONS]",
+     "Starts the stack, with --daemon in the background. `bulkhead up --help` lists the other options.",
+     .run_raw = cli_up},
     {"down", "[--run-dir DIR]", "Stops the stack and waits until it is gone.", .options = OPTION_RUN_DIR,
      .run = cli_down},
     {"ps", "[--json] [--run-dir DIR]", "Shows the domains, their servers and what they cost.",

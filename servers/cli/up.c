@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* `bulkhead up` is the supervisor: the program beside this one, with the same options. With --daemon it is left running in
- * the background once all domains run; what it says of a failed start goes to stderr as without. */
+/* `bulkhead up` is the supervisor: the program beside this one, with the same options. With --daemon it is left running
+ * in the background once all domains run; what it says of a failed start goes to stderr as without. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

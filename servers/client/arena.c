@@ -40,8 +40,8 @@ static void size_from_environment(void)
     struct arena_size e;
     const char *text = environment_read ? NULL : getenv("BULKHEAD_ARENA");
     environment_read = true;
-    if (text != NULL && sscanf(text, "%u,%u,%u", &e.slots, &e.send_size, &e.receive_size) == 3 &&
-        slots_good(e.slots) && ring_good(e.send_size) && ring_good(e.receive_size))
+    if (text != NULL && sscanf(text, "%u,%u,%u", &e.slots, &e.send_size, &e.receive_size) == 3 && slots_good(e.slots) &&
+        ring_good(e.send_size) && ring_good(e.receive_size))
         size[SESSION_TCP] = e;
 }
 
@@ -70,7 +70,8 @@ int arenas_set_option(int option, uint32_t value)
 }
 
 /* ---- making one ---- */
-/* The memory of one side; pages are there before anyone else can be made to fault on them. The descriptor, or a negative errno. */
+/* The memory of one side; pages are there before anyone else can be made to fault on them. The descriptor, or a
+ * negative errno. */
 static int arena_memory(const char *name, size_t octets, bool writable, void **ret)
 {
     int fd = segment_create(name, octets);
@@ -166,7 +167,8 @@ static struct arena *arena_at(struct session *s, uint32_t index)
 struct arena *arenas_find(struct session *s, enum session_transport transport, uint32_t index, uint32_t slot)
 {
     struct arena *a = index < SESSION_ARENAS ? arena_at(s, index) : NULL;
-    if (a == NULL && index < SESSION_ARENAS) { /* another thread is adding it: the transport was faster than its answer */
+    if (a == NULL &&
+        index < SESSION_ARENAS) { /* another thread is adding it: the transport was faster than its answer */
         pthread_mutex_lock(&s->attach_lock);
         a = arena_at(s, index);
         pthread_mutex_unlock(&s->attach_lock);

@@ -16,8 +16,8 @@
 #include "servers/client/bulkhead.h"
 #include "servers/client/session.h"
 
-#define ATTACH_TIMEOUT_S   5
-#define HELLO_DESCRIPTORS  (1 + 2 * TO_SERVERS)
+#define ATTACH_TIMEOUT_S  5
+#define HELLO_DESCRIPTORS (1 + 2 * TO_SERVERS)
 
 static struct session *current; /* the one session of this process; atomic */
 static pthread_mutex_t current_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -136,7 +136,8 @@ static void close_all(const int *fd, int count)
         close(fd[i]);
 }
 
-int session_exchange(struct session *s, const struct attach_request *request, const int fd[2], struct attach_answer *ret)
+int session_exchange(struct session *s, const struct attach_request *request, const int fd[2],
+                     struct attach_answer *ret)
 {
     int none[1];
     int error = exchange_send(s->attach_fd, request, fd);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Datagrams: records in the rings of the socket's slot. A record lies in one piece at a multiple of DATAGRAM_STEP; one of
- * length DATAGRAM_WRAP stands for the rest of the ring. */
+/* Datagrams: records in the rings of the socket's slot. A record lies in one piece at a multiple of DATAGRAM_STEP; one
+ * of length DATAGRAM_WRAP stands for the rest of the ring. */
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -86,8 +86,8 @@ ssize_t datagram_send(struct session *s, struct socket *k, const struct iovec *p
 }
 
 /* ---- receiving ---- */
-/* The next record, copied, with its place in the ring. False: there is none. Untrusted: the ring (from udp); one that makes no
- * sense is passed over with all that follows. */
+/* The next record, copied, with its place in the ring. False: there is none. Untrusted: the ring (from udp); one that
+ * makes no sense is passed over with all that follows. */
 static bool datagram_next(struct session *s, struct socket *k, struct datagram_record *ret, uint32_t *ret_place)
 {
     for (int wraps = 0; wraps < 2; wraps++) {
@@ -112,8 +112,8 @@ static bool datagram_next(struct session *s, struct socket *k, struct datagram_r
     return false;
 }
 
-static int datagram_await(struct session *s, struct socket *k, struct datagram_record *ret, uint32_t *ret_place, int flags,
-                          int64_t deadline_us)
+static int datagram_await(struct session *s, struct socket *k, struct datagram_record *ret, uint32_t *ret_place,
+                          int flags, int64_t deadline_us)
 {
     while (!datagram_next(s, k, ret, ret_place)) {
         int error = socket_take_error(k);

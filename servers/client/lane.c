@@ -27,7 +27,8 @@ static void lane_send(struct session *s, uint32_t lane, const struct control_req
     kick(s);
 }
 
-/* An abandoned SOCKET or ACCEPT that succeeded: the lane goes on with closing what it made. False: there is nothing to close. */
+/* An abandoned SOCKET or ACCEPT that succeeded: the lane goes on with closing what it made. False: there is nothing to
+ * close. */
 static bool lane_undo(struct session *s, uint32_t lane)
 {
     struct lane *l = &s->lane[lane];
@@ -102,7 +103,8 @@ static bool lane_abandon(struct session *s, const struct lane_wait *l, uint32_t 
     return given_up;
 }
 
-/* 0, -ENETDOWN; -EINTR: out of patience. One that is overdue sleeps where a signal reaches it also if it is not the poller. */
+/* 0, -ENETDOWN; -EINTR: out of patience. One that is overdue sleeps where a signal reaches it also if it is not the
+ * poller. */
 static int lane_await(struct session *s, struct lane_wait *l)
 {
     struct pollfd extra[WAIT_EXTRA];

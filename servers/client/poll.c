@@ -73,7 +73,8 @@ static int mark_host(struct pollfd *set, nfds_t count, const struct pollfd *host
     return ready;
 }
 
-static int poll_wait(struct session *s, struct pollfd *set, nfds_t count, struct pollfd *host, nfds_t hosts, int timeout_ms)
+static int poll_wait(struct session *s, struct pollfd *set, nfds_t count, struct pollfd *host, nfds_t hosts,
+                     int timeout_ms)
 {
     struct poll_set p = {.set = set, .count = count};
     struct waiter w = {.ready = any_ready,

@@ -5,8 +5,8 @@
 #include "servers/client/lane.h"
 #include "servers/client/session.h"
 
-/* Untrusted: the transport's words, each read once. The state first: what it says of the stream's end holds for the indices
- * that are read after it. */
+/* Untrusted: the transport's words, each read once. The state first: what it says of the stream's end holds for the
+ * indices that are read after it. */
 struct slot_view socket_view(const struct socket *k)
 {
     struct slot_view v = {0};

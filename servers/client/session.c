@@ -54,8 +54,8 @@ static void pipe_signal_consume(const sigset_t *pipe_signal)
         ;
 }
 
-/* A ring that writes. The application's SIGPIPE is none of our business: it is blocked meanwhile, and one that we raise is taken,
- * unless one was pending before (which takes a thread that had it blocked). */
+/* A ring that writes. The application's SIGPIPE is none of our business: it is blocked meanwhile, and one that we raise
+ * is taken, unless one was pending before (which takes a thread that had it blocked). */
 static void bell_write(struct session *s, struct doorbell *bell)
 {
     sigset_t pipe_signal, before, pending;

@@ -174,7 +174,8 @@ int bh_socket(int domain, int type, int protocol)
     if (error == 0 && session_is_gone(s))
         error = -ENETDOWN;
     if (error == 0)
-        error = socket_make(s, kind == SOCK_STREAM ? SESSION_TCP : SESSION_UDP, (type & SOCK_NONBLOCK) != 0, &descriptor);
+        error =
+            socket_make(s, kind == SOCK_STREAM ? SESSION_TCP : SESSION_UDP, (type & SOCK_NONBLOCK) != 0, &descriptor);
     return error != 0 ? (int)bh_result(error) : BH_DESCRIPTOR_BASE + (int)descriptor;
 }
 
@@ -226,7 +227,8 @@ static void sleep_ms(unsigned ms)
 }
 
 /* A request that gives a slot: more memory if there is none, and some patience until all know of it. */
-static int slot_call(struct session *s, const struct socket *k, const struct control_request *q, struct control_answer *ret)
+static int slot_call(struct session *s, const struct socket *k, const struct control_request *q,
+                     struct control_answer *ret)
 {
     int error = lane_call(s, q, LANE_NO_DESCRIPTOR, ret);
     if (error != -ENOBUFS)

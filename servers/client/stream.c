@@ -33,8 +33,8 @@ static uint32_t run(const struct iovec *piece, size_t skip, uint32_t size, uint3
     return (uint32_t)n;
 }
 
-uint32_t iovec_copy_in(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece, int count,
-                       size_t skip)
+uint32_t iovec_copy_in(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece,
+                       int count, size_t skip)
 {
     uint32_t done = 0;
     for (int i = 0; i < count && done < room;) {
@@ -242,8 +242,8 @@ ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *
         n = receive_await(s, k, flags, deadline);
         if (n <= 0)
             break;
-        uint32_t got = iovec_copy_out(k->receive_ring, k->receive_size, k->receive_tail, (uint32_t)n, piece, count,
-                                      (size_t)done);
+        uint32_t got =
+            iovec_copy_out(k->receive_ring, k->receive_size, k->receive_tail, (uint32_t)n, piece, count, (size_t)done);
         if ((flags & MSG_PEEK) == 0)
             socket_publish_receive(s, k, k->receive_tail + got);
         done += got;

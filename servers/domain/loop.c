@@ -8,9 +8,9 @@
  * asleep (the liveness counter moves). Input that no server will take, because what it leads to is full, does not spin:
  * space is returned without a bell, so it is looked for again after STUCK_US, then less and less often.
  *
- * Timers: setting one is the dearest part of a short sleep (on a virtual machine it leaves the guest), and most sleeps end by
- * a bell. So the timer is a timerfd that stays armed over many sleeps and is set anew only for an earlier deadline; it may
- * go off for one that has moved away, which costs a round.
+ * Timers: setting one is the dearest part of a short sleep (on a virtual machine it leaves the guest), and most sleeps
+ * end by a bell. So the timer is a timerfd that stays armed over many sleeps and is set anew only for an earlier
+ * deadline; it may go off for one that has moved away, which costs a round.
  *
  * #syscalls ppoll read write timerfd_settime clock_gettime exit_group */
 #include <errno.h>
@@ -114,7 +114,8 @@ static uint64_t deadline_us(const struct domain *domain)
     uint64_t at_us = domain->now_us + SLEEP_MAX_US;
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         const struct domain_server *at = &domain->server[id];
-        uint64_t t = at->server != NULL && at->server->deadline_us != NULL ? at->server->deadline_us(at->state) : UINT64_MAX;
+        uint64_t t =
+            at->server != NULL && at->server->deadline_us != NULL ? at->server->deadline_us(at->state) : UINT64_MAX;
         if (t < at_us)
             at_us = t;
     }

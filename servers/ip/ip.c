@@ -64,8 +64,7 @@ static void counters_place(struct status_counter *page)
 }
 
 #define X(name) +1
-_Static_assert(0 IP_COUNTERS(X) ETHER_COUNTERS(X) ARP_COUNTERS(X) IP4_COUNTERS(X) ICMP_COUNTERS(X) +
-                       1 <=
+_Static_assert(0 IP_COUNTERS(X) ETHER_COUNTERS(X) ARP_COUNTERS(X) IP4_COUNTERS(X) ICMP_COUNTERS(X) + 1 <=
                    STATUS_COUNTERS,
                "the page holds them all");
 #undef X
@@ -109,16 +108,14 @@ static int init_addresses(struct ip *ip, uint64_t now_us)
     for (uint32_t i = 0; i < config->address_count; i++) {
         if (config->address[i].family != ADDRESS_IP4)
             continue;
-        ip->config = (struct ip4_config){.address = config->address[i],
-                                         .prefix_length = config->prefix_length[i]};
+        ip->config = (struct ip4_config){.address = config->address[i], .prefix_length = config->prefix_length[i]};
         struct arp_config arp = {.mac = config->mac, .address = config->address[i]};
         struct icmp_config icmp = {.ip4 = ip->config};
         arp_init(&ip->arp, &arp);
         icmp_init(&ip->icmp, &icmp, now_us);
         ip4_routes_init(&ip->routes);
         arp_announce(&ip->arp); /* RFC 5227 2.3: caches of an earlier holder of the address */
-        return ip4_route_link(&ip->routes, &ip->config, &config->gateway) == IP4_ROUTE_OK ? 0
-                                                                                          : -EINVAL;
+        return ip4_route_link(&ip->routes, &ip->config, &config->gateway) == IP4_ROUTE_OK ? 0 : -EINVAL;
     }
     return -EINVAL;
 }
@@ -126,8 +123,8 @@ static int init_addresses(struct ip *ip, uint64_t now_us)
 static int ip_init(void *state, const struct server_context *context, uint64_t now_us)
 {
     struct ip *ip = state;
-    if (context->pool == NULL || context->pool->count > IP_BUFFERS ||
-        context->pool->buffer_octets < IP_BUFFER_OCTETS || context->port[SERVER_NIC] == NULL)
+    if (context->pool == NULL || context->pool->count > IP_BUFFERS || context->pool->buffer_octets < IP_BUFFER_OCTETS ||
+        context->port[SERVER_NIC] == NULL)
         return -EINVAL;
     ip->context = *context;
     ip->nic = context->port[SERVER_NIC];
@@ -179,8 +176,7 @@ static bool owed_flush(struct ip *ip, enum server_id server)
 /* Untrusted: m (from nic). Our buffers. */
 static void returned_by_nic(struct ip *ip, const struct message *m)
 {
-    if (capability_lookup(&ip->nic->table, m->capability, m->generation, CAPABILITY_LINK, 0) ==
-        NULL) {
+    if (capability_lookup(&ip->nic->table, m->capability, m->generation, CAPABILITY_LINK, 0) == NULL) {
         ip->counters.drop_right++;
         return;
     }
@@ -225,8 +221,7 @@ struct port *ip_transport_port(struct ip *ip, uint8_t protocol, enum server_id *
     return ip->context.port[*ret];
 }
 
-void ip_tell(struct ip *ip, const struct message *m, uint32_t sequence, uint8_t type, uint8_t code,
-             uint16_t mtu)
+void ip_tell(struct ip *ip, const struct message *m, uint32_t sequence, uint8_t type, uint8_t code, uint16_t mtu)
 {
     enum server_id to;
     struct port *port = ip_transport_port(ip, m->protocol, &to);
@@ -269,8 +264,8 @@ static bool take_from_nic(struct ip *ip, uint64_t now_us)
 /* A transport is read only while what it sends can go on. */
 static bool has_room(struct ip *ip, enum server_id from)
 {
-    return ip->nic->attached && port_space(ip->nic) >= IP_SPACE &&
-           ip->pool->free_count > IP_RESERVED && ip->owed[from].count < IP_COOKIES;
+    return ip->nic->attached && port_space(ip->nic) >= IP_SPACE && ip->pool->free_count > IP_RESERVED &&
+           ip->owed[from].count < IP_COOKIES;
 }
 
 static bool take_from_transport(struct ip *ip, uint64_t now_us, enum server_id from)

@@ -42,8 +42,7 @@ void ip_buffer_done(struct ip *ip, uint32_t buffer)
 }
 
 /* The buffer goes to nic, or is given up. */
-static void push(struct ip *ip, uint32_t buffer, const struct message *m,
-                 const struct mac_address *destination)
+static void push(struct ip *ip, uint32_t buffer, const struct message *m, const struct mac_address *destination)
 {
     memcpy(pool_buffer(ip->pool, buffer), destination->octets, sizeof destination->octets);
     if (port_space(ip->nic) >= IP_SPACE && pool_lend(ip->pool, buffer, SERVER_NIC)) {
@@ -69,8 +68,7 @@ static void give_up(struct ip *ip, uint32_t buffer)
 static void pending_remove(struct ip *ip, uint32_t at)
 {
     ip->pending_count--;
-    memmove(&ip->pending[at], &ip->pending[at + 1],
-            (ip->pending_count - at) * sizeof ip->pending[0]);
+    memmove(&ip->pending[at], &ip->pending[at + 1], (ip->pending_count - at) * sizeof ip->pending[0]);
 }
 
 /* Makes room: at most IP_PENDING_NEIGHBOUR for one neighbour and IP_PENDING in all; the oldest
@@ -129,8 +127,8 @@ void ip_transmit(struct ip *ip, uint64_t now_us, uint32_t buffer, const struct m
             break;
         }
         pending_limit(ip, next_hop);
-        ip->pending[ip->pending_count++] = (struct ip_pending){
-            .buffer = buffer, .sequence = sequence, .next_hop = *next_hop, .message = *m};
+        ip->pending[ip->pending_count++] =
+            (struct ip_pending){.buffer = buffer, .sequence = sequence, .next_hop = *next_hop, .message = *m};
         break;
     case ARP_LOOKUP_FAILED:
         unresolved(ip, buffer, m, sequence);

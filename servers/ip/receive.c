@@ -35,13 +35,12 @@ static void offload_up(const struct message *m, const struct ip4_header *ip4, st
 }
 
 /* True: the frame is lent on. */
-static bool deliver(struct ip *ip, const struct ip_frame *frame, const struct ip4_header *ip4,
-                    struct port *port, enum server_id to)
+static bool deliver(struct ip *ip, const struct ip_frame *frame, const struct ip4_header *ip4, struct port *port,
+                    enum server_id to)
 {
     const struct message_reference *r = &frame->message->reference[0];
     uint32_t offset = ETHER_HEADER_LENGTH + ip4->header_length;
-    const uint8_t *header =
-        frame->head + offset; /* header_length is within what was captured; see below */
+    const uint8_t *header = frame->head + offset; /* header_length is within what was captured; see below */
     uint32_t octets = (uint32_t)ip4->total_length - ip4->header_length;
     uint32_t cookie = (uint32_t)frame->message->cookie;
     if (octets < IP_TRANSPORT_HEADER_MIN) {
@@ -57,10 +56,7 @@ static bool deliver(struct ip *ip, const struct ip_frame *frame, const struct ip
         .capability = CAPABILITY_INDEX_PEER,
         .generation = 1,
         .cookie = cookie,
-        .reference = {{.pool = r->pool,
-                       .generation = r->generation,
-                       .offset = r->offset + offset,
-                       .length = octets}},
+        .reference = {{.pool = r->pool, .generation = r->generation, .offset = r->offset + offset, .length = octets}},
         .source = ip4->source,
         .destination = ip4->destination,
         .source_port = port_at(header, 0),
@@ -82,8 +78,7 @@ static bool deliver(struct ip *ip, const struct ip_frame *frame, const struct ip
         ip->counters.delivered_udp++;
     return true;
 }
-_Static_assert(IP_HEAD_MAX >= ETHER_HEADER_LENGTH + IP4_HEADER_MAX + IP_TRANSPORT_HEADER_MIN,
-               "ports are captured");
+_Static_assert(IP_HEAD_MAX >= ETHER_HEADER_LENGTH + IP4_HEADER_MAX + IP_TRANSPORT_HEADER_MIN, "ports are captured");
 
 /* ---- ICMP ---- */
 
@@ -99,8 +94,7 @@ static void tell_transport(struct ip *ip, const struct icmp_error *e)
 }
 
 /* True: the frame is kept, as payload of the reply. */
-static bool receive_icmp(struct ip *ip, uint64_t now_us, const struct ip_frame *frame,
-                         const struct ip4_header *ip4)
+static bool receive_icmp(struct ip *ip, uint64_t now_us, const struct ip_frame *frame, const struct ip4_header *ip4)
 {
     uint32_t offset = ETHER_HEADER_LENGTH + ip4->header_length;
     uint32_t length = (uint32_t)ip4->total_length - ip4->header_length;
@@ -118,12 +112,11 @@ static bool receive_icmp(struct ip *ip, uint64_t now_us, const struct ip_frame *
         return false;
     }
 }
-_Static_assert(IP_HEAD_MAX >= ETHER_HEADER_LENGTH + IP4_HEADER_MAX + ICMP_CAPTURE_MAX,
-               "ICMP is captured");
+_Static_assert(IP_HEAD_MAX >= ETHER_HEADER_LENGTH + IP4_HEADER_MAX + ICMP_CAPTURE_MAX, "ICMP is captured");
 
 /* RFC 1122 3.2.2.1: SHOULD send "protocol unreachable". */
-static void no_protocol(struct ip *ip, uint64_t now_us, const struct ip_frame *frame,
-                        const struct ip4_header *ip4, bool link_group)
+static void no_protocol(struct ip *ip, uint64_t now_us, const struct ip_frame *frame, const struct ip4_header *ip4,
+                        bool link_group)
 {
     struct icmp_message icmp;
     ip4_count(&ip->ip4_counters, IP4_DROP_protocol);
@@ -136,14 +129,12 @@ static void no_protocol(struct ip *ip, uint64_t now_us, const struct ip_frame *f
 /* ---- frames ---- */
 
 /* True: the frame is not ours to give back any more. */
-static bool receive_ip4(struct ip *ip, uint64_t now_us, const struct ip_frame *frame,
-                        bool link_group)
+static bool receive_ip4(struct ip *ip, uint64_t now_us, const struct ip_frame *frame, bool link_group)
 {
     struct ip4_header ip4;
     enum server_id to;
     if (ip4_parse(&ip->ip4_counters, &ip->config, false, frame->head + ETHER_HEADER_LENGTH,
-                  frame->captured - ETHER_HEADER_LENGTH, frame->length - ETHER_HEADER_LENGTH,
-                  &ip4) != IP4_OK)
+                  frame->captured - ETHER_HEADER_LENGTH, frame->length - ETHER_HEADER_LENGTH, &ip4) != IP4_OK)
         return false;
     if (ip4_is_fragment(&ip4)) {
         ip4_count(&ip->ip4_counters, IP4_DROP_fragment);
@@ -167,16 +158,15 @@ static bool receive_ip4(struct ip *ip, uint64_t now_us, const struct ip_frame *f
 static void receive_arp(struct ip *ip, uint64_t now_us, const struct ip_frame *frame)
 {
     struct ip_address resolved;
-    if (arp_input(&ip->arp, now_us, frame->head + ETHER_HEADER_LENGTH,
-                  frame->captured - ETHER_HEADER_LENGTH, &resolved) == ARP_INPUT_RESOLVED)
+    if (arp_input(&ip->arp, now_us, frame->head + ETHER_HEADER_LENGTH, frame->captured - ETHER_HEADER_LENGTH,
+                  &resolved) == ARP_INPUT_RESOLVED)
         ip->recheck = true;
 }
 
 static bool receive_frame(struct ip *ip, uint64_t now_us, const struct ip_frame *frame)
 {
     struct ether_header ether;
-    if (ether_parse(&ip->ether_counters, &ip->context.config->mac, frame->head, frame->captured,
-                    &ether) != ETHER_OK)
+    if (ether_parse(&ip->ether_counters, &ip->context.config->mac, frame->head, frame->captured, &ether) != ETHER_OK)
         return false;
     switch (ether.type) {
     case ETHER_TYPE_IP4:
@@ -194,8 +184,7 @@ static bool receive_frame(struct ip *ip, uint64_t now_us, const struct ip_frame 
 static bool capture(struct ip *ip, const struct message *m, struct ip_frame *ret)
 {
     const struct message_reference *r = &m->reference[0];
-    const struct capability *c =
-        capability_range(&ip->nic->table, r->pool, r->generation, r->offset, r->length);
+    const struct capability *c = capability_range(&ip->nic->table, r->pool, r->generation, r->offset, r->length);
     if (c == NULL || c->base == NULL) {
         ip->counters.drop_reference++;
         return false;
@@ -210,8 +199,7 @@ static bool capture(struct ip *ip, const struct message *m, struct ip_frame *ret
 
 void ip_receive(struct ip *ip, uint64_t now_us, const struct message *m)
 {
-    if (capability_lookup(&ip->nic->table, m->capability, m->generation, CAPABILITY_LINK,
-                          CAPABILITY_RECEIVE) == NULL) {
+    if (capability_lookup(&ip->nic->table, m->capability, m->generation, CAPABILITY_LINK, CAPABILITY_RECEIVE) == NULL) {
         ip->counters.drop_right++;
         return;
     }

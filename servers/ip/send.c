@@ -25,20 +25,17 @@ static uint16_t port_at(const uint8_t *header, unsigned offset)
 }
 
 /* Untrusted: m. Copies the transport header, once. */
-static bool gather(struct ip *ip, struct capability_table *table, const struct message *m,
-                   struct outgoing *out)
+static bool gather(struct ip *ip, struct capability_table *table, const struct message *m, struct outgoing *out)
 {
     const struct message_reference *head = &m->reference[0], *body = &m->reference[1];
     if (head->length < IP_TRANSPORT_HEADER_MIN || head->length > IP_TRANSPORT_HEADER_MAX)
         return drop(&ip->counters.drop_send_field);
-    const struct capability *c =
-        capability_range(table, head->pool, head->generation, head->offset, head->length);
+    const struct capability *c = capability_range(table, head->pool, head->generation, head->offset, head->length);
     if (c == NULL || c->base == NULL)
         return drop(&ip->counters.drop_reference);
     memcpy(out->header, c->base + head->offset, head->length);
     out->header_length = head->length;
-    if (body->length > 0 &&
-        capability_range(table, body->pool, body->generation, body->offset, body->length) == NULL)
+    if (body->length > 0 && capability_range(table, body->pool, body->generation, body->offset, body->length) == NULL)
         return drop(&ip->counters.drop_reference);
     uint64_t total = (uint64_t)IP4_HEADER_MIN + head->length + body->length;
     if (total > 65535)
@@ -69,16 +66,14 @@ static bool check_offload(struct ip *ip, const struct message *m, const struct o
     if (m->gso_type == MESSAGE_GSO_NONE) /* RFC 1122 3.3.3: we do not fragment */
         ok = ok && out->total_length <= mtu;
     else
-        ok = ok && partial && m->gso_size > 0 &&
-             IP4_HEADER_MIN + out->header_length + m->gso_size <= mtu &&
+        ok = ok && partial && m->gso_size > 0 && IP4_HEADER_MIN + out->header_length + m->gso_size <= mtu &&
              m->gso_type == (m->protocol == IP_PROTOCOL_TCP ? MESSAGE_GSO_TCP4 : MESSAGE_GSO_UDP);
     return ok || drop(&ip->counters.drop_send_offload);
 }
 
 static bool check_destination(struct ip *ip, const struct message *m, struct outgoing *out)
 {
-    if (m->destination.family != ADDRESS_IP4 ||
-        ip4_classify(&ip->config, &m->destination) != IP4_CLASS_UNICAST)
+    if (m->destination.family != ADDRESS_IP4 || ip4_classify(&ip->config, &m->destination) != IP4_CLASS_UNICAST)
         return drop(&ip->counters.drop_send_class);
     if (ip4_route(&ip->routes, &m->destination, &out->next_hop) != IP4_ROUTE_OK)
         return drop(&ip->counters.drop_no_route);
@@ -135,11 +130,11 @@ void ip_send(struct ip *ip, uint64_t now_us, enum server_id from, const struct m
 {
     struct outgoing out;
     struct capability_table *table = &ip->context.port[from]->table;
-    const struct capability *right = capability_lookup(table, m->capability, m->generation,
-                                                       CAPABILITY_TRANSPORT, CAPABILITY_SEND);
+    const struct capability *right =
+        capability_lookup(table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_SEND);
     bool ok = right != NULL || drop(&ip->counters.drop_right);
-    ok = ok && gather(ip, table, m, &out) && check_right(ip, right, m, &out) &&
-         check_offload(ip, m, &out) && check_destination(ip, m, &out);
+    ok = ok && gather(ip, table, m, &out) && check_right(ip, right, m, &out) && check_offload(ip, m, &out) &&
+         check_destination(ip, m, &out);
     if (ok)
         forward(ip, now_us, from, m, &out);
     else
@@ -149,8 +144,7 @@ void ip_send(struct ip *ip, uint64_t now_us, enum server_id from, const struct m
 /* ---- ICMP ---- */
 
 /* A buffer with headers in it and `octets` behind them; POOL_NONE: none, counted. */
-static uint32_t own_packet(struct ip *ip, const struct ip4_header *header, const uint8_t *bytes,
-                           uint32_t octets)
+static uint32_t own_packet(struct ip *ip, const struct ip4_header *header, const uint8_t *bytes, uint32_t octets)
 {
     uint32_t buffer = pool_take(ip->pool);
     if (buffer == POOL_NONE) {
@@ -177,8 +171,8 @@ void ip_send_icmp(struct ip *ip, uint64_t now_us, const struct icmp_message *icm
     ip_transmit(ip, now_us, buffer, &m, &next_hop, 0);
 }
 
-void ip_send_echo_reply(struct ip *ip, uint64_t now_us, const struct icmp_reply *reply,
-                        const struct ip_frame *frame, uint32_t icmp_offset)
+void ip_send_echo_reply(struct ip *ip, uint64_t now_us, const struct icmp_reply *reply, const struct ip_frame *frame,
+                        uint32_t icmp_offset)
 {
     const struct message_reference *received = &frame->message->reference[0];
     uint32_t cookie = (uint32_t)frame->message->cookie, buffer = POOL_NONE;
@@ -203,25 +197,23 @@ void ip_send_echo_reply(struct ip *ip, uint64_t now_us, const struct icmp_reply 
     ip_transmit(ip, now_us, buffer, &m, &next_hop, 0);
 }
 
-void ip_send_unreachable(struct ip *ip, uint64_t now_us, enum server_id from,
-                         const struct message *m)
+void ip_send_unreachable(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m)
 {
     struct capability_table *table = &ip->context.port[from]->table;
     const struct message_reference *head = &m->reference[0];
-    const struct capability *right = capability_lookup(table, m->capability, m->generation,
-                                                       CAPABILITY_TRANSPORT, CAPABILITY_SEND);
+    const struct capability *right =
+        capability_lookup(table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_SEND);
     if (right == NULL) {
         ip->counters.drop_right++;
         return;
     }
     if (m->protocol != right->protocol || !capability_has_address(right, &m->source) ||
-        m->source.family != ADDRESS_IP4 || m->destination.family != ADDRESS_IP4 ||
-        head->length < ICMP_QUOTE_OCTETS || head->length > 65535U - IP4_HEADER_MIN) {
+        m->source.family != ADDRESS_IP4 || m->destination.family != ADDRESS_IP4 || head->length < ICMP_QUOTE_OCTETS ||
+        head->length > 65535U - IP4_HEADER_MIN) {
         ip->counters.drop_send_field++;
         return;
     }
-    const struct capability *c =
-        capability_range(table, head->pool, head->generation, head->offset, head->length);
+    const struct capability *c = capability_range(table, head->pool, head->generation, head->offset, head->length);
     if (c == NULL || c->base == NULL) {
         ip->counters.drop_reference++;
         return;
@@ -242,7 +234,7 @@ void ip_send_unreachable(struct ip *ip, uint64_t now_us, enum server_id from,
     ip4_build(&offender, quote);
     memcpy(quote + IP4_HEADER_MIN, c->base + head->offset, ICMP_QUOTE_OCTETS);
     struct icmp_message icmp;
-    if (icmp_unreachable(&ip->icmp, now_us, ICMP_CODE_PORT_UNREACHABLE, &offender, false, quote,
-                         sizeof quote, &icmp) == ICMP_UNREACHABLE_SEND)
+    if (icmp_unreachable(&ip->icmp, now_us, ICMP_CODE_PORT_UNREACHABLE, &offender, false, quote, sizeof quote, &icmp) ==
+        ICMP_UNREACHABLE_SEND)
         ip_send_icmp(ip, now_us, &icmp);
 }

@@ -30,8 +30,8 @@ static int nic_init(void *state, const struct server_context *context, uint64_t 
 {
     struct nic *nic = state;
     (void)now_us;
-    if (context->pool == NULL || context->pool->buffer_octets < NETDRV_FRAME_MAX ||
-        context->device < 0 || context->port[SERVER_IP] == NULL)
+    if (context->pool == NULL || context->pool->buffer_octets < NETDRV_FRAME_MAX || context->device < 0 ||
+        context->port[SERVER_IP] == NULL)
         return -EINVAL;
     nic->context = *context;
     nic->ip = context->port[SERVER_IP];
@@ -56,8 +56,7 @@ void nic_device_failed(struct nic *nic, uint64_t now_us)
 /* Untrusted: m (from ip). */
 static void loans_home(struct nic *nic, const struct message *m)
 {
-    if (capability_lookup(&nic->ip->table, m->capability, m->generation, CAPABILITY_LINK, 0) ==
-        NULL) {
+    if (capability_lookup(&nic->ip->table, m->capability, m->generation, CAPABILITY_LINK, 0) == NULL) {
         nic->counters.drop_link++;
         return;
     }
@@ -117,8 +116,7 @@ static void nic_publish(void *state, uint64_t now_us)
 #define X(name) place = counters_value(nic->context.counter, place, nic->counters.name);
     NIC_COUNTERS(X)
 #undef X
-    counters_value(nic->context.counter, place,
-                   counters_refused(nic->ip->table.refused, CAPABILITY_REFUSALS));
+    counters_value(nic->context.counter, place, counters_refused(nic->ip->table.refused, CAPABILITY_REFUSALS));
     nic->moved = false;
 }
 
@@ -132,8 +130,7 @@ static uint64_t nic_deadline_us(const void *state)
 static bool nic_wants_device(const void *state)
 {
     const struct nic *nic = state;
-    return nic->ip->attached && nic->pool->free_count > 0 && nic->broken_until_us == 0 &&
-           nic->retry_us == UINT64_MAX;
+    return nic->ip->attached && nic->pool->free_count > 0 && nic->broken_until_us == 0 && nic->retry_us == UINT64_MAX;
 }
 
 static void nic_peer_lost(void *state, enum server_id peer)

@@ -5,8 +5,7 @@
 #include "protocols/ether/ether_wire.h"
 
 /* The frame in `buffer` becomes ip's, unless it cannot be. False: the buffer is still ours. */
-static bool hand_up(struct nic *nic, uint32_t buffer, uint32_t octets,
-                    const struct netdrv_offload *offload)
+static bool hand_up(struct nic *nic, uint32_t buffer, uint32_t octets, const struct netdrv_offload *offload)
 {
     if (octets < sizeof(struct ether_wire)) {
         nic->counters.drop_in_short++;
@@ -48,8 +47,7 @@ static bool read_frame(struct nic *nic, uint64_t now_us, uint32_t buffer)
 {
     uint32_t octets;
     struct netdrv_offload offload;
-    int result = nic->driver.operations->receive(&nic->driver, pool_buffer(nic->pool, buffer),
-                                                 &octets, &offload);
+    int result = nic->driver.operations->receive(&nic->driver, pool_buffer(nic->pool, buffer), &octets, &offload);
     switch (result) {
     case NETDRV_OK:
         if (!hand_up(nic, buffer, octets, &offload))

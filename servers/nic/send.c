@@ -24,8 +24,7 @@ static bool gather(struct nic *nic, const struct message *m, struct outgoing *ou
         nic->counters.drop_header++;
         return false;
     }
-    const struct capability *c =
-        capability_range(table, head->pool, head->generation, head->offset, head->length);
+    const struct capability *c = capability_range(table, head->pool, head->generation, head->offset, head->length);
     if (c == NULL || c->base == NULL) {
         nic->counters.drop_reference++;
         return false;
@@ -64,8 +63,7 @@ static bool check_link(struct nic *nic, const struct capability *link, const str
 
 static bool check_length(struct nic *nic, const struct message *m, const struct outgoing *out)
 {
-    uint64_t most = sizeof(struct ether_wire) +
-                    (m->gso_type == MESSAGE_GSO_NONE ? nic->context.config->mtu : 65535U);
+    uint64_t most = sizeof(struct ether_wire) + (m->gso_type == MESSAGE_GSO_NONE ? nic->context.config->mtu : 65535U);
     if ((uint64_t)out->header_length + out->payload_length > most) {
         nic->counters.drop_length++;
         return false;
@@ -100,8 +98,7 @@ static void write_frame(struct nic *nic, uint64_t now_us, struct outgoing *out)
 {
     struct iovec part[NETDRV_PARTS_MAX] = {{out->header, out->header_length},
                                            {(void *)(uintptr_t)out->payload, out->payload_length}};
-    int result = nic->driver.operations->send(&nic->driver, &out->offload, part,
-                                              out->payload_length > 0 ? 2 : 1);
+    int result = nic->driver.operations->send(&nic->driver, &out->offload, part, out->payload_length > 0 ? 2 : 1);
     switch (result) {
     case NETDRV_OK:
         nic->counters.frames_out++;
@@ -123,8 +120,8 @@ static void write_frame(struct nic *nic, uint64_t now_us, struct outgoing *out)
 void nic_send(struct nic *nic, uint64_t now_us, const struct message *m)
 {
     struct outgoing out;
-    const struct capability *link = capability_lookup(&nic->ip->table, m->capability, m->generation,
-                                                      CAPABILITY_LINK, CAPABILITY_SEND);
+    const struct capability *link =
+        capability_lookup(&nic->ip->table, m->capability, m->generation, CAPABILITY_LINK, CAPABILITY_SEND);
     if (link == NULL)
         nic->counters.drop_link++;
     else if (gather(nic, m, &out) && check_link(nic, link, &out) && check_length(nic, m, &out) &&

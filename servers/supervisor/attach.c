@@ -145,7 +145,8 @@ static void answer_hello(struct supervisor *s, const struct connection *c, struc
 void attach_answer(struct supervisor *s, uint32_t session, bool hello)
 {
     uint32_t place = 0;
-    while (place < CONNECTIONS_ATTACHED && (s->connection[place].fd < 0 || s->connection[place].session != (int32_t)session))
+    while (place < CONNECTIONS_ATTACHED &&
+           (s->connection[place].fd < 0 || s->connection[place].session != (int32_t)session))
         place++;
     if (place == CONNECTIONS_ATTACHED)
         return; /* it has gone in the meantime */

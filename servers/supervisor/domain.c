@@ -233,8 +233,8 @@ void domain_died(struct supervisor *s, struct domain *d)
     }
     /* DESIGN section 6, escalation: perhaps it is its store that it cannot start from */
     if (d->unhealthy == UNHEALTHY_COLD && memory_forget_stores(s, d->servers))
-        event_add(s, "cold", d->name, d->incarnation, NULL, 0, "%u failed starts in a row: the next one has an empty store",
-                  d->unhealthy);
+        event_add(s, "cold", d->name, d->incarnation, NULL, 0,
+                  "%u failed starts in a row: the next one has an empty store", d->unhealthy);
     if (backoff_us(d) > 0)
         retry_later(s, d);
     else

@@ -151,7 +151,8 @@ static void for_living(struct supervisor *s, const to_domain *message)
 /* ---- fences ---- */
 static void fence_next(struct supervisor *s, struct session_memory *session);
 
-/* Waits for all domains in `mask`: a PeerAttached of nobody is acknowledged when what was sent before it is in force. */
+/* Waits for all domains in `mask`: a PeerAttached of nobody is acknowledged when what was sent before it is in force.
+ */
 static void fence_set(struct supervisor *s, struct session_memory *session, enum session_fence fence, uint32_t mask)
 {
     Bulkhead__Control__PeerAttached what = BULKHEAD__CONTROL__PEER_ATTACHED__INIT;
@@ -279,8 +280,9 @@ static bool ring_size_ok(uint32_t size)
 int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2])
 {
     struct session_memory *session = &s->session[id];
-    if (session->state != SESSION_ACTIVE || session->fence != FENCE_NONE || request->transport >= SESSION_TRANSPORTS || request->slots == 0 ||
-        request->slots > ARENA_SLOTS_MAX || !ring_size_ok(request->send_size) || !ring_size_ok(request->receive_size))
+    if (session->state != SESSION_ACTIVE || session->fence != FENCE_NONE || request->transport >= SESSION_TRANSPORTS ||
+        request->slots == 0 || request->slots > ARENA_SLOTS_MAX || !ring_size_ok(request->send_size) ||
+        !ring_size_ok(request->receive_size))
         return EINVAL;
     size_t send = arena_send_octets(request->slots, request->send_size);
     size_t receive = arena_receive_octets(request->slots, request->receive_size);

@@ -27,8 +27,8 @@ static bool slot_ready(struct tcp_server *s, uint32_t index, const struct transp
         return false;
     struct endpoint *child = &t->endpoint[e];
     const struct session_arena like = {.send_size = c->send_size, .receive_size = c->receive_size};
-    if (!slot_take(t, e, &like) || tcp_attach(s->engine, index, 0, child->session, child->arena, child->slot,
-                                              child->generation) != TCP_CALL_OK) {
+    if (!slot_take(t, e, &like) ||
+        tcp_attach(s->engine, index, 0, child->session, child->arena, child->slot, child->generation) != TCP_CALL_OK) {
         endpoint_release(t, e);
         return false;
     }
@@ -42,8 +42,7 @@ static bool slot_ready(struct tcp_server *s, uint32_t index, const struct transp
 static void place(struct tcp_server *s, const struct transport_packet *p, const struct tcp_placement *at)
 {
     uint32_t e = tcp_endpoint_of(s, at->conn);
-    const struct session_arena *a =
-        e != TRANSPORT_NONE ? slot_arena(&s->transport, &s->transport.endpoint[e]) : NULL;
+    const struct session_arena *a = e != TRANSPORT_NONE ? slot_arena(&s->transport, &s->transport.endpoint[e]) : NULL;
     uint32_t from = (p->header[12] >> 4) * 4U + at->payload_offset;
     if (a == NULL || from > p->octets || at->length > p->octets - from || at->length > a->receive_size)
         return;
@@ -73,8 +72,7 @@ static void receive(struct tcp_server *s, uint64_t now_us, const struct message 
         return;
     }
     struct tcp_placement at = {.conn = TCP_NONE};
-    enum tcp_input_result result =
-        tcp_input(s->engine, now_us, index, &meta, p.header, p.header_octets, p.octets, &at);
+    enum tcp_input_result result = tcp_input(s->engine, now_us, index, &meta, p.header, p.header_octets, p.octets, &at);
     if (result == TCP_INPUT_DONE && at.conn != TCP_NONE && at.length > 0)
         place(s, &p, &at);
 }
@@ -83,8 +81,8 @@ static void receive(struct tcp_server *s, uint64_t now_us, const struct message 
 static void unreachable(struct tcp_server *s, uint64_t now_us, const struct message *m)
 {
     struct transport *t = &s->transport;
-    if (capability_lookup(&t->ip->table, m->capability, m->generation, CAPABILITY_TRANSPORT,
-                          CAPABILITY_RECEIVE) == NULL) {
+    if (capability_lookup(&t->ip->table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_RECEIVE) ==
+        NULL) {
         t->counters.drop_capability++;
         return;
     }
@@ -139,8 +137,8 @@ bool tcp_loans_in(struct tcp_server *s)
 
 static void send(struct tcp_server *s, struct tcp_output *o)
 {
-    be16 sum = checksum_fold(checksum_pseudo_header(&o->source, &o->destination, IP_PROTOCOL_TCP,
-                                                    o->header_length + o->payload_length));
+    be16 sum = checksum_fold(
+        checksum_pseudo_header(&o->source, &o->destination, IP_PROTOCOL_TCP, o->header_length + o->payload_length));
     memcpy(o->header + CHECKSUM_AT, &sum, sizeof sum);
     struct message m = {.source = o->source,
                         .destination = o->destination,
@@ -155,7 +153,7 @@ static void send(struct tcp_server *s, struct tcp_output *o)
     if (o->payload_length > 0 && o->conn != TCP_NONE)
         place = o->stream_offset & (tcp_conn_at(s->engine, o->conn)->send_size - 1);
     transport_packet_send(&s->transport, &m, o->header, o->header_length, e, o->stream_offset, place,
-                   o->payload_length);
+                          o->payload_length);
 }
 
 bool tcp_packets_out(struct tcp_server *s, uint64_t now_us)

@@ -50,8 +50,8 @@ static uint32_t hold(struct tcp_server *s, uint32_t wanted, const struct tcp_hel
     struct transport *t = &s->transport;
     bool knowable = held->session < SESSIONS_MAX && held->arena < SESSION_ARENAS;
     if (held->socket != 0)
-        knowable = knowable && (held->socket & 0xffff) < SOCKETS_MAX &&
-                   endpoint_of_socket(t, held->socket) == TRANSPORT_NONE;
+        knowable =
+            knowable && (held->socket & 0xffff) < SOCKETS_MAX && endpoint_of_socket(t, held->socket) == TRANSPORT_NONE;
     uint32_t index = knowable ? endpoint_new(t, held->session, held->socket, wanted) : TRANSPORT_NONE;
     if (index == TRANSPORT_NONE)
         return TRANSPORT_NONE;
@@ -80,8 +80,13 @@ static void hold_lost(struct tcp_server *s, const struct tcp_block *b)
     const struct endpoint *e = &s->endpoint[b->endpoint];
     if ((e->flags & ENDPOINT_USED) && e->session == id->session && e->generation == id->generation)
         return; /* held since an earlier death; only its peer was not told yet */
-    struct tcp_held held = {.socket = b->socket, .session = id->session, .arena = id->arena, .slot = id->slot,
-                            .generation = id->generation, .listener = b->listener, .send_end = b->conn.send_end,
+    struct tcp_held held = {.socket = b->socket,
+                            .session = id->session,
+                            .arena = id->arena,
+                            .slot = id->slot,
+                            .generation = id->generation,
+                            .listener = b->listener,
+                            .send_end = b->conn.send_end,
                             .words = {.send_tail = b->conn.send_acked, .receive_head = b->conn.receive_next}};
     if (b->conn.state == TCP_TIME_WAIT) { /* nothing was lost */
         held.words.state = SLOT_CONNECTED | SLOT_FIN | SLOT_CLOSED;

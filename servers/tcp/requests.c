@@ -25,12 +25,14 @@ static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *r
     uint32_t e = endpoint_new(t, m->socket.session, m->socket.socket, TRANSPORT_NONE);
     if (e == TRANSPORT_NONE)
         return ENOBUFS;
-    const struct tcp_identity id = {.local = m->source, .local_port = m->source_port,
-                                    .owner = m->socket.socket, .session = m->socket.session,
+    const struct tcp_identity id = {.local = m->source,
+                                    .local_port = m->source_port,
+                                    .owner = m->socket.socket,
+                                    .session = m->socket.session,
                                     .arena = UINT32_MAX};
     uint32_t index;
-    enum tcp_call_result result = tcp_listen(s->engine, &id, m->socket.argument[0], sizes->receive_size,
-                                             sizes->send_size, &index);
+    enum tcp_call_result result =
+        tcp_listen(s->engine, &id, m->socket.argument[0], sizes->receive_size, sizes->send_size, &index);
     if (result != TCP_CALL_OK) {
         endpoint_release(t, e);
         return errno_of_call[result];
@@ -62,13 +64,16 @@ static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct me
         return EADDRNOTAVAIL;
     const struct session_arena *a = slot_arena(t, e);
     const struct tcp_identity id = {.local = ip_address_is_any(&m->source) ? *any : m->source,
-                                    .remote = m->destination, .local_port = m->source_port,
-                                    .remote_port = m->destination_port, .owner = m->socket.socket,
-                                    .session = e->session, .arena = e->arena, .slot = e->slot,
+                                    .remote = m->destination,
+                                    .local_port = m->source_port,
+                                    .remote_port = m->destination_port,
+                                    .owner = m->socket.socket,
+                                    .session = e->session,
+                                    .arena = e->arena,
+                                    .slot = e->slot,
                                     .generation = e->generation};
     uint32_t index;
-    enum tcp_call_result result =
-        tcp_connect(s->engine, now_us, &id, a->receive_size, a->send_size, &index);
+    enum tcp_call_result result = tcp_connect(s->engine, now_us, &id, a->receive_size, a->send_size, &index);
     if (result != TCP_CALL_OK)
         return errno_of_call[result];
     e->connection = index;

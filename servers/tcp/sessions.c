@@ -91,8 +91,7 @@ static void address(const struct transport *t, const struct endpoint *e, struct 
 {
     if (e->connection == TRANSPORT_NONE)
         return;
-    const struct tcp_identity *id =
-        &tcp_conn_at(((const struct tcp_server *)t)->engine, e->connection)->identity;
+    const struct tcp_identity *id = &tcp_conn_at(((const struct tcp_server *)t)->engine, e->connection)->identity;
     ret->source = id->local;
     ret->source_port = id->local_port;
     ret->destination = id->remote;
@@ -120,9 +119,14 @@ void tcp_held_put(struct tcp_server *s, uint32_t endpoint)
     const struct endpoint *e = &s->endpoint[endpoint];
     union tcp_stored stored;
     memset(&stored, 0, sizeof stored);
-    stored.held = (struct tcp_held){.socket = e->socket, .session = e->session, .arena = e->arena, .slot = e->slot,
-                                    .generation = e->generation, .listener = e->listener,
-                                    .send_end = e->send_end, .words = e->words};
+    stored.held = (struct tcp_held){.socket = e->socket,
+                                    .session = e->session,
+                                    .arena = e->arena,
+                                    .slot = e->slot,
+                                    .generation = e->generation,
+                                    .listener = e->listener,
+                                    .send_end = e->send_end,
+                                    .words = e->words};
     store_put(&s->store, TCP_STORE_HELD(endpoint), &stored);
 }
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The TCP server: the engine of protocols/tcp between ip, the socket server and the applications' arenas.
  *
- * Theory of operation. A burst takes segments from ip (header copied once, payload copied once to its final place in the
- * receive ring, the loan returned at once), requests from the socket server, and notices from the sessions' rings; then polls
- * the engine while ip has room and a header buffer is free; then puts every touched connection into the store. commit() makes
- * that the state. publish() moves the slots' words and rings the applications. Payload that is sent is lent by reference
- * to where the application wrote it (servers/transport).
+ * Theory of operation. A burst takes segments from ip (header copied once, payload copied once to its final place in
+ * the receive ring, the loan returned at once), requests from the socket server, and notices from the sessions' rings;
+ * then polls the engine while ip has room and a header buffer is free; then puts every touched connection into the
+ * store. commit() makes that the state. publish() moves the slots' words and rings the applications. Payload that is
+ * sent is lent by reference to where the application wrote it (servers/transport).
  *
- * Limits: CONNECTIONS_MAX connections and listeners; TRANSPORT_HEADER_BUFFERS segments on loan; SERVER_BURST messages of each port a
- * burst. At each limit things wait where they are (rings, arenas) or are refused by a counted drop or an errno.
+ * Limits: CONNECTIONS_MAX connections and listeners; TRANSPORT_HEADER_BUFFERS segments on loan; SERVER_BURST messages
+ * of each port a burst. At each limit things wait where they are (rings, arenas) or are refused by a counted drop or an
+ * errno.
  *
  * Left out: recovery of established connections (they are reset, both ends told), path MTU discovery, IPv6. */
 #include <errno.h>
@@ -39,8 +40,8 @@ static int init(void *state, const struct server_context *context, uint64_t now_
     struct tcp_server *s = state;
     if (!transport_context_ok(context, store_size()))
         return -EINVAL;
-    int error = store_open(&s->store, context->store, TCP_STORE_VERSION, sizeof(union tcp_stored),
-                           TCP_STORE_BLOCKS, s->current);
+    int error = store_open(&s->store, context->store, TCP_STORE_VERSION, sizeof(union tcp_stored), TCP_STORE_BLOCKS,
+                           s->current);
     if (error < 0)
         return error;
     struct tcp_config c = engine_config(context->config);

@@ -57,8 +57,11 @@ uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, ui
         return TRANSPORT_NONE;
     uint16_t queues = e->flags & (ENDPOINT_DIRTY | ENDPOINT_QUEUED);
     uint16_t queue_next = e->queue_next;
-    *e = (struct endpoint){.session = session, .arena = TRANSPORT_NONE, .connection = TRANSPORT_NONE,
-                           .queue_next = queue_next, .flags = queues | ENDPOINT_USED};
+    *e = (struct endpoint){.session = session,
+                           .arena = TRANSPORT_NONE,
+                           .connection = TRANSPORT_NONE,
+                           .queue_next = queue_next,
+                           .flags = queues | ENDPOINT_USED};
     t->session[session].endpoints++;
     if (socket != 0)
         endpoint_own(t, index, socket);

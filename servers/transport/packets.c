@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Packets from and to ip: what is received is checked and its loan returned within the burst; what is sent goes out as a
- * header buffer of ours and a reference into the application's arena, both lent until ip returns the cookie. */
+/* Packets from and to ip: what is received is checked and its loan returned within the burst; what is sent goes out as
+ * a header buffer of ours and a reference into the application's arena, both lent until ip returns the cookie. */
 #include <string.h>
 
 #include "protocols/base/checksum.h"
@@ -29,15 +29,14 @@ static bool checksum_good(const struct transport *t, const struct message *m, co
 bool transport_packet_receive(struct transport *t, const struct message *m, struct transport_packet *ret)
 {
     struct transport_counters *count = &t->counters;
-    const struct capability *c = capability_lookup(&t->ip->table, m->capability, m->generation,
-                                                   CAPABILITY_TRANSPORT, CAPABILITY_RECEIVE);
+    const struct capability *c =
+        capability_lookup(&t->ip->table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_RECEIVE);
     if (c == NULL) {
         count->drop_capability++;
         return false;
     }
     const struct message_reference *r = &m->reference[0];
-    const struct capability *pool =
-        capability_range(&t->ip->table, r->pool, r->generation, r->offset, r->length);
+    const struct capability *pool = capability_range(&t->ip->table, r->pool, r->generation, r->offset, r->length);
     if (pool == NULL || pool->base == NULL) {
         count->drop_range++;
         return false;
@@ -125,8 +124,8 @@ bool transport_loans_home(struct transport *t, const struct message *m)
 {
     if (m->operation != MESSAGE_RETURN)
         return false;
-    if (capability_lookup(&t->ip->table, m->capability, m->generation, CAPABILITY_TRANSPORT,
-                          CAPABILITY_RECEIVE) == NULL) {
+    if (capability_lookup(&t->ip->table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_RECEIVE) ==
+        NULL) {
         t->counters.drop_capability++;
         return true;
     }
@@ -166,22 +165,19 @@ bool transport_can_send(struct transport *t)
     return can;
 }
 
-static void refer_payload(struct transport *t, struct message *m, uint32_t endpoint, uint32_t place,
-                          uint32_t octets)
+static void refer_payload(struct transport *t, struct message *m, uint32_t endpoint, uint32_t place, uint32_t octets)
 {
     const struct endpoint *e = &t->endpoint[endpoint];
     const struct session_arena *a = slot_arena(t, e);
     if (a == NULL)
         return;
     size_t at = arena_send_offset(a->slots) + (size_t)e->slot * a->send_size + place;
-    m->reference[1] = (struct message_reference){.pool = a->capability,
-                                                 .generation = a->capability_generation,
-                                                 .offset = (uint32_t)at,
-                                                 .length = octets};
+    m->reference[1] = (struct message_reference){
+        .pool = a->capability, .generation = a->capability_generation, .offset = (uint32_t)at, .length = octets};
 }
 
 void transport_packet_send(struct transport *t, struct message *m, const uint8_t *header, uint32_t header_octets,
-                    uint32_t endpoint, uint32_t offset, uint32_t place, uint32_t payload_octets)
+                           uint32_t endpoint, uint32_t offset, uint32_t place, uint32_t payload_octets)
 {
     struct pool *pool = t->context->pool;
     m->reference[1] = (struct message_reference){0};

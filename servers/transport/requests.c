@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The socket server's side: its requests (idempotent: a repeated one is answered with what is there), our notices to it,
- * and the exchange of lists after either side restarted. */
+/* The socket server's side: its requests (idempotent: a repeated one is answered with what is there), our notices to
+ * it, and the exchange of lists after either side restarted. */
 #include <errno.h>
 
 #include "servers/transport/transport.h"
@@ -15,9 +15,12 @@ void transport_message_about(const struct transport *t, uint32_t endpoint, uint8
     if (endpoint == TRANSPORT_NONE)
         return;
     const struct endpoint *e = &t->endpoint[endpoint];
-    ret->socket = (struct message_socket){.socket = e->socket, .session = e->session,
-                                          .connection = endpoint, .arena = e->arena,
-                                          .slot = e->slot, .generation = e->generation,
+    ret->socket = (struct message_socket){.socket = e->socket,
+                                          .session = e->session,
+                                          .connection = endpoint,
+                                          .arena = e->arena,
+                                          .slot = e->slot,
+                                          .generation = e->generation,
                                           .listener = e->listener};
     t->operations->address(t, e, ret);
 }
@@ -48,13 +51,14 @@ static void request_owned(struct transport *t, uint64_t now_us, const struct mes
 {
     uint32_t index = endpoint_find(t, &m->socket);
     if (index == TRANSPORT_NONE)
-        return; /* it learns from our list */
+        return;                         /* it learns from our list */
     if (t->endpoint[index].socket == 0) /* accepted, but the message was lost with its sender */
         t->operations->request(t, now_us, m);
     t->endpoint[index].flags |= ENDPOINT_OWNED;
 }
 
-/* Of a connection that was lost before anybody had accepted it: it is not in our list, so it is claimed by now or never. */
+/* Of a connection that was lost before anybody had accepted it: it is not in our list, so it is claimed by now or
+ * never. */
 static bool unclaimed(const struct endpoint *e)
 {
     return e->socket == 0 && e->connection == TRANSPORT_NONE && !(e->flags & ENDPOINT_TOLD);
@@ -90,8 +94,8 @@ static void request_session_end(struct transport *t, uint64_t now_us, const stru
 
 static void request_take(struct transport *t, uint64_t now_us, const struct message *m)
 {
-    if (capability_lookup(&t->socket->table, m->capability, m->generation, CAPABILITY_SOCKET,
-                          CAPABILITY_REQUEST) == NULL) {
+    if (capability_lookup(&t->socket->table, m->capability, m->generation, CAPABILITY_SOCKET, CAPABILITY_REQUEST) ==
+        NULL) {
         t->counters.drop_capability++;
         return;
     }

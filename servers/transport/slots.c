@@ -13,8 +13,8 @@ static const struct session_arena *arena_at(const struct transport *t, uint32_t 
     if (!s->present || arena >= SESSION_ARENAS)
         return NULL;
     const struct session_arena *a = &s->arena[arena];
-    bool ours = a->slots != 0 && a->slots <= ARENA_SLOTS_MAX &&
-                a->transport == (uint32_t)t->operations->session_transport;
+    bool ours =
+        a->slots != 0 && a->slots <= ARENA_SLOTS_MAX && a->transport == (uint32_t)t->operations->session_transport;
     return ours && a->app != NULL && a->transport_words != NULL ? a : NULL;
 }
 
@@ -101,8 +101,8 @@ void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t se
 
 bool transport_session_open(const struct transport *t, uint32_t session)
 {
-    return session < SESSIONS_MAX && t->context->session[session].present &&
-           !t->context->session[session].ending && !t->session[session].ended;
+    return session < SESSIONS_MAX && t->context->session[session].present && !t->context->session[session].ending &&
+           !t->session[session].ended;
 }
 
 const struct session_arena *transport_first_arena(const struct transport *t, uint32_t session)
@@ -196,8 +196,7 @@ const struct session_arena *slot_arena(const struct transport *t, const struct e
 
 uint8_t *slot_receive_ring(const struct session_arena *arena, uint32_t slot)
 {
-    return (uint8_t *)arena->transport_words + arena_receive_offset(arena->slots) +
-           (size_t)slot * arena->receive_size;
+    return (uint8_t *)arena->transport_words + arena_receive_offset(arena->slots) + (size_t)slot * arena->receive_size;
 }
 
 const uint8_t *slot_send_ring(const struct session_arena *arena, uint32_t slot)
@@ -251,8 +250,7 @@ static void rescan(struct transport *t, uint64_t now_us, struct arena_slots *slo
 }
 
 /* Untrusted: the notify ring (from the application). */
-static bool notify_arena(struct transport *t, uint64_t now_us, struct arena_slots *slots,
-                         const struct session_arena *a)
+static bool notify_arena(struct transport *t, uint64_t now_us, struct arena_slots *slots, const struct session_arena *a)
 {
     uint32_t producer = __atomic_load_n(&a->app->notify_producer, __ATOMIC_ACQUIRE);
     uint32_t count = producer - slots->notify_consumer;
@@ -264,8 +262,8 @@ static bool notify_arena(struct transport *t, uint64_t now_us, struct arena_slot
         count = 0;
     }
     for (uint32_t i = 0; i < count; i++)
-        t->notify[i] = (uint16_t)__atomic_load_n(
-            &a->app->notify[(slots->notify_consumer + i) % ARENA_SLOTS_MAX], __ATOMIC_RELAXED);
+        t->notify[i] = (uint16_t)__atomic_load_n(&a->app->notify[(slots->notify_consumer + i) % ARENA_SLOTS_MAX],
+                                                 __ATOMIC_RELAXED);
     slots->notify_consumer = producer;
     __atomic_store_n(&a->transport_words->notify_consumer, producer, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* (e): pairs with (E) of the application */
@@ -295,8 +293,8 @@ bool transport_notify_pending(const struct transport *t)
         uint32_t session = t->active[i] / SESSION_ARENAS, arena = t->active[i] % SESSION_ARENAS;
         const struct session_arena *a = arena_at(t, session, arena);
         const struct arena_slots *slots = &t->session[session].arena[arena];
-        if (a != NULL && (slots->rescan || slots->notify_consumer !=
-                                               __atomic_load_n(&a->app->notify_producer, __ATOMIC_ACQUIRE)))
+        if (a != NULL &&
+            (slots->rescan || slots->notify_consumer != __atomic_load_n(&a->app->notify_producer, __ATOMIC_ACQUIRE)))
             return true;
     }
     return false;

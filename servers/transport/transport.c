@@ -87,11 +87,12 @@ static const char *const transport_counter_name[] = {
 #undef X
 };
 _Static_assert(sizeof transport_counter_name / sizeof transport_counter_name[0] ==
-                   sizeof(struct transport_counters) / sizeof(uint64_t), "one name each");
+                   sizeof(struct transport_counters) / sizeof(uint64_t),
+               "one name each");
 
 static const char *const refusal_name[CAPABILITY_REFUSALS] = {
-    [CAPABILITY_REFUSED_INDEX] = "refused_index",   [CAPABILITY_REFUSED_GENERATION] = "refused_generation",
-    [CAPABILITY_REFUSED_TYPE] = "refused_type",     [CAPABILITY_REFUSED_RIGHTS] = "refused_rights",
+    [CAPABILITY_REFUSED_INDEX] = "refused_index", [CAPABILITY_REFUSED_GENERATION] = "refused_generation",
+    [CAPABILITY_REFUSED_TYPE] = "refused_type",   [CAPABILITY_REFUSED_RIGHTS] = "refused_rights",
     [CAPABILITY_REFUSED_RANGE] = "refused_range",
 };
 
@@ -102,8 +103,8 @@ bool transport_counters_due(const struct transport *t, uint64_t now_us)
     return now_us - t->counters_at_us >= TRANSPORT_COUNTERS_US;
 }
 
-uint32_t transport_counters_copy(struct transport *t, uint32_t place, const char *const *name,
-                                 const uint64_t *values, uint32_t count)
+uint32_t transport_counters_copy(struct transport *t, uint32_t place, const char *const *name, const uint64_t *values,
+                                 uint32_t count)
 {
     struct status_counter *page = t->context->counter;
     for (uint32_t i = 0; i < count; i++) {
@@ -124,8 +125,7 @@ uint32_t transport_counters_own(struct transport *t, uint64_t now_us)
     uint64_t endpoints = 0;
     for (uint32_t i = 0; i < SESSIONS_MAX; i++)
         endpoints += t->session[i].endpoints;
-    const uint64_t gauge[] = {t->loans, endpoints,
-                              t->ip->counters.malformed + t->socket->counters.malformed,
+    const uint64_t gauge[] = {t->loans, endpoints, t->ip->counters.malformed + t->socket->counters.malformed,
                               t->ip->counters.full + t->socket->counters.full};
     uint32_t place = transport_counters_copy(t, 0, transport_counter_name, (const uint64_t *)&t->counters,
                                              sizeof t->counters / sizeof(uint64_t));

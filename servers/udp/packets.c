@@ -5,9 +5,9 @@
 #include "protocols/ip4/ip4.h"
 #include "servers/udp/udp_server.h"
 
-#define CHECKSUM_AT    6U
-#define PAYLOAD_MAX    65507U /* IPv4: 65535 less both headers */
-#define IP4_AND_UDP    28U
+#define CHECKSUM_AT 6U
+#define PAYLOAD_MAX 65507U /* IPv4: 65535 less both headers */
+#define IP4_AND_UDP 28U
 
 static uint32_t record_octets(uint32_t payload)
 {
@@ -52,8 +52,8 @@ static void deliver(struct udp_server *s, uint32_t endpoint, const struct messag
     udp_touch(s, endpoint);
 }
 
-/* RFC 1122 4.1.3.1: SHOULD send a Port Unreachable. ip, which has the right to, reads the datagram's head while it is on
- * loan to us: the loan goes back behind this message. */
+/* RFC 1122 4.1.3.1: SHOULD send a Port Unreachable. ip, which has the right to, reads the datagram's head while it is
+ * on loan to us: the loan goes back behind this message. */
 static void nobody_here(struct udp_server *s, const struct message *m)
 {
     struct transport *t = &s->transport;
@@ -62,11 +62,18 @@ static void nobody_here(struct udp_server *s, const struct message *m)
         s->counters.drop_unreachable_full++;
         return;
     }
-    struct message u = {.operation = MESSAGE_UNREACHABLE, .capability = CAPABILITY_INDEX_PEER,
-                        .generation = 1, .cookie = m->cookie, .reference = {m->reference[0]},
-                        .source = m->destination, .destination = m->source,
-                        .source_port = m->destination_port, .destination_port = m->source_port,
-                        .protocol = IP_PROTOCOL_UDP, .ttl = m->ttl, .traffic_class = m->traffic_class};
+    struct message u = {.operation = MESSAGE_UNREACHABLE,
+                        .capability = CAPABILITY_INDEX_PEER,
+                        .generation = 1,
+                        .cookie = m->cookie,
+                        .reference = {m->reference[0]},
+                        .source = m->destination,
+                        .destination = m->source,
+                        .source_port = m->destination_port,
+                        .destination_port = m->source_port,
+                        .protocol = IP_PROTOCOL_UDP,
+                        .ttl = m->ttl,
+                        .traffic_class = m->traffic_class};
     if (port_push(t->ip, &u))
         s->counters.unreachable_sent++;
 }
@@ -152,8 +159,7 @@ static bool destination(const struct udp_binding *b, const struct datagram_recor
         memcpy(m->destination.octets, r->octets, r->family == ADDRESS_IP4 ? 4 : 16);
         m->destination_port = r->port;
     }
-    return m->destination.family == ADDRESS_IP4 && m->destination_port != 0 &&
-           !ip_address_is_any(&m->destination);
+    return m->destination.family == ADDRESS_IP4 && m->destination_port != 0 && !ip_address_is_any(&m->destination);
 }
 
 static void send_datagram(struct udp_server *s, uint32_t endpoint, const struct datagram_out *d)
@@ -176,7 +182,8 @@ static void send_datagram(struct udp_server *s, uint32_t endpoint, const struct 
     }
     m.source = ip_address_is_any(&b->local) ? *any : b->local;
     m.source_port = b->local_port;
-    const struct udp_header header = {.source_port = m.source_port, .destination_port = m.destination_port,
+    const struct udp_header header = {.source_port = m.source_port,
+                                      .destination_port = m.destination_port,
                                       .payload_length = (uint16_t)d->record.length};
     uint8_t bytes[UDP_HEADER_LENGTH];
     udp_build_partial(&m.source, &m.destination, &header, bytes);

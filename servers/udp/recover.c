@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A new incarnation: every socket goes on, bound and connected as it was, its rings where they were. Datagrams that were
- * sent are not sent again; what was received and committed is published (again). */
+/* A new incarnation: every socket goes on, bound and connected as it was, its rings where they were. Datagrams that
+ * were sent are not sent again; what was received and committed is published (again). */
 #include "servers/udp/udp_server.h"
 
 static bool bind_again(struct udp_server *s, uint32_t index, const struct udp_block *b)

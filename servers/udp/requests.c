@@ -53,8 +53,8 @@ static int connect_error(struct udp_server *s, uint32_t endpoint, const struct m
         return EAFNOSUPPORT;
     if (local == NULL)
         return EADDRNOTAVAIL;
-    enum udp_call_result result = udp_connect(s->engine, t->endpoint[endpoint].connection, local,
-                                              &m->destination, m->destination_port);
+    enum udp_call_result result =
+        udp_connect(s->engine, t->endpoint[endpoint].connection, local, &m->destination, m->destination_port);
     if (result == UDP_CALL_OK)
         udp_touch(s, endpoint);
     return errno_of_call[result];

@@ -38,12 +38,18 @@ void udp_blocks_put(struct udp_server *s)
         const struct udp_binding *b = udp_binding_at(s->engine, e->connection);
         if (b == NULL)
             continue;
-        const struct udp_block block = {.socket = e->socket, .session = e->session, .arena = e->arena,
-                                        .slot = e->slot, .generation = e->generation,
+        const struct udp_block block = {.socket = e->socket,
+                                        .session = e->session,
+                                        .arena = e->arena,
+                                        .slot = e->slot,
+                                        .generation = e->generation,
                                         .receive_head = e->words.receive_head,
-                                        .send_next = s->side[index].send_next, .shared = b->shared,
-                                        .local = b->local, .remote = b->remote,
-                                        .local_port = b->local_port, .remote_port = b->remote_port};
+                                        .send_next = s->side[index].send_next,
+                                        .shared = b->shared,
+                                        .local = b->local,
+                                        .remote = b->remote,
+                                        .local_port = b->local_port,
+                                        .remote_port = b->remote_port};
         store_put(&s->store, index, &block);
     }
     s->touched_count = 0;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The UDP server: bindings of protocols/udp between ip, the socket server and the applications' arenas.
  *
- * Theory of operation. A burst takes datagrams from ip (header copied once, payload copied once into a record of the receive
- * ring, the loan returned at once; nobody there: ip is asked for an ICMP error), requests from the socket server, and notices
- * from the sessions' rings; then sockets with records to send have their turns while ip has room and a header buffer is
- * free. Payload goes out by reference to where the application wrote it (servers/transport). Sockets that changed are put into
- * the store; commit() makes that the state, publish() moves the slots' words and rings the applications.
+ * Theory of operation. A burst takes datagrams from ip (header copied once, payload copied once into a record of the
+ * receive ring, the loan returned at once; nobody there: ip is asked for an ICMP error), requests from the socket
+ * server, and notices from the sessions' rings; then sockets with records to send have their turns while ip has room
+ * and a header buffer is free. Payload goes out by reference to where the application wrote it (servers/transport).
+ * Sockets that changed are put into the store; commit() makes that the state, publish() moves the slots' words and
+ * rings the applications.
  *
- * Limits: DATAGRAM_SOCKETS_MAX sockets; a full receive ring drops (counted), as UDP may; a lie in the send ring costs what
- * was written before it.
+ * Limits: DATAGRAM_SOCKETS_MAX sockets; a full receive ring drops (counted), as UDP may; a lie in the send ring costs
+ * what was written before it.
  *
  * Left out: fragments (datagrams beyond the MTU are a counted drop), ICMP errors told to sockets (counted), multicast,
  * IPv6, loopback. Read RFC 768 and RFC 1122 4.1. */
@@ -40,8 +41,8 @@ static int init(void *state, const struct server_context *context, uint64_t now_
     struct udp_server *s = state;
     if (!transport_context_ok(context, store_size()))
         return -EINVAL;
-    int error = store_open(&s->store, context->store, UDP_STORE_VERSION, sizeof(struct udp_block),
-                           DATAGRAM_SOCKETS_MAX, s->current);
+    int error = store_open(&s->store, context->store, UDP_STORE_VERSION, sizeof(struct udp_block), DATAGRAM_SOCKETS_MAX,
+                           s->current);
     if (error < 0)
         return error;
     struct udp_config c = engine_config(context->config);

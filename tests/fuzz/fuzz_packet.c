@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Any frame through the parsers in the order in which ip and udp use them, each on an exact-size private copy so that ASan
- * sees a read behind its end. */
+/* Any frame through the parsers in the order in which ip and udp use them, each on an exact-size private copy so that
+ * ASan sees a read behind its end. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct mac_address own_mac = {{2, 0, 0, 0, 0, 2}};
-static const struct ip4_config ip4_config = {.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}}, .prefix_length = 24};
+static const struct ip4_config ip4_config = {.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}},
+                                             .prefix_length = 24};
 
 static void check(bool condition)
 {
@@ -79,7 +80,8 @@ static void ip4(const uint8_t *bytes, size_t length)
     size_t captured = length < IP4_HEADER_MAX ? length : IP4_HEADER_MAX;
     uint8_t *copy = copy_of(bytes, captured);
     if (ip4_parse(&counters, &ip4_config, false, copy, captured, length, &header) == IP4_OK) {
-        check(header.header_length <= captured && header.total_length <= length && header.header_length <= header.total_length);
+        check(header.header_length <= captured && header.total_length <= length &&
+              header.header_length <= header.total_length);
         const uint8_t *payload = bytes + header.header_length;
         size_t octets = (size_t)header.total_length - header.header_length;
         icmp(&header, payload, octets);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Any bytes in the peer's half of a channel, changed between any two operations: nothing outside our own half is written,
- * nothing outside the peer's half is read (ASan), and every call ends. */
+/* Any bytes in the peer's half of a channel, changed between any two operations: nothing outside our own half is
+ * written, nothing outside the peer's half is read (ASan), and every call ends. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Any damage to a store: opening and reading it ends, stays inside, and never yields a block that fails its checksum. */
+/* Any damage to a store: opening and reading it ends, stays inside, and never yields a block that fails its checksum.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

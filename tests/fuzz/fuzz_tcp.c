@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The TCP engine as a state machine: segments (aimed near the connection's state, so that they are not all out of window), user
- * calls and time steps in any order. What comes out must keep the invariants that the tcp server rests on. */
+/* The TCP engine as a state machine: segments (aimed near the connection's state, so that they are not all out of
+ * window), user calls and time steps in any order. What comes out must keep the invariants that the tcp server rests
+ * on. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +40,11 @@ static const struct ip_address theirs = {.family = ADDRESS_IP4, .octets = {10, 0
 
 static void input(struct tcp *t, uint64_t now, const uint8_t *d)
 {
-    struct tcp_segment_in meta = {.source = theirs, .destination = ours, .source_port = (uint16_t)(5000 + d[1] % 4),
-                                  .destination_port = (uint16_t)(80 + d[2] % 2), .gso_size = (uint16_t)(d[3] & 1 ? 1460 : 0)};
+    struct tcp_segment_in meta = {.source = theirs,
+                                  .destination = ours,
+                                  .source_port = (uint16_t)(5000 + d[1] % 4),
+                                  .destination_port = (uint16_t)(80 + d[2] % 2),
+                                  .gso_size = (uint16_t)(d[3] & 1 ? 1460 : 0)};
     uint32_t index = tcp_lookup(t, &meta);
     const struct tcp_conn *c = index == TCP_NONE ? NULL : tcp_conn_at(t, index);
     uint32_t seq = (uint32_t)d[4] << 24, ack = (uint32_t)d[5] << 24;
@@ -104,7 +108,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(tcp_listen(t, &listener, 3, RING, RING, &index) == TCP_CALL_OK);
     for (size_t at = 0; at + 10 <= size; at += 10) {
         const uint8_t *d = data + at;
-        struct tcp_identity id = {.local = ours, .remote = theirs, .local_port = (uint16_t)(80 + d[2] % 2),
+        struct tcp_identity id = {.local = ours,
+                                  .remote = theirs,
+                                  .local_port = (uint16_t)(80 + d[2] % 2),
                                   .remote_port = (uint16_t)(5000 + d[1] % 4)};
         uint32_t i = d[1] % CONNECTIONS;
         const struct tcp_conn *c = tcp_conn_at(t, i);

@@ -17,9 +17,9 @@
 #include "ipc/segment.h"
 #include "ipc/session.h"
 
-#define BELLS    3
-#define SOCKETS  256
-#define NOBODY   UINT32_MAX
+#define BELLS        3
+#define SOCKETS      256
+#define NOBODY       UINT32_MAX
 #define REFUSE_AFTER 8 /* arenas */
 
 struct fake_arena {
@@ -82,7 +82,8 @@ static void answer_send(struct fake_stack *f, const struct attach_answer *a, con
         c->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
         memcpy(CMSG_DATA(c), fd, (size_t)count * sizeof(int));
     }
-    must(sendmsg(f->connection, &m, MSG_NOSIGNAL) == sizeof *a || errno == EPIPE, "answer"); /* EPIPE: it came too late */
+    must(sendmsg(f->connection, &m, MSG_NOSIGNAL) == sizeof *a || errno == EPIPE,
+         "answer"); /* EPIPE: it came too late */
 }
 
 static void hello(struct fake_stack *f, const int fd[2])
@@ -123,9 +124,14 @@ static void arena(struct fake_stack *f, const struct attach_request *q, const in
     size_t send_octets = arena_send_octets(q->slots, q->send_size);
     size_t receive_octets = arena_receive_octets(q->slots, q->receive_size);
     must(segment_check(fd[0], send_octets) == 0 && segment_check(fd[1], receive_octets) == 0, "arena segments");
-    must(segment_map(fd[0], send_octets, false, &app) == 0 && segment_map(fd[1], receive_octets, true, &words) == 0, "map");
-    *r = (struct fake_arena){.transport = q->transport, .slots = q->slots, .send_size = q->send_size,
-                             .receive_size = q->receive_size, .app = app, .words = words};
+    must(segment_map(fd[0], send_octets, false, &app) == 0 && segment_map(fd[1], receive_octets, true, &words) == 0,
+         "map");
+    *r = (struct fake_arena){.transport = q->transport,
+                             .slots = q->slots,
+                             .send_size = q->send_size,
+                             .receive_size = q->receive_size,
+                             .app = app,
+                             .words = words};
     __atomic_store_n(&r->words->free_slots, q->slots, __ATOMIC_RELEASE);
     f->arenas++;
     answer_send(f, &a, NULL, 0);
@@ -210,8 +216,8 @@ static bool app_words(struct fake_stack *f, const struct fake_socket *k, struct 
     return ret->generation == k->slot_generation;
 }
 
-static void octets_move(struct fake_stack *f, const struct fake_socket *from, uint32_t offset, const struct fake_socket *to,
-                        uint32_t to_offset, uint32_t n)
+static void octets_move(struct fake_stack *f, const struct fake_socket *from, uint32_t offset,
+                        const struct fake_socket *to, uint32_t to_offset, uint32_t n)
 {
     const struct fake_arena *a = &f->arena[from->arena], *b = &f->arena[to->arena];
     const uint8_t *source = (const uint8_t *)a->app + arena_send_offset(a->slots) + (size_t)from->slot * a->send_size;
@@ -282,7 +288,8 @@ static bool datagram_move(struct fake_stack *f, struct fake_socket *k)
                 to->receive_head += end;
                 at = 0;
             }
-            struct datagram_record out = {.length = r.length, .port = k->port, .family = ADDRESS_IP4, .octets = {127, 0, 0, 1}};
+            struct datagram_record out = {
+                .length = r.length, .port = k->port, .family = ADDRESS_IP4, .octets = {127, 0, 0, 1}};
             memcpy(target + at, &out, sizeof out);
             memcpy(target + at + sizeof out, source + place + sizeof r, r.length);
             to->receive_head += octets;
@@ -310,8 +317,13 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
     if (other == SOCKETS || !slot_take(f, index))
         return ENOBUFS;
     struct fake_socket *child = &f->socket[other];
-    *child = (struct fake_socket){.used = true, .transport = SESSION_TCP, .peer = index, .arena = NOBODY,
-                                  .generation = ++f->generation, .state = SLOT_CONNECTED, .port = listener->port};
+    *child = (struct fake_socket){.used = true,
+                                  .transport = SESSION_TCP,
+                                  .peer = index,
+                                  .arena = NOBODY,
+                                  .generation = ++f->generation,
+                                  .state = SLOT_CONNECTED,
+                                  .port = listener->port};
     if (!slot_take(f, other)) {
         child->used = false;
         f->arena[k->arena].holder[k->slot] = 0;
@@ -327,7 +339,8 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
     return EINPROGRESS;
 }
 
-static int accept_stream(struct fake_stack *f, struct fake_socket *listener, const struct control_request *q, uint32_t *ret)
+static int accept_stream(struct fake_stack *f, struct fake_socket *listener, const struct control_request *q,
+                         uint32_t *ret)
 {
     if (listener->queued == 0)
         return EAGAIN;
@@ -342,11 +355,16 @@ static int socket_new(struct fake_stack *f, const struct control_request *q, uin
 {
     for (uint32_t i = 0; i < SOCKETS; i++) {
         must(!f->socket[i].used || f->socket[i].closed || f->socket[i].descriptor != q->argument[1] ||
-                 f->socket[i].peer != NOBODY, "descriptor used twice");
+                 f->socket[i].peer != NOBODY,
+             "descriptor used twice");
         if (f->socket[i].used)
             continue;
-        f->socket[i] = (struct fake_socket){.used = true, .transport = q->argument[0], .descriptor = q->argument[1],
-                                            .peer = NOBODY, .arena = NOBODY, .generation = ++f->generation};
+        f->socket[i] = (struct fake_socket){.used = true,
+                                            .transport = q->argument[0],
+                                            .descriptor = q->argument[1],
+                                            .peer = NOBODY,
+                                            .arena = NOBODY,
+                                            .generation = ++f->generation};
         *ret = i;
         return 0;
     }
@@ -405,8 +423,13 @@ static bool lane(struct fake_stack *f, uint32_t i)
     uint32_t index = 0;
     int error = q.operation == CONTROL_SOCKET ? socket_new(f, &q, &index) : request_about(f, &q, &index);
     struct fake_socket *k = &f->socket[index];
-    struct control_answer a = {.error = error, .socket = index, .generation = k->generation, .arena = k->arena,
-                               .slot = k->slot, .slot_generation = k->slot_generation, .local_port = k->port};
+    struct control_answer a = {.error = error,
+                               .socket = index,
+                               .generation = k->generation,
+                               .arena = k->arena,
+                               .slot = k->slot,
+                               .slot_generation = k->slot_generation,
+                               .local_port = k->port};
     a.local = a.remote = (struct ip_address){.family = ADDRESS_IP4, .octets = {127, 0, 0, 1}};
     f->answer->lane[i].answer = a;
     __atomic_store_n(&f->answer->lane[i].sequence, sequence, __ATOMIC_RELEASE);

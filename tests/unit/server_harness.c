@@ -43,13 +43,18 @@ static void start(struct harness *h)
 
 static void grant_tables(struct harness *h, uint8_t protocol)
 {
-    const struct capability transport = {.type = CAPABILITY_TRANSPORT, .generation = 1,
+    const struct capability transport = {.type = CAPABILITY_TRANSPORT,
+                                         .generation = 1,
                                          .rights = CAPABILITY_SEND | CAPABILITY_RECEIVE,
-                                         .protocol = protocol, .address_count = 1,
+                                         .protocol = protocol,
+                                         .address_count = 1,
                                          .address = {our_address}};
     const struct capability socket = {.type = CAPABILITY_SOCKET, .generation = 1, .rights = CAPABILITY_REQUEST};
-    const struct capability pool = {.type = CAPABILITY_POOL, .generation = 1, .rights = CAPABILITY_READ,
-                                    .size = HARNESS_POOL_SIZE, .base = h->foreign};
+    const struct capability pool = {.type = CAPABILITY_POOL,
+                                    .generation = 1,
+                                    .rights = CAPABILITY_READ,
+                                    .size = HARNESS_POOL_SIZE,
+                                    .base = h->foreign};
     grant(&h->ip, CAPABILITY_INDEX_PEER, transport);
     grant(&h->ip, HARNESS_POOL, pool);
     grant(&h->socket, CAPABILITY_INDEX_PEER, socket);
@@ -60,19 +65,24 @@ struct harness *harness_new(const struct server *server, enum server_id id, uint
     struct harness *h = fresh(sizeof *h);
     h->server = server;
     h->now_us = 1000000;
-    h->config = (struct stack_config){.address = {our_address}, .prefix_length = {24}, .address_count = 1,
-                                      .mtu = 1500, .secret = "not very secret"};
+    h->config = (struct stack_config){
+        .address = {our_address}, .prefix_length = {24}, .address_count = 1, .mtu = 1500, .secret = "not very secret"};
     port_init(&h->ip, h->table[0]);
     port_init(&h->ip_end, h->table[1]);
     port_init(&h->socket, h->table[2]);
     port_init(&h->socket_end, h->table[3]);
     h->foreign = fresh(HARNESS_POOL_SIZE);
     grant_tables(h, protocol);
-    h->session[0] = (struct session){.present = true, .control = &h->control,
-                                     .bell = {.fd = -1, .sleep = &h->control.sleep}};
-    h->context = (struct server_context){.id = id, .config = &h->config, .pool = &h->pool,
-                                         .pool_capability = 50, .pool_generation = 3, .device = -1,
-                                         .session = h->session, .counter = h->counter};
+    h->session[0] =
+        (struct session){.present = true, .control = &h->control, .bell = {.fd = -1, .sleep = &h->control.sleep}};
+    h->context = (struct server_context){.id = id,
+                                         .config = &h->config,
+                                         .pool = &h->pool,
+                                         .pool_capability = 50,
+                                         .pool_generation = 3,
+                                         .device = -1,
+                                         .session = h->session,
+                                         .counter = h->counter};
     h->context.port[SERVER_IP] = &h->ip;
     h->context.port[SERVER_SOCKET] = &h->socket;
     h->context.store_octets = server->store_size();
@@ -96,8 +106,7 @@ void harness_free(struct harness *h)
     while (harness_sent(h, &m))
         harness_return(h, m.cookie);
     harness_turn(h);
-    ck_assert_msg(pool_all_home(&h->pool), "%u of %u header buffers are home", h->pool.free_count,
-                  h->pool.count);
+    ck_assert_msg(pool_all_home(&h->pool), "%u of %u header buffers are home", h->pool.free_count, h->pool.count);
     ck_assert_uint_eq(h->lent, 0);
     for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
         free(h->tx[i]);
@@ -114,10 +123,14 @@ void harness_arena(struct harness *h, uint32_t arena, enum session_transport tra
 {
     h->tx[arena] = fresh(arena_send_octets(slots, HARNESS_SEND));
     h->rx[arena] = fresh(arena_receive_octets(slots, HARNESS_RECEIVE));
-    h->session[0].arena[arena] = (struct session_arena){
-        .transport = transport, .slots = slots, .send_size = HARNESS_SEND, .receive_size = HARNESS_RECEIVE,
-        .app = h->tx[arena], .transport_words = h->rx[arena],
-        .capability = (uint16_t)(HARNESS_ARENA + arena), .capability_generation = 1};
+    h->session[0].arena[arena] = (struct session_arena){.transport = transport,
+                                                        .slots = slots,
+                                                        .send_size = HARNESS_SEND,
+                                                        .receive_size = HARNESS_RECEIVE,
+                                                        .app = h->tx[arena],
+                                                        .transport_words = h->rx[arena],
+                                                        .capability = (uint16_t)(HARNESS_ARENA + arena),
+                                                        .capability_generation = 1};
     h->server->session_added(h->state, 0);
 }
 
@@ -193,8 +206,7 @@ const uint8_t *harness_at(struct harness *h, const struct message_reference *r)
 
 void harness_return(struct harness *h, uint64_t cookie)
 {
-    struct message m = {.operation = MESSAGE_RETURN, .count = 1, .capability = CAPABILITY_INDEX_PEER,
-                        .generation = 1};
+    struct message m = {.operation = MESSAGE_RETURN, .count = 1, .capability = CAPABILITY_INDEX_PEER, .generation = 1};
     m.returned[0] = (uint32_t)cookie;
     ck_assert(port_push(&h->ip_end, &m));
 }

@@ -121,8 +121,7 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     return true;
 }
 
-static void check_placement(const struct tcp_conn *was, const struct tcp_placement *p,
-                            uint32_t payload_length)
+static void check_placement(const struct tcp_conn *was, const struct tcp_placement *p, uint32_t payload_length)
 {
     uint32_t start = was->irs + 1 + p->stream_offset, end = start + p->length;
     require(p->length > 0);
@@ -143,8 +142,8 @@ enum tcp_input_result host_input(struct host *h, const struct tcp_segment_in *me
     uint32_t index = tcp_lookup(h->t, meta);
     if (index != TCP_NONE)
         was = *host_conn(h, index);
-    enum tcp_input_result r = tcp_input(h->t, h->now_us, index, meta, header, header_length,
-                                        header_length + payload_length, &p);
+    enum tcp_input_result r =
+        tcp_input(h->t, h->now_us, index, meta, header, header_length, header_length + payload_length, &p);
     if (p.conn == TCP_NONE)
         return r;
     require(r == TCP_INPUT_DONE);
@@ -157,8 +156,7 @@ enum tcp_input_result host_input(struct host *h, const struct tcp_segment_in *me
     return r;
 }
 
-uint32_t host_listen(struct host *h, uint16_t port, uint32_t backlog, uint32_t receive_size,
-                     uint32_t send_size)
+uint32_t host_listen(struct host *h, uint16_t port, uint32_t backlog, uint32_t receive_size, uint32_t send_size)
 {
     struct tcp_identity i = {.local = h->address, .local_port = port, .owner = 1};
     uint32_t index = TCP_NONE;
@@ -167,11 +165,10 @@ uint32_t host_listen(struct host *h, uint16_t port, uint32_t backlog, uint32_t r
 }
 
 enum tcp_call_result host_connect(struct host *h, const struct ip_address *remote, uint16_t local_port,
-                                  uint16_t remote_port, uint32_t receive_size, uint32_t send_size,
-                                  uint32_t *ret_index)
+                                  uint16_t remote_port, uint32_t receive_size, uint32_t send_size, uint32_t *ret_index)
 {
-    struct tcp_identity i = {.local = h->address, .remote = *remote, .local_port = local_port,
-                             .remote_port = remote_port, .owner = 2};
+    struct tcp_identity i = {
+        .local = h->address, .remote = *remote, .local_port = local_port, .remote_port = remote_port, .owner = 2};
     return tcp_connect(h->t, h->now_us, &i, receive_size, send_size, ret_index);
 }
 
@@ -226,15 +223,20 @@ void bench_options(struct bench *b, const char *octets, uint32_t length)
 
 enum tcp_input_result inject(struct bench *b, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t length)
 {
-    struct tcp_segment_in meta = {.source = b->peer, .destination = b->h.address,
-                                  .source_port = b->peer_port, .destination_port = b->own_port,
+    struct tcp_segment_in meta = {.source = b->peer,
+                                  .destination = b->h.address,
+                                  .source_port = b->peer_port,
+                                  .destination_port = b->own_port,
                                   .gso_size = b->gso_size};
     uint8_t header[TCP_HEADER_MAX] = {0};
     uint32_t header_length = (uint32_t)sizeof(struct tcp_header) + b->options_length;
     struct tcp_header fixed = {
-        .source_port = be16_make(b->peer_port), .destination_port = be16_make(b->own_port),
-        .sequence = be32_make(b->irs + seq), .acknowledgement = be32_make((flags & A) ? b->iss + ack : 0),
-        .data_offset = (uint8_t)(header_length / 4 << 4), .flags = flags,
+        .source_port = be16_make(b->peer_port),
+        .destination_port = be16_make(b->own_port),
+        .sequence = be32_make(b->irs + seq),
+        .acknowledgement = be32_make((flags & A) ? b->iss + ack : 0),
+        .data_offset = (uint8_t)(header_length / 4 << 4),
+        .flags = flags,
         .window = be16_make((uint16_t)b->window),
     };
     memcpy(header, &fixed, sizeof fixed);
@@ -247,8 +249,7 @@ enum tcp_input_result inject(struct bench *b, uint8_t flags, uint32_t seq, uint3
     return r;
 }
 
-void expect_at(struct bench *b, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t length,
-               const char *file, int line)
+void expect_at(struct bench *b, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t length, const char *file, int line)
 {
     struct tcp_header h;
     ck_assert_msg(host_poll(&b->h, &b->seen), "%s:%d: silence", file, line);
@@ -257,10 +258,9 @@ void expect_at(struct bench *b, uint8_t flags, uint32_t seq, uint32_t ack, uint3
         b->iss = be32_get(h.sequence);
     uint32_t got_seq = be32_get(h.sequence) - b->iss;
     uint32_t got_ack = (h.flags & A) ? be32_get(h.acknowledgement) - b->irs : 0;
-    bool good = (h.flags & ~P) == (flags & ~P) && got_seq == seq && got_ack == ack &&
-                b->seen.payload_length == length;
-    ck_assert_msg(good, "%s:%d: flags %#x seq %u ack %u length %u, not flags %#x seq %u ack %u length %u",
-                  file, line, h.flags, got_seq, got_ack, b->seen.payload_length, flags, seq, ack, length);
+    bool good = (h.flags & ~P) == (flags & ~P) && got_seq == seq && got_ack == ack && b->seen.payload_length == length;
+    ck_assert_msg(good, "%s:%d: flags %#x seq %u ack %u length %u, not flags %#x seq %u ack %u length %u", file, line,
+                  h.flags, got_seq, got_ack, b->seen.payload_length, flags, seq, ack, length);
 }
 
 void expect_silence_at(struct bench *b, const char *file, int line)
@@ -271,8 +271,7 @@ void expect_silence_at(struct bench *b, const char *file, int line)
     if (spoke)
         memcpy(&h, out.header, sizeof h);
     ck_assert_msg(!spoke, "%s:%d: flags %#x seq %u ack %u length %u, not silence", file, line, h.flags,
-                  be32_get(h.sequence) - b->iss, be32_get(h.acknowledgement) - b->irs,
-                  out.payload_length);
+                  be32_get(h.sequence) - b->iss, be32_get(h.acknowledgement) - b->irs, out.payload_length);
     host_drain(&b->h);
 }
 
@@ -313,8 +312,8 @@ static void bench_listen(struct bench *b)
 
 static void bench_syn_sent(struct bench *b)
 {
-    ck_assert_int_eq(host_connect(&b->h, &b->peer, OWN_PORT, PEER_PORT, b->receive_size, b->send_size,
-                                  &b->conn), TCP_CALL_OK);
+    ck_assert_int_eq(host_connect(&b->h, &b->peer, OWN_PORT, PEER_PORT, b->receive_size, b->send_size, &b->conn),
+                     TCP_CALL_OK);
     expect(b, S, 0, 0, 0);
     expect_silence(b);
 }
@@ -445,20 +444,21 @@ static void wire_put(struct wire *w, int to, struct packet *p)
     *at = p;
 }
 
-static struct packet *packet_new(const struct host *from, const struct tcp_output *out, uint32_t skip,
-                                 uint32_t length)
+static struct packet *packet_new(const struct host *from, const struct tcp_output *out, uint32_t skip, uint32_t length)
 {
     struct packet *p = malloc(sizeof *p + length);
     struct tcp_header h;
-    *p = (struct packet){.meta = {.source = out->source, .destination = out->destination,
+    *p = (struct packet){.meta = {.source = out->source,
+                                  .destination = out->destination,
                                   .source_port = out->source_port,
                                   .destination_port = out->destination_port},
-                         .header_length = out->header_length, .payload_length = length};
+                         .header_length = out->header_length,
+                         .payload_length = length};
     memcpy(p->header, out->header, out->header_length);
     memcpy(&h, p->header, sizeof h);
     h.sequence = be32_make(be32_get(h.sequence) + skip);
     if (skip + length < out->payload_length)
-        h.flags &= (uint8_t)~(F | P);
+        h.flags &= (uint8_t) ~(F | P);
     memcpy(p->header, &h, sizeof h);
     for (uint32_t i = 0; i < length; i++) {
         uint32_t offset = out->stream_offset + skip + i;

@@ -24,8 +24,8 @@ static void setup(void)
     now = SECOND;
 }
 
-static struct arp_wire packet(uint16_t operation, const struct ip_address *sender,
-                              const struct mac_address *mac, const struct ip_address *target)
+static struct arp_wire packet(uint16_t operation, const struct ip_address *sender, const struct mac_address *mac,
+                              const struct ip_address *target)
 {
     struct arp_wire w = {.hardware = be16_make(1),
                          .protocol = be16_make(0x0800),
@@ -103,8 +103,8 @@ static const struct {
 static uint64_t drops(const struct arp_counters *c, enum arp_input_result result)
 {
     switch (result) {
-#define X(name)                                                                                    \
-    case ARP_DROP_##name:                                                                          \
+#define X(name)                                                                                                        \
+    case ARP_DROP_##name:                                                                                              \
         return c->drop_##name;
         ARP_DROPS(X)
 #undef X
@@ -282,8 +282,7 @@ END_TEST
 
 static struct ip_address nth(uint32_t n)
 {
-    return (struct ip_address){.family = ADDRESS_IP4,
-                               .octets = {10, 78, (uint8_t)(n >> 8), (uint8_t)n}};
+    return (struct ip_address){.family = ADDRESS_IP4, .octets = {10, 78, (uint8_t)(n >> 8), (uint8_t)n}};
 }
 
 START_TEST(test_strangers_do_not_evict_the_used)

@@ -44,8 +44,7 @@ START_TEST(test_carries_at_full_size)
     static uint8_t bytes[65535];
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = 0xff;
-    ck_assert_uint_eq(be16_get(checksum_finish(checksum_add(0, bytes, sizeof bytes))),
-                      reference(bytes, sizeof bytes));
+    ck_assert_uint_eq(be16_get(checksum_finish(checksum_add(0, bytes, sizeof bytes))), reference(bytes, sizeof bytes));
     ck_assert_uint_eq(be16_get(checksum_finish(checksum_add(UINT64_MAX - 0xffff, bytes, 2))), 0);
 }
 END_TEST

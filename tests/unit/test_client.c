@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* libbulkhead against a stack in a thread (fake_stack.h). Each test is a process of its own, so a session of its own. */
+/* libbulkhead against a stack in a thread (fake_stack.h). Each test is a process of its own, so a session of its own.
+ */
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
@@ -34,7 +35,8 @@ static void teardown(void)
 
 static struct sockaddr_in at(uint16_t port)
 {
-    return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 static int connect_to(int fd, uint16_t port)
@@ -73,11 +75,11 @@ static void small_rings(uint32_t slots)
     ck_assert_int_eq(bh_set_option(BH_OPTION_TCP_RECEIVE_SIZE, 8192), 0);
 }
 
-#define FAILS(expression, error)                                                                   \
-    do {                                                                                           \
-        errno = 0;                                                                                 \
-        ck_assert_int_eq(expression, -1);                                                          \
-        ck_assert_int_eq(errno, error);                                                            \
+#define FAILS(expression, error)                                                                                       \
+    do {                                                                                                               \
+        errno = 0;                                                                                                     \
+        ck_assert_int_eq(expression, -1);                                                                              \
+        ck_assert_int_eq(errno, error);                                                                                \
     } while (0)
 
 static uint8_t octet_at(size_t i)
@@ -736,8 +738,8 @@ START_TEST(no_stack)
 END_TEST
 
 SUITE_RUN("client", setup, teardown, stream_arrives_whole, without_copy, refused, reset_is_told_once,
-          timeouts_and_nonblocking, poll_of_both_kinds, many_threads, lost_answers_are_asked_for_again, arenas_are_added,
-          smaller_arenas_at_the_quota, shutdown_and_close_wake, datagrams, arguments, lying_transport, stack_gone,
-          stack_gone_unwaited, stack_gone_unpolled, no_pipe_signal, no_pipe_signal_blocked, pipe_signal_of_others_stays,
-          late_attach_answer, signal_ends_a_wait_for_a_server, signal_ends_a_followers_wait, signals_do_not_hurt,
-          forked_child_has_nothing, no_stack)
+          timeouts_and_nonblocking, poll_of_both_kinds, many_threads, lost_answers_are_asked_for_again,
+          arenas_are_added, smaller_arenas_at_the_quota, shutdown_and_close_wake, datagrams, arguments, lying_transport,
+          stack_gone, stack_gone_unwaited, stack_gone_unpolled, no_pipe_signal, no_pipe_signal_blocked,
+          pipe_signal_of_others_stays, late_attach_answer, signal_ends_a_wait_for_a_server,
+          signal_ends_a_followers_wait, signals_do_not_hurt, forked_child_has_nothing, no_stack)

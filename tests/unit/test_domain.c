@@ -836,5 +836,5 @@ END_TEST
 SUITE_RUN("domain", setup, teardown, messages_pass_between_processes_and_within, liveness_moves_while_idle,
           a_dead_peer_is_drained_and_let_go_and_its_successor_taken, a_new_pool_behind_the_same_index_works,
           a_lying_ring_costs_its_channel_only, a_session_comes_and_goes, a_session_without_memory_harms_nobody,
-          it_ends_as_told, a_raised_fault_is_a_fault,
-          the_same_in_its_sandbox, a_closed_socket_ends_it, an_impossible_grant_ends_it_with_a_word)
+          it_ends_as_told, a_raised_fault_is_a_fault, the_same_in_its_sandbox, a_closed_socket_ends_it,
+          an_impossible_grant_ends_it_with_a_word)

@@ -7,9 +7,9 @@
 
 static const struct mac_address own = {{2, 0, 0, 0, 0, 2}};
 
-#define GOOD                                                                                       \
-    "\2\0\0\0\0\2"                                                                                 \
-    "\2\0\0\0\0\1"                                                                                 \
+#define GOOD                                                                                                           \
+    "\2\0\0\0\0\2"                                                                                                     \
+    "\2\0\0\0\0\1"                                                                                                     \
     "\x08\0"
 
 static const struct {
@@ -67,8 +67,8 @@ static const struct {
 static uint64_t drops(const struct ether_counters *c, enum ether_result result)
 {
     switch (result) {
-#define X(name)                                                                                    \
-    case ETHER_DROP_##name:                                                                        \
+#define X(name)                                                                                                        \
+    case ETHER_DROP_##name:                                                                                            \
         return c->drop_##name;
         ETHER_DROPS(X)
 #undef X
@@ -81,8 +81,7 @@ START_TEST(test_parse)
 {
     struct ether_counters counters = {0};
     struct ether_header h = {.type = 7};
-    ck_assert_msg(ether_parse(&counters, &own, (const uint8_t *)rows[_i].bytes, rows[_i].length,
-                              &h) == rows[_i].result,
+    ck_assert_msg(ether_parse(&counters, &own, (const uint8_t *)rows[_i].bytes, rows[_i].length, &h) == rows[_i].result,
                   "%s", rows[_i].name);
     ck_assert_uint_eq(drops(&counters, rows[_i].result), 1);
     if (rows[_i].result == ETHER_OK)
@@ -94,8 +93,7 @@ END_TEST
 
 START_TEST(test_build)
 {
-    struct ether_header h = {
-        .destination = own, .source = {{2, 0, 0, 0, 0, 1}}, .type = ETHER_TYPE_IP4};
+    struct ether_header h = {.destination = own, .source = {{2, 0, 0, 0, 0, 1}}, .type = ETHER_TYPE_IP4};
     uint8_t bytes[ETHER_HEADER_LENGTH];
     ether_build(&h, bytes);
     ck_assert_mem_eq(bytes, GOOD, sizeof bytes);

@@ -24,8 +24,8 @@
 
 #include "capabilities/filter.h"
 
-#define SURVIVED 42
-#define SPARE_FD 4 /* a socket that is not the control socket */
+#define SURVIVED   42
+#define SPARE_FD   4 /* a socket that is not the control socket */
 #define SEGMENT_FD 102
 
 static void filter_enter(uint32_t needs)

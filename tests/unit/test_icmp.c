@@ -110,8 +110,8 @@ static const struct {
 static uint64_t drops(const struct icmp_counters *c, enum icmp_input_result result)
 {
     switch (result) {
-#define X(name)                                                                                    \
-    case ICMP_DROP_##name:                                                                         \
+#define X(name)                                                                                                        \
+    case ICMP_DROP_##name:                                                                                             \
         return c->drop_##name;
         ICMP_DROPS(X)
 #undef X
@@ -122,9 +122,8 @@ static uint64_t drops(const struct icmp_counters *c, enum icmp_input_result resu
 
 static void unreachable_packet(uint8_t message[36])
 {
-    static const uint8_t packet[36] = {3,  3,  0, 0, 0,    0,  0,    0,    0x45, 0,  0, 40,
-                                       0,  1,  0, 0, 64,   17, 0,    0,    10,   77, 0, 2,
-                                       10, 77, 0, 1, 0x80, 1,  0x14, 0xe9, 0,    20, 0, 0};
+    static const uint8_t packet[36] = {3, 3, 0,  0,  0, 0, 0,  0,  0x45, 0, 0,    40, 0,    1,    0, 0,  64, 17,
+                                       0, 0, 10, 77, 0, 2, 10, 77, 0,    1, 0x80, 1,  0x14, 0xe9, 0, 20, 0,  0};
     memcpy(message, packet, 36);
 }
 
@@ -179,20 +178,16 @@ static struct icmp_message sent;
 
 static void offender_make(uint8_t protocol)
 {
-    offender_header = (struct ip4_header){.source = peer,
-                                          .destination = us,
-                                          .total_length = 48,
-                                          .header_length = 20,
-                                          .protocol = protocol,
-                                          .ttl = 64};
+    offender_header = (struct ip4_header){
+        .source = peer, .destination = us, .total_length = 48, .header_length = 20, .protocol = protocol, .ttl = 64};
     memset(offender, 0xab, sizeof offender);
     ip4_build(&offender_header, offender);
 }
 
 static enum icmp_unreachable_result unreachable(uint64_t now, size_t captured)
 {
-    return icmp_unreachable(&engine, now, ICMP_CODE_PORT_UNREACHABLE, &offender_header, false,
-                            offender, captured, &sent);
+    return icmp_unreachable(&engine, now, ICMP_CODE_PORT_UNREACHABLE, &offender_header, false, offender, captured,
+                            &sent);
 }
 
 START_TEST(test_unreachable)
@@ -226,9 +221,9 @@ START_TEST(test_withheld)
     offender_header.destination.octets[0] = 224;
     ck_assert_int_eq(unreachable(0, 48), ICMP_WITHHELD_about_broadcast);
     offender_make(IP_PROTOCOL_UDP);
-    ck_assert_int_eq(icmp_unreachable(&engine, 0, ICMP_CODE_PORT_UNREACHABLE, &offender_header,
-                                      true, offender, 48, &sent),
-                     ICMP_WITHHELD_about_broadcast);
+    ck_assert_int_eq(
+        icmp_unreachable(&engine, 0, ICMP_CODE_PORT_UNREACHABLE, &offender_header, true, offender, 48, &sent),
+        ICMP_WITHHELD_about_broadcast);
     offender_header.source.octets[0] = 255;
     ck_assert_int_eq(unreachable(0, 48), ICMP_WITHHELD_about_bad_source);
     offender_make(IP_PROTOCOL_UDP);

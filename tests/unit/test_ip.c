@@ -18,20 +18,17 @@
 #define ARENA    19
 #define SECOND   1000000U
 
-#define US                                                                                         \
-    {                                                                                              \
-        .family = ADDRESS_IP4, .octets = { 10, 77, 0, 2 }                                          \
+#define US                                                                                                             \
+    {                                                                                                                  \
+        .family = ADDRESS_IP4, .octets = { 10, 77, 0, 2 }                                                              \
     }
-#define PEER                                                                                       \
-    {                                                                                              \
-        .family = ADDRESS_IP4, .octets = { 10, 77, 0, 1 }                                          \
+#define PEER                                                                                                           \
+    {                                                                                                                  \
+        .family = ADDRESS_IP4, .octets = { 10, 77, 0, 1 }                                                              \
     }
 
-static const struct stack_config config = {.address = {US},
-                                           .prefix_length = {24},
-                                           .address_count = 1,
-                                           .mac = {{2, 0, 0, 0, 0, 2}},
-                                           .mtu = 1500};
+static const struct stack_config config = {
+    .address = {US}, .prefix_length = {24}, .address_count = 1, .mac = {{2, 0, 0, 0, 0, 2}}, .mtu = 1500};
 static const struct ip_address us = US, peer = PEER;
 static const struct mac_address peer_mac = {{2, 0, 0, 0, 0, 1}};
 
@@ -132,8 +129,7 @@ static void frame_send(uint32_t cookie, uint32_t length)
 static void packet_frame(uint32_t cookie, uint8_t protocol, const void *payload, uint32_t octets)
 {
     uint8_t *frame = frames + cookie * 2048;
-    struct ether_header ether = {
-        .destination = config.mac, .source = peer_mac, .type = ETHER_TYPE_IP4};
+    struct ether_header ether = {.destination = config.mac, .source = peer_mac, .type = ETHER_TYPE_IP4};
     struct ip4_header h = {.source = peer,
                            .destination = us,
                            .total_length = (uint16_t)(20 + octets),
@@ -150,8 +146,7 @@ static void packet_frame(uint32_t cookie, uint8_t protocol, const void *payload,
 static void arp_frame(uint16_t operation, uint32_t cookie)
 {
     uint8_t *frame = frames + cookie * 2048;
-    struct ether_header ether = {
-        .destination = config.mac, .source = peer_mac, .type = ETHER_TYPE_ARP};
+    struct ether_header ether = {.destination = config.mac, .source = peer_mac, .type = ETHER_TYPE_ARP};
     struct arp_wire w = {.hardware = be16_make(1),
                          .protocol = be16_make(ETHER_TYPE_IP4),
                          .hardware_length = 6,
@@ -174,8 +169,7 @@ static void know_peer(void)
 static void setup(void)
 {
     now = SECOND;
-    pool_init(&pool, aligned_alloc(64, IP_BUFFERS * IP_BUFFER_OCTETS), IP_BUFFER_OCTETS,
-              IP_BUFFERS);
+    pool_init(&pool, aligned_alloc(64, IP_BUFFERS * IP_BUFFER_OCTETS), IP_BUFFER_OCTETS, IP_BUFFERS);
     nic = wire_new();
     tcp = wire_new();
     udp = wire_new();
@@ -276,11 +270,8 @@ END_TEST
 START_TEST(test_error_is_told)
 {
     uint8_t message[36] = {ICMP_TYPE_UNREACHABLE, ICMP_CODE_FRAGMENTATION_NEEDED, 0, 0, 0, 0, 5, 0};
-    struct ip4_header quoted = {.source = us,
-                                .destination = peer,
-                                .total_length = 100,
-                                .protocol = IP_PROTOCOL_TCP,
-                                .ttl = 64};
+    struct ip4_header quoted = {
+        .source = us, .destination = peer, .total_length = 100, .protocol = IP_PROTOCOL_TCP, .ttl = 64};
     ip4_build(&quoted, message + 8);
     memcpy(message + 28, "\0\x50\x9c\x40\1\2\3\4", 8);
     be16 sum = checksum_finish(checksum_add(0, message, sizeof message));
@@ -337,8 +328,7 @@ START_TEST(test_deliver)
     ck_assert(m.capability == CAPABILITY_INDEX_PEER && m.reference[0].pool == POOL_NIC);
     ck_assert(m.reference[0].offset == 9 * 2048 + 34 && m.reference[0].length == 40);
     ck_assert(m.source_port == 40000 && m.destination_port == 80 && m.protocol == IP_PROTOCOL_TCP);
-    ck_assert(m.ttl == 63 && m.traffic_class == (4 << 2 | 1) &&
-              m.checksum_state == MESSAGE_CHECKSUM_NONE);
+    ck_assert(m.ttl == 63 && m.traffic_class == (4 << 2 | 1) && m.checksum_state == MESSAGE_CHECKSUM_NONE);
     ck_assert(ip_address_equal(&m.source, &peer) && ip_address_equal(&m.destination, &us));
     wire_return(udp, 9); /* not udp's to return */
     wire_return(tcp, 8);
@@ -374,8 +364,7 @@ START_TEST(test_offload_up)
         uint8_t checksum_state, gso_type, expect_state, expect_gso;
         uint16_t start;
     } rows[] = {
-        {MESSAGE_CHECKSUM_PARTIAL, MESSAGE_GSO_TCP4, MESSAGE_CHECKSUM_PARTIAL, MESSAGE_GSO_TCP4,
-         34},
+        {MESSAGE_CHECKSUM_PARTIAL, MESSAGE_GSO_TCP4, MESSAGE_CHECKSUM_PARTIAL, MESSAGE_GSO_TCP4, 34},
         {MESSAGE_CHECKSUM_PARTIAL, MESSAGE_GSO_NONE, MESSAGE_CHECKSUM_NONE, MESSAGE_GSO_NONE, 30},
         {MESSAGE_CHECKSUM_VALID, MESSAGE_GSO_UDP, MESSAGE_CHECKSUM_VALID, MESSAGE_GSO_NONE, 0},
         {77, 77, MESSAGE_CHECKSUM_NONE, MESSAGE_GSO_NONE, 34},
@@ -463,8 +452,7 @@ START_TEST(test_refused_frames)
         {1, 1, {POOL_NIC, 1, UINT32_MAX, UINT32_MAX}, 1, AT(drop_reference), true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const uint64_t *count =
-            (const uint64_t *)(const void *)((const char *)&ip->counters + rows[i].counter);
+        const uint64_t *count = (const uint64_t *)(const void *)((const char *)&ip->counters + rows[i].counter);
         uint64_t before = *count;
         struct message m = {.operation = MESSAGE_RECEIVE,
                             .capability = rows[i].capability,
@@ -513,12 +501,9 @@ START_TEST(test_send)
     arp_frame(ARP_OPERATION_REPLY, 0);
     m = sent(true);
     returned(nic, 0);
-    ck_assert(m.reference[0].pool == POOL_IP && m.reference[0].length == 66 &&
-              m.header_octets == 66);
-    ck_assert(m.reference[1].pool == ARENA && m.reference[1].offset == 500 &&
-              m.reference[1].length == 5000);
-    ck_assert(m.checksum_state == MESSAGE_CHECKSUM_PARTIAL && m.checksum_start == 34 &&
-              m.checksum_offset == 16);
+    ck_assert(m.reference[0].pool == POOL_IP && m.reference[0].length == 66 && m.header_octets == 66);
+    ck_assert(m.reference[1].pool == ARENA && m.reference[1].offset == 500 && m.reference[1].length == 5000);
+    ck_assert(m.checksum_state == MESSAGE_CHECKSUM_PARTIAL && m.checksum_start == 34 && m.checksum_offset == 16);
     ck_assert(m.gso_type == MESSAGE_GSO_TCP4 && m.gso_size == 1448);
     ck_assert_mem_eq(bytes_of(&m), peer_mac.octets, 6);
     ck_assert_mem_eq(bytes_of(&m) + 34, headers, 32);
@@ -526,8 +511,7 @@ START_TEST(test_send)
     struct ip4_header h;
     struct ip4_config there = {.address = peer, .prefix_length = 24};
     ck_assert_int_eq(ip4_parse(&counters, &there, false, bytes_of(&m) + 14, 52, 5052, &h), IP4_OK);
-    ck_assert(h.total_length == 5052 && h.ttl == 64 && h.dont_fragment &&
-              h.protocol == IP_PROTOCOL_TCP);
+    ck_assert(h.total_length == 5052 && h.ttl == 64 && h.dont_fragment && h.protocol == IP_PROTOCOL_TCP);
     nobody_says_anything();
     wire_return(nic, (uint32_t)m.cookie);
     burst();
@@ -539,16 +523,16 @@ START_TEST(test_send)
 }
 END_TEST
 
-#define ROW(counter_, ...)                                                                         \
-    do {                                                                                           \
-        struct message m = good();                                                                 \
-        __VA_ARGS__;                                                                               \
-        uint64_t before = ip->counters.counter_;                                                   \
-        wire_send(tcp, &m);                                                                        \
-        burst();                                                                                   \
-        ck_assert_msg(ip->counters.counter_ == before + 1, #counter_ ": " #__VA_ARGS__);           \
-        returned(tcp, 77);                                                                         \
-        nobody_says_anything();                                                                    \
+#define ROW(counter_, ...)                                                                                             \
+    do {                                                                                                               \
+        struct message m = good();                                                                                     \
+        __VA_ARGS__;                                                                                                   \
+        uint64_t before = ip->counters.counter_;                                                                       \
+        wire_send(tcp, &m);                                                                                            \
+        burst();                                                                                                       \
+        ck_assert_msg(ip->counters.counter_ == before + 1, #counter_ ": " #__VA_ARGS__);                               \
+        returned(tcp, 77);                                                                                             \
+        nobody_says_anything();                                                                                        \
     } while (0)
 
 START_TEST(test_send_refused)
@@ -566,8 +550,7 @@ START_TEST(test_send_refused)
     ROW(drop_send_field, m.source_port = 81);
     ROW(drop_send_field, m.destination_port = 81);
     ROW(drop_reference, m.reference[0].pool = 99);
-    ROW(drop_reference,
-        m.reference[0].pool = ARENA); /* not mapped here: a header there cannot be checked */
+    ROW(drop_reference, m.reference[0].pool = ARENA); /* not mapped here: a header there cannot be checked */
     ROW(drop_reference, m.reference[0].offset = sizeof headers - 31);
     ROW(drop_reference, m.reference[1].pool = 99);
     ROW(drop_reference, m.reference[1].generation = 2);
@@ -608,9 +591,8 @@ START_TEST(test_unresolved)
     }
     burst();
     ck_assert(take(tcp, MESSAGE_UNREACHABLE, &up));
-    ck_assert(up.cookie == 0x01020304 && up.source_port == 80 &&
-              up.traffic_class == ICMP_TYPE_UNREACHABLE && up.ttl == ICMP_CODE_HOST_UNREACHABLE &&
-              ip_address_equal(&up.destination, &peer));
+    ck_assert(up.cookie == 0x01020304 && up.source_port == 80 && up.traffic_class == ICMP_TYPE_UNREACHABLE &&
+              up.ttl == ICMP_CODE_HOST_UNREACHABLE && ip_address_equal(&up.destination, &peer));
     returned(tcp, 77);
     wire_send(tcp, &m); /* the negative cache */
     burst();
@@ -736,8 +718,7 @@ START_TEST(test_nic_dies_with_full_rings)
 }
 END_TEST
 
-SUITE_RUN("ip", setup, teardown, test_arp_reply, test_echo, test_protocol_unreachable,
-          test_error_is_told, test_port_unreachable, test_deliver, test_padding_is_cut,
-          test_offload_up, test_share_and_absence, test_refused_frames, test_send,
-          test_send_refused, test_unresolved, test_pending_is_bounded, test_backpressure,
-          test_nic_dies, test_nic_dies_with_full_rings)
+SUITE_RUN("ip", setup, teardown, test_arp_reply, test_echo, test_protocol_unreachable, test_error_is_told,
+          test_port_unreachable, test_deliver, test_padding_is_cut, test_offload_up, test_share_and_absence,
+          test_refused_frames, test_send, test_send_refused, test_unresolved, test_pending_is_bounded,
+          test_backpressure, test_nic_dies, test_nic_dies_with_full_rings)

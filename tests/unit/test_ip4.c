@@ -33,24 +33,19 @@ static const struct {
     {"total length of the header", 2, "\0\x14", 2, IP4_OK, IP4_OK},
     {"first fragment", 6, "\x20\0", 2, IP4_OK, IP4_OK},
     {"last fragment", 6, "\0\1", 2, IP4_OK, IP4_OK},
-    {"more fragments and do not", 6, "\x60\0", 2, IP4_DROP_fragment_length,
-     IP4_DROP_fragment_length},
+    {"more fragments and do not", 6, "\x60\0", 2, IP4_DROP_fragment_length, IP4_DROP_fragment_length},
     {"past the end", 6, "\x1f\xff", 2, IP4_DROP_fragment_overflow, IP4_DROP_fragment_overflow},
     {"source zero", 12, "\0\0\0\0", 4, IP4_DROP_source_zero, IP4_DROP_source_zero},
     {"source loopback", 12, "\x7f\0\0\1", 4, IP4_DROP_source_loopback, IP4_OK},
     {"source multicast", 12, "\xe0\0\0\1", 4, IP4_DROP_source_multicast, IP4_DROP_source_multicast},
     {"source reserved", 12, "\xf0\0\0\1", 4, IP4_DROP_source_reserved, IP4_DROP_source_reserved},
-    {"source broadcast", 12, "\xff\xff\xff\xff", 4, IP4_DROP_source_broadcast,
-     IP4_DROP_source_broadcast},
-    {"source link broadcast", 12, "\x0a\x4d\0\xff", 4, IP4_DROP_source_broadcast,
-     IP4_DROP_source_broadcast},
+    {"source broadcast", 12, "\xff\xff\xff\xff", 4, IP4_DROP_source_broadcast, IP4_DROP_source_broadcast},
+    {"source link broadcast", 12, "\x0a\x4d\0\xff", 4, IP4_DROP_source_broadcast, IP4_DROP_source_broadcast},
     {"source is us", 12, "\x0a\x4d\0\2", 4, IP4_DROP_source_own, IP4_OK},
     {"destination zero", 16, "\0\0\0\0", 4, IP4_DROP_destination_zero, IP4_DROP_destination_zero},
     {"destination loopback", 16, "\x7f\0\0\1", 4, IP4_DROP_destination_loopback, IP4_OK},
-    {"destination multicast", 16, "\xe0\0\0\1", 4, IP4_DROP_destination_multicast,
-     IP4_DROP_destination_multicast},
-    {"destination reserved", 16, "\xf1\0\0\1", 4, IP4_DROP_destination_reserved,
-     IP4_DROP_destination_reserved},
+    {"destination multicast", 16, "\xe0\0\0\1", 4, IP4_DROP_destination_multicast, IP4_DROP_destination_multicast},
+    {"destination reserved", 16, "\xf1\0\0\1", 4, IP4_DROP_destination_reserved, IP4_DROP_destination_reserved},
     {"destination another", 16, "\x0a\x4d\0\3", 4, IP4_DROP_not_ours, IP4_DROP_not_ours},
     {"destination broadcast", 16, "\xff\xff\xff\xff", 4, IP4_OK, IP4_OK},
     {"destination link broadcast", 16, "\x0a\x4d\0\xff", 4, IP4_OK, IP4_OK},
@@ -68,8 +63,7 @@ static void seal(uint8_t *bytes)
 
 static void good(uint8_t bytes[28])
 {
-    static const uint8_t packet[28] = {0x45, 0, 0,  28, 0, 1, 0,  0,  64, 17,
-                                       0,    0, 10, 77, 0, 1, 10, 77, 0,  2};
+    static const uint8_t packet[28] = {0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 77, 0, 1, 10, 77, 0, 2};
     memcpy(bytes, packet, sizeof packet);
     seal(bytes);
 }
@@ -77,8 +71,8 @@ static void good(uint8_t bytes[28])
 static uint64_t drops(const struct ip4_counters *c, enum ip4_result result)
 {
     switch (result) {
-#define X(name)                                                                                    \
-    case IP4_DROP_##name:                                                                          \
+#define X(name)                                                                                                        \
+    case IP4_DROP_##name:                                                                                              \
         return c->drop_##name;
         IP4_DROPS(X)
 #undef X
@@ -95,14 +89,12 @@ START_TEST(test_parse)
     good(bytes);
     memcpy(bytes + rows[_i].offset, rows[_i].octets, rows[_i].count);
     seal(bytes);
-    ck_assert_msg(ip4_parse(&counters, &config, false, bytes, 28, 28, &h) == rows[_i].wire, "%s",
-                  rows[_i].name);
+    ck_assert_msg(ip4_parse(&counters, &config, false, bytes, 28, 28, &h) == rows[_i].wire, "%s", rows[_i].name);
     ck_assert_uint_eq(drops(&counters, rows[_i].wire), 1);
     if (rows[_i].wire != IP4_OK)
         ck_assert_uint_eq(h.ttl, 99);
     counters = (struct ip4_counters){0};
-    ck_assert_msg(ip4_parse(&counters, &config, true, bytes, 28, 28, &h) == rows[_i].turned, "%s",
-                  rows[_i].name);
+    ck_assert_msg(ip4_parse(&counters, &config, true, bytes, 28, 28, &h) == rows[_i].turned, "%s", rows[_i].name);
     ck_assert_uint_eq(drops(&counters, rows[_i].turned), 1);
 }
 END_TEST
@@ -156,8 +148,8 @@ START_TEST(test_options)
     bytes[0] = 0x47;
     memcpy(bytes + 20, options[_i].octets, 8);
     seal(bytes);
-    ck_assert_msg(ip4_parse(&counters, &config, false, bytes, 28, 28, &h) == options[_i].result,
-                  "%s", options[_i].name);
+    ck_assert_msg(ip4_parse(&counters, &config, false, bytes, 28, 28, &h) == options[_i].result, "%s",
+                  options[_i].name);
     ck_assert_uint_eq(drops(&counters, options[_i].result), 1);
     if (options[_i].result == IP4_OK) {
         ck_assert_uint_eq(h.header_length, 28);

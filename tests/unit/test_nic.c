@@ -37,11 +37,9 @@ static void setup(void)
         fcntl(device[i], F_SETFL, O_NONBLOCK);
         setsockopt(device[i], SOL_SOCKET, SO_SNDBUF, &octets, sizeof octets);
     }
-    pool_init(&pool, aligned_alloc(64, (size_t)NIC_BUFFERS * NIC_BUFFER_OCTETS), NIC_BUFFER_OCTETS,
-              NIC_BUFFERS);
+    pool_init(&pool, aligned_alloc(64, (size_t)NIC_BUFFERS * NIC_BUFFER_OCTETS), NIC_BUFFER_OCTETS, NIC_BUFFERS);
     ip = wire_new();
-    struct capability link = {
-        .type = CAPABILITY_LINK, .generation = 1, .rights = CAPABILITY_SEND, .mac = config.mac};
+    struct capability link = {.type = CAPABILITY_LINK, .generation = 1, .rights = CAPABILITY_SEND, .mac = config.mac};
     capability_grant(&ip->server.table, CAPABILITY_INDEX_PEER, &link);
     wire_grant_pool(ip, POOL_NIC, pool.base, NIC_BUFFERS * NIC_BUFFER_OCTETS);
     wire_grant_pool(ip, POOL_IP, headers, sizeof headers);
@@ -122,11 +120,8 @@ END_TEST
 START_TEST(test_receive_malformed)
 {
     struct virtio_net_hdr plain = {0},
-                          checksum = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-                                      .csum_start = 50,
-                                      .csum_offset = 13},
-                          size = {.gso_type = VIRTIO_NET_HDR_GSO_TCPV4},
-                          type = {.gso_type = 77, .gso_size = 1};
+                          checksum = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 50, .csum_offset = 13},
+                          size = {.gso_type = VIRTIO_NET_HDR_GSO_TCPV4}, type = {.gso_type = 77, .gso_size = 1};
     struct message m;
     frame_in(&plain, 13);
     burst();
@@ -209,17 +204,16 @@ START_TEST(test_send)
 }
 END_TEST
 
-#define ROW(counter_, ...)                                                                         \
-    do {                                                                                           \
-        struct message m = good(), back;                                                           \
-        __VA_ARGS__;                                                                               \
-        uint64_t before = nic->counters.counter_;                                                  \
-        wire_send(ip, &m);                                                                         \
-        burst();                                                                                   \
-        ck_assert_msg(nic->counters.counter_ == before + 1, #counter_ ": " #__VA_ARGS__);          \
-        ck_assert_msg(wire_take(ip, &back) && back.operation == MESSAGE_RETURN &&                  \
-                          back.returned[0] == 7,                                                   \
-                      "the loan goes home: " #__VA_ARGS__);                                        \
+#define ROW(counter_, ...)                                                                                             \
+    do {                                                                                                               \
+        struct message m = good(), back;                                                                               \
+        __VA_ARGS__;                                                                                                   \
+        uint64_t before = nic->counters.counter_;                                                                      \
+        wire_send(ip, &m);                                                                                             \
+        burst();                                                                                                       \
+        ck_assert_msg(nic->counters.counter_ == before + 1, #counter_ ": " #__VA_ARGS__);                              \
+        ck_assert_msg(wire_take(ip, &back) && back.operation == MESSAGE_RETURN && back.returned[0] == 7,               \
+                      "the loan goes home: " #__VA_ARGS__);                                                            \
     } while (0)
 
 START_TEST(test_send_refused)
@@ -282,5 +276,5 @@ START_TEST(test_device_fails)
 }
 END_TEST
 
-SUITE_RUN("nic", setup, teardown, test_receive, test_receive_malformed, test_no_buffer_no_device,
-          test_send, test_send_refused, test_device_fails)
+SUITE_RUN("nic", setup, teardown, test_receive, test_receive_malformed, test_no_buffer_no_device, test_send,
+          test_send_refused, test_device_fails)

@@ -6,9 +6,10 @@
 
 START_TEST(a_wrong_option_is_told_in_one_line)
 {
-    static char *const wrong[][2] = {
-        {"--driver", "tap:a\nb"}, {"--driver", "tap:a b"}, {"--driver", "tap:a%d"},  {"--driver", "tap:abcdefghijklmnop"},
-        {"--gateway", "1\n2"},     {"--nonsense\nx", "y"},  {"--partition", "ti\np"}, {"--run-dir", "x\ny"}};
+    static char *const wrong[][2] = {{"--driver", "tap:a\nb"}, {"--driver", "tap:a b"},
+                                     {"--driver", "tap:a%d"},  {"--driver", "tap:abcdefghijklmnop"},
+                                     {"--gateway", "1\n2"},    {"--nonsense\nx", "y"},
+                                     {"--partition", "ti\np"}, {"--run-dir", "x\ny"}};
     struct options options;
     char error[OPTIONS_ERROR];
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

@@ -60,5 +60,5 @@ START_TEST(test_one_borrower_cannot_take_all)
 }
 END_TEST
 
-SUITE_RUN("pool", setup, NULL, test_last_in_first_out, test_runs_dry,
-          test_only_the_borrower_returns_and_once, test_one_borrower_cannot_take_all)
+SUITE_RUN("pool", setup, NULL, test_last_in_first_out, test_runs_dry, test_only_the_borrower_returns_and_once,
+          test_one_borrower_cannot_take_all)

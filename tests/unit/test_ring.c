@@ -33,7 +33,9 @@ static void teardown(void)
 
 static struct message numbered(uint64_t cookie, uint8_t slots)
 {
-    return (struct message){.operation = MESSAGE_SEND, .slot_count = slots, .cookie = cookie,
+    return (struct message){.operation = MESSAGE_SEND,
+                            .slot_count = slots,
+                            .cookie = cookie,
                             .source_port = slots > 1 ? (uint16_t)cookie : 0};
 }
 
@@ -163,7 +165,8 @@ static void *produce(void *unused)
     return unused;
 }
 
-/* Two threads, the consumer sleeping whenever there is nothing: nothing lost, no wake-up lost (the poll would time out). */
+/* Two threads, the consumer sleeping whenever there is nothing: nothing lost, no wake-up lost (the poll would time
+ * out). */
 START_TEST(test_threads_with_doorbell)
 {
     ck_assert_int_eq(pipe2(bell_pipe, O_NONBLOCK), 0);

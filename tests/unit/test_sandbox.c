@@ -158,7 +158,7 @@ static int limits_are_low(void)
     getrlimit(RLIMIT_CORE, &core);
     getrlimit(RLIMIT_STACK, &stack);
     return files.rlim_max > 1024 || children.rlim_max != 0 || core.rlim_max != 0 || stack.rlim_max > 1 << 20 ? OPEN
-                                                                                                               : HELD;
+                                                                                                             : HELD;
 }
 
 static int memory_is_bounded(void)

@@ -411,8 +411,9 @@ END_TEST
 
 #define TESTS(X)                                                                                                       \
     X(socket_arguments)                                                                                                \
-    X(socket_quota) X(table_full) X(ids_rest_before_reuse) X(foreign_socket) X(tcp_bind) X(tcp_name_conflicts)         \
-        X(listen_arguments) X(tcp_connect) X(close_asks_the_transport) X(close_overtakes_a_request) X(udp_names)       \
+    X(socket_quota)                                                                                                    \
+    X(table_full) X(ids_rest_before_reuse) X(foreign_socket) X(tcp_bind) X(tcp_name_conflicts) X(listen_arguments)     \
+        X(tcp_connect) X(close_asks_the_transport) X(close_overtakes_a_request) X(udp_names)                           \
             X(udp_connect_binds_first) X(accept_one) X(accept_refusals) X(options) X(udp_shared_name)                  \
                 X(counters_shown)
 

@@ -549,11 +549,12 @@ END_TEST
 
 #define TESTS(X)                                                                                                       \
     X(repeated_request)                                                                                                \
-    X(nothing_out_before_commit) X(death_before_commit) X(death_after_commit) X(generations_outlive_us)                \
-        X(death_in_a_connect) X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends)                     \
-            X(session_end_waits_for_the_dead) X(session_that_never_comes_back) X(transport_dies)                       \
-                X(lost_while_connecting) X(long_list) X(full_ring) X(transport_without_right)                          \
-                    X(transport_names_impossible_slot) X(store_of_another_kind) X(corrupt_block)
+    X(nothing_out_before_commit)                                                                                       \
+    X(death_before_commit) X(death_after_commit) X(generations_outlive_us) X(death_in_a_connect)                       \
+        X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends) X(session_end_waits_for_the_dead)         \
+            X(session_that_never_comes_back) X(transport_dies) X(lost_while_connecting) X(long_list) X(full_ring)      \
+                X(transport_without_right) X(transport_names_impossible_slot) X(store_of_another_kind)                 \
+                    X(corrupt_block)
 
 int main(void)
 {

@@ -54,9 +54,11 @@ static void peer_input(const struct message *m)
     ck_assert_uint_eq(m->checksum_state, MESSAGE_CHECKSUM_PARTIAL);
     be16 pseudo = checksum_fold(checksum_pseudo_header(&m->source, &m->destination, 6, header + payload));
     ck_assert_mem_eq(segment + 16, &pseudo, 2);
-    const struct tcp_segment_in meta = {.source = m->source, .destination = m->destination,
+    const struct tcp_segment_in meta = {.source = m->source,
+                                        .destination = m->destination,
                                         .source_port = m->source_port,
-                                        .destination_port = m->destination_port, .gso_size = m->gso_size};
+                                        .destination_port = m->destination_port,
+                                        .gso_size = m->gso_size};
     struct tcp_placement at = {.conn = TCP_NONE};
     uint32_t index = tcp_lookup(peer.tcp, &meta);
     const struct tcp_conn *c = index != TCP_NONE ? tcp_conn_at(peer.tcp, index) : NULL;
@@ -64,8 +66,8 @@ static void peer_input(const struct message *m)
         ck_assert_int_eq(tcp_attach(peer.tcp, index, 1, 0, 0, 0, 1), TCP_CALL_OK);
         peer.conn = index;
     }
-    if (tcp_input(peer.tcp, h->now_us, index, &meta, segment, header, header + payload, &at) ==
-        TCP_INPUT_DONE && at.conn != TCP_NONE)
+    if (tcp_input(peer.tcp, h->now_us, index, &meta, segment, header, header + payload, &at) == TCP_INPUT_DONE &&
+        at.conn != TCP_NONE)
         for (uint32_t i = 0; i < at.length; i++)
             peer.receive[(at.stream_offset + i) % PEER_RING] = segment[header + at.payload_offset + i];
 }
@@ -79,11 +81,15 @@ static void peer_output(void)
         for (uint32_t i = 0; i < o.payload_length; i++)
             segment[o.header_length + i] = peer.send[(o.stream_offset + i) % PEER_RING];
         uint32_t octets = o.header_length + o.payload_length;
-        be16 sum = checksum_finish(checksum_add(
-            checksum_pseudo_header(&o.source, &o.destination, 6, octets), segment, octets));
+        be16 sum = checksum_finish(
+            checksum_add(checksum_pseudo_header(&o.source, &o.destination, 6, octets), segment, octets));
         memcpy(segment + 16, &sum, 2);
-        struct message m = {.source = o.source, .destination = o.destination, .source_port = o.source_port,
-                            .destination_port = o.destination_port, .protocol = 6, .gso_size = o.gso_size};
+        struct message m = {.source = o.source,
+                            .destination = o.destination,
+                            .source_port = o.source_port,
+                            .destination_port = o.destination_port,
+                            .protocol = 6,
+                            .gso_size = o.gso_size};
         harness_receive(h, &m, segment, octets);
     }
     uint32_t index;
@@ -592,12 +598,25 @@ END_TEST
 /* As one who cannot see our SYN-ACK: the acknowledgement is a guess. */
 static void blind_ack(uint16_t port, uint32_t ack, uint8_t flags)
 {
-    uint8_t segment[20] = {(uint8_t)(port >> 8), (uint8_t)port, PORT >> 8, PORT & 0xff,
-                           [8] = (uint8_t)(ack >> 24), (uint8_t)(ack >> 16), (uint8_t)(ack >> 8), (uint8_t)ack,
-                           5 << 4, flags, 0xff, 0xff};
+    uint8_t segment[20] = {(uint8_t)(port >> 8),
+                           (uint8_t)port,
+                           PORT >> 8,
+                           PORT & 0xff,
+                           [8] = (uint8_t)(ack >> 24),
+                           (uint8_t)(ack >> 16),
+                           (uint8_t)(ack >> 8),
+                           (uint8_t)ack,
+                           5 << 4,
+                           flags,
+                           0xff,
+                           0xff};
     segment[7] = flags == 0x10; /* after the SYN */
-    struct message m = {.source = them, .destination = us, .source_port = port, .destination_port = PORT,
-                        .protocol = 6, .checksum_state = MESSAGE_CHECKSUM_VALID};
+    struct message m = {.source = them,
+                        .destination = us,
+                        .source_port = port,
+                        .destination_port = PORT,
+                        .protocol = 6,
+                        .checksum_state = MESSAGE_CHECKSUM_VALID};
     harness_receive(h, &m, segment, sizeof segment);
     harness_turn(h);
 }
@@ -646,7 +665,9 @@ END_TEST
 /* ip takes nothing: the recovery waits without asking for another burst at once. */
 START_TEST(test_restart_while_ip_is_full)
 {
-    enum { LOST = 600 }; /* more than the engine's queue of RSTs, the pool of headers and the ring to ip have room for */
+    enum {
+        LOST = 600
+    }; /* more than the engine's queue of RSTs, the pool of headers and the ring to ip have room for */
     harness_arena(h, 1, SESSION_TCP, LOST);
     listen_answer();
     for (uint32_t i = 0; i < LOST; i++) {
@@ -755,10 +776,8 @@ START_TEST(test_application_lies)
         const char *counter;
         struct slot_app words; /* generation: added to the right one */
     } lies[] = {
-        {"notify_stale", {.generation = 1, .send_head = 5}},
-        {"drop_send_head", {.send_head = HARNESS_SEND + 1}},
-        {"drop_send_head", {.send_head = UINT32_MAX}},
-        {"drop_receive_tail", {.receive_tail = 1}},
+        {"notify_stale", {.generation = 1, .send_head = 5}}, {"drop_send_head", {.send_head = HARNESS_SEND + 1}},
+        {"drop_send_head", {.send_head = UINT32_MAX}},       {"drop_receive_tail", {.receive_tail = 1}},
         {"drop_receive_tail", {.receive_tail = UINT32_MAX}},
     };
     for (unsigned i = 0; i < sizeof lies / sizeof lies[0]; i++) {
@@ -785,8 +804,12 @@ END_TEST
 static void receive_lie(struct message lie, const char *counter)
 {
     uint8_t segment[40] = {0};
-    struct message m = {.source = them, .destination = us, .source_port = 1, .destination_port = PORT,
-                        .protocol = 6, .checksum_state = MESSAGE_CHECKSUM_VALID};
+    struct message m = {.source = them,
+                        .destination = us,
+                        .source_port = 1,
+                        .destination_port = PORT,
+                        .protocol = 6,
+                        .checksum_state = MESSAGE_CHECKSUM_VALID};
     uint64_t before = harness_counter(h, counter);
     if (lie.protocol != 0)
         m.protocol = lie.protocol;
@@ -814,8 +837,7 @@ START_TEST(test_ip_lies)
     receive_lie((struct message){.capability = 1, .reference = {{HARNESS_POOL, 2, 64, 40}}}, "drop_range");
     receive_lie((struct message){.capability = 1, .reference = {{HARNESS_POOL, 1, HARNESS_POOL_SIZE, 40}}},
                 "drop_range");
-    receive_lie((struct message){.capability = 1, .reference = {{HARNESS_POOL, 1, UINT32_MAX, 40}}},
-                "drop_range");
+    receive_lie((struct message){.capability = 1, .reference = {{HARNESS_POOL, 1, UINT32_MAX, 40}}}, "drop_range");
     receive_lie((struct message){.capability = 1, .reference = {{1, 1, 64, 40}}}, "drop_range");
     receive_lie((struct message){.capability = 1, .reference = {good}, .protocol = 17}, "drop_protocol");
     receive_lie((struct message){.capability = 1, .reference = {good}, .destination = them}, "drop_not_local");
@@ -878,8 +900,8 @@ START_TEST(test_socket_lies)
 END_TEST
 
 SUITE_RUN("server_tcp", setup, teardown, test_accept_and_data, test_loans_hold_the_tail, test_connect,
-          test_connect_refused, test_peer_closes, test_close_listener_with_waiting_child, test_no_slot,
-          test_restart, test_lost_slot_is_kept_until_close, test_lost_and_accepted_at_once,
-          test_lost_and_session_ends, test_lost_with_its_session, test_unread_data_of_an_ended_connection,
-          test_blind_ack_takes_no_slot, test_session_index_again, test_restart_while_ip_is_full, test_reconcile, test_session_end, test_ip_restart, test_application_lies,
-          test_ip_lies, test_socket_lies)
+          test_connect_refused, test_peer_closes, test_close_listener_with_waiting_child, test_no_slot, test_restart,
+          test_lost_slot_is_kept_until_close, test_lost_and_accepted_at_once, test_lost_and_session_ends,
+          test_lost_with_its_session, test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot,
+          test_session_index_again, test_restart_while_ip_is_full, test_reconcile, test_session_end, test_ip_restart,
+          test_application_lies, test_ip_lies, test_socket_lies)

@@ -36,8 +36,11 @@ static void teardown(void)
 
 static struct message request(uint8_t operation, uint32_t socket, uint16_t port, struct ip_address to, uint16_t to_port)
 {
-    struct message m = {.operation = operation, .source = {.family = ADDRESS_IP4}, .source_port = port,
-                        .destination = to, .destination_port = to_port};
+    struct message m = {.operation = operation,
+                        .source = {.family = ADDRESS_IP4},
+                        .source_port = port,
+                        .destination = to,
+                        .destination_port = to_port};
     m.socket = (struct message_socket){.socket = socket, .connection = UINT32_MAX};
     harness_request(h, &m);
     harness_turn(h);
@@ -61,8 +64,7 @@ static void from_peer(uint16_t port, const void *bytes, uint16_t octets)
     const struct udp_header header = {.source_port = 99, .destination_port = port, .payload_length = octets};
     udp_build(&them, &us, &header, checksum_add(0, bytes, octets), datagram);
     memcpy(datagram + UDP_HEADER_LENGTH, bytes, octets);
-    struct message m = {.source = them, .destination = us, .source_port = 99, .destination_port = port,
-                        .protocol = 17};
+    struct message m = {.source = them, .destination = us, .source_port = 99, .destination_port = port, .protocol = 17};
     harness_receive(h, &m, datagram, UDP_HEADER_LENGTH + (uint32_t)octets);
     harness_turn(h);
 }
@@ -86,7 +88,8 @@ static struct datagram_record read_record(const struct message *m, const uint8_t
     return r;
 }
 
-static void write_record(const struct message *m, struct ip_address to, uint16_t port, const void *bytes, uint32_t octets)
+static void write_record(const struct message *m, struct ip_address to, uint16_t port, const void *bytes,
+                         uint32_t octets)
 {
     struct slot_app *app = harness_app(h, 0, m->socket.slot);
     uint8_t *ring = harness_send_ring(h, 0, m->socket.slot);
@@ -152,8 +155,7 @@ START_TEST(test_send)
         ck_assert_mem_eq(harness_at(h, &sent[0].reference[1]), bytes, sizeof bytes);
         harness_return(h, sent[0].cookie);
         harness_turn(h);
-        ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->send_tail,
-                          harness_app(h, 0, m.socket.slot)->send_head);
+        ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->send_tail, harness_app(h, 0, m.socket.slot)->send_head);
     }
     uint32_t tail = harness_words(h, 0, m.socket.slot)->send_tail;
     for (uint32_t i = 0; i < 3; i++)

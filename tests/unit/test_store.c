@@ -132,8 +132,8 @@ START_TEST(test_damage_is_seen)
 }
 END_TEST
 
-/* A death between any two octets written in a burst: the memory before the burst, overlaid with a prefix (in address order,
- * and in reverse) of what the burst changed, without and with the commit word. */
+/* A death between any two octets written in a burst: the memory before the burst, overlaid with a prefix (in address
+ * order, and in reverse) of what the burst changed, without and with the commit word. */
 START_TEST(test_death_at_any_write)
 {
     size_t octets = store_octets(OCTETS, BLOCKS);
@@ -181,5 +181,4 @@ START_TEST(test_other_layout_is_refused)
 END_TEST
 
 SUITE_RUN("store", setup, teardown, test_committed_is_found, test_uncommitted_never_happened,
-          test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write,
-          test_other_layout_is_refused)
+          test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_other_layout_is_refused)

@@ -488,7 +488,8 @@ START_TEST(a_session_comes_and_goes_without_a_trace)
 }
 END_TEST
 
-/* An arena's transport gets it when those who pass its references on know it, and the application is answered after that. */
+/* An arena's transport gets it when those who pass its references on know it, and the application is answered after
+ * that. */
 START_TEST(the_answer_waits_for_the_grants)
 {
     start_all();
@@ -508,7 +509,7 @@ START_TEST(the_answer_waits_for_the_grants)
             session_acknowledged(s, &s->domain[i], epoch);
     }
     ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA), 1);
-    ck_assert_int_eq(answered(fd, NULL), -1); /* nothing yet */
+    ck_assert_int_eq(answered(fd, NULL), -1);               /* nothing yet */
     session_acknowledged(s, &s->domain[SERVER_TCP], epoch); /* an old one */
     ck_assert_int_eq(answered(fd, NULL), -1);
     session_acknowledged(s, &s->domain[SERVER_TCP], s->session[0].epoch);

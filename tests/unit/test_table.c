@@ -12,10 +12,11 @@ static struct capability_table table;
 static void setup(void)
 {
     capability_table_init(&table, entries);
-    capability_grant(&table, 20, &(struct capability){.type = CAPABILITY_POOL, .generation = 3,
-                                                      .rights = CAPABILITY_READ, .size = 1000});
-    capability_grant(&table, 21, &(struct capability){.type = CAPABILITY_TRANSPORT, .generation = 1,
-                                                      .rights = CAPABILITY_SEND});
+    capability_grant(
+        &table, 20,
+        &(struct capability){.type = CAPABILITY_POOL, .generation = 3, .rights = CAPABILITY_READ, .size = 1000});
+    capability_grant(&table, 21,
+                     &(struct capability){.type = CAPABILITY_TRANSPORT, .generation = 1, .rights = CAPABILITY_SEND});
 }
 
 static void teardown(void)
@@ -57,15 +58,16 @@ static const struct {
     uint32_t offset, length;
     bool good;
 } ranges[] = {
-    {0, 1000, true},  {999, 1, true},          {1000, 0, true},          {0, 1001, false},
-    {1000, 1, false}, {1001, 0, false},        {UINT32_MAX, 2, false},   {1, UINT32_MAX, false},
-    {500, 501, false}, {UINT32_MAX, UINT32_MAX, false},
+    {0, 1000, true},        {999, 1, true},
+    {1000, 0, true},        {0, 1001, false},
+    {1000, 1, false},       {1001, 0, false},
+    {UINT32_MAX, 2, false}, {1, UINT32_MAX, false},
+    {500, 501, false},      {UINT32_MAX, UINT32_MAX, false},
 };
 
 START_TEST(test_range)
 {
-    ck_assert((capability_range(&table, 20, 3, ranges[_i].offset, ranges[_i].length) != NULL) ==
-              ranges[_i].good);
+    ck_assert((capability_range(&table, 20, 3, ranges[_i].offset, ranges[_i].length) != NULL) == ranges[_i].good);
     ck_assert_uint_eq(table.refused[CAPABILITY_REFUSED_RANGE], !ranges[_i].good);
 }
 END_TEST

@@ -53,7 +53,7 @@ END_TEST
 START_TEST(test_refused)
 {
     bench_state(&b, TCP_SYN_SENT);
-    inject(&b, R, 0, 0, 0); /* no ACK: not for us */
+    inject(&b, R, 0, 0, 0);     /* no ACK: not for us */
     inject(&b, R | A, 0, 0, 0); /* not our SYN */
     expect_silence(&b);
     ck_assert_int_eq(state_of(&b), TCP_SYN_SENT);
@@ -195,18 +195,22 @@ END_TEST
 
 START_TEST(test_bad_headers)
 {
-    struct tcp_segment_in meta = {.source = b.peer, .destination = b.h.address, .source_port = 1,
-                                  .destination_port = 2};
+    struct tcp_segment_in meta = {
+        .source = b.peer, .destination = b.h.address, .source_port = 1, .destination_port = 2};
     uint8_t header[60] = {[12] = 0x50, [13] = A};
-    static const struct { uint32_t header_length, segment_length; uint8_t data_offset; } rows[] = {
-        {0, 0, 0x50}, {19, 19, 0x50}, {20, 20, 0x40}, {20, 20, 0x00}, {20, 24, 0x60}, {60, 40, 0xf0},
-        {20, 20, 0xf0}, {40, 60, 0xf0},
+    static const struct {
+        uint32_t header_length, segment_length;
+        uint8_t data_offset;
+    } rows[] = {
+        {0, 0, 0x50},   {19, 19, 0x50}, {20, 20, 0x40}, {20, 20, 0x00},
+        {20, 24, 0x60}, {60, 40, 0xf0}, {20, 20, 0xf0}, {40, 60, 0xf0},
     };
     for (uint32_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct tcp_placement p;
         header[12] = rows[i].data_offset;
-        ck_assert_int_eq(tcp_input(b.h.t, b.h.now_us, TCP_NONE, &meta, header, rows[i].header_length,
-                                   rows[i].segment_length, &p), TCP_INPUT_DROPPED);
+        ck_assert_int_eq(
+            tcp_input(b.h.t, b.h.now_us, TCP_NONE, &meta, header, rows[i].header_length, rows[i].segment_length, &p),
+            TCP_INPUT_DROPPED);
         ck_assert_uint_eq(counters_of(&b)->drop_header, i + 1);
         ck_assert_uint_eq(p.conn, TCP_NONE);
     }
@@ -548,14 +552,36 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        test_active_open, test_text_on_syn_ack, test_simultaneous_open, test_refused, test_unreachable,
-        test_unreachable_is_soft, test_bad_ack_of_syn, test_syn_timeout, test_syn_ack_timeout,
-        test_repeated_syn, test_not_attached, test_bad_headers, test_window_scale,
-        test_no_window_scale, test_challenges_are_limited, test_no_connection,
-        test_listener_takes_only_syn, test_land, test_no_answer_to_many, test_active_close,
-        test_simultaneous_close, test_passive_close, test_passive_close_with_text,
-        test_fin_is_sent_again, test_half_close, test_orphan, test_text_after_close,
-        test_close_with_unread, test_close_waits_for_data, test_close_in_syn_sent,
+        test_active_open,
+        test_text_on_syn_ack,
+        test_simultaneous_open,
+        test_refused,
+        test_unreachable,
+        test_unreachable_is_soft,
+        test_bad_ack_of_syn,
+        test_syn_timeout,
+        test_syn_ack_timeout,
+        test_repeated_syn,
+        test_not_attached,
+        test_bad_headers,
+        test_window_scale,
+        test_no_window_scale,
+        test_challenges_are_limited,
+        test_no_connection,
+        test_listener_takes_only_syn,
+        test_land,
+        test_no_answer_to_many,
+        test_active_close,
+        test_simultaneous_close,
+        test_passive_close,
+        test_passive_close_with_text,
+        test_fin_is_sent_again,
+        test_half_close,
+        test_orphan,
+        test_text_after_close,
+        test_close_with_unread,
+        test_close_waits_for_data,
+        test_close_in_syn_sent,
         test_reset_is_not_lost,
     };
     Suite *suite = suite_create("tcp");

@@ -22,7 +22,7 @@ START_TEST(test_send_and_ack)
     ck_assert_uint_eq(conn_of(&b)->send_acked, 4000);
     ck_assert(tcp_deadline_us(b.h.t) == UINT64_MAX);
     tcp_send_available(b.h.t, b.h.now_us, b.conn, 4000 + b.send_size + 1); /* more than there is room for */
-    tcp_send_available(b.h.t, b.h.now_us, b.conn, 3999); /* backwards */
+    tcp_send_available(b.h.t, b.h.now_us, b.conn, 3999);                   /* backwards */
     expect_silence(&b);
 }
 END_TEST
@@ -552,13 +552,32 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        test_send_and_ack, test_super_segments, test_nagle, test_initial_window, test_window_limits,
-        test_retransmission, test_retransmission_into_a_small_window, test_fast_retransmit_after_gigabytes, test_go_back,
-        test_round_trip_time, test_fast_retransmit,
-        test_limited_transmit, test_zero_window, test_zero_window_unanswered,
-        test_small_window_override, test_many_timers, test_timer_moves_away, test_delayed_ack,
-        test_out_of_order, test_super_segment_out_of_order, test_ranges_full, test_fin_out_of_order,
-        test_receive_window, test_fin_at_closed_window, test_out_of_window, test_bad_acks,
+        test_send_and_ack,
+        test_super_segments,
+        test_nagle,
+        test_initial_window,
+        test_window_limits,
+        test_retransmission,
+        test_retransmission_into_a_small_window,
+        test_fast_retransmit_after_gigabytes,
+        test_go_back,
+        test_round_trip_time,
+        test_fast_retransmit,
+        test_limited_transmit,
+        test_zero_window,
+        test_zero_window_unanswered,
+        test_small_window_override,
+        test_many_timers,
+        test_timer_moves_away,
+        test_delayed_ack,
+        test_out_of_order,
+        test_super_segment_out_of_order,
+        test_ranges_full,
+        test_fin_out_of_order,
+        test_receive_window,
+        test_fin_at_closed_window,
+        test_out_of_window,
+        test_bad_acks,
     };
     Suite *suite = suite_create("tcp_data");
     TCase *tc = tcase_create("tcp_data");

@@ -13,8 +13,8 @@ struct app { /* one direction and a half: sends `total`, reads whatever comes */
     uint32_t conn;
     uint32_t total, written, read;
     uint32_t salt, peer_salt;
-    uint32_t slow;   /* reads at most so much a step; 0: all */
-    bool done;       /* conn ended */
+    uint32_t slow; /* reads at most so much a step; 0: all */
+    bool done;     /* conn ended */
 };
 
 static uint8_t octet_at(uint32_t salt, uint32_t offset)
@@ -28,8 +28,7 @@ static void app_write(struct app *a)
     uint32_t room = c->send_acked + c->send_size - a->written;
     uint32_t n = a->total - a->written < room ? a->total - a->written : room;
     for (uint32_t i = 0; i < n; i++)
-        a->h->send_ring[a->conn][(a->written + i) & (c->send_size - 1)] =
-            octet_at(a->salt, a->written + i);
+        a->h->send_ring[a->conn][(a->written + i) & (c->send_size - 1)] = octet_at(a->salt, a->written + i);
     a->written += n;
     if (n > 0)
         tcp_send_available(a->h->t, a->h->now_us, a->conn, a->written);
@@ -130,17 +129,16 @@ static void run_once(const struct run *r, uint64_t seed)
         if (up.read + down.read != read)
             still = 0;
     }
-    ck_assert_msg(up.done && down.done, "%s, seed %llu: at %llu us up %u of %u, down %u of %u (%d %d)",
-                  r->name, (unsigned long long)seed, (unsigned long long)w.now_us, down.read, r->up,
-                  up.read, r->down, host_conn(&client, up.conn)->state,
+    ck_assert_msg(up.done && down.done, "%s, seed %llu: at %llu us up %u of %u, down %u of %u (%d %d)", r->name,
+                  (unsigned long long)seed, (unsigned long long)w.now_us, down.read, r->up, up.read, r->down,
+                  host_conn(&client, up.conn)->state,
                   down.conn == TCP_NONE ? -1 : host_conn(&server, down.conn)->state);
     ck_assert_uint_eq(down.read, r->up);
     ck_assert_uint_eq(up.read, r->down);
     if (getenv("VERBOSE") != NULL)
         printf("%-28s seed %llu: %8.3f s, %llu packets, %llu lost, %llu timeouts, %llu fast\n", r->name,
-               (unsigned long long)seed, (double)(w.now_us - HARNESS_START_US) / 1e6,
-               (unsigned long long)w.carried, (unsigned long long)w.lost,
-               (unsigned long long)tcp_counters(client.t)->timeouts,
+               (unsigned long long)seed, (double)(w.now_us - HARNESS_START_US) / 1e6, (unsigned long long)w.carried,
+               (unsigned long long)w.lost, (unsigned long long)tcp_counters(client.t)->timeouts,
                (unsigned long long)tcp_counters(client.t)->fast_retransmits);
     wire_fini(&w);
     host_fini(&client);

@@ -32,8 +32,8 @@ START_TEST(test_backlog)
     peer_opens(1003);
     expect_silence(&b);
     ck_assert_uint_eq(counters_of(&b)->drop_backlog_full, 2); /* one ACK came before its child had a slot */
-    struct tcp_segment_in meta = {.source = b.peer, .destination = b.h.address, .source_port = 1000,
-                                  .destination_port = OWN_PORT};
+    struct tcp_segment_in meta = {
+        .source = b.peer, .destination = b.h.address, .source_port = 1000, .destination_port = OWN_PORT};
     tcp_accepted(b.h.t, tcp_lookup(b.h.t, &meta));
     ck_assert_uint_eq(l->accept_queue, 0);
     peer_opens(1003);
@@ -185,8 +185,8 @@ START_TEST(test_listen_conflicts)
     ck_assert_int_eq(tcp_listen(b.h.t, &i, 1, 4096, 4096, &index), TCP_CALL_OK);
     any.local_port = 81;
     ck_assert_int_eq(tcp_listen(b.h.t, &any, 1, 4096, 4096, &index), TCP_CALL_OK);
-    struct tcp_segment_in meta = {.source = b.peer, .destination = b.h.address, .source_port = 5,
-                                  .destination_port = 81};
+    struct tcp_segment_in meta = {
+        .source = b.peer, .destination = b.h.address, .source_port = 5, .destination_port = 81};
     ck_assert_uint_eq(tcp_lookup(b.h.t, &meta), index);
     meta.destination_port = 82;
     ck_assert_uint_eq(tcp_lookup(b.h.t, &meta), TCP_NONE);
@@ -266,9 +266,17 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        test_backlog, test_child_dies_unaccepted, test_table_full, test_time_wait_gives_way,
-        test_reopen_in_time_wait, test_ports, test_ports_exhausted, test_listen_conflicts,
-        test_restore_listener, test_restore_syn_sent, test_reset_lost,
+        test_backlog,
+        test_child_dies_unaccepted,
+        test_table_full,
+        test_time_wait_gives_way,
+        test_reopen_in_time_wait,
+        test_ports,
+        test_ports_exhausted,
+        test_listen_conflicts,
+        test_restore_listener,
+        test_restore_syn_sent,
+        test_reset_lost,
     };
     Suite *suite = suite_create("tcp_table");
     TCase *tc = tcase_create("tcp_table");

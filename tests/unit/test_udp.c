@@ -35,8 +35,8 @@ static const struct {
 static uint64_t drops(const struct udp_counters *c, enum udp_result result)
 {
     switch (result) {
-#define X(name)                                                                                    \
-    case UDP_DROP_##name:                                                                          \
+#define X(name)                                                                                                        \
+    case UDP_DROP_##name:                                                                                              \
         return c->drop_##name;
         UDP_DROPS(X)
 #undef X
@@ -49,8 +49,8 @@ START_TEST(test_parse)
 {
     struct udp_counters counters = {0};
     struct udp_header h = {.payload_length = 777};
-    ck_assert_msg(udp_parse(&counters, (const uint8_t *)rows[_i].bytes, rows[_i].captured,
-                            rows[_i].available, &h) == rows[_i].result,
+    ck_assert_msg(udp_parse(&counters, (const uint8_t *)rows[_i].bytes, rows[_i].captured, rows[_i].available, &h) ==
+                      rows[_i].result,
                   "%s", rows[_i].name);
     ck_assert_uint_eq(drops(&counters, rows[_i].result), 1);
     ck_assert_uint_eq(h.payload_length, rows[_i].result == UDP_OK ? rows[_i].payload_length : 777);
@@ -217,8 +217,7 @@ START_TEST(test_ephemeral_ports_end)
     void *more = aligned_alloc(64, udp_size(&big));
     struct udp *t = udp_init(more, &big, 1);
     uint32_t index, count = 0;
-    while (udp_bind(t, &us, (uint16_t)(UDP_EPHEMERAL_MIN + count), false, 0, &index) ==
-               UDP_CALL_OK &&
+    while (udp_bind(t, &us, (uint16_t)(UDP_EPHEMERAL_MIN + count), false, 0, &index) == UDP_CALL_OK &&
            UDP_EPHEMERAL_MIN + count < UDP_EPHEMERAL_MAX)
         count++;
     ck_assert_int_eq(udp_bind(t, &any, 0, false, 0, &index), UDP_CALL_NO_PORT);

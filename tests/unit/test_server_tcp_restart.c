@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The tcp server over its own deaths and those of others: what is kept, what is told, and to whom. */
+#include "tests/unit/server_tcp_peer.h"
+
+/* What the socket server says after a restart: these sockets (0: none) are its, and no others. */
+static void owned(const struct message *first, uint32_t first_socket, uint32_t second_socket)
+{
+    struct message m = {.operation = MESSAGE_OWNED};
+    m.socket = first->socket;
+    m.socket.socket = first_socket;
+    if (first_socket != 0)
+        harness_request(h, &m);
+    m.socket = (struct message_socket){.socket = second_socket, .connection = NONE};
+    if (second_socket != 0)
+        harness_request(h, &m);
+    m = (struct message){.operation = MESSAGE_OWNED_END};
+    harness_request(h, &m);
+    harness_turn(h);
+}
+
+/* The list of a new incarnation names the listener and the socket, and no more. */
+static void alive_are(uint32_t first, uint32_t second)
+{
+    struct message told;
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+    ck_assert_uint_eq(told.socket.socket, first);
+    if (second != 0) {
+        ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+        ck_assert_uint_eq(told.socket.socket, second);
+    }
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+}
+
+/* Another connection from the peer, as far as ESTABLISHED. */
+static struct message establish(void)
+{
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(4);
+    struct message m;
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    return m;
+}
+
+START_TEST(test_restart)
+{
+    listen_answer();
+    struct message m = accept_one();
+    peer_write("lost", 4);
+    pump(3);
+    connect_to(4444); /* its SYN is out, nobody answered yet */
+    peer.drop = 1;
+    pump(1);
+    harness_restart(h);
+    harness_turn(h);
+    ck_assert_uint_eq(words(&m)->generation, m.socket.generation);
+    ck_assert_uint_eq(words(&m)->state, SLOT_ERROR | SLOT_CLOSED);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    ck_assert_uint_eq(words(&m)->receive_head, 4);
+    struct message told;
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+    ck_assert_uint_eq(told.socket.socket, LISTENER);
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told)); /* until its CLOSE */
+    ck_assert_uint_eq(told.socket.socket, CHILD);
+    struct message second;
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &second)); /* the attempt goes on; here it ends refused */
+    ck_assert_uint_eq(second.socket.socket, ACTIVE);
+    pump(4);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_RESET);
+    while (port_pull(&h->socket_end, &second))
+        ;
+    close_socket(CHILD);
+    m = accept_one(); /* the listener is there */
+    ck_assert_uint_eq(m.socket.generation >> 16, 2);
+    harness_restart(h); /* the block of the one that was told is gone */
+    pump(3);
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 1);
+}
+END_TEST
+
+START_TEST(test_lost_slot_is_kept_until_close)
+{
+    listen_answer();
+    struct message m = accept_one();
+    for (unsigned death = 0; death < 3; death++) {
+        harness_restart(h);
+        pump(4);
+        alive_are(LISTENER, CHILD);
+        owned(&m, CHILD, LISTENER);
+        ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    }
+    struct message other = establish();
+    ck_assert_uint_ne(other.socket.slot, m.socket.slot);
+    ck_assert_uint_ne(other.socket.connection, m.socket.connection);
+    ck_assert_uint_eq(words(&m)->generation, m.socket.generation);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 2);
+    close_socket(CHILD);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    harness_restart(h);
+    pump(4);
+    alive_are(LISTENER, 0); /* `other` was accepted by nobody */
+    owned(&m, 0, LISTENER);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
+START_TEST(test_lost_and_accepted_at_once)
+{
+    listen_answer();
+    struct message m = establish(); /* accepted at the socket server; its ACCEPTED died with us */
+    take_slot(&m);
+    harness_restart(h);
+    pump(2);
+    alive_are(LISTENER, 0);
+    owned(&m, CHILD, LISTENER);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    harness_restart(h); /* now with an owner */
+    pump(2);
+    alive_are(LISTENER, CHILD);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    owned(&m, 0, LISTENER); /* closed meanwhile */
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    struct message told;
+    ck_assert(!harness_told(h, MESSAGE_ALIVE, &told));
+}
+END_TEST
+
+START_TEST(test_lost_and_session_ends)
+{
+    listen_answer();
+    accept_one();
+    harness_restart(h);
+    pump(2);
+    alive_are(LISTENER, CHILD);
+    struct message m = {.operation = MESSAGE_SESSION_END};
+    harness_request(h, &m);
+    harness_turn(h);
+    ck_assert(harness_told(h, MESSAGE_LOST, &m));
+    ck_assert_uint_eq(m.socket.connection, NONE);
+    harness_restart(h);
+    pump(2);
+    ck_assert_uint_eq(harness_counter(h, "restored"), 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
+START_TEST(test_lost_with_its_session)
+{
+    listen_answer();
+    accept_one();
+    struct session_arena arena = h->session[0].arena[0];
+    h->session[0].present = false; /* it went while we were dead */
+    harness_restart(h);
+    harness_turn(h);
+    owned(&(struct message){0}, 0, 0);
+    pump(2);
+    h->session[0].present = true;
+    h->session[0].arena[0] = arena;
+    h->server->session_added(h->state, 0);
+    pump(2);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
+START_TEST(test_unread_data_of_an_ended_connection)
+{
+    listen_answer();
+    struct message m = accept_one();
+    peer_write("bye", 3);
+    tcp_shutdown_send(peer.tcp, h->now_us, peer.conn);
+    pump(4);
+    harness_app(h, 0, m.socket.slot)->flags = SLOT_APP_SHUTDOWN;
+    app_write(&m, "bye too", 7);
+    pump(4);
+    const uint32_t over = SLOT_CONNECTED | SLOT_FIN | SLOT_CLOSED;
+    ck_assert_uint_eq(words(&m)->state, over);
+    for (unsigned death = 0; death < 2; death++) {
+        harness_restart(h);
+        pump(2);
+        alive_are(LISTENER, CHILD);
+        owned(&m, CHILD, LISTENER);
+        ck_assert_uint_eq(words(&m)->generation, m.socket.generation);
+        ck_assert_uint_eq(words(&m)->state, over);
+        ck_assert_uint_eq(words(&m)->error, 0);
+        ck_assert_uint_eq(words(&m)->receive_head, 3);
+    }
+    struct message other = establish();
+    ck_assert_uint_ne(other.socket.slot, m.socket.slot);
+    peer_write("other", 5);
+    pump(3);
+    ck_assert_mem_eq(harness_receive_ring(h, 0, m.socket.slot), "bye", 3);
+    ck_assert_mem_eq(harness_receive_ring(h, 0, other.socket.slot), "other", 5);
+    close_socket(CHILD);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    harness_restart(h);
+    pump(2);
+    alive_are(LISTENER, 0);
+}
+END_TEST
+
+/* As one who cannot see our SYN-ACK: the acknowledgement is a guess. */
+static void blind_ack(uint16_t port, uint32_t ack, uint8_t flags)
+{
+    uint8_t segment[20] = {(uint8_t)(port >> 8),
+                           (uint8_t)port,
+                           PORT >> 8,
+                           PORT & 0xff,
+                           [8] = (uint8_t)(ack >> 24),
+                           (uint8_t)(ack >> 16),
+                           (uint8_t)(ack >> 8),
+                           (uint8_t)ack,
+                           5 << 4,
+                           flags,
+                           0xff,
+                           0xff};
+    segment[7] = flags == 0x10; /* after the SYN */
+    struct message m = {.source = them,
+                        .destination = us,
+                        .source_port = port,
+                        .destination_port = PORT,
+                        .protocol = 6,
+                        .checksum_state = MESSAGE_CHECKSUM_VALID};
+    harness_receive(h, &m, segment, sizeof segment);
+    harness_turn(h);
+}
+
+START_TEST(test_blind_ack_takes_no_slot)
+{
+    listen_answer();
+    struct message m, reply;
+    blind_ack(5555, 0, 0x02);
+    uint32_t iss = 0;
+    while (harness_sent(h, &reply)) {
+        const uint8_t *header = harness_at(h, &reply.reference[0]);
+        iss = (uint32_t)header[4] << 24 | (uint32_t)header[5] << 16 | (uint32_t)header[6] << 8 | header[7];
+        harness_return(h, reply.cookie);
+    }
+    const uint32_t guesses[] = {0, iss, iss + 2, iss + 0x80000001};
+    for (unsigned i = 0; i < sizeof guesses / sizeof guesses[0]; i++) {
+        blind_ack(5555, guesses[i], 0x10);
+        ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    }
+    ck_assert_uint_eq(harness_counter(h, "slots_given"), 0);
+    ck_assert(!harness_told(h, MESSAGE_ESTABLISHED, &m));
+    blind_ack(5555, iss + 1, 0x10);
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+}
+END_TEST
+
+START_TEST(test_session_index_again)
+{
+    struct session_arena arena = h->session[0].arena[0];
+    h->server->session_removed(h->state, 0);
+    h->session[0].present = false;
+    struct message m = {.operation = MESSAGE_SESSION_END};
+    harness_request(h, &m);
+    harness_turn(h);
+    ck_assert(harness_told(h, MESSAGE_LOST, &m)); /* nothing of it is here */
+    ck_assert_uint_eq(m.socket.connection, NONE);
+    h->session[0].present = true;
+    h->session[0].arena[0] = arena;
+    h->server->session_added(h->state, 0);
+    ck_assert_int_eq(listen_answer().socket.error, 0);
+}
+END_TEST
+
+/* ip takes nothing: the recovery waits without asking for another burst at once. */
+START_TEST(test_restart_while_ip_is_full)
+{
+    enum {
+        LOST = 600
+    }; /* more than the engine's queue of RSTs, the pool of headers and the ring to ip have room for */
+    harness_arena(h, 1, SESSION_TCP, LOST);
+    listen_answer();
+    for (uint32_t i = 0; i < LOST; i++) {
+        struct message m = establish();
+        m.operation = MESSAGE_ACCEPTED;
+        m.socket.socket = CHILD + i;
+        harness_request(h, &m);
+        harness_turn(h);
+    }
+    harness_restart(h);
+    for (unsigned i = 0; i < 100; i++)
+        harness_turn(h);
+    ck_assert(!h->server->burst(h->state, h->now_us));
+    ck_assert(!h->server->pending(h->state));
+    harness_notify(h, 0, 0); /* not taken before the recovery is through: no reason to come back either */
+    ck_assert(!h->server->pending(h->state));
+    uint64_t deadline = h->server->deadline_us(h->state);
+    ck_assert_uint_gt(deadline, h->now_us);
+    ck_assert_uint_le(deadline, h->now_us + 250);
+    pump(40); /* there is room */
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), LOST);
+    ck_assert(!h->server->pending(h->state));
+    ck_assert_uint_eq(h->rx[0]->free_slots + h->rx[1]->free_slots, HARNESS_SLOTS);
+    for (uint32_t i = 0; i < 1024; i++)
+        ck_assert_int_eq(tcp_conn_at(peer.tcp, i)->state, TCP_CLOSED);
+    struct message told; /* what is told to the socket server waits for room, too */
+    for (uint32_t alive = 0; alive < LOST + 1;) {
+        if (!port_pull(&h->socket_end, &told))
+            harness_turn(h);
+        else
+            alive += told.operation == MESSAGE_ALIVE;
+    }
+    owned(&told, 0, 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots + h->rx[1]->free_slots, HARNESS_SLOTS + LOST);
+}
+END_TEST
+
+START_TEST(test_reconcile)
+{
+    listen_answer();
+    struct message m = accept_one(), told;
+    h->server->peer_lost(h->state, SERVER_SOCKET);
+    h->server->peer_attached(h->state, SERVER_SOCKET, h->now_us);
+    struct message owned = {.operation = MESSAGE_OWNED};
+    owned.socket.socket = LISTENER;
+    owned.socket.connection = NONE;
+    harness_request(h, &owned);
+    owned.operation = MESSAGE_OWNED_END;
+    owned.socket = (struct message_socket){0};
+    harness_request(h, &owned);
+    harness_turn(h);
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told)); /* CHILD was not owned: closed already */
+    ck_assert_uint_eq(told.socket.socket, LISTENER);
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+    pump(4);
+    ck_assert(tcp_conn_at(peer.tcp, peer.conn)->fin_received);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    (void)m;
+}
+END_TEST
+
+SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_lost_slot_is_kept_until_close,
+          test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
+          test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
+          test_restart_while_ip_is_full, test_reconcile)

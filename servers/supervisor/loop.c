@@ -92,6 +92,7 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
     s->start_us = s->tick_us = now_us();
     s->next_object = 1;
     memory_init(s);
+    events_init(s);
     sessions_init(s);
     descriptors_raise(s);
     int result = rundir_open(s, ret_error);

@@ -319,6 +319,7 @@ void manage_send_event(struct supervisor *s, const struct event *event);
 void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhead__Manage__Reply *reply);
+void events_init(struct supervisor *s);
 void event_add(struct supervisor *s, const char *kind, const char *subject, uint32_t incarnation,
                const uint64_t *span_us, uint32_t spans, const char *format, ...) __attribute__((format(printf, 7, 8)));
 /* Copies text that someone else wrote: printable ASCII, cut to size. */

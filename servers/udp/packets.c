@@ -171,7 +171,7 @@ static void send_datagram(struct udp_server *s, uint32_t endpoint, const struct 
         s->counters.drop_send_address++;
         return;
     }
-    if (d->record.length > t->context->config->mtu - IP4_AND_UDP) { /* fragments: a later issue */
+    if (d->record.length > t->context->config->mtu - IP4_AND_UDP) { /* nothing is fragmented yet */
         s->counters.drop_send_too_big++;
         return;
     }

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STATUS_COUNTERS     96 /* of one server */
+#define STATUS_COUNTERS     256 /* of one server */
 #define STATUS_COUNTER_NAME 32
 #define STATUS_SERVERS      8
 

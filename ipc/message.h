@@ -19,7 +19,9 @@ enum message_operation {
     /* packets, down: transport -> ip -> nic. ref[0] headers (in the sender's header pool), ref[1] payload (an
      * arena, a receive pool, or length 0); cookie: the sender's id of the loan, given back by RETURN. */
     MESSAGE_SEND = 1,
-    /* packets, up: nic -> ip -> transport. ref[0] where the next layer's header begins. */
+    /* packets, up: nic -> ip -> transport. ref[0] where the next layer's header begins; ref[1] length 0, or, for what was
+     * sent here and delivered here, the rest of the payload in the sender's arena. Cookie: nic's buffer, or from
+     * MESSAGE_COOKIE_OWN on one of ip's own (delivered here, reassembled). */
     MESSAGE_RECEIVE = 2,
     /* loans home: `count` cookies of messages that this side had received. */
     MESSAGE_RETURN = 3,
@@ -44,6 +46,9 @@ enum message_operation {
     MESSAGE_ALIVE_END = 36,    /* ... and no others */
 };
 
+#define MESSAGE_DONT_FRAGMENT 1U   /* SEND: too long for the path is UNREACHABLE to the sender, not fragments */
+#define MESSAGE_COOKIE_OWN    1024U /* RECEIVE, ip -> transport: cookies below are nic's */
+
 struct message_reference { /* a part of a buffer: pool capability in the receiver's table, offset, length */
     uint16_t pool;
     uint16_t generation;
@@ -65,7 +70,7 @@ struct message_socket { /* arguments of the socket operations, in the first slot
 
 struct message { /* slot 0 */
     uint8_t operation;  /* enum message_operation */
-    uint8_t flags;      /* none defined: zero */
+    uint8_t flags;      /* SEND: MESSAGE_DONT_FRAGMENT; others: zero */
     uint8_t slot_count; /* 1..MESSAGE_SLOTS_MAX, set by port_push from what the operation needs */
     uint8_t count;      /* RETURN: cookies in `returned` */
     uint16_t capability; /* what is operated upon, in the receiver's table for this channel */

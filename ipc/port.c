@@ -44,10 +44,15 @@ static bool ring_push(struct port *port, const struct message *message)
     return true;
 }
 
+static bool flags_ok(const struct message *m)
+{
+    return (m->flags & ~(m->operation == MESSAGE_SEND ? MESSAGE_DONT_FRAGMENT : 0U)) == 0;
+}
+
 static bool envelope_ok(const struct message *m)
 {
     static const uint8_t zero[sizeof m->reserved1];
-    return m->slot_count == operation_slots(m->operation) && m->flags == 0 &&
+    return m->slot_count == operation_slots(m->operation) && flags_ok(m) &&
            m->count <= (m->operation == MESSAGE_RETURN ? MESSAGE_RETURNS_MAX : 0) &&
            memcmp(m->reserved1, zero, sizeof zero) == 0;
 }

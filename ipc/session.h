@@ -50,7 +50,7 @@ struct attach_answer {
     uint32_t session;
     uint32_t arena;     /* ARENA: its index */
     uint32_t address_count;
-    struct ip_address address[4]; /* HELLO: the stack's own */
+    struct ip_address address[8]; /* HELLO: the stack's own */
 }; /* HELLO's answer carries: [0] read end of the session's doorbell; then for socket, tcp, udp: [1 + 2i] write end of the
     * doorbell of the domain that hosts it, [2 + 2i] its status page, read-only. All stay valid across restarts. */
 
@@ -64,7 +64,16 @@ enum control_operation {
     CONTROL_CLOSE = 6,
     CONTROL_SET_OPTION = 7, /* argument[0] enum control_option, [1] value */
 };
-enum control_option { CONTROL_OPTION_NODELAY = 1, CONTROL_OPTION_REUSE_ADDRESS = 2 };
+enum control_option {
+    CONTROL_OPTION_NODELAY = 1,
+    CONTROL_OPTION_REUSE_ADDRESS = 2,
+    CONTROL_OPTION_BROADCAST = 3,      /* udp: may send to broadcast addresses */
+    CONTROL_OPTION_TTL = 4,            /* 1..255; IPv6: hop limit */
+    CONTROL_OPTION_TRAFFIC_CLASS = 5,  /* DSCP and ECN */
+    CONTROL_OPTION_DONT_FRAGMENT = 6,  /* udp: 0, 1. Too long for the path: EMSGSIZE */
+    CONTROL_OPTION_V6_ONLY = 7,        /* before bind */
+    CONTROL_OPTION_NO_CHECK = 8,       /* udp over IPv4: send no checksum */
+};
 
 struct control_request { /* 64 octets */
     uint32_t operation;
@@ -131,7 +140,9 @@ struct slot_transport { /* written by the transport at publish time, generation 
     uint32_t send_tail;    /* stream offset: bytes before it may be overwritten */
     uint32_t receive_head; /* stream offset received to */
     uint32_t state;        /* SLOT_* bits */
-    uint32_t error;        /* errno value, with SLOT_ERROR */
+    uint32_t error;        /* errno value, with SLOT_ERROR; udp: the latest, see error_count */
+    uint32_t error_count;  /* udp: moves with each error of the connected socket (ICMP); the application remembers which it has told */
+    uint32_t path_mtu;     /* IP octets, of a connected socket; 0 not known */
 };
 #define SLOT_CONNECTED 1U
 #define SLOT_FIN       2U /* the peer has finished: end of file after receive_head */
@@ -153,12 +164,16 @@ struct datagram_record { /* head of a datagram in udp rings; payload follows */
     uint32_t length;  /* payload octets, or DATAGRAM_WRAP */
     uint16_t port;    /* the other end's; 0 in a send: the connected one */
     uint8_t family;   /* ADDRESS_IP4, ADDRESS_IP6 */
-    uint8_t reserved;
-    uint8_t reserved1[8];
+    uint8_t ttl;           /* received: of the packet; send: 0 the socket's */
+    uint8_t traffic_class; /* received: of the packet; send: with flags, else the socket's */
+    uint8_t flags;         /* send: DATAGRAM_* */
+    uint8_t reserved[6];
     uint8_t octets[16]; /* the other end's address */
 };
 _Static_assert(sizeof(struct datagram_record) == 32, "layout");
 #define DATAGRAM_WRAP UINT32_MAX
+#define DATAGRAM_TRAFFIC_CLASS 1U /* traffic_class holds */
+#define DATAGRAM_MOST          65507U /* payload octets, over IPv4 and IPv6 alike */
 #define DATAGRAM_STEP 16U
 
 #define SESSION_PAGE 4096U

@@ -30,7 +30,8 @@ enum server_id { SERVER_NIC = 0, SERVER_IP = 1, SERVER_TCP = 2, SERVER_UDP = 3, 
 #define SOCKETS_MAX     8192 /* of the socket server, all sessions together */
 #define CONNECTIONS_MAX 8192 /* of tcp */
 #define DATAGRAM_SOCKETS_MAX 1024 /* of udp */
-#define STACK_ADDRESSES_MAX  4
+#define STACK_ADDRESSES_MAX  8 /* link-local ones included */
+#define STACK_ROUTES_MAX     16
 
 /* Indices of capabilities, the same in every table: the supervisor's choice, not the servers'. Pools and arenas have
  * dynamic indices from CAPABILITY_INDEX_DYNAMIC on, also the same in every table that has them, so that a reference
@@ -38,11 +39,26 @@ enum server_id { SERVER_NIC = 0, SERVER_IP = 1, SERVER_TCP = 2, SERVER_UDP = 3, 
 #define CAPABILITY_INDEX_PEER    1 /* LINK (ip's at nic, nic's at ip), TRANSPORT (tcp's, udp's at ip; ip's at tcp, udp), SOCKET */
 #define CAPABILITY_INDEX_DYNAMIC 16
 
+enum stack_dad { /* address conflict detection (RFC 5227, RFC 4862, RFC 4429) */
+    STACK_DAD_ON = 0,         /* probe before use */
+    STACK_DAD_OPTIMISTIC = 1, /* use at once, announce and defend */
+    STACK_DAD_OFF = 2,        /* neither */
+};
+
+struct stack_route { /* beside those of the link, which follow from the addresses, and the gateways */
+    struct ip_address prefix;
+    uint8_t prefix_length;
+    struct ip_address gateway;
+};
+
 struct stack_config { /* the same for every server and incarnation */
     struct ip_address address[STACK_ADDRESSES_MAX];
     uint8_t prefix_length[STACK_ADDRESSES_MAX];
     uint32_t address_count;
-    struct ip_address gateway; /* ADDRESS_NONE: none */
+    struct ip_address gateway[2]; /* IPv4, IPv6; ADDRESS_NONE: none */
+    struct stack_route route[STACK_ROUTES_MAX];
+    uint32_t route_count;
+    enum stack_dad dad;        /* of the first incarnation; later ones never probe */
     struct mac_address mac;
     uint32_t mtu;              /* IP octets of a frame */
     uint8_t secret[16];        /* ISNs, ports, cookies */
@@ -85,12 +101,15 @@ struct server_context {
     struct status_counter *counter;    /* STATUS_COUNTERS, shared memory: write only */
     /* asks the supervisor to take a session's memory back from everyone: the socket server, once nothing of it is open */
     void (*session_done)(void *domain, uint32_t session);
+    /* an event for whoever watches the stack, one line: an address conflict and the like. Bounded: may be lost in a storm */
+    void (*notice)(void *domain, enum server_id server, const char *text);
     void *domain;
 };
 
 struct server {
     const char *name;
     uint32_t pool_buffers, pool_buffer_octets; /* 0: no pool */
+    uint32_t pool_extra_octets; /* behind the buffers, in the same segment and under the same capability; the server's to manage */
     size_t (*store_size)(void);                /* NULL: no store */
     size_t (*state_size)(const struct stack_config *config); /* zeroed, aligned to 64 */
     /* 0 or a negative errno (the domain then ends). The store may be an earlier incarnation's. */

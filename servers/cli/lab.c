@@ -66,10 +66,12 @@ static int up_options_check(struct lab *lab)
 /* CLI_OK, or an exit status; *ret_done: help was printed. */
 static int arguments_take(struct lab *lab, int argc, char **argv, bool *ret_done)
 {
-    lab->supervisor = calloc((size_t)argc + LAB_SUPERVISOR_OWN, sizeof(*lab->supervisor));
+    lab->supervisor = calloc((size_t)argc + LAB_SUPERVISOR_FIRST + LAB_SUPERVISOR_OWN, sizeof(*lab->supervisor));
     if (lab->supervisor == NULL)
         return cli_failed("lab", "no memory");
     lab->supervisor[lab->supervisor_count++] = "bulkhead up";
+    lab->supervisor[lab->supervisor_count++] = "--dad"; /* the TAP is made here: nobody else is on it; a later one wins */
+    lab->supervisor[lab->supervisor_count++] = "optimistic";
     int i = 1;
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--help") == 0) {

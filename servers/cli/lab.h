@@ -25,6 +25,7 @@ struct lab {
     sigset_t mask;         /* the caller's: COMMAND gets it back */
 };
 
+#define LAB_SUPERVISOR_FIRST 2 /* --dad optimistic */
 #define LAB_SUPERVISOR_OWN 7 /* --run-dir DIR --driver tap:NAME --ready-fd N, and argv's NULL */
 
 /* Runs as pid 1 of the lab, its namespaces made and mapped; does not return. `parent` is the read end of a pipe that

@@ -36,6 +36,12 @@ static void session_done(void *pointer, uint32_t session)
         control_log(&domain->control, 3, SERVER_SOCKET, "SessionDone not sent", -result);
 }
 
+static void notice(void *pointer, enum server_id server, const char *text)
+{
+    struct domain *domain = pointer;
+    control_log(&domain->control, 4, server, text, 0);
+}
+
 static int start_server(struct domain *domain, struct domain_server *at)
 {
     struct server_context *c = &at->context;
@@ -48,6 +54,7 @@ static int start_server(struct domain *domain, struct domain_server *at)
     c->session = domain->session;
     c->counter = domain->counters->counter[c->id];
     c->session_done = session_done;
+    c->notice = notice;
     c->domain = domain;
     at->state = domain_memory(at->server->state_size(&domain->config));
     return at->state == NULL ? -ENOMEM : at->server->init(at->state, c, domain->now_us);
@@ -164,7 +171,7 @@ static int standby(struct domain *domain)
         const struct server *server = domain->server[id].server;
         if (server == NULL)
             continue;
-        pool_octets[count] = server->pool_buffers * server->pool_buffer_octets;
+        pool_octets[count] = server->pool_buffers * server->pool_buffer_octets + server->pool_extra_octets;
         store_octets[count++] = server->store_size != NULL ? server->store_size() : 0;
     }
     return control_send_standby(&domain->control, pool_octets, store_octets, count);

@@ -31,6 +31,14 @@ static bool address_read(const Bulkhead__Control__Address *from, struct ip_addre
     return true;
 }
 
+static bool route_read(const Bulkhead__Control__Route *from, struct stack_route *ret)
+{
+    if (from->prefix == NULL || from->gateway == NULL || from->prefix->prefix_length > 128)
+        return false;
+    ret->prefix_length = (uint8_t)from->prefix->prefix_length;
+    return address_read(from->prefix, &ret->prefix) && address_read(from->gateway, &ret->gateway);
+}
+
 static int config_read(const Bulkhead__Control__Configure *from, struct stack_config *ret)
 {
     struct stack_config c = {.mtu = from->mtu};
@@ -42,8 +50,15 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
         if (!address_read(from->address[i], &c.address[i]) || from->address[i]->prefix_length > 128)
             return -EINVAL;
     }
-    if (from->gateway != NULL && !address_read(from->gateway, &c.gateway))
+    if (from->n_gateway > 2 || from->n_route > STACK_ROUTES_MAX || from->dad > STACK_DAD_OFF)
         return -EINVAL;
+    for (size_t i = 0; i < from->n_gateway; i++)
+        if (!address_read(from->gateway[i], &c.gateway[i]))
+            return -EINVAL;
+    for (size_t i = 0; i < from->n_route; i++, c.route_count++)
+        if (!route_read(from->route[i], &c.route[i]))
+            return -EINVAL;
+    c.dad = (enum stack_dad)from->dad;
     memcpy(c.mac.octets, from->mac.data, sizeof c.mac.octets);
     memcpy(c.secret, from->secret.data, sizeof c.secret);
     *ret = c;
@@ -234,7 +249,7 @@ int grant_pool(struct domain *domain, struct control_message *message)
         return result;
     const struct server *server = owner->server;
     if (server->pool_buffers == 0 || server->pool_buffers > POOL_BUFFERS_MAX ||
-        (uint64_t)server->pool_buffers * server->pool_buffer_octets > m->octets)
+        (uint64_t)server->pool_buffers * server->pool_buffer_octets + server->pool_extra_octets > m->octets)
         return -EINVAL;
     pool_init(&owner->pool, object_find(domain, m->object)->memory, server->pool_buffer_octets, server->pool_buffers);
     owner->context.pool = &owner->pool;

@@ -115,7 +115,7 @@ static int init_addresses(struct ip *ip, uint64_t now_us)
         icmp_init(&ip->icmp, &icmp, now_us);
         ip4_routes_init(&ip->routes);
         arp_announce(&ip->arp); /* RFC 5227 2.3: caches of an earlier holder of the address */
-        return ip4_route_link(&ip->routes, &ip->config, &config->gateway) == IP4_ROUTE_OK ? 0 : -EINVAL;
+        return ip4_route_link(&ip->routes, &ip->config, &config->gateway[0]) == IP4_ROUTE_OK ? 0 : -EINVAL;
     }
     return -EINVAL;
 }

@@ -30,8 +30,27 @@ static uint32_t device_mtu(const char *name)
  * own at the other end of the TAP, which is random. */
 static struct mac_address stack_mac(const struct ip_address *address)
 {
-    const uint8_t *o = address->octets;
+    const uint8_t *o = address->octets + (address->family == ADDRESS_IP6 ? 12 : 0);
     return (struct mac_address){{0x02, 0x42, 0x48, o[1], o[2], o[3]}};
+}
+
+/* RFC 4291 2.1: all interfaces have a link-local address; its identifier is that of RFC 2464 4. */
+static void link_local_add(struct options *o, const struct mac_address *mac)
+{
+    bool ip6 = false;
+    for (uint32_t i = 0; i < o->address_count; i++) {
+        const struct ip_address *a = &o->address[i];
+        if (a->family == ADDRESS_IP6 && a->octets[0] == 0xfe && (a->octets[1] & 0xc0) == 0x80)
+            return;
+        ip6 = ip6 || a->family == ADDRESS_IP6;
+    }
+    if (!ip6)
+        return;
+    const uint8_t *m = mac->octets;
+    o->address[o->address_count] =
+        (struct ip_address){.family = ADDRESS_IP6,
+                            .octets = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]}};
+    o->prefix_length[o->address_count++] = 64;
 }
 
 static const char *advice(int error)
@@ -52,6 +71,9 @@ static const char *advice(int error)
 
 int device_open(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
+    /* Who makes the interface knows that nobody else is on it yet. */
+    if (!s->options.dad_given)
+        s->options.dad = if_nametoindex(s->options.device) != 0 ? STACK_DAD_ON : STACK_DAD_OPTIMISTIC;
     s->device = netdrv_tap_open(s->options.device);
     if (s->device < 0) {
         snprintf(ret_error, OPTIONS_ERROR, "device tap:%s: %s", s->options.device, advice(-s->device));
@@ -59,5 +81,6 @@ int device_open(struct supervisor *s, char ret_error[OPTIONS_ERROR])
     }
     s->mtu = device_mtu(s->options.device);
     s->mac = stack_mac(&s->options.address[0]);
+    link_local_add(&s->options, &s->mac);
     return 0;
 }

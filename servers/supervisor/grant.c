@@ -37,18 +37,46 @@ static uint32_t addresses_fill(const struct supervisor *s, struct address_list *
     return s->options.address_count;
 }
 
+struct route_list {
+    control_address prefix[STACK_ROUTES_MAX], gateway[STACK_ROUTES_MAX];
+    Bulkhead__Control__Route route[STACK_ROUTES_MAX];
+    Bulkhead__Control__Route *pointer[STACK_ROUTES_MAX];
+};
+
+static uint32_t routes_fill(const struct supervisor *s, struct route_list *list)
+{
+    for (uint32_t i = 0; i < s->options.route_count; i++) {
+        const struct stack_route *route = &s->options.route[i];
+        address_fill(&list->prefix[i], &route->prefix, route->prefix_length);
+        address_fill(&list->gateway[i], &route->gateway, 0);
+        list->route[i] = (Bulkhead__Control__Route)BULKHEAD__CONTROL__ROUTE__INIT;
+        list->route[i].prefix = &list->prefix[i];
+        list->route[i].gateway = &list->gateway[i];
+        list->pointer[i] = &list->route[i];
+    }
+    return s->options.route_count;
+}
+
 static void configure(struct supervisor *s, struct domain *d)
 {
     Bulkhead__Control__Configure what = BULKHEAD__CONTROL__CONFIGURE__INIT;
     MESSAGE(message, CONFIGURE);
     message.configure = &what;
     struct address_list list;
-    control_address gateway;
+    struct route_list routes;
+    control_address gateway[2], *gateways[2];
     what.incarnation = d->incarnation;
     what.n_address = addresses_fill(s, &list);
     what.address = list.pointer;
-    address_fill(&gateway, &s->options.gateway, 0);
-    what.gateway = &gateway;
+    for (unsigned i = 0; i < 2; i++) {
+        address_fill(&gateway[i], &s->options.gateway[i], 0);
+        gateways[i] = &gateway[i];
+    }
+    what.gateway = gateways;
+    what.n_gateway = 2;
+    what.n_route = routes_fill(s, &routes);
+    what.route = routes.pointer;
+    what.dad = s->options.dad;
     what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
     what.mtu = s->mtu;
     what.secret = (ProtobufCBinaryData){sizeof s->secret, s->secret};

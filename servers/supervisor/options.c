@@ -12,6 +12,7 @@
 #define DEFAULT_PARTITION "factored"
 #define DEFAULT_DRIVER    "tap:bh0"
 #define DEFAULT_ADDRESS   "10.77.0.2/24"
+#define DEFAULT_ADDRESS6  "fd77::2/64"
 #define DRIVER_TAP        "tap:"
 #define DEVICE_LETTERS    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
@@ -20,6 +21,8 @@ enum key {
     KEY_DRIVER,
     KEY_ADDRESS,
     KEY_GATEWAY,
+    KEY_ROUTE,
+    KEY_DAD,
     KEY_RUN_DIR,
     KEY_PLACEMENT,
     KEY_READY_FD,
@@ -32,8 +35,13 @@ static const struct argp_option options[] = {
      "with +, or factored, monolithic",
      0},
     {"driver", KEY_DRIVER, "tap:NAME", 0, "the device, by default " DEFAULT_DRIVER, 0},
-    {"address", KEY_ADDRESS, "A/LEN", 0, "an address of the stack, by default " DEFAULT_ADDRESS "; may be repeated", 0},
-    {"gateway", KEY_GATEWAY, "A", 0, "where other networks are reached, by default nowhere", 0},
+    {"address", KEY_ADDRESS, "A/LEN", 0, "an address of the stack, by default " DEFAULT_ADDRESS " and " DEFAULT_ADDRESS6 "; may be repeated", 0},
+    {"gateway", KEY_GATEWAY, "A", 0, "where other networks are reached, by default nowhere; one of each family", 0},
+    {"route", KEY_ROUTE, "P/LEN,A", 0, "a network that is reached by the gateway A; may be repeated", 0},
+    {"dad", KEY_DAD, "on|optimistic|off", 0,
+     "address conflict detection: probe before use (the default for an interface that is there already), use at once, "
+     "announce and defend (the default for one of our own), or neither",
+     0},
     {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead",
      0},
     {"placement", KEY_PLACEMENT, "packed|spread|none", 0, "how domains are put on CPUs, by default packed", 0},
@@ -69,29 +77,81 @@ static bool address_read(const char *text, struct ip_address *ret)
     return true;
 }
 
+/* "A/LEN", of `length` octets. */
+static bool prefix_read(const char *value, size_t length, struct ip_address *ret, uint8_t *ret_length)
+{
+    char text[INET6_ADDRSTRLEN + 4];
+    if (length >= sizeof text)
+        return false;
+    memcpy(text, value, length);
+    text[length] = '\0';
+    char *slash = strchr(text, '/'), *end = NULL;
+    if (slash == NULL || slash[1] < '0' || slash[1] > '9')
+        return false;
+    *slash = '\0';
+    unsigned long bits = strtoul(slash + 1, &end, 10);
+    struct ip_address address;
+    if (*end != '\0' || !address_read(text, &address) || bits > (address.family == ADDRESS_IP4 ? 32 : 128))
+        return false;
+    *ret = address;
+    *ret_length = (uint8_t)bits;
+    return true;
+}
+
 static int address_parse(struct parse *parse, const char *value)
 {
-    static const char expected[] = "write an address and a prefix length, as in " DEFAULT_ADDRESS;
     struct options *o = parse->options;
     struct ip_address address;
-    char text[INET6_ADDRSTRLEN];
-    const char *slash = strchr(value, '/');
-    if (slash == NULL || (size_t)(slash - value) >= sizeof text)
-        return complain(parse, "--address", value, expected);
-    memcpy(text, value, (size_t)(slash - value));
-    text[slash - value] = '\0';
-    char *end = NULL;
-    unsigned long length = strtoul(slash + 1, &end, 10);
-    if (slash[1] < '0' || slash[1] > '9' || *end != '\0' || !address_read(text, &address) ||
-        length > (address.family == ADDRESS_IP4 ? 32 : 128))
-        return complain(parse, "--address", value, expected);
-    if (o->address_count == STACK_ADDRESSES_MAX)
-        return complain(parse, "--address", value, "too many addresses: at most 4");
-    if (address.family == ADDRESS_IP6)
-        return complain(parse, "--address", value, "IPv6 is not there yet: give an IPv4 address");
+    uint8_t length;
+    if (!prefix_read(value, strlen(value), &address, &length))
+        return complain(parse, "--address", value, "write an address and a prefix length, as in " DEFAULT_ADDRESS);
+    if (o->address_count == OPTIONS_ADDRESSES_MAX)
+        return complain(parse, "--address", value, "too many addresses: at most 7");
     o->address[o->address_count] = address;
-    o->prefix_length[o->address_count++] = (uint8_t)length;
+    o->prefix_length[o->address_count++] = length;
     return 0;
+}
+
+static int gateway_parse(struct parse *parse, const char *value)
+{
+    struct options *o = parse->options;
+    struct ip_address address;
+    if (!address_read(value, &address))
+        return complain(parse, "--gateway", value, "write an IPv4 or IPv6 address");
+    struct ip_address *gateway = &o->gateway[address.family == ADDRESS_IP6];
+    if (gateway->family != ADDRESS_NONE)
+        return complain(parse, "--gateway", value, "there is one of this family already: use --route for more");
+    *gateway = address;
+    return 0;
+}
+
+static int route_parse(struct parse *parse, const char *value)
+{
+    static const char expected[] = "write a network and its gateway, as in 192.0.2.0/24,10.77.0.1";
+    struct options *o = parse->options;
+    struct stack_route route = {0};
+    const char *comma = strchr(value, ',');
+    if (comma == NULL || !prefix_read(value, (size_t)(comma - value), &route.prefix, &route.prefix_length) ||
+        !address_read(comma + 1, &route.gateway) || route.gateway.family != route.prefix.family)
+        return complain(parse, "--route", value, expected);
+    if (o->route_count == STACK_ROUTES_MAX)
+        return complain(parse, "--route", value, "too many routes: at most 16");
+    o->route[o->route_count++] = route;
+    return 0;
+}
+
+static int dad_parse(struct parse *parse, const char *value)
+{
+    static const char *const names[] = {
+        [STACK_DAD_ON] = "on", [STACK_DAD_OPTIMISTIC] = "optimistic", [STACK_DAD_OFF] = "off"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            parse->options->dad = (enum stack_dad)i;
+            parse->options->dad_given = true;
+            return 0;
+        }
+    }
+    return complain(parse, "--dad", value, "write on, optimistic or off");
 }
 
 static int driver_parse(struct parse *parse, const char *value)
@@ -152,9 +212,11 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
     case KEY_ADDRESS:
         return address_parse(parse, value);
     case KEY_GATEWAY:
-        return address_read(value, &o->gateway) && o->gateway.family == ADDRESS_IP4
-                   ? 0
-                   : complain(parse, "--gateway", value, "write an IPv4 address");
+        return gateway_parse(parse, value);
+    case KEY_ROUTE:
+        return route_parse(parse, value);
+    case KEY_DAD:
+        return dad_parse(parse, value);
     case KEY_RUN_DIR:
         return run_dir_parse(parse, value);
     case KEY_PLACEMENT:
@@ -193,8 +255,11 @@ static int defaults_fill(struct parse *parse)
         result = partition_parse(DEFAULT_PARTITION, &o->partition, parse->error, OPTIONS_ERROR);
     if (result == 0 && o->device[0] == '\0')
         result = driver_parse(parse, DEFAULT_DRIVER);
-    if (result == 0 && o->address_count == 0)
+    if (result == 0 && o->address_count == 0) {
         result = address_parse(parse, DEFAULT_ADDRESS);
+        if (result == 0)
+            result = address_parse(parse, DEFAULT_ADDRESS6);
+    }
     if (result == 0 && o->run_dir[0] == '\0' && options_default_run_dir(o->run_dir) < 0)
         result = complain(parse, "XDG_RUNTIME_DIR", getenv("XDG_RUNTIME_DIR"), "too long: give --run-dir");
     return result;

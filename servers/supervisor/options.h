@@ -9,6 +9,7 @@
 
 #define OPTIONS_RUN_DIR 88 /* a socket's path has 107 octets: room for the names in it */
 #define OPTIONS_DEVICE  16
+#define OPTIONS_ADDRESSES_MAX (STACK_ADDRESSES_MAX - 1) /* the link-local one is added */
 #define OPTIONS_ERROR   192
 #define OPTIONS_USAGE   2 /* exit status of wrong usage */
 
@@ -24,7 +25,11 @@ struct options {
     struct ip_address address[STACK_ADDRESSES_MAX];
     uint8_t prefix_length[STACK_ADDRESSES_MAX];
     uint32_t address_count;
-    struct ip_address gateway;
+    struct ip_address gateway[2]; /* IPv4, IPv6 */
+    struct stack_route route[STACK_ROUTES_MAX];
+    uint32_t route_count;
+    enum stack_dad dad;
+    bool dad_given; /* else what fits the device */
     char run_dir[OPTIONS_RUN_DIR];
     enum placement placement;
     int ready_fd; /* one octet is written to it once the stack runs; -1 none */

@@ -34,7 +34,10 @@ const struct topology_pool topology_pool[TOPOLOGY_POOLS] = {
     {SERVER_NIC, SERVER_UDP, SERVER_IP},
     {SERVER_NIC, SERVER_IP, SERVER_UDP}, /* ... quoted when udp asks for a port unreachable */
     {SERVER_NIC, SERVER_NIC, SERVER_IP}, /* ... echoed */
-    {SERVER_IP, SERVER_NIC, SERVER_IP},  /* finished headers */
+    {SERVER_IP, SERVER_NIC, SERVER_IP},  /* finished headers; reassembled and sent on (echo) */
+    {SERVER_IP, SERVER_TCP, SERVER_IP},  /* delivered here, reassembled */
+    {SERVER_IP, SERVER_UDP, SERVER_IP},
+    {SERVER_IP, SERVER_IP, SERVER_UDP},  /* ... quoted when udp asks for a port unreachable */
     {SERVER_TCP, SERVER_IP, SERVER_TCP}, /* transport headers */
     {SERVER_UDP, SERVER_IP, SERVER_UDP},
 };
@@ -42,8 +45,10 @@ const struct topology_pool topology_pool[TOPOLOGY_POOLS] = {
 const struct topology_arena topology_arena[TOPOLOGY_ARENAS] = {
     {SESSION_TCP, SERVER_IP, SERVER_TCP, false},
     {SESSION_TCP, SERVER_NIC, SERVER_IP, true},
+    {SESSION_TCP, SERVER_TCP, SERVER_IP, true}, /* delivered here: payload stays where the sender wrote it */
     {SESSION_UDP, SERVER_IP, SERVER_UDP, false},
     {SESSION_UDP, SERVER_NIC, SERVER_IP, true},
+    {SESSION_UDP, SERVER_UDP, SERVER_IP, true},
 };
 
 const char *topology_server_name(enum server_id id)

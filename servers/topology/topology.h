@@ -36,8 +36,8 @@ struct topology_arena { /* a transport may have its TX arenas named to `server` 
 
 #define TOPOLOGY_CHANNELS 5
 #define TOPOLOGY_RIGHTS   10
-#define TOPOLOGY_POOLS    8
-#define TOPOLOGY_ARENAS   4
+#define TOPOLOGY_POOLS    11
+#define TOPOLOGY_ARENAS   6
 extern const struct topology_channel topology_channel[TOPOLOGY_CHANNELS];
 extern const struct topology_right topology_right[TOPOLOGY_RIGHTS];
 extern const struct topology_pool topology_pool[TOPOLOGY_POOLS];

@@ -31,7 +31,7 @@ static void attach_channels(struct harness *h)
 
 static void start(struct harness *h)
 {
-    size_t pool = (size_t)h->server->pool_buffers * h->server->pool_buffer_octets;
+    size_t pool = (size_t)h->server->pool_buffers * h->server->pool_buffer_octets + h->server->pool_extra_octets;
     h->pool_memory = fresh(pool);
     pool_init(&h->pool, h->pool_memory, h->server->pool_buffer_octets, h->server->pool_buffers);
     h->state = fresh(h->server->state_size(&h->config));

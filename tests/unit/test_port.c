@@ -63,7 +63,8 @@ START_TEST(test_malformed_envelopes)
         {.operation = 200, .slot_count = 1},
         {.operation = MESSAGE_SEND, .slot_count = 1},
         {.operation = MESSAGE_RETURN, .slot_count = 2},
-        {.operation = MESSAGE_SEND, .slot_count = 2, .flags = 1},
+        {.operation = MESSAGE_SEND, .slot_count = 2, .flags = 2},
+        {.operation = MESSAGE_RECEIVE, .slot_count = 2, .flags = MESSAGE_DONT_FRAGMENT},
         {.operation = MESSAGE_SEND, .slot_count = 2, .count = 1},
         {.operation = MESSAGE_RETURN, .slot_count = 1, .count = MESSAGE_RETURNS_MAX + 1},
         {.operation = MESSAGE_SEND, .slot_count = 2, .reserved1 = {0, 1}},
@@ -159,7 +160,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, test_held_until_flush);
     tcase_add_loop_test(tc, test_unknown_operation_is_not_pushed, 0, 7);
-    tcase_add_loop_test(tc, test_malformed_envelopes, 0, 8);
+    tcase_add_loop_test(tc, test_malformed_envelopes, 0, 9);
     tcase_add_test(tc, test_space_is_seen_again);
     tcase_add_test(tc, test_detached_is_silent);
     tcase_add_test(tc, test_returns_travel_in_batches);

@@ -174,8 +174,20 @@ static void log_event(struct supervisor *s, struct domain *domain, const char *k
               "%s", copy);
 }
 
-/* A channel with impossible indices. Which of its ends lies nobody can tell, so both start anew: a true report mends
- * the channel, a false one costs its author its life too. */
+/* Whether a domain accuses its neighbours more often than an honest one would have to. */
+static bool accuses_too_much(struct domain *domain)
+{
+    uint64_t now = now_us();
+    if (now - domain->accused_since_us > ACCUSATIONS_US) {
+        domain->accused_since_us = now;
+        domain->accusations = 0;
+    }
+    return ++domain->accusations > ACCUSATIONS_FREE;
+}
+
+/* A channel with impossible indices. Which of its ends lies nobody can tell for certain. The one that is said to lie starts
+ * anew, its neighbour goes on: a liar cannot pull an honest server down with it. Whoever says so again and again is
+ * replaced too, so that a false accuser ends its neighbours a few times at most, and then itself. */
 static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__Control__ChannelBroken *message)
 {
     if (message->server >= SERVER_COUNT || message->peer >= SERVER_COUNT ||
@@ -190,7 +202,8 @@ static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__
              message->why);
     log_event(s, domain, "broken", message->server, text);
     domain_kill(s->server[message->peer].domain, FAULT_PROTOCOL);
-    domain_kill(domain, FAULT_PROTOCOL);
+    if (accuses_too_much(domain))
+        domain_kill(domain, FAULT_PROTOCOL);
     return true;
 }
 

@@ -123,7 +123,7 @@ void domain_spawn(struct supervisor *s, struct domain *d)
 {
     d->incarnation++;
     d->fault = FAULT_NONE;
-    d->known = d->losing = 0;
+    d->known = d->losing = d->accusations = 0;
     d->ack_epoch = d->kill_us = 0;
     d->last_words[0] = '\0';
     d->state = DOMAIN_SPAWNED;

@@ -36,6 +36,8 @@
 #define BACKOFF_FIRST_US     10000
 #define BACKOFF_LAST_US      1000000
 #define POOL_OCTETS_MAX      (128U << 20)
+#define ACCUSATIONS_FREE     3        /* broken channels that a domain may report in ... */
+#define ACCUSATIONS_US       10000000 /* ... this time before it is not believed */
 #define STORE_OCTETS_MAX     (256U << 20)
 #define QUEUE_MAX            16384 /* messages that wait for one domain */
 #define CONTROL_OCTETS_MAX   2048  /* of a message in either direction */
@@ -114,6 +116,8 @@ struct domain {
     uint64_t ack_epoch, ack_deadline_us; /* 0: nothing awaited */
     uint64_t deadline_us;                /* SPAWNED, GRANTED, or told to stop; 0 none */
     uint64_t retry_us;                   /* DOWN */
+    uint32_t accusations;                /* channels that it reported broken since ... */
+    uint64_t accused_since_us;
     uint32_t unhealthy;                  /* failed starts in a row */
     uint64_t liveness;
     uint32_t liveness_ticks;

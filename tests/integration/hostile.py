@@ -2,8 +2,9 @@
 """Inside a lab: bad input from each side that an enemy has without a domain of its own: whatever is sent to the attach socket,
 an application that writes anything anywhere in its memory or dies, and malformed frames. A well-behaved application is
 served all the time, nothing dies, nothing is left behind, and drops are counted."""
-import array
+import ctypes
 import fcntl
+import json
 import mmap
 import os
 import pathlib
@@ -26,8 +27,11 @@ rng = random.Random(7)
 
 
 def supervisor():
-    import json
     return json.loads(bulkhead("ps", "--json"))["supervisor_pid"]
+
+
+def session_count():
+    return json.loads(bulkhead("ps", "--json"))["sessions"]
 
 
 def incarnations():
@@ -199,6 +203,8 @@ def test_application_that_holds_a_lease():
 
 def test_application_dies():
     before = last_event()
+    out = lambda: (tcp := counters("tcp"))["slots_given"] - tcp["slots_back"]  # over kills of tcp not zero at rest
+    rest = out()
     with application("bh-echo", PORT + 1, ready=PORT + 1) as victim:
         load = Echo(PORT + 1, 20, size=20000)
         wait_for("load", lambda: load.rounds > 200)
@@ -206,8 +212,163 @@ def test_application_dies():
         wait_for("its end to be seen", lambda: any(e["kind"] == "session-end" for e in events(before)), 10)
         assert not connects(PORT + 1), "its listener outlived it"
         load.finish()
-    tcp = lambda: counters("tcp")
-    wait_for("its slots to come home", lambda: tcp()["slots_given"] == tcp()["slots_back"], 10)
+    wait_for("its slots to come home", lambda: out() == rest, 10)
+
+
+def hostile_files(control, answer):
+    """As hostile_session(), with the descriptors of its memory kept."""
+    kept = []
+    s, maps, bells = hostile_session(control, answer, seal_late=lambda fd: kept.append(os.dup(fd)))
+    return s, maps, bells, kept
+
+
+def end(s, maps, fds):
+    s.close()
+    for m in maps:
+        m.close()
+    for fd in fds:
+        os.close(fd)
+
+
+def served(load, rounds=100):
+    at = load.rounds
+    wait_for("the others to be served", lambda: load.rounds > at + rounds, 5)
+
+
+def test_application_that_abuses_doorbells():
+    """Full, drained, made blocking: nobody waits for it, and nobody misses a wake-up."""
+    before, load = incarnations(), Echo(PORT, 4)
+    s, maps, bells, kept = hostile_files(*segment_sizes())
+    for fd in bells[1::2]:
+        filled = 0
+        try:
+            while filled < 1 << 22:
+                filled += os.write(fd, bytes(65536))
+        except BlockingIOError:
+            pass
+        try:
+            os.read(fd, 4096)
+            raise AssertionError("a doorbell was drained")
+        except OSError:
+            pass
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+    os.set_blocking(bells[0], True)
+    scribble(maps, [], 0.2)
+    served(load)
+    for server in ("socket", "tcp", "udp"):
+        bulkhead("kill", server)
+        wait_for(f"service after {server}", lambda: connects(PORT), 10)
+    load.finish()
+    assert not load.wrong and not load.errors, (load.wrong, load.errors[:3])
+    now = incarnations()
+    assert {n: i for n, (_, i) in now.items()} == {n: i + (n in ("socket", "tcp", "udp")) for n, (_, i) in before.items()}
+    end(s, maps, bells + kept)
+
+
+def test_application_that_punches_holes():
+    """Its memory cannot be cut; holes in it read as zeros."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before, load = incarnations(), Echo(PORT, 4)
+    s, maps, bells, kept = hostile_files(*segment_sizes())
+    for _ in range(20):
+        scribble(maps, bells, 0.05)
+        for fd in kept:
+            try:
+                os.ftruncate(fd, 4096)
+                raise AssertionError("a segment was cut")
+            except PermissionError:
+                pass
+            size = os.fstat(fd).st_size
+            assert libc.fallocate(fd, 3, ctypes.c_long(0), ctypes.c_long(size)) == 0, os.strerror(ctypes.get_errno())
+    served(load)
+    load.finish()
+    assert not load.wrong and not load.errors and not load.resets and incarnations() == before
+    end(s, maps, bells + kept)
+
+
+def test_application_that_opens_sessions_until_refused():
+    sizes_of, load, held = segment_sizes(), Echo(PORT, 4), []
+    control, answer = sizes_of
+    error = 0
+    while error == 0 and len(held) < 100:
+        fds = [memfd(control), memfd(answer)]
+        s = attach()
+        socket.send_fds(s, [request(HELLO)], fds)
+        body, received, _, _ = socket.recv_fds(s, 256, 16)
+        error = struct.unpack_from("<3I", body)[2]
+        for fd in (*fds, *received):
+            os.close(fd)
+        held.append(s)
+    assert error != 0 and 10 < len(held) < 65, f"error {error} after {len(held)} sessions"
+    served(load)
+    for s in held:
+        s.close()
+    load.finish()
+
+    def attaches():
+        with attach() as one:
+            fds = [memfd(control), memfd(answer)]
+            socket.send_fds(one, [request(HELLO)], fds)
+            body, received, _, _ = socket.recv_fds(one, 256, 16)
+            for fd in (*fds, *received):
+                os.close(fd)
+            return struct.unpack_from("<3I", body)[2] == 0
+    wait_for("room for a session again", attaches, 10)
+    print(f"refused after {len(held) - 1} sessions: {os.strerror(error)}", flush=True)
+
+
+def test_application_that_forks():
+    """The session lives as long as anybody of the family holds it."""
+    s, maps, bells, kept = hostile_files(*segment_sizes())
+    sessions = session_count()
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    end(s, maps, bells + kept)
+    time.sleep(0.1)
+    assert session_count() == sessions, "the session ended under the child"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    wait_for("its end", lambda: session_count() == sessions - 1, 5)
+
+
+def test_application_that_never_reads():
+    """Full receive buffers drop and count; others are served; it goes on where it was."""
+    with application("bh-echo", "--udp", PORT + 2) as sleeper, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(0.5)
+
+        def answers():
+            s.sendto(b"there?", (STACK, PORT + 2))
+            try:
+                return s.recv(2000) == b"there?"
+            except (TimeoutError, ConnectionRefusedError):
+                return False
+        wait_for("the application", answers, 10)
+        sleeper.send_signal(signal.SIGSTOP)
+        dropped = sum(v for k, v in counters("udp").items() if "drop" in k)
+        load = Echo(PORT, 4)
+        for _ in range(20000):
+            try:
+                s.sendto(bytes(1000), (STACK, PORT + 2))
+            except BlockingIOError:
+                pass
+        served(load)
+        load.finish()
+        assert not load.wrong and not load.errors
+        assert sum(v for k, v in counters("udp").items() if "drop" in k) > dropped + 1000, "drops were not counted"
+        sleeper.send_signal(signal.SIGCONT)
+        s.settimeout(0.05)
+        wait_for("its answers to be read", lambda: not drain(s), 10)
+        s.settimeout(0.5)
+        wait_for("the application again", answers, 10)
+
+
+def drain(s):
+    try:
+        return s.recv(2000)
+    except (TimeoutError, ConnectionRefusedError):
+        return b""
 
 
 def frames():
@@ -267,4 +428,6 @@ def test_malformed_frames():
 if __name__ == "__main__":
     with application("bh-echo", PORT, ready=PORT):
         main([test_attach_garbage, test_application_that_writes_anything, test_application_that_seals_its_memory,
-              test_application_that_holds_a_lease, test_application_dies, test_malformed_frames])
+              test_application_that_holds_a_lease, test_application_that_abuses_doorbells, test_application_that_punches_holes,
+              test_application_that_opens_sessions_until_refused, test_application_that_forks, test_application_that_never_reads,
+              test_application_dies, test_malformed_frames])

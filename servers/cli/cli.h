@@ -60,6 +60,7 @@ int cli_events(const struct cli_arguments *arguments);
 int cli_kill(const struct cli_arguments *arguments);
 int cli_restart(const struct cli_arguments *arguments);
 int cli_down(const struct cli_arguments *arguments);
+int cli_audit(const struct cli_arguments *arguments);
 int cli_up(int argc, char **argv);
 int cli_lab(int argc, char **argv);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "capabilities/filter.h"
@@ -16,6 +17,17 @@
 #include "servers/supervisor/supervisor.h"
 
 #define SEND_BUFFER (1 << 20) /* most grants go out without waiting */
+
+/* Through a read-only open file, so that our mapping cannot become writable either. */
+static int watch_segment(int fd, size_t size, void **ret)
+{
+    int copy = segment_read_only(fd);
+    if (copy < 0)
+        return copy;
+    int result = segment_map(copy, size, false, ret);
+    close(copy);
+    return result;
+}
 
 static int domain_init(struct supervisor *s, uint32_t index)
 {
@@ -25,7 +37,7 @@ static int domain_init(struct supervisor *s, uint32_t index)
                          .name = from->name,
                          .servers = from->servers,
                          .control = -1,
-                         .process = {0, -1},
+                         .process = {0, -1, false},
                          .logs_left = LOGS_A_TICK};
     d->queue_end = &d->queue;
     s->own_uids = spawn_uid(index, &d->uid);
@@ -45,9 +57,9 @@ static int domain_init(struct supervisor *s, uint32_t index)
         return -errno;
     d->bell_read = pipe_ends[0];
     d->bell_write = pipe_ends[1];
-    int result = segment_map(d->status_fd, sizeof(struct status_page), true, &status);
+    int result = watch_segment(d->status_fd, sizeof(struct status_page), &status);
     if (result == 0)
-        result = segment_map(d->counter_fd, sizeof(struct counter_page), false, &counters);
+        result = watch_segment(d->counter_fd, sizeof(struct counter_page), &counters);
     if (result < 0)
         return result;
     d->status = status;
@@ -108,6 +120,9 @@ static int process_start(struct supervisor *s, struct domain *d)
     int size = SEND_BUFFER;
     if (setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
         setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    struct stat st;
+    if (fstat(pair[1], &st) == 0)
+        d->control_file = (struct file_identity){st.st_dev, st.st_ino};
     struct spawn_request request = {.program = "bulkhead-domain", .control = pair[1], .uid = d->uid, .cpu = d->cpu};
     int result = spawn_process(&request, &d->process);
     close(pair[1]);
@@ -181,11 +196,15 @@ static bool was_healthy(const struct domain *d)
 }
 
 /* The dead one's words in shared memory: nobody is to believe that it sleeps, or is awake, for good. */
-static void status_clear(struct domain *d)
+static void status_clear(const struct domain *d)
 {
     uint32_t word = __atomic_load_n(&d->status->sleep, __ATOMIC_RELAXED);
-    if ((word & 1) != 0)
-        __atomic_store_n(&d->status->sleep, word + 1, __ATOMIC_RELAXED);
+    void *memory; /* writable only now: the page has one writer at any time */
+    if ((word & 1) == 0 || segment_map(d->status_fd, sizeof(struct status_page), true, &memory) < 0)
+        return;
+    struct status_page *status = memory;
+    __atomic_store_n(&status->sleep, word + 1, __ATOMIC_RELAXED);
+    segment_unmap(memory, sizeof(struct status_page));
 }
 
 static void died_event(struct supervisor *s, const struct domain *d, const char *how)

@@ -6,7 +6,8 @@
  *   rundir.c device.c  what it opens         spawn.c     a process in namespaces of its own
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
- *   attach.c session.c applications          manage_link.c status.c event.c   the management plane */
+ *   attach.c session.c applications          manage_link.c status.c event.c   the management plane
+ *   audit*.c           what the kernel says against what was granted */
 #ifndef BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
 #define BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
 
@@ -59,6 +60,11 @@
 
 typedef Bulkhead__Control__ToDomain to_domain; /* generated; the short name is for line length only */
 
+struct file_identity {
+    dev_t device;
+    ino_t inode;
+};
+
 /* ---- processes ---- */
 struct spawn_request {
     const char *program;  /* beside the supervisor's own executable */
@@ -70,6 +76,7 @@ struct spawn_request {
 struct process {
     pid_t pid; /* 0: none */
     int pidfd; /* -1: none */
+    bool user_namespace; /* has one of its own */
 };
 int spawn_process(const struct spawn_request *request, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
@@ -103,11 +110,12 @@ struct domain {
     uint32_t incarnation;
     struct process process;
     int control;
+    struct file_identity control_file; /* of its end */
     struct outgoing *queue, **queue_end;
     uint32_t queued;
     /* persist across incarnations */
     int filter_fd, status_fd, counter_fd, bell_read, bell_write;
-    struct status_page *status;
+    const struct status_page *status;
     const struct counter_page *counters;
     uint32_t known;  /* servers of other domains that this incarnation was told of and has not let go */
     uint32_t losing; /* servers whose loss it is to acknowledge */
@@ -149,10 +157,6 @@ enum session_fence {
     FENCE_HELLO,  /* whoever serves it has the session */
     FENCE_PASSED, /* whoever passes on references to the last arena knows it: now its transport may have it */
     FENCE_ARENA,  /* and has it */
-};
-struct file_identity {
-    dev_t device;
-    ino_t inode;
 };
 struct arena_memory {
     uint32_t transport, slots, send_size, receive_size; /* slots 0: none */
@@ -210,7 +214,7 @@ struct supervisor {
     uint32_t sessions_most; /* that the limit of descriptors allows */
     uint32_t session_events_left, session_events_more;
     struct connection connection[CONNECTIONS_ATTACHED];
-    struct process manage;
+    struct process manage, audit;
     int manage_link;
     uint64_t manage_retry_us, manage_since_us;
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
@@ -227,6 +231,7 @@ enum watch {
     WATCH_CONTROL,
     WATCH_MANAGE_PROCESS,
     WATCH_MANAGE,
+    WATCH_AUDIT,
     WATCH_ATTACH, /* one of the two that follow */
     WATCH_LISTENER,
     WATCH_CONNECTION
@@ -316,12 +321,19 @@ void manage_died(struct supervisor *s);
 void manage_receive(struct supervisor *s);
 void manage_close(struct supervisor *s);
 void manage_send_event(struct supervisor *s, const struct event *event);
+void manage_reply(struct supervisor *s, Bulkhead__Manage__Reply *reply);
+const char *status_walls(const struct supervisor *s); /* which trust model holds */
 void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhead__Manage__Reply *reply);
 void events_init(struct supervisor *s);
 void event_add(struct supervisor *s, const char *kind, const char *subject, uint32_t incarnation,
                const uint64_t *span_us, uint32_t spans, const char *format, ...) __attribute__((format(printf, 7, 8)));
+/* ---- audit.c ---- */
+/* NULL, and the reply with this id comes later; or why not. */
+const char *audit_start(struct supervisor *s, uint64_t id);
+void audit_ended(struct supervisor *s); /* its pidfd is readable */
+
 /* Copies text that someone else wrote: printable ASCII, cut to size. */
 void text_copy(char *to, size_t size, const char *from, size_t length);
 

@@ -42,7 +42,7 @@ static void setup(void)
     char error[OPTIONS_ERROR];
     s = calloc(1, sizeof *s);
     s->manage_link = s->listener = s->device = -1;
-    s->manage.pidfd = -1;
+    s->manage.pidfd = s->audit.pidfd = -1;
     s->device = open("/dev/null", O_RDWR | O_CLOEXEC);
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->attach_epoll = epoll_create1(EPOLL_CLOEXEC);

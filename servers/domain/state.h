@@ -58,6 +58,8 @@ struct domain {
     uint32_t incarnation;
     struct status_page *status;
     struct counter_page *counters;
+    struct crash_page *crash; /* NULL: none was granted */
+    uint32_t running;         /* id of the server whose turn it is, SERVER_COUNT: none's */
     int doorbell; /* own, read end */
     int timer;    /* timerfd: a sleep that ends by a bell leaves it armed, so that most sleeps set no timer */
     uint64_t armed_us; /* what it is set to; 0: it has gone off */

@@ -75,6 +75,7 @@ static void domain_grants(const struct supervisor *s, const struct domain *d, st
     if (grant != NULL)
         grant->applications = serves;
     grant_add(ret, d->counter_fd, AUDIT_SEGMENT, own, BIT(AUDIT_SUPERVISOR), "counters-%s", d->name);
+    grant_add(ret, d->crash_fd, AUDIT_SEGMENT, own, BIT(AUDIT_SUPERVISOR), "crash-%s", d->name);
     grant_add(ret, d->filter_fd, AUDIT_SEGMENT, 0, own, "filter-%s", d->name);
     grant = grant_add(ret, d->bell_read, AUDIT_PIPE, neighbours, own, "bell-%s", d->name);
     if (grant != NULL)

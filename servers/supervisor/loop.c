@@ -101,6 +101,7 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
         result = device_open(s, ret_error);
     if (result < 0)
         return result;
+    crash_open(s);
     result = epolls_open(s);
     if (result == 0)
         result = signals_open(s);

@@ -7,6 +7,7 @@
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
  *   attach.c session.c applications          manage_link.c status.c event.c   the management plane
+ *   crash.c            reports of deaths
  *   audit*.c           what the kernel says against what was granted */
 #ifndef BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
 #define BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
@@ -17,6 +18,7 @@
 
 #include "capabilities/table.h"
 #include "ipc/control.pb-c.h"
+#include "ipc/crash.h"
 #include "ipc/doorbell.h"
 #include "ipc/manage.pb-c.h"
 #include "ipc/session.h"
@@ -57,6 +59,8 @@
 #define EVENT_SUBJECT        40
 #define EVENT_TEXT           200
 #define EVENT_SPANS          4
+#define CRASH_KEPT           32 /* reports in the run directory */
+#define CRASH_FILE           (PARTITION_TEXT + 32)
 
 typedef Bulkhead__Control__ToDomain to_domain; /* generated; the short name is for line length only */
 
@@ -109,14 +113,16 @@ struct domain {
     enum domain_fault fault; /* why it was asked to end, if it was */
     uint32_t incarnation;
     struct process process;
+    pid_t last_pid; /* of this incarnation, when it is dead too */
     int control;
     struct file_identity control_file; /* of its end */
     struct outgoing *queue, **queue_end;
     uint32_t queued;
     /* persist across incarnations */
-    int filter_fd, status_fd, counter_fd, bell_read, bell_write;
+    int filter_fd, status_fd, counter_fd, crash_fd, bell_read, bell_write;
     const struct status_page *status;
     const struct counter_page *counters;
+    const struct crash_page *crash;
     uint32_t known;  /* servers of other domains that this incarnation was told of and has not let go */
     uint32_t losing; /* servers whose loss it is to acknowledge */
     uint64_t ack_epoch, ack_deadline_us; /* 0: nothing awaited */
@@ -192,6 +198,16 @@ struct event {
     uint64_t span_us[EVENT_SPANS];
 };
 
+struct crash { /* a death whose report is to be written */
+    char file[CRASH_FILE]; /* empty: none */
+    char domain[PARTITION_TEXT], how[EVENT_TEXT], last_words[EVENT_TEXT];
+    uint32_t servers, incarnation;
+    pid_t pid;
+    uint64_t uptime_us, bursts; /* 0: did not get ready */
+    bool told;                  /* what the domain itself says: */
+    struct crash_page page;
+};
+
 struct supervisor {
     struct options options;
     int run_dir, lock, signals, listener, device;
@@ -220,6 +236,9 @@ struct supervisor {
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
     uint64_t change_count;
     uint64_t manage_dropped, refused_attaches, deaths;
+    struct crash crash;
+    uint32_t crash_files;
+    char crash_file[CRASH_KEPT][CRASH_FILE]; /* a ring */
     uint64_t event_count;
     struct event event[EVENTS_KEPT];
 };
@@ -329,6 +348,12 @@ void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhea
 void events_init(struct supervisor *s);
 void event_add(struct supervisor *s, const char *kind, const char *subject, uint32_t incarnation,
                const uint64_t *span_us, uint32_t spans, const char *format, ...) __attribute__((format(printf, 7, 8)));
+/* ---- crash.c ---- */
+void crash_open(struct supervisor *s); /* takes over the reports of earlier stacks in this run directory */
+/* Takes down what there is to say of a domain that has died, its page too; `how` it ended, in words. */
+void crash_note(struct supervisor *s, const struct domain *domain, const char *how);
+void crash_write(struct supervisor *s); /* what was noted, into its file; later, when nobody waits for it */
+
 /* ---- audit.c ---- */
 /* NULL, and the reply with this id comes later; or why not. */
 const char *audit_start(struct supervisor *s, uint64_t id);

@@ -12,7 +12,8 @@
 #include "capabilities/sandbox.h"
 #include "ipc/crash.h"
 
-#define STACK_OCTETS_MAX (1U << 20) /* as the sandbox limits it */
+#define STACK_OCTETS_MAX    (1U << 20) /* as the sandbox limits it */
+#define FRAME_SEARCH_OCTETS 4096
 
 /* The process's own: a signal handler is handed no pointer. */
 static struct {
@@ -52,14 +53,37 @@ static struct place registers_save(struct crash_page *page, const ucontext_t *co
 }
 #endif
 
+extern const char __executable_start[], etext[]; /* the linker's */
+
+static bool is_code(uintptr_t address)
+{
+    return address > (uintptr_t)__executable_start && address < (uintptr_t)etext;
+}
+
+/* The C library keeps no frame pointer: if it died in there, the first thing on the stack that looks like a frame
+ * record is our last caller's. */
+static uintptr_t frame_find(const struct place *place)
+{
+    uintptr_t last = watched.stack_top - sizeof(uintptr_t);
+    if (place->fp >= place->sp && place->fp <= watched.stack_top)
+        return place->fp;
+    for (uintptr_t at = (place->sp + 7) & ~(uintptr_t)7; at <= last && at - place->sp < FRAME_SEARCH_OCTETS; at += 8) {
+        const uintptr_t *record = (const uintptr_t *)at;
+        if (record[0] > at && record[0] <= watched.stack_top && record[0] % 8 == 0 && is_code(record[1]))
+            return at;
+    }
+    return 0;
+}
+
 /* Frame records lie between the stack pointer and the top that we know, each above the one before. */
 static void backtrace_save(struct crash_page *page, const struct place *place)
 {
-    uintptr_t low = place->sp, frame = place->fp;
+    uintptr_t low = place->sp, frame;
     page->frame[0] = place->pc;
     page->frame_count = 1;
     if (low > watched.stack_top || watched.stack_top - low > STACK_OCTETS_MAX)
         return;
+    frame = frame_find(place);
     for (uint32_t i = 1; i < CRASH_FRAMES; i++) {
         if (frame < low || frame > watched.stack_top || frame % sizeof(uintptr_t) != 0)
             return;

@@ -93,7 +93,7 @@ static int die(struct domain *domain, struct control_message *message)
         *nowhere = 0;
         break;
     case SIGFPE:
-        zero = 1 / zero;
+        zero = signo / zero; /* 1 / x needs no division */
         break;
     case SIGILL:
         __builtin_trap();

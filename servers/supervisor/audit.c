@@ -112,6 +112,16 @@ static void server_grants(const struct supervisor *s, struct audit_grants *ret)
                       BIT(s->server[to].domain->index), "ring-%s-%s", topology_server_name(from),
                       topology_server_name(to));
         }
+    for (unsigned i = 0; i < CAPTURES_MAX; i++) {
+        const struct capture_memory *c = &s->capture[i];
+        const enum server_id *end = topology_channel[c->channel].end;
+        enum server_id server = end[0] == SERVER_IP ? end[1] : end[0];
+        struct audit_grant *grant =
+            grant_add(ret, c->segment, AUDIT_SEGMENT, BIT(s->server[server].domain->index), 0, "capture-%s-%s",
+                      topology_server_name(end[0]), topology_server_name(end[1]));
+        if (grant != NULL)
+            grant->reader = c->pid;
+    }
     uint32_t nic = BIT(s->server[SERVER_NIC].domain->index);
     grant_add(ret, s->device, AUDIT_DEVICE, nic, nic, "device");
 }

@@ -375,6 +375,7 @@ static void grant_all(struct supervisor *s, struct domain *d)
     stores(s, d);
     device(s, d);
     sessions(s, d);
+    capture_grant(s, d);
     control_send(s, d, &message, NULL, 0, 0);
 }
 

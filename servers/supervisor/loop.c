@@ -111,6 +111,8 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
         result = domains_init(s);
     if (result == 0)
         result = attach_listen(s);
+    if (result == 0)
+        result = capture_listen(s);
     if (result < 0) {
         snprintf(ret_error, OPTIONS_ERROR, "cannot start: %s", strerror(-result));
         return result;
@@ -210,6 +212,12 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
         break;
     case WATCH_MANAGE:
         manage_receive(s);
+        break;
+    case WATCH_CAPTURE_LISTENER:
+        capture_accept(s);
+        break;
+    case WATCH_CAPTURE:
+        capture_receive(s, index);
         break;
     case WATCH_AUDIT:
         audit_ended(s);

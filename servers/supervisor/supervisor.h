@@ -7,7 +7,7 @@
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
  *   attach.c session.c applications          manage_link.c status.c event.c   the management plane
- *   crash.c            reports of deaths
+ *   capture.c crash.c  what crosses a channel; reports of deaths
  *   audit*.c           what the kernel says against what was granted */
 #ifndef BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
 #define BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "capabilities/table.h"
+#include "ipc/capture.h"
 #include "ipc/control.pb-c.h"
 #include "ipc/crash.h"
 #include "ipc/doorbell.h"
@@ -59,6 +60,7 @@
 #define EVENT_SUBJECT        40
 #define EVENT_TEXT           200
 #define EVENT_SPANS          4
+#define CAPTURES_MAX         8
 #define CRASH_KEPT           32 /* reports in the run directory */
 #define CRASH_FILE           (PARTITION_TEXT + 32)
 
@@ -198,6 +200,13 @@ struct event {
     uint64_t span_us[EVENT_SPANS];
 };
 
+struct capture_memory {
+    int fd;      /* of the connection; -1: free */
+    int segment; /* -1: asked for nothing yet */
+    uint32_t channel, snap;
+    pid_t pid;
+};
+
 struct crash { /* a death whose report is to be written */
     char file[CRASH_FILE]; /* empty: none */
     char domain[PARTITION_TEXT], how[EVENT_TEXT], last_words[EVENT_TEXT];
@@ -236,6 +245,8 @@ struct supervisor {
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
     uint64_t change_count;
     uint64_t manage_dropped, refused_attaches, deaths;
+    int capture_listener;
+    struct capture_memory capture[CAPTURES_MAX];
     struct crash crash;
     uint32_t crash_files;
     char crash_file[CRASH_KEPT][CRASH_FILE]; /* a ring */
@@ -251,6 +262,8 @@ enum watch {
     WATCH_MANAGE_PROCESS,
     WATCH_MANAGE,
     WATCH_AUDIT,
+    WATCH_CAPTURE_LISTENER,
+    WATCH_CAPTURE,
     WATCH_ATTACH, /* one of the two that follow */
     WATCH_LISTENER,
     WATCH_CONNECTION
@@ -348,6 +361,13 @@ void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhea
 void events_init(struct supervisor *s);
 void event_add(struct supervisor *s, const char *kind, const char *subject, uint32_t incarnation,
                const uint64_t *span_us, uint32_t spans, const char *format, ...) __attribute__((format(printf, 7, 8)));
+/* ---- capture.c ---- */
+int capture_listen(struct supervisor *s) __attribute__((warn_unused_result));
+void capture_accept(struct supervisor *s);
+void capture_receive(struct supervisor *s, uint32_t index);
+void capture_close(struct supervisor *s, uint32_t index);
+void capture_grant(struct supervisor *s, const struct domain *domain); /* to its next incarnation */
+
 /* ---- crash.c ---- */
 void crash_open(struct supervisor *s); /* takes over the reports of earlier stacks in this run directory */
 /* Takes down what there is to say of a domain that has died, its page too; `how` it ended, in words. */

@@ -53,6 +53,8 @@ static void setup(void)
     ck_assert_int_eq(partition_parse("factored", &s->options.partition, error, sizeof error), 0);
     ck_assert_ptr_nonnull(mkdtemp(directory));
     snprintf(s->options.run_dir, sizeof s->options.run_dir, "%s", directory);
+    for (unsigned i = 0; i < CAPTURES_MAX; i++)
+        s->capture[i] = (struct capture_memory){.fd = -1, .segment = -1};
     memory_init(s);
     sessions_init(s);
     ck_assert_int_eq(domains_init(s), 0);

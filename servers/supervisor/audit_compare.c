@@ -56,6 +56,8 @@ static void who_add(char who[AUDIT_WHO], const char *name, const char *mark)
     char text[AUDIT_NAME + 4];
     snprintf(text, sizeof text, "%s%s", name, mark);
     size_t used = strlen(who), length = strlen(text);
+    if (length == 0)
+        return;
     for (const char *at = who; (at = strstr(at, text)) != NULL; at++)
         if ((at == who || at[-1] == ' ') && (at[length] == '\0' || at[length] == ','))
             return;

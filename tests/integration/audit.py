@@ -98,10 +98,9 @@ def planted(segment, *how):
 
 
 def test_planted():
-    try:
-        os.listdir(f"/proc/{supervisor()}/fd")
-    except PermissionError:
-        print("nothing planted: this user may not look into the supervisor")
+    if audit()["unseen"]:  # as an ordinary user in a lab: COMMAND has capabilities that the supervisor has not
+        assert os.geteuid() != 0 and "could not be looked into" in bulkhead("audit")
+        print("nothing planted: the supervisor may not look into this process, and the audit says so")
         return
     owner = domain_of("nic")["name"]
     findings, who = planted("pool-nic", "rw")

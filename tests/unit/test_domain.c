@@ -16,6 +16,7 @@
 
 #include "capabilities/filter.h"
 #include "capabilities/sandbox.h"
+#include "ipc/capture.h"
 #include "ipc/control.pb-c.h"
 #include "ipc/crash.h"
 #include "ipc/segment.h"
@@ -517,6 +518,56 @@ static bool liveness_beyond(uint64_t seen)
     return __atomic_load_n(&f.status->liveness, __ATOMIC_RELAXED) > seen;
 }
 
+/* A packet from nic to tcp between these addresses, of this family. */
+static void send_packet(uint8_t family)
+{
+    struct message m = {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1, .protocol = 6, .ttl = 9};
+    m.source = (struct ip_address){.family = family, .octets = {10, 77, 0, 1}};
+    m.destination = (struct ip_address){.family = family, .octets = {10, 77, 0, 2}};
+    m.traffic_class = 0xa5;
+    m.reference[0] = (struct message_reference){.pool = 30, .generation = 1, .offset = 100, .length = 50};
+    ck_assert(port_push(&f.nic, &m));
+    port_flush(&f.nic);
+}
+
+START_TEST(a_capture_has_packets)
+{
+    static const uint8_t four[] = {0x45, 0xa5, 0,  70, 0, 0,  0x40, 0, 9, 6,   0x5c,
+                                   0x71, 10,   77, 0,  1, 10, 77,   0, 2, 0x42};
+    static const uint8_t six[] = {0x6a, 0x50, 0, 0, 0, 50, 6, 9, 10, 77, 0, 1};
+    static uint8_t octets[CAPTURE_SNAP_MAX];
+    int fd;
+    struct capture_reader reader;
+    struct capture_record record;
+    struct capture_ring *ring = shared(sizeof *ring, &fd);
+    started();
+    capture_reader_init(&reader, ring);
+    SAY_(capture, CAPTURE, Capture, inner.server = SERVER_TCP, inner.peer = SERVER_IP, inner.on = true,
+         inner.fd = give(fd), inner.snap = CAPTURE_SNAP_MAX);
+    fence();
+    ck_assert_uint_eq(ring->incarnation, 5);
+    send_packet(ADDRESS_IP4);
+    comes_back(0);
+    send_packet(ADDRESS_IP6);
+    comes_back(0);
+    for (unsigned i = 0; i < 4; i++) { /* each was pulled, and pushed */
+        ck_assert(capture_read(&reader, &record, octets));
+        ck_assert_uint_eq(record.direction, CAPTURE_INBOUND);
+        ck_assert_uint_eq(record.original, i < 2 ? 70 : 90);
+        ck_assert_uint_eq(record.length, record.original);
+        ck_assert_mem_eq(octets, i < 2 ? four : six, i < 2 ? sizeof four : sizeof six);
+        ck_assert_uint_eq(octets[i < 2 ? 20 : 40], 0x42);
+    }
+    ck_assert(!capture_read(&reader, &record, octets));
+    SAY_(capture, CAPTURE, Capture, inner.server = SERVER_TCP, inner.peer = SERVER_IP, inner.fd = -1);
+    fence();
+    send_packet(ADDRESS_IP4);
+    comes_back(0);
+    ck_assert(!capture_read(&reader, &record, octets));
+    close(fd);
+}
+END_TEST
+
 START_TEST(liveness_moves_while_idle)
 {
     started();
@@ -886,5 +937,5 @@ END_TEST
 SUITE_RUN("domain", setup, teardown, messages_pass_between_processes_and_within, liveness_moves_while_idle,
           a_dead_peer_is_drained_and_let_go_and_its_successor_taken, a_new_pool_behind_the_same_index_works,
           a_lying_ring_costs_its_channel_only, a_session_comes_and_goes, a_session_without_memory_harms_nobody,
-          it_ends_as_told, a_raised_fault_is_a_fault, a_fault_is_told, the_same_in_its_sandbox, a_closed_socket_ends_it,
-          an_impossible_grant_ends_it_with_a_word)
+          it_ends_as_told, a_raised_fault_is_a_fault, a_fault_is_told, a_capture_has_packets, the_same_in_its_sandbox,
+          a_closed_socket_ends_it, an_impossible_grant_ends_it_with_a_word)

@@ -10,7 +10,7 @@
 #include "tests/unit/suite.h"
 
 enum { NIC, IP, MANAGE, SUPERVISOR, APPLICATION, STRANGER, PROCESSES };
-enum { POOL = 100, STATUS, ARENA, ANSWER, BELL, CONTROL, CAPTURE, ELSE };
+enum { POOL = 100, STATUS, ARENA, ANSWER, BELL, CONTROL, CAPTURE, DEVICE, ELSE };
 
 static struct audit_grants *grants;
 static struct audit_facts *facts;
@@ -74,6 +74,7 @@ static void setup(void)
     grant(BELL, AUDIT_PIPE, "bell", 1U << NIC, 1U << IP)->applications = true;
     grant(CONTROL, AUDIT_SOCKET, "control", 1U << IP, 1U << IP);
     grant(CAPTURE, AUDIT_SEGMENT, "capture", 1U << NIC, 0)->reader = 10 + STRANGER;
+    grant(DEVICE, AUDIT_DEVICE, "device", 1U << NIC, 1U << NIC);
     audit_grants_sort(grants);
     fact(NIC, AUDIT_MAPPING, POOL, O_RDWR);
     fact(IP, AUDIT_MAPPING, POOL, O_RDONLY);
@@ -164,6 +165,9 @@ START_TEST(test_facts)
         {"application drains a bell", APPLICATION, AUDIT_DESCRIPTOR, BELL, O_RDONLY, 1, "bell"},
         {"application maps a pool", APPLICATION, AUDIT_MAPPING, POOL, O_RDONLY, 1, "pool"},
         {"manage maps a pool", MANAGE, AUDIT_MAPPING, POOL, O_RDONLY, 1, "manage (pid 12) maps pool"},
+        {"another tun", STRANGER, AUDIT_DESCRIPTOR, DEVICE, O_RDWR, 0, ""},
+        {"device of others", IP, AUDIT_DESCRIPTOR, DEVICE, O_RDWR, 1, "ip (pid 11) holds a descriptor"},
+        {"own device", NIC, AUDIT_DESCRIPTOR, DEVICE, O_RDWR, 0, ""},
         {"stranger's own", STRANGER, AUDIT_MAPPING, ELSE, O_RDWR, 0, ""},
     };
     uint32_t before = facts->count;

@@ -34,9 +34,23 @@
 
 static uint8_t signal_stack[SIGNAL_STACK_OCTETS];
 
-static void die(int signo)
+static sandbox_reporter *reporter;
+static volatile sig_atomic_t dying; /* of which signal */
+
+/* A fault of the report's own ends it: the second time there is nothing more to say. */
+static void die(int signo, siginfo_t *info, void *context)
 {
-    _exit(SANDBOX_EXIT_SIGNAL + signo);
+    if (dying == 0) {
+        dying = signo;
+        if (reporter != NULL)
+            reporter(signo, info, context);
+    }
+    _exit(SANDBOX_EXIT_SIGNAL + dying);
+}
+
+void sandbox_last_words(sandbox_reporter *report)
+{
+    reporter = report;
 }
 
 void sandbox_handle_signals(void)
@@ -45,7 +59,7 @@ void sandbox_handle_signals(void)
     static const int ignored[] = {SIGPIPE, SIGINT, SIGHUP, SIGQUIT};
     stack_t stack = {.ss_sp = signal_stack, .ss_size = sizeof signal_stack};
     sigaltstack(&stack, NULL);
-    struct sigaction action = {.sa_handler = die, .sa_flags = SA_ONSTACK | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = die, .sa_flags = SA_ONSTACK | SA_NODEFER | SA_SIGINFO};
     for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++)
         sigaction(deadly[i], &action, NULL);
     struct sigaction ignore = {.sa_handler = SIG_IGN};

@@ -85,6 +85,38 @@ bool ring_take(struct ring *ring, struct message *ret)
     return true;
 }
 
+/* Where the message that ends before slot `end` begins, told by what its first slot says of its length. */
+static uint32_t message_before(const struct ring *ring, uint32_t end, uint32_t *ret_count)
+{
+    for (uint32_t count = sizeof(struct message) / MESSAGE_SLOT_OCTETS; count > 0; count--) {
+        const uint8_t *first = ring->peer->slot[(end - count) % RING_SLOTS].octets;
+        if (first[offsetof(struct message, slot_count)] == count && first[offsetof(struct message, operation)] != 0) {
+            *ret_count = count;
+            return end - count;
+        }
+    }
+    *ret_count = 0;
+    return end;
+}
+
+uint32_t ring_recent(const struct ring *ring, struct message *ret, uint32_t most, uint32_t *ret_fresh)
+{
+    uint32_t found = 0, end = ring->tail, count = 0;
+    *ret_fresh = 0;
+    for (; ring->peer != NULL && found < most; found++) {
+        uint32_t start = message_before(ring, end, &count);
+        if (count == 0)
+            break;
+        ret[found] = (struct message){0};
+        for (uint32_t i = 0; i < count; i++)
+            memcpy((uint8_t *)&ret[found] + i * MESSAGE_SLOT_OCTETS, ring->peer->slot[(start + i) % RING_SLOTS].octets,
+                   MESSAGE_SLOT_OCTETS);
+        *ret_fresh += ring->tail - start <= ring->tail - ring->released;
+        end = start;
+    }
+    return found;
+}
+
 bool ring_flush(struct ring *ring)
 {
     if (ring->head == ring->published)

@@ -48,6 +48,9 @@ uint32_t ring_available(struct ring *ring);
 /* Untrusted: everything in the peer's half. Copies the next message, once, to *ret (all of it zeroed beyond its slots);
  * false: none, or broken (an impossible index or slot count). */
 bool ring_take(struct ring *ring, struct message *ret);
+/* For a crash report: up to `most` of the messages taken last, the latest first; returns how many. *ret_fresh of them
+ * were not released yet; the peer may have overwritten the others, so they are a guess. */
+uint32_t ring_recent(const struct ring *ring, struct message *ret, uint32_t most, uint32_t *ret_fresh);
 /* Publish. True if anything was new to the peer. */
 bool ring_flush(struct ring *ring);
 bool ring_release(struct ring *ring);

@@ -12,6 +12,10 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "ipc/capture.h"
+
+#define SECONDS_MAX 1000000000U
+
 static void complain(const char *command, const char *format, va_list values)
 {
     char line[512];
@@ -73,6 +77,10 @@ static const struct {
     {"since", OPTION_SINCE, required_argument, "--since N        only events with a number above N"},
     {"signal", OPTION_SIGNAL, required_argument,
      "--signal S       name or number of the signal to die of (default KILL)"},
+    {"write", OPTION_WRITE, required_argument, "-w, --write FILE where to; - is standard output"},
+    {"count", OPTION_COUNT, required_argument, "--count N        ends after so many"},
+    {"seconds", OPTION_SECONDS, required_argument, "--seconds S      ends after so long"},
+    {"snap", OPTION_SNAP, required_argument, "--snap N         octets of each at most (default: all of it)"},
 };
 
 #define OPTIONS_KNOWN (sizeof(options_known) / sizeof(options_known[0]))
@@ -139,6 +147,24 @@ static const char *option_take(struct cli_arguments *arguments, enum cli_option 
         return NULL;
     case OPTION_SINCE:
         return number_parse(value, UINT64_MAX, &arguments->since) ? NULL : "--since needs an event's number, such as 0";
+    case OPTION_WRITE:
+        arguments->file = value;
+        return NULL;
+    case OPTION_COUNT:
+        return number_parse(value, UINT64_MAX, &arguments->count) && arguments->count > 0
+                   ? NULL
+                   : "--count needs a number of packets, such as 10";
+    case OPTION_SECONDS:
+        return number_parse(value, SECONDS_MAX, &arguments->seconds) && arguments->seconds > 0
+                   ? NULL
+                   : "--seconds needs a number of seconds, such as 10";
+    case OPTION_SNAP: {
+        uint64_t snap = 0;
+        if (!number_parse(value, CAPTURE_SNAP_MAX, &snap) || snap == 0)
+            return "--snap needs a number of octets from 1 to 131072";
+        arguments->snap = (uint32_t)snap;
+        return NULL;
+    }
     case OPTION_SIGNAL:
         return signal_parse(value, &arguments->signal) ? NULL
                                                        : "--signal needs a signal's name or number, such as SEGV or 11";
@@ -175,9 +201,14 @@ static bool server_known(const char *name)
 
 static int operands_take(const struct cli_command *command, int count, char **operand, struct cli_arguments *arguments)
 {
-    if (count > (command->takes_server ? 1 : 0))
-        return cli_wrong(command->name, "unexpected argument %s; see `bulkhead %s --help`",
-                         operand[command->takes_server ? 1 : 0], command->name);
+    int most = command->takes_server || command->takes_channel;
+    if (count > most)
+        return cli_wrong(command->name, "unexpected argument %s; see `bulkhead %s --help`", operand[most],
+                         command->name);
+    if (command->takes_channel && count == 0)
+        return cli_wrong(command->name, "name a channel: nic-ip, ip-tcp, ip-udp, tcp-socket or udp-socket");
+    if (command->takes_channel)
+        arguments->channel = operand[0];
     if (!command->takes_server)
         return CLI_OK;
     if (count == 0)
@@ -197,9 +228,10 @@ static int options_take(const struct cli_command *command, int argc, char **argv
         if ((command->options & options_known[i].option) != 0)
             accepted[count++] = (struct option){options_known[i].name, options_known[i].has_argument, NULL,
                                                 (int)(options_known[i].option | 1 << 16)};
+    const char *letters = (command->options & OPTION_WRITE) != 0 ? ":hw:" : ":h";
     opterr = 0;
     optind = 1;
-    for (int found; (found = getopt_long(argc, argv, ":h", accepted, NULL)) != -1;) {
+    for (int found; (found = getopt_long(argc, argv, letters, accepted, NULL)) != -1;) {
         if (found == 'h') {
             cli_help(command);
             *ret_done = true;
@@ -211,7 +243,8 @@ static int options_take(const struct cli_command *command, int argc, char **argv
         if (found == '?')
             return cli_wrong(command->name, "unknown option %s; see `bulkhead %s --help`", argv[optind - 1],
                              command->name);
-        const char *wrong = option_take(arguments, (enum cli_option)(found & 0xffff), optarg);
+        enum cli_option option = found == 'w' ? OPTION_WRITE : (enum cli_option)(found & 0xffff);
+        const char *wrong = option_take(arguments, option, optarg);
         if (wrong != NULL)
             return cli_wrong(command->name, "%s", wrong);
     }
@@ -222,7 +255,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, struct c
               bool *ret_done)
 {
     *ret_done = false;
-    *ret_arguments = (struct cli_arguments){.command = command->name, .signal = SIGKILL};
+    *ret_arguments = (struct cli_arguments){.command = command->name, .signal = SIGKILL, .snap = CAPTURE_SNAP_MAX};
     int status = options_take(command, argc, argv, ret_arguments, ret_done);
     if (status != CLI_OK || *ret_done)
         return status;

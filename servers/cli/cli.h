@@ -18,6 +18,10 @@ enum cli_option { /* bits: which a command takes */
                   OPTION_FOLLOW = 1 << 4,
                   OPTION_SINCE = 1 << 5,
                   OPTION_SIGNAL = 1 << 6,
+                  OPTION_WRITE = 1 << 7,
+                  OPTION_COUNT = 1 << 8,
+                  OPTION_SECONDS = 1 << 9,
+                  OPTION_SNAP = 1 << 10,
 };
 
 struct cli_arguments {
@@ -27,6 +31,9 @@ struct cli_arguments {
     uint64_t since;
     uint32_t signal;
     const char *server;
+    const char *channel, *file; /* capture */
+    uint64_t count, seconds;    /* 0: no limit */
+    uint32_t snap;
 };
 
 struct cli_command {
@@ -35,6 +42,7 @@ struct cli_command {
     const char *summary;
     unsigned options; /* enum cli_option */
     bool takes_server;
+    bool takes_channel;
     int (*run)(const struct cli_arguments *arguments); /* an exit status */
     int (*run_raw)(int argc, char **argv);             /* instead: parses for itself */
 };
@@ -60,6 +68,8 @@ int cli_events(const struct cli_arguments *arguments);
 int cli_kill(const struct cli_arguments *arguments);
 int cli_restart(const struct cli_arguments *arguments);
 int cli_down(const struct cli_arguments *arguments);
+int cli_audit(const struct cli_arguments *arguments);
+int cli_capture(const struct cli_arguments *arguments);
 int cli_up(int argc, char **argv);
 int cli_lab(int argc, char **argv);
 

@@ -22,6 +22,13 @@ static const struct cli_command commands[] = {
      .options = OPTION_RUN_DIR | OPTION_SIGNAL, .takes_server = true, .run = cli_kill},
     {"restart", "SERVER [--run-dir DIR]", "Ends the domain of a server in order and starts its next incarnation.",
      .options = OPTION_RUN_DIR, .takes_server = true, .run = cli_restart},
+    {"audit", "[--json] [--run-dir DIR]",
+     "Compares what the kernel says of every domain with what it was granted; exit status 1 if they differ.",
+     .options = OPTION_RUN_DIR | OPTION_JSON, .run = cli_audit},
+    {"capture", "CHANNEL -w FILE [--count N] [--seconds S] [--snap N] [--run-dir DIR]",
+     "Writes what crosses a channel as pcapng: nic-ip, ip-tcp, ip-udp, tcp-socket or udp-socket.",
+     .options = OPTION_RUN_DIR | OPTION_WRITE | OPTION_COUNT | OPTION_SECONDS | OPTION_SNAP, .takes_channel = true,
+     .run = cli_capture},
     {"lab", "[UP-OPTIONS] [--as-root] -- COMMAND...",
      "Runs COMMAND on a private Linux host (10.77.0.1) beside a stack of its own (10.77.0.2).", .run_raw = cli_lab},
 };

@@ -9,10 +9,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "capabilities/sandbox.h"
+#include "servers/domain/crash.h"
 #include "servers/domain/state.h"
 
 #define STOPPED 1 /* a handler's outcome: an orderly end */
@@ -79,18 +81,29 @@ static int start(struct domain *domain, struct control_message *message)
     return control_send_ready(&domain->control, domain->incarnation);
 }
 
-/* Dies of the signal as if by a fault of a server's own. */
+/* Dies of the signal as if by a fault of a server's own: where the processor or the filter would send it, they do. */
 static int die(struct domain *domain, struct control_message *message)
 {
     (void)domain;
-    uint32_t signo = message->what->raise->signal;
-    if (signo == SIGSEGV) {
-        volatile int *volatile nowhere = NULL;
+    int signo = (int)(message->what->raise->signal & 0x7f);
+    volatile int *volatile nowhere = NULL;
+    volatile int zero = 0;
+    switch (signo) {
+    case SIGSEGV:
         *nowhere = 0;
-    }
-    if (signo == SIGILL)
+        break;
+    case SIGFPE:
+        zero = signo / zero; /* 1 / x needs no division */
+        break;
+    case SIGILL:
         __builtin_trap();
-    _exit(SANDBOX_EXIT_SIGNAL + (int)(signo & 0x7f));
+    case SIGSYS:
+        syscall(SYS_getppid); /* the filter refuses it */
+        break;
+    default:
+        raise(signo);
+    }
+    _exit(SANDBOX_EXIT_SIGNAL + signo);
 }
 
 static int stop(struct domain *domain, struct control_message *message)
@@ -118,6 +131,7 @@ int domain_dispatch(struct domain *domain, struct control_message *message)
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START] = start,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_RAISE] = die,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP] = stop,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPTURE] = capture_set,
     };
     uint32_t what = (uint32_t)message->what->what_case;
     domain_handler *handler = what < sizeof handlers / sizeof handlers[0] ? handlers[what] : NULL;
@@ -182,6 +196,8 @@ int domain_run(int control_fd, uint32_t servers, const struct server *const tabl
     struct domain *domain = domain_new(control_fd, servers, table);
     if (domain == NULL)
         return DOMAIN_EXIT_INIT;
+    domain->running = SERVER_COUNT;
+    crash_watch(domain, __builtin_frame_address(0));
     int result = standby(domain);
     while (result == 0 && !domain->started) {
         struct control_message message;

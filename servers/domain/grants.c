@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/crash.h"
 #include "ipc/segment.h"
 #include "servers/domain/state.h"
 
@@ -81,6 +82,9 @@ int grant_configure(struct domain *domain, struct control_message *message)
     domain->doorbell = control_take(message, m->doorbell_fd);
     if (domain->doorbell < 0)
         return -EBADF;
+    void *crash;
+    if (grant_map(message, m->crash_fd, sizeof *domain->crash, true, &crash) == 0)
+        domain->crash = crash; /* without it, deaths are silent ones */
     domain->status = status;
     domain->counters = counters;
     domain->incarnation = m->incarnation;

@@ -72,9 +72,11 @@ bool domain_round(struct domain *domain)
     domain->now_us = domain_clock_us();
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         const struct domain_server *at = &domain->server[id];
+        domain->running = id;
         if (at->server != NULL)
             moved |= at->server->burst(at->state, domain->now_us);
     }
+    domain->running = SERVER_COUNT;
     domain_settle(domain);
     detach_broken(domain);
     struct status_page *status = domain->status;

@@ -58,6 +58,8 @@ struct domain {
     uint32_t incarnation;
     struct status_page *status;
     struct counter_page *counters;
+    struct crash_page *crash; /* NULL: none was granted */
+    uint32_t running;         /* id of the server whose turn it is, SERVER_COUNT: none's */
     int doorbell; /* own, read end */
     int timer;    /* timerfd: a sleep that ends by a bell leaves it armed, so that most sleeps set no timer */
     uint64_t armed_us; /* what it is set to; 0: it has gone off */
@@ -68,6 +70,7 @@ struct domain {
     uint32_t port_count;
     uint32_t ports_named; /* in the counter page */
     struct domain_server server[SERVER_COUNT];
+    struct domain_capture *capture; /* of each port; NULL: there was never one */
     struct domain_bell bell[DOMAIN_BELLS];
     struct domain_port *port[DOMAIN_PORTS];
     struct session *session; /* SESSIONS_MAX */
@@ -106,6 +109,9 @@ domain_handler session_grant, session_arena_grant, session_end, session_remove;
 
 /* ---- barrier.c ---- */
 domain_handler barrier_peer_lost, barrier_peer_attached;
+
+/* ---- capture.c ---- */
+domain_handler capture_set;
 
 /* ---- counters.c ---- */
 void counters_of_ports(struct domain *domain);

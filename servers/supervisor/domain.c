@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "capabilities/filter.h"
@@ -16,6 +17,17 @@
 #include "servers/supervisor/supervisor.h"
 
 #define SEND_BUFFER (1 << 20) /* most grants go out without waiting */
+
+/* Through a read-only open file, so that our mapping cannot become writable either. */
+static int watch_segment(int fd, size_t size, void **ret)
+{
+    int copy = segment_read_only(fd);
+    if (copy < 0)
+        return copy;
+    int result = segment_map(copy, size, false, ret);
+    close(copy);
+    return result;
+}
 
 static int domain_init(struct supervisor *s, uint32_t index)
 {
@@ -25,7 +37,7 @@ static int domain_init(struct supervisor *s, uint32_t index)
                          .name = from->name,
                          .servers = from->servers,
                          .control = -1,
-                         .process = {0, -1},
+                         .process = {0, -1, false},
                          .logs_left = LOGS_A_TICK};
     d->queue_end = &d->queue;
     s->own_uids = spawn_uid(index, &d->uid);
@@ -35,23 +47,27 @@ static int domain_init(struct supervisor *s, uint32_t index)
             s->server[id].domain = d;
     }
     int pipe_ends[2];
-    void *status, *counters;
+    void *status, *counters, *crash;
     d->filter_fd = filter_create((d->servers & SERVER_BIT(SERVER_NIC)) != 0 ? FILTER_DEVICE : 0);
     if (d->filter_fd < 0)
         return d->filter_fd;
     d->status_fd = segment_create("status", sizeof(struct status_page));
     d->counter_fd = segment_create("counters", sizeof(struct counter_page));
-    if (d->status_fd < 0 || d->counter_fd < 0 || pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) < 0)
+    d->crash_fd = segment_create("crash", sizeof(struct crash_page));
+    if (d->status_fd < 0 || d->counter_fd < 0 || d->crash_fd < 0 || pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
     d->bell_read = pipe_ends[0];
     d->bell_write = pipe_ends[1];
-    int result = segment_map(d->status_fd, sizeof(struct status_page), true, &status);
+    int result = watch_segment(d->status_fd, sizeof(struct status_page), &status);
     if (result == 0)
-        result = segment_map(d->counter_fd, sizeof(struct counter_page), false, &counters);
+        result = watch_segment(d->counter_fd, sizeof(struct counter_page), &counters);
+    if (result == 0)
+        result = watch_segment(d->crash_fd, sizeof(struct crash_page), &crash);
     if (result < 0)
         return result;
     d->status = status;
     d->counters = counters;
+    d->crash = crash;
     return 0;
 }
 
@@ -108,9 +124,13 @@ static int process_start(struct supervisor *s, struct domain *d)
     int size = SEND_BUFFER;
     if (setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
         setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    struct stat st;
+    if (fstat(pair[1], &st) == 0)
+        d->control_file = (struct file_identity){st.st_dev, st.st_ino};
     struct spawn_request request = {.program = "bulkhead-domain", .control = pair[1], .uid = d->uid, .cpu = d->cpu};
     int result = spawn_process(&request, &d->process);
     close(pair[1]);
+    d->last_pid = d->process.pid;
     if (result == 0)
         result = loop_watch(s, d->process.pidfd, WATCH_PROCESS, d->index);
     if (result == 0)
@@ -181,11 +201,15 @@ static bool was_healthy(const struct domain *d)
 }
 
 /* The dead one's words in shared memory: nobody is to believe that it sleeps, or is awake, for good. */
-static void status_clear(struct domain *d)
+static void status_clear(const struct domain *d)
 {
     uint32_t word = __atomic_load_n(&d->status->sleep, __ATOMIC_RELAXED);
-    if ((word & 1) != 0)
-        __atomic_store_n(&d->status->sleep, word + 1, __ATOMIC_RELAXED);
+    void *memory; /* writable only now: the page has one writer at any time */
+    if ((word & 1) == 0 || segment_map(d->status_fd, sizeof(struct status_page), true, &memory) < 0)
+        return;
+    struct status_page *status = memory;
+    __atomic_store_n(&status->sleep, word + 1, __ATOMIC_RELAXED);
+    segment_unmap(memory, sizeof(struct status_page));
 }
 
 static void died_event(struct supervisor *s, const struct domain *d, const char *how)
@@ -200,11 +224,16 @@ static void died_event(struct supervisor *s, const struct domain *d, const char 
         [FAULT_GRANT] = ": killed",
     };
     uint64_t span = d->kill_us != 0 ? d->noticed_us - d->kill_us : 0;
-    event_add(s, "died", d->name, d->incarnation, &span, d->kill_us != 0 ? 1 : 0, "%s%s%s%.100s", how, faults[d->fault],
+    char text[80];
+    snprintf(text, sizeof text, "%s%s", how, faults[d->fault]);
+    if (!s->stopping && d->fault != FAULT_PLANNED)
+        crash_note(s, d, text);
+    event_add(s, "died", d->name, d->incarnation, &span, d->kill_us != 0 ? 1 : 0, "%s%s%s%s%.60s", text,
+              s->crash.file[0] != '\0' ? "; report: " : "", s->crash.file,
               d->last_words[0] != '\0' ? "; its last words: " : "", d->last_words);
 }
 
-void domain_died(struct supervisor *s, struct domain *d)
+static void died(struct supervisor *s, struct domain *d)
 {
     char how[48];
     d->noticed_us = now_us();
@@ -240,6 +269,12 @@ void domain_died(struct supervisor *s, struct domain *d)
     else
         domain_spawn(s, d);
     barrier_advance(s);
+}
+
+void domain_died(struct supervisor *s, struct domain *d)
+{
+    died(s, d);
+    crash_write(s);
 }
 
 void domain_standby(struct supervisor *s, struct domain *d)

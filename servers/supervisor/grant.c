@@ -83,8 +83,9 @@ static void configure(struct supervisor *s, struct domain *d)
     what.status_fd = 0;
     what.counter_fd = 1;
     what.doorbell_fd = 2;
-    int fd[] = {d->status_fd, d->counter_fd, pipe_reopen(d->bell_read, false)};
-    control_send(s, d, &message, fd, 3, 1U << 2);
+    what.crash_fd = 3;
+    int fd[] = {d->status_fd, d->counter_fd, pipe_reopen(d->bell_read, false), d->crash_fd};
+    control_send(s, d, &message, fd, 4, 1U << 2);
 }
 
 static void bells(struct supervisor *s, struct domain *d)
@@ -374,6 +375,7 @@ static void grant_all(struct supervisor *s, struct domain *d)
     stores(s, d);
     device(s, d);
     sessions(s, d);
+    capture_grant(s, d);
     control_send(s, d, &message, NULL, 0, 0);
 }
 

@@ -91,6 +91,7 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
     s->start_us = s->tick_us = now_us();
     s->next_object = 1;
+    s->audit = (struct process){0, -1, false};
     memory_init(s);
     events_init(s);
     sessions_init(s);
@@ -100,6 +101,7 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
         result = device_open(s, ret_error);
     if (result < 0)
         return result;
+    crash_open(s);
     result = epolls_open(s);
     if (result == 0)
         result = signals_open(s);
@@ -109,6 +111,8 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
         result = domains_init(s);
     if (result == 0)
         result = attach_listen(s);
+    if (result == 0)
+        result = capture_listen(s);
     if (result < 0) {
         snprintf(ret_error, OPTIONS_ERROR, "cannot start: %s", strerror(-result));
         return result;
@@ -156,7 +160,9 @@ static bool stop_advance(struct supervisor *s, uint64_t now)
         if (now >= s->stop_us)
             domain_kill(d, FAULT_HUNG);
     }
-    if (processes)
+    if (s->audit.pidfd >= 0)
+        process_signal(&s->audit, SIGKILL);
+    if (processes || s->audit.pidfd >= 0)
         return false;
     if (s->manage_link >= 0) {
         s->stop_us = now + STOP_US;
@@ -206,6 +212,15 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
         break;
     case WATCH_MANAGE:
         manage_receive(s);
+        break;
+    case WATCH_CAPTURE_LISTENER:
+        capture_accept(s);
+        break;
+    case WATCH_CAPTURE:
+        capture_receive(s, index);
+        break;
+    case WATCH_AUDIT:
+        audit_ended(s);
         break;
     case WATCH_ATTACH:
         if (epoll_wait(s->attach_epoll, &inner, 1, 0) == 1)

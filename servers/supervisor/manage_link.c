@@ -30,6 +30,13 @@ static void link_send(struct supervisor *s, const Bulkhead__Manage__ToManage *me
     free(octets);
 }
 
+void manage_reply(struct supervisor *s, Bulkhead__Manage__Reply *reply)
+{
+    Bulkhead__Manage__ToManage message = BULKHEAD__MANAGE__TO_MANAGE__INIT;
+    message.reply = reply;
+    link_send(s, &message);
+}
+
 void manage_send_event(struct supervisor *s, const struct event *event)
 {
     Bulkhead__Manage__ToManage message = BULKHEAD__MANAGE__TO_MANAGE__INIT;
@@ -177,9 +184,11 @@ static bool done_before(struct supervisor *s, uint64_t id)
     return false;
 }
 
-static void serve(struct supervisor *s, const Bulkhead__Manage__Request *request, Bulkhead__Manage__Reply *reply)
+/* False: the answer comes later. */
+static bool serve(struct supervisor *s, const Bulkhead__Manage__Request *request, Bulkhead__Manage__Reply *reply)
 {
     char *error = NULL;
+    const char *refusal;
     switch (request->what_case) {
     case BULKHEAD__MANAGE__REQUEST__WHAT_PS:
         status_ps(s, reply);
@@ -198,11 +207,18 @@ static void serve(struct supervisor *s, const Bulkhead__Manage__Request *request
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_DOWN:
         break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_AUDIT:
+        refusal = audit_start(s, request->id);
+        if (refusal == NULL)
+            return false;
+        error = strdup(refusal);
+        break;
     default:
         error = strdup("this request is not known here");
     }
     if (error != NULL)
         reply->error = error;
+    return true;
 }
 
 void manage_receive(struct supervisor *s)
@@ -221,11 +237,9 @@ void manage_receive(struct supervisor *s)
     Bulkhead__Manage__Reply *reply = malloc(sizeof *reply);
     if (request != NULL && reply != NULL) {
         bulkhead__manage__reply__init(reply);
-        Bulkhead__Manage__ToManage message = BULKHEAD__MANAGE__TO_MANAGE__INIT;
-        message.reply = reply;
         reply->id = request->id;
-        serve(s, request, reply);
-        link_send(s, &message);
+        if (serve(s, request, reply))
+            manage_reply(s, reply);
         if (request->what_case == BULKHEAD__MANAGE__REQUEST__WHAT_DOWN)
             supervisor_stop(s);
         bulkhead__manage__reply__free_unpacked(reply, NULL);

@@ -16,7 +16,7 @@
 #define LOCK_LINE     16
 
 /* Sockets that are made in it, by the supervisor and by the manage server. */
-static const char *const names[] = {"attach", "control", "status", "events"};
+static const char *const names[] = {"attach", "capture", "control", "status", "events"};
 
 static int complain(char error[OPTIONS_ERROR], const char *dir, const char *what)
 {

@@ -208,14 +208,14 @@ static int spawn_with(const struct spawn_request *request, int program, bool use
     close(gate[0]);
     close(gate[1]);
     if (result < 0 && pid > 0) {
-        struct process failed = {pid, pidfd};
+        struct process failed = {pid, pidfd, user};
         char text[8];
         process_signal(&failed, SIGKILL);
         process_reap(&failed, text, sizeof text);
         return result;
     }
     if (result == 0)
-        *ret = (struct process){pid, pidfd};
+        *ret = (struct process){pid, pidfd, user};
     return result;
 }
 
@@ -254,5 +254,5 @@ void process_reap(struct process *process, char *ret_text, size_t size)
     else
         snprintf(ret_text, size, "signal %s", sigabbrev_np(info.si_status) ? sigabbrev_np(info.si_status) : "?");
     close(process->pidfd);
-    *process = (struct process){0, -1};
+    *process = (struct process){0, -1, false};
 }

@@ -82,6 +82,11 @@ static Bulkhead__Manage__Domain *domain_status(const struct domain *d)
     return m;
 }
 
+const char *status_walls(const struct supervisor *s)
+{
+    return s->own_uids ? WALLS_OWN : WALLS_ONE;
+}
+
 void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply)
 {
     Bulkhead__Manage__DomainList *list = malloc(sizeof *list);
@@ -96,7 +101,7 @@ void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply)
     }
     list->partition = text_new(s->options.partition.text);
     list->supervisor_pid = (uint32_t)getpid();
-    list->walls = text_new(s->own_uids ? WALLS_OWN : WALLS_ONE);
+    list->walls = text_new(status_walls(s));
     list->uptime_us = now_us() - s->start_us;
     for (uint32_t i = 0; i < SESSIONS_MAX; i++)
         list->sessions += s->session[i].state != SESSION_FREE;

@@ -6,7 +6,9 @@
  *   rundir.c device.c  what it opens         spawn.c     a process in namespaces of its own
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
- *   attach.c session.c applications          manage_link.c status.c event.c   the management plane */
+ *   attach.c session.c applications          manage_link.c status.c event.c   the management plane
+ *   capture.c crash.c  what crosses a channel; reports of deaths
+ *   audit*.c           what the kernel says against what was granted */
 #ifndef BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
 #define BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
 
@@ -15,7 +17,9 @@
 #include <sys/types.h>
 
 #include "capabilities/table.h"
+#include "ipc/capture.h"
 #include "ipc/control.pb-c.h"
+#include "ipc/crash.h"
 #include "ipc/doorbell.h"
 #include "ipc/manage.pb-c.h"
 #include "ipc/session.h"
@@ -58,8 +62,16 @@
 #define EVENT_SUBJECT        40
 #define EVENT_TEXT           200
 #define EVENT_SPANS          4
+#define CAPTURES_MAX         8
+#define CRASH_KEPT           32 /* reports in the run directory */
+#define CRASH_FILE           (PARTITION_TEXT + 32)
 
 typedef Bulkhead__Control__ToDomain to_domain; /* generated; the short name is for line length only */
+
+struct file_identity {
+    dev_t device;
+    ino_t inode;
+};
 
 /* ---- processes ---- */
 struct spawn_request {
@@ -72,6 +84,7 @@ struct spawn_request {
 struct process {
     pid_t pid; /* 0: none */
     int pidfd; /* -1: none */
+    bool user_namespace; /* has one of its own */
 };
 int spawn_process(const struct spawn_request *request, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
@@ -104,13 +117,16 @@ struct domain {
     enum domain_fault fault; /* why it was asked to end, if it was */
     uint32_t incarnation;
     struct process process;
+    pid_t last_pid; /* of this incarnation, when it is dead too */
     int control;
+    struct file_identity control_file; /* of its end */
     struct outgoing *queue, **queue_end;
     uint32_t queued;
     /* persist across incarnations */
-    int filter_fd, status_fd, counter_fd, bell_read, bell_write;
-    struct status_page *status;
+    int filter_fd, status_fd, counter_fd, crash_fd, bell_read, bell_write;
+    const struct status_page *status;
     const struct counter_page *counters;
+    const struct crash_page *crash;
     uint32_t known;  /* servers of other domains that this incarnation was told of and has not let go */
     uint32_t losing; /* servers whose loss it is to acknowledge */
     uint64_t ack_epoch, ack_deadline_us; /* 0: nothing awaited */
@@ -154,10 +170,6 @@ enum session_fence {
     FENCE_PASSED, /* whoever passes on references to the last arena knows it: now its transport may have it */
     FENCE_ARENA,  /* and has it */
 };
-struct file_identity {
-    dev_t device;
-    ino_t inode;
-};
 struct arena_memory {
     uint32_t transport, slots, send_size, receive_size; /* slots 0: none */
     int app, words;                                     /* TX arena, read-only; RX arena */
@@ -192,6 +204,23 @@ struct event {
     uint64_t span_us[EVENT_SPANS];
 };
 
+struct capture_memory {
+    int fd;      /* of the connection; -1: free */
+    int segment; /* -1: asked for nothing yet */
+    uint32_t channel, snap;
+    pid_t pid;
+};
+
+struct crash { /* a death whose report is to be written */
+    char file[CRASH_FILE]; /* empty: none */
+    char domain[PARTITION_TEXT], how[EVENT_TEXT], last_words[EVENT_TEXT];
+    uint32_t servers, incarnation;
+    pid_t pid;
+    uint64_t uptime_us, bursts; /* 0: did not get ready */
+    bool told;                  /* what the domain itself says: */
+    struct crash_page page;
+};
+
 struct supervisor {
     struct options options;
     int run_dir, lock, signals, listener, device;
@@ -214,12 +243,17 @@ struct supervisor {
     uint32_t sessions_most; /* that the limit of descriptors allows */
     uint32_t session_events_left, session_events_more;
     struct connection connection[CONNECTIONS_ATTACHED];
-    struct process manage;
+    struct process manage, audit;
     int manage_link;
     uint64_t manage_retry_us, manage_since_us;
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
     uint64_t change_count;
     uint64_t manage_dropped, refused_attaches, deaths;
+    int capture_listener;
+    struct capture_memory capture[CAPTURES_MAX];
+    struct crash crash;
+    uint32_t crash_files;
+    char crash_file[CRASH_KEPT][CRASH_FILE]; /* a ring */
     uint64_t event_count;
     struct event event[EVENTS_KEPT];
 };
@@ -231,6 +265,9 @@ enum watch {
     WATCH_CONTROL,
     WATCH_MANAGE_PROCESS,
     WATCH_MANAGE,
+    WATCH_AUDIT,
+    WATCH_CAPTURE_LISTENER,
+    WATCH_CAPTURE,
     WATCH_ATTACH, /* one of the two that follow */
     WATCH_LISTENER,
     WATCH_CONNECTION
@@ -320,12 +357,32 @@ void manage_died(struct supervisor *s);
 void manage_receive(struct supervisor *s);
 void manage_close(struct supervisor *s);
 void manage_send_event(struct supervisor *s, const struct event *event);
+void manage_reply(struct supervisor *s, Bulkhead__Manage__Reply *reply);
+const char *status_walls(const struct supervisor *s); /* which trust model holds */
 void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhead__Manage__Reply *reply);
 void events_init(struct supervisor *s);
 void event_add(struct supervisor *s, const char *kind, const char *subject, uint32_t incarnation,
                const uint64_t *span_us, uint32_t spans, const char *format, ...) __attribute__((format(printf, 7, 8)));
+/* ---- capture.c ---- */
+int capture_listen(struct supervisor *s) __attribute__((warn_unused_result));
+void capture_accept(struct supervisor *s);
+void capture_receive(struct supervisor *s, uint32_t index);
+void capture_close(struct supervisor *s, uint32_t index);
+void capture_grant(struct supervisor *s, const struct domain *domain); /* to its next incarnation */
+
+/* ---- crash.c ---- */
+void crash_open(struct supervisor *s); /* takes over the reports of earlier stacks in this run directory */
+/* Takes down what there is to say of a domain that has died, its page too; `how` it ended, in words. */
+void crash_note(struct supervisor *s, const struct domain *domain, const char *how);
+void crash_write(struct supervisor *s); /* what was noted, into its file; later, when nobody waits for it */
+
+/* ---- audit.c ---- */
+/* NULL, and the reply with this id comes later; or why not. */
+const char *audit_start(struct supervisor *s, uint64_t id);
+void audit_ended(struct supervisor *s); /* its pidfd is readable */
+
 /* Copies text that someone else wrote: printable ASCII, cut to size. */
 void text_copy(char *to, size_t size, const char *from, size_t length);
 

@@ -67,6 +67,19 @@ bool topology_server_find(const char *name, size_t length, enum server_id *ret)
     return false;
 }
 
+bool topology_channel_find(const char *name, uint32_t *ret)
+{
+    for (uint32_t i = 0; i < TOPOLOGY_CHANNELS; i++) {
+        const char *lower = names[topology_channel[i].end[0]], *upper = names[topology_channel[i].end[1]];
+        size_t length = strlen(lower);
+        if (strncmp(name, lower, length) == 0 && name[length] == '-' && strcmp(name + length + 1, upper) == 0) {
+            *ret = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 enum server_id topology_transport(enum session_transport transport)
 {
     return transport == SESSION_TCP ? SERVER_TCP : SERVER_UDP;

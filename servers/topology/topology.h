@@ -46,6 +46,8 @@ extern const struct topology_arena topology_arena[TOPOLOGY_ARENAS];
 const char *topology_server_name(enum server_id id);
 bool topology_server_find(const char *name, size_t length, enum server_id *ret);
 enum server_id topology_transport(enum session_transport transport); /* the server that serves its arenas */
+/* By its name, its lower end first: "nic-ip". */
+bool topology_channel_find(const char *name, uint32_t *ret);
 /* Servers that `server` has a channel with, as a mask of SERVER_BIT(). */
 uint32_t topology_neighbours(enum server_id server);
 /* Hops from the nearest server of the mask `from`, for each server; UINT32_MAX where there is no way. */

@@ -15,19 +15,24 @@
 #include <unistd.h>
 
 #include "capabilities/filter.h"
+#include "capabilities/sandbox.h"
+#include "ipc/capture.h"
 #include "ipc/control.pb-c.h"
+#include "ipc/crash.h"
 #include "ipc/segment.h"
 #include "ipc/store.h"
 #include "servers/domain/domain.h"
 #include "tests/unit/suite.h"
 
-#define NIC_DOMAIN   1
-#define NIC_POOL     77 /* object ids */
-#define TCP_POOL     78
-#define ARENA_OBJECT 79
-#define POOL_OCTETS  8192U
-#define WAIT_MS      10000
-#define STORE_SPACE  4096
+#define NIC_DOMAIN     1
+#define NIC_POOL       77 /* object ids */
+#define TCP_POOL       78
+#define ARENA_OBJECT   79
+#define POOL_OCTETS    8192U
+#define WAIT_MS        10000
+#define DEADLY         0xdeadULL /* cookie of a message that kills */
+#define DEADLY_ADDRESS 0x18UL
+#define STORE_SPACE    4096
 
 /* A sanitizer's runtime makes calls of its own, which the filter refuses. */
 #ifndef __has_feature
@@ -93,6 +98,9 @@ static bool pass(struct small *s, enum server_id from, enum server_id to)
         saw(s, SAW_REFUSED);
         return true;
     }
+    volatile int *volatile nowhere = (volatile int *)DEADLY_ADDRESS;
+    if (m.cookie == DEADLY)
+        *nowhere = 0;
     saw(s, SAW_MESSAGE);
     m.cookie++;
     port_push(s->context->port[to], &m);
@@ -221,7 +229,8 @@ static struct fixture {
     int bell[2], own_bell[2], session_bell[2];
     struct status_page *status, *nic_status;
     struct counter_page *counters;
-    int status_fd, counter_fd, nic_status_fd;
+    struct crash_page *crash;
+    int status_fd, counter_fd, crash_fd, nic_status_fd;
     struct port nic; /* our end */
     struct capability entries[CAPABILITY_TABLE_MAX];
     struct doorbell ring;
@@ -319,6 +328,7 @@ static void setup_child(bool sandboxed)
     ck_assert_int_eq(pipe2(f.bell, O_NONBLOCK) | pipe2(f.own_bell, O_NONBLOCK) | pipe2(f.session_bell, O_NONBLOCK), 0);
     f.status = shared(sizeof *f.status, &f.status_fd);
     f.counters = shared(sizeof *f.counters, &f.counter_fd);
+    f.crash = shared(sizeof *f.crash, &f.crash_fd);
     f.nic_status = shared(sizeof *f.nic_status, &f.nic_status_fd);
     f.ring = (struct doorbell){.fd = f.own_bell[1], .sleep = &f.status->sleep};
     f.control = pair[0];
@@ -326,6 +336,7 @@ static void setup_child(bool sandboxed)
     ck_assert_int_ge(f.child, 0);
     if (f.child == 0) {
         close(pair[0]);
+        sandbox_handle_signals();
         if (!sandboxed)
             _exit(domain_run(pair[1], 1U << SERVER_IP | 1U << SERVER_TCP, table));
         dup2(pair[1], DOMAIN_CONTROL_FD);
@@ -368,7 +379,7 @@ static void configure(uint32_t mtu)
     SAY_(configure, CONFIGURE, Configure, inner.incarnation = 5, inner.n_address = 1, inner.address = list,
          inner.mtu = mtu, inner.mac.len = 6, inner.mac.data = secret, inner.secret.len = 16, inner.secret.data = secret,
          inner.status_fd = give(f.status_fd), inner.counter_fd = give(f.counter_fd),
-         inner.doorbell_fd = give(f.own_bell[0]));
+         inner.doorbell_fd = give(f.own_bell[0]), inner.crash_fd = give(f.crash_fd));
 }
 
 static void bell(void)
@@ -506,6 +517,56 @@ static bool liveness_beyond(uint64_t seen)
 {
     return __atomic_load_n(&f.status->liveness, __ATOMIC_RELAXED) > seen;
 }
+
+/* A packet from nic to tcp between these addresses, of this family. */
+static void send_packet(uint8_t family)
+{
+    struct message m = {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1, .protocol = 6, .ttl = 9};
+    m.source = (struct ip_address){.family = family, .octets = {10, 77, 0, 1}};
+    m.destination = (struct ip_address){.family = family, .octets = {10, 77, 0, 2}};
+    m.traffic_class = 0xa5;
+    m.reference[0] = (struct message_reference){.pool = 30, .generation = 1, .offset = 100, .length = 50};
+    ck_assert(port_push(&f.nic, &m));
+    port_flush(&f.nic);
+}
+
+START_TEST(a_capture_has_packets)
+{
+    static const uint8_t four[] = {0x45, 0xa5, 0,  70, 0, 0,  0x40, 0, 9, 6,   0x5c,
+                                   0x71, 10,   77, 0,  1, 10, 77,   0, 2, 0x42};
+    static const uint8_t six[] = {0x6a, 0x50, 0, 0, 0, 50, 6, 9, 10, 77, 0, 1};
+    static uint8_t octets[CAPTURE_SNAP_MAX];
+    int fd;
+    struct capture_reader reader;
+    struct capture_record record;
+    struct capture_ring *ring = shared(sizeof *ring, &fd);
+    started();
+    capture_reader_init(&reader, ring);
+    SAY_(capture, CAPTURE, Capture, inner.server = SERVER_TCP, inner.peer = SERVER_IP, inner.on = true,
+         inner.fd = give(fd), inner.snap = CAPTURE_SNAP_MAX);
+    fence();
+    ck_assert_uint_eq(ring->incarnation, 5);
+    send_packet(ADDRESS_IP4);
+    comes_back(0);
+    send_packet(ADDRESS_IP6);
+    comes_back(0);
+    for (unsigned i = 0; i < 4; i++) { /* each was pulled, and pushed */
+        ck_assert(capture_read(&reader, &record, octets));
+        ck_assert_uint_eq(record.direction, CAPTURE_INBOUND);
+        ck_assert_uint_eq(record.original, i < 2 ? 70 : 90);
+        ck_assert_uint_eq(record.length, record.original);
+        ck_assert_mem_eq(octets, i < 2 ? four : six, i < 2 ? sizeof four : sizeof six);
+        ck_assert_uint_eq(octets[i < 2 ? 20 : 40], 0x42);
+    }
+    ck_assert(!capture_read(&reader, &record, octets));
+    SAY_(capture, CAPTURE, Capture, inner.server = SERVER_TCP, inner.peer = SERVER_IP, inner.fd = -1);
+    fence();
+    send_packet(ADDRESS_IP4);
+    comes_back(0);
+    ck_assert(!capture_read(&reader, &record, octets));
+    close(fd);
+}
+END_TEST
 
 START_TEST(liveness_moves_while_idle)
 {
@@ -708,9 +769,49 @@ START_TEST(a_raised_fault_is_a_fault)
 {
     started();
     SAY_(raise, RAISE, Raise, inner.signal = SIGILL);
-    int status = status_of_end(); /* no handler without the sandbox */
-    ck_assert(WIFSIGNALED(status));
-    ck_assert_int_eq(WTERMSIG(status), SIGILL);
+    int status = status_of_end();
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 128 + SIGILL);
+    ck_assert_uint_eq(f.crash->signal, SIGILL);
+    ck_assert_uint_eq(f.crash->incarnation, 5);
+    ck_assert_uint_eq(f.crash->running, SERVER_COUNT); /* no server's turn */
+    ck_assert_uint_ge(f.crash->frame_count, 3);
+}
+END_TEST
+
+/* A fault in the middle of a burst: whose, where, with which messages, and the packet it was at. */
+START_TEST(a_fault_is_told)
+{
+    started();
+    for (uint64_t i = 0; i < 3; i++) {
+        send_to_ip(i, 100, 50);
+        comes_back(i);
+    }
+    send_to_ip(DEADLY, 100, 50);
+    int status = status_of_end();
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 128 + SIGSEGV);
+    const struct crash_page *page = f.crash;
+    ck_assert_uint_eq(page->signal, SIGSEGV);
+    ck_assert_uint_eq(page->address, DEADLY_ADDRESS);
+    ck_assert_uint_eq(page->running, SERVER_IP);
+    ck_assert_uint_ge(page->frame_count, 3);
+    ck_assert_uint_eq(page->packet_octets, 50);
+    ck_assert_uint_eq(page->packet_server, SERVER_IP);
+    ck_assert_uint_eq(page->packet_peer, SERVER_NIC);
+    ck_assert_uint_eq(page->packet[0], 0x42);
+    bool found = false;
+    for (uint32_t p = 0; p < page->port_count; p++) {
+        const struct crash_port *port = &page->port[p];
+        if (port->server != SERVER_IP || port->peer != SERVER_NIC)
+            continue;
+        ck_assert_uint_eq(port->messages, 4);
+        ck_assert_uint_eq(port->fresh, 1);
+        ck_assert_uint_eq(port->message[0].cookie, DEADLY);
+        ck_assert_uint_eq(port->message[1].cookie, 2);
+        found = true;
+    }
+    ck_assert(found);
 }
 END_TEST
 
@@ -836,5 +937,5 @@ END_TEST
 SUITE_RUN("domain", setup, teardown, messages_pass_between_processes_and_within, liveness_moves_while_idle,
           a_dead_peer_is_drained_and_let_go_and_its_successor_taken, a_new_pool_behind_the_same_index_works,
           a_lying_ring_costs_its_channel_only, a_session_comes_and_goes, a_session_without_memory_harms_nobody,
-          it_ends_as_told, a_raised_fault_is_a_fault, the_same_in_its_sandbox, a_closed_socket_ends_it,
-          an_impossible_grant_ends_it_with_a_word)
+          it_ends_as_told, a_raised_fault_is_a_fault, a_fault_is_told, a_capture_has_packets, the_same_in_its_sandbox,
+          a_closed_socket_ends_it, an_impossible_grant_ends_it_with_a_word)

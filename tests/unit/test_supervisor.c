@@ -42,7 +42,7 @@ static void setup(void)
     char error[OPTIONS_ERROR];
     s = calloc(1, sizeof *s);
     s->manage_link = s->listener = s->device = -1;
-    s->manage.pidfd = -1;
+    s->manage.pidfd = s->audit.pidfd = -1;
     s->device = open("/dev/null", O_RDWR | O_CLOEXEC);
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->attach_epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -53,6 +53,8 @@ static void setup(void)
     ck_assert_int_eq(partition_parse("factored", &s->options.partition, error, sizeof error), 0);
     ck_assert_ptr_nonnull(mkdtemp(directory));
     snprintf(s->options.run_dir, sizeof s->options.run_dir, "%s", directory);
+    for (unsigned i = 0; i < CAPTURES_MAX; i++)
+        s->capture[i] = (struct capture_memory){.fd = -1, .segment = -1};
     memory_init(s);
     sessions_init(s);
     ck_assert_int_eq(domains_init(s), 0);

@@ -146,6 +146,7 @@ struct slot_transport { /* written by the transport at publish time, generation 
     uint32_t error_count;  /* udp: from 0 in each use of the slot, moves with each error of the connected socket (ICMP); the
                             * application remembers which it has told. Stored after error */
     uint32_t path_mtu;     /* udp: IP octets to the connected peer, of the link for a socket without one; 0 not known */
+    uint32_t receive_drops; /* udp: datagrams for which the receive ring had no room */
 };
 #define SLOT_CONNECTED 1U
 #define SLOT_FIN       2U /* the peer has finished: end of file after receive_head */

@@ -369,7 +369,7 @@ START_TEST(options)
     ask(0, 0, &r);
     struct message m = expect(tcp, MESSAGE_SET_OPTION);
     ck_assert_uint_eq(m.socket.argument[0], CONTROL_OPTION_NODELAY);
-    ck_assert_uint_eq(m.socket.argument[1], 1);
+    ck_assert_uint_eq(m.socket.argument[1], 1U << CONTROL_OPTION_NODELAY);
     reply(tcp, &m, 0, 1, 0);
     ck_assert_int_eq(answer_of(0, 0).error, 0);
     ck_assert_int_eq(call_error(option(l, CONTROL_OPTION_NODELAY, 1)), 0);
@@ -396,7 +396,7 @@ START_TEST(udp_shared_name)
     ck_assert_int_eq(call_error(option(s, CONTROL_OPTION_REUSE_ADDRESS, 1)), 0);
     struct control_request r = naming(CONTROL_BIND, s, any4, 53);
     ask(0, 0, &r);
-    ck_assert_uint_eq(expect(udp, MESSAGE_BIND).socket.argument[0], 1);
+    ck_assert_uint_eq(expect(udp, MESSAGE_BIND).socket.argument[1], 1U << CONTROL_OPTION_REUSE_ADDRESS);
 }
 END_TEST
 

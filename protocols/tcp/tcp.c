@@ -407,8 +407,6 @@ static enum tcp_call_result claim_tuple(struct tcp *t, uint64_t now_us, struct t
         if (r != TCP_CALL_OK)
             return r;
     }
-    if (identity->local_port == identity->remote_port && ip_address_equal(&identity->local, &identity->remote))
-        return TCP_CALL_IN_USE; /* a connection to itself: not supported */
     *ret_iss = isn_make(t, now_us, identity);
     uint32_t taken = demux_conn(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port);
     if (taken == TCP_NONE)

@@ -533,10 +533,7 @@ struct message {
     struct msghdr head;
     struct iovec piece[2];
     char data[2][4];
-    union {
-        struct cmsghdr first;
-        char octets[256];
-    } control;
+    _Alignas(struct cmsghdr) char control[256];
     struct sockaddr_in6 name;
 };
 
@@ -546,7 +543,7 @@ static struct msghdr *message_reset(struct message *m, size_t control)
     m->piece[1] = (struct iovec){.iov_base = m->data[1], .iov_len = 4};
     m->head = (struct msghdr){.msg_iov = m->piece,
                               .msg_iovlen = 2,
-                              .msg_control = &m->control,
+                              .msg_control = m->control,
                               .msg_controllen = control,
                               .msg_name = &m->name,
                               .msg_namelen = sizeof m->name};
@@ -566,7 +563,7 @@ static int control_of(struct message *m, int level, int type)
 
 static void control_add(struct message *m, int level, int type, int number)
 {
-    struct cmsghdr *c = (struct cmsghdr *)(void *)(m->control.octets + m->head.msg_controllen);
+    struct cmsghdr *c = (struct cmsghdr *)(void *)(m->control + m->head.msg_controllen);
     *c = (struct cmsghdr){.cmsg_level = level, .cmsg_type = type, .cmsg_len = CMSG_LEN(sizeof number)};
     memcpy(CMSG_DATA(c), &number, sizeof number);
     m->head.msg_controllen += CMSG_SPACE(sizeof number);
@@ -626,9 +623,10 @@ START_TEST(bad_control_data)
         control_add(&m, cases[i].level, cases[i].type, cases[i].number);
         FAILS(bh_sendmsg(client, &m.head, 0), EINVAL);
     }
-    m.control.first.cmsg_len = 1; /* a length that cannot be, and one that is not there */
+    struct cmsghdr *first = (struct cmsghdr *)(void *)m.control;
+    first->cmsg_len = 1; /* a length that cannot be, and one that is not there */
     FAILS(bh_sendmsg(client, &m.head, 0), EINVAL);
-    m.control.first.cmsg_len = 4096;
+    first->cmsg_len = 4096;
     FAILS(bh_sendmsg(client, &m.head, 0), EINVAL);
 }
 END_TEST
@@ -657,6 +655,48 @@ START_TEST(several_at_once)
         ck_assert_uint_eq(m[i].msg_len, i % 4 + 1);
     }
     FAILS(bh_recvmmsg(server, m, 8, MSG_DONTWAIT, NULL), EAGAIN);
+}
+END_TEST
+
+/* ---- threads ---- */
+#define SENDERS 3
+#define EACH    1000
+
+/* Uniform datagrams of many sizes. */
+static void *send_many(void *argument)
+{
+    static uint8_t data[SENDERS][9000];
+    int *number = argument, fd = number[0], me = number[1];
+    for (int i = 0; i < EACH; i++) {
+        size_t n = (size_t)(1 + (i * 131 + me * 7) % 8999);
+        memset(data[me], i, n);
+        ck_assert_int_eq(bh_send(fd, data[me], n, 0), n);
+        if (i % 100 == 0)
+            ck_assert_int_eq(set(fd, IPPROTO_IP, IP_TTL, 1 + i % 255), 0);
+    }
+    return NULL;
+}
+
+START_TEST(many_threads)
+{
+    static uint8_t got[9000];
+    pthread_t thread[SENDERS];
+    int argument[SENDERS][2];
+    int server = server_at(AF_INET), client = connected();
+    struct timeval limit = {.tv_usec = 200000};
+    int received = 0;
+    ck_assert_int_eq(bh_setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    for (int i = 0; i < SENDERS; i++) {
+        argument[i][0] = client;
+        argument[i][1] = i;
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, send_many, argument[i]), 0);
+    }
+    for (ssize_t n; (n = bh_recv(server, got, sizeof got, 0)) > 0; received++)
+        for (ssize_t i = 1; i < n; i++)
+            ck_assert_uint_eq(got[i], got[0]);
+    for (int i = 0; i < SENDERS; i++)
+        pthread_join(thread[i], NULL);
+    ck_assert_int_gt(received, 100); /* the rest met a full ring */
 }
 END_TEST
 
@@ -693,4 +733,4 @@ SUITE_RUN("client_datagram", setup, teardown, datagrams, largest_datagrams, larg
           larger_than_the_ring, writable_means_room, full_ring, refused_is_told_once, error_ends_a_wait,
           dissolved_association, without_copy, other_calls_end_reservation_and_peek, dual_stack, v6_only, addresses,
           streams_over_ip6, options, path_mtu, broadcast_wants_permission, messages, bad_control_data, several_at_once,
-          lying_transport)
+          many_threads, lying_transport)

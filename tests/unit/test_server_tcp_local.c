@@ -191,6 +191,41 @@ START_TEST(test_ip6_peer)
 }
 END_TEST
 
+/* Two pieces whose checksum nobody has looked at; the first ends at an odd place. */
+START_TEST(test_checksum_of_pieces)
+{
+    listen_answer();
+    struct message m = accept_one();
+    uint8_t bytes[300];
+    for (uint32_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 5 + 1);
+    for (uint32_t first = 0; first < 60; first += 3) {
+        struct tcp_output o;
+        uint8_t segment[400];
+        peer_write(bytes, sizeof bytes);
+        ck_assert(tcp_poll(peer.tcp, h->now_us, &o));
+        ck_assert_uint_eq(o.payload_length, sizeof bytes);
+        memcpy(segment, o.header, o.header_length);
+        memcpy(segment + o.header_length, bytes, sizeof bytes);
+        uint32_t octets = o.header_length + o.payload_length;
+        be16 sum = checksum_finish(
+            checksum_add(checksum_pseudo_header(&o.source, &o.destination, 6, octets), segment, octets));
+        memcpy(segment + 16, &sum, 2);
+        struct message r = {.source = o.source,
+                            .destination = o.destination,
+                            .source_port = o.source_port,
+                            .destination_port = o.destination_port,
+                            .protocol = 6};
+        harness_receive_local(h, &r, segment, octets, (uint32_t)sizeof bytes - first);
+        settle();
+        ck_assert_uint_eq(tcp_conn_at(peer.tcp, peer.conn)->send_acked, (first / 3 + 1) * sizeof bytes);
+        harness_app(h, 0, m.socket.slot)->receive_tail = (first / 3 + 1) * (uint32_t)sizeof bytes;
+        harness_notify(h, 0, m.socket.slot);
+    }
+    ck_assert_uint_eq(harness_counter(h, "drop_checksum"), 0);
+}
+END_TEST
+
 START_TEST(test_connect_errors)
 {
     static const struct {
@@ -273,6 +308,7 @@ int main(void)
     tcase_add_loop_test(c, test_local_connection, 0, (int)(sizeof local_rows / sizeof local_rows[0]));
     tcase_add_loop_test(c, test_self_connect, 0, 2);
     tcase_add_test(c, test_ip6_peer);
+    tcase_add_test(c, test_checksum_of_pieces);
     tcase_add_test(c, test_connect_errors);
     tcase_add_test(c, test_path_mtu);
     suite_add_tcase(s, c);

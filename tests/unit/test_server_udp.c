@@ -617,7 +617,8 @@ START_TEST(test_options)
         ck_assert_uint_eq(sent.traffic_class, 0x20);
         ck_assert_uint_eq(sent.flags, MESSAGE_DONT_FRAGMENT);
         uint32_t told = words->error_count;
-        write_record(&m, them, 53, "", 1473);
+        static const uint8_t long_one[1473];
+        write_record(&m, them, 53, long_one, sizeof long_one);
         write_record(&m, broadcast, 53, "x", 1);
         harness_turn(h);
         ck_assert(!harness_sent(h, &sent));

@@ -57,8 +57,20 @@ static int send_await(struct session *s, struct socket *k, uint32_t record, int 
     }
 }
 
+/* What stays on this host meets no MTU. */
+static bool is_here(const struct session *s, const struct ip_address *address)
+{
+    static const struct ip_address loopback6 = {.family = ADDRESS_IP6, .octets = {[15] = 1}};
+    if ((address->family == ADDRESS_IP4 && address->octets[0] == 127) || ip_address_equal(address, &loopback6))
+        return true;
+    for (uint32_t i = 0; i < s->address_count; i++)
+        if (ip_address_equal(address, &s->address[i]))
+            return true;
+    return false;
+}
+
 /* May a datagram of this length go there? The lock is held. */
-static int send_allowed(const struct socket *k, size_t length, const struct datagram_about *to)
+static int send_allowed(const struct session *s, const struct socket *k, size_t length, const struct datagram_about *to)
 {
     static const struct ip_address broadcast = {.family = ADDRESS_IP4, .octets = {255, 255, 255, 255}};
     const struct ip_address *address = to->address.family != ADDRESS_NONE ? &to->address : &k->remote;
@@ -70,7 +82,8 @@ static int send_allowed(const struct socket *k, size_t length, const struct data
     if (length > DATAGRAM_MOST || record_octets((uint32_t)length) > k->send_size)
         return -EMSGSIZE;
     uint32_t packet = (uint32_t)length + UDP_HEADER + (address->family == ADDRESS_IP6 ? IP6_HEADER : IP4_HEADER);
-    if (socket_option(k, OPTION_MTU_DISCOVER) == IP_PMTUDISC_DO && path_mtu != 0 && packet > path_mtu)
+    if (socket_option(k, OPTION_MTU_DISCOVER) == IP_PMTUDISC_DO && path_mtu != 0 && packet > path_mtu &&
+        !is_here(s, address))
         return -EMSGSIZE;
     return 0;
 }
@@ -100,7 +113,7 @@ static int send_begin(struct session *s, struct socket *k, size_t length, const 
         return error;
     pthread_mutex_lock(&k->send_lock);
     k->reserved = 0;
-    error = send_allowed(k, length, to);
+    error = send_allowed(s, k, length, to);
     if (error == 0)
         error = send_await(s, k, record_octets((uint32_t)length), flags, deadline);
     if (error != 0)
@@ -151,7 +164,7 @@ static int datagram_commit(struct session *s, struct socket *k, size_t length, c
     else if (socket_phase(k) != SOCKET_DATAGRAM || k->shut_write)
         error = -EPIPE;
     else
-        error = send_allowed(k, length, to);
+        error = send_allowed(s, k, length, to);
     if (error == 0) {
         k->reserved = 0;
         record_publish(s, k, (uint32_t)length, to);

@@ -499,10 +499,11 @@ END_TEST
 START_TEST(path_mtu)
 {
     static char data[2000];
+    struct sockaddr_in away = {.sin_family = AF_INET, .sin_port = htons(PORT), .sin_addr.s_addr = htonl(0x0a4d0001)};
     int client = bh_socket(AF_INET, SOCK_DGRAM, 0), six = bh_socket(AF_INET6, SOCK_DGRAM, 0);
     ck_assert_int_eq(option_of(client, IPPROTO_IP, IP_MTU), -ENOTCONN);
-    ck_assert_int_eq(bh_connect(client, AT(PORT)), 0);
-    ck_assert_int_eq(bh_connect(six, AT6("::1", PORT)), 0);
+    ck_assert_int_eq(bh_connect(client, (struct sockaddr *)&away, sizeof away), 0);
+    ck_assert_int_eq(bh_connect(six, AT6("fd77::1", PORT)), 0);
     ck_assert_int_eq(option_of(client, IPPROTO_IP, IP_MTU), 1500);
     ck_assert_int_eq(option_of(six, IPPROTO_IPV6, IPV6_MTU), 1500);
     ck_assert_int_eq(set(client, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO), 0);
@@ -514,6 +515,9 @@ START_TEST(path_mtu)
     ck_assert_int_eq(bh_send(six, data, 1452, 0), 1452);
     ck_assert_int_eq(set(client, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT), 0);
     ck_assert_int_eq(bh_send(client, data, 1473, 0), 1473);
+    ck_assert_int_eq(set(client, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO), 0);
+    ck_assert_int_eq(bh_connect(client, AT(PORT)), 0); /* here there is none */
+    ck_assert_int_eq(bh_send(client, data, 2000, 0), 2000);
 }
 END_TEST
 
@@ -696,7 +700,7 @@ START_TEST(many_threads)
             ck_assert_uint_eq(got[i], got[0]);
     for (int i = 0; i < SENDERS; i++)
         pthread_join(thread[i], NULL);
-    ck_assert_int_gt(received, 100); /* the rest met a full ring */
+    ck_assert_int_gt(received, 30); /* what one ring holds; the rest may have met a full one */
 }
 END_TEST
 

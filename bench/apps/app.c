@@ -10,6 +10,7 @@
 #include <time.h>
 
 #define LISTEN_BACKLOG 128
+#define RECEIVE_BUFFER (1 << 20)
 
 static const struct argp_option app_options[] = {
     {"stack", 's', "STACK", 0, "bulkhead (default) or linux: whose sockets to use", 10},
@@ -189,6 +190,13 @@ int app_listen(const struct app *app, const char *program, const struct place *a
     printf("%s: listening on %s\n", program, app_address_text(&bound));
     fflush(stdout);
     return fd;
+}
+
+void app_receive_buffer(const struct app *app, int fd)
+{
+    int octets = RECEIVE_BUFFER;
+    if (app->net->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &octets, sizeof octets) < 0)
+        app_fail(errno, "cannot set SO_RCVBUF");
 }
 
 int app_connect(const struct app *app, const struct place *address, int type)

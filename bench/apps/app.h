@@ -42,6 +42,8 @@ const char *app_address_text(const struct place *address); /* valid until the ne
 bool app_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret);
 /* A bound and listening (SOCK_STREAM) socket, its address told on stdout; exits with 1 if that fails. */
 int app_listen(const struct app *app, const char *program, const struct place *address, int type);
+/* As large a receive buffer as the stack gives: Linux's holds a datagram or two of the largest otherwise. */
+void app_receive_buffer(const struct app *app, int fd);
 int app_connect(const struct app *app, const struct place *address, int type); /* exits with 1 */
 uint64_t app_now_ns(void);
 void app_print_rate(uint64_t octets, uint64_t ns); /* "N octets S seconds R Gb/s" */

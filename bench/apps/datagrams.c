@@ -191,6 +191,7 @@ int datagrams_run(const struct app *app, const struct place *peer, const struct 
     r.what = what;
     r.net = app->net;
     r.fd = app_connect(app, peer, SOCK_DGRAM);
+    app_receive_buffer(app, r.fd);
     r.answered_bit = calloc(what->count / 8 + 1, 1);
     if (r.answered_bit == NULL)
         app_fail(errno, "cannot remember %llu answers", (unsigned long long)what->count);

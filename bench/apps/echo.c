@@ -183,7 +183,9 @@ int main(int argc, char **argv)
     app_parse(&argp, argc, argv, &a);
     app_attach(&a.app);
     int fd = app_listen(&a.app, "bh-echo", &a.address, a.udp ? SOCK_DGRAM : SOCK_STREAM | SOCK_NONBLOCK);
-    if (a.udp)
+    if (a.udp) {
+        app_receive_buffer(&a.app, fd);
         serve_udp(&a, fd);
+    }
     serve_tcp(&a.app, fd);
 }

@@ -57,7 +57,7 @@ def test_zero_copy_echo():
     """udp.py sends every size to an echo that copies."""
     for stack, address in (("linux", STACK), ("bulkhead", LOOPBACK)):
         for size in SIZES:
-            window = 2 if size > 1472 else 16 # what Linux's receive buffers hold
+            window = 2 if size > 1452 else 16 # what Linux's receive buffers hold
             answered(source(stack, address, PORT, "--size", size, "--count", 200, "--window", window),
                      f"{stack}, {size} octets")
 

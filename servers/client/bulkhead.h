@@ -100,9 +100,9 @@ BH_API int bh_set_nonblocking(int fd, bool on);
 /* ---- data ---- */
 
 /* flags: MSG_DONTWAIT, MSG_NOSIGNAL (always so); receiving also MSG_PEEK, MSG_WAITALL (streams) and MSG_TRUNC (datagrams).
- * Any other: EOPNOTSUPP. A datagram has up to 65,507 octets and, with its head of 32, fits into a send ring; else, or if it would have to be
- * fragmented and IP_MTU_DISCOVER is IP_PMTUDISC_DO, EMSGSIZE. One for a host that is gone, or for which there is no room at the
- * receiver, is lost. To 255.255.255.255 without SO_BROADCAST: EACCES. */
+ * Any other: EOPNOTSUPP. A datagram has up to 65,507 octets and, with its head of 32, fits into a send ring; else, or if it
+ * would have to be fragmented and IP_MTU_DISCOVER is IP_PMTUDISC_DO, EMSGSIZE. One for which there is no room at the receiver is
+ * lost. To 255.255.255.255 without SO_BROADCAST: EACCES; to a subnet's broadcast address the next call says so. */
 BH_API ssize_t bh_send(int fd, const void *data, size_t length, int flags);
 BH_API ssize_t bh_recv(int fd, void *ret_data, size_t length, int flags);
 BH_API ssize_t bh_sendto(int fd, const void *data, size_t length, int flags, const struct sockaddr *address,
@@ -136,14 +136,16 @@ BH_API int bh_receive_consume(int fd, size_t length);
 
 /* Datagrams without a copy: in the memory that the stack sends from and receives to; one thread at a time for each direction.
  *
- * bh_datagram_reserve() gives room for a payload of `length` octets, waiting for it as bh_send() does: where to write it, or NULL and
- * bh_sendto()'s errno. bh_datagram_commit() sends its first `length` octets; address NULL: to the peer. EINVAL if nothing is reserved,
- * or less: a commit that succeeds, the next reserve and every other call that sends on this socket end a reservation, and what was
- * written is not sent. Nothing is to be written there after the commit: it may or may not be what is sent.
+ * bh_datagram_reserve() gives room for a payload of `length` octets, waiting for it as bh_send() does: where to write it, or
+ * NULL and bh_sendto()'s errno. bh_datagram_commit() sends its first `length` octets; address NULL: to the peer. EINVAL if
+ * nothing is reserved, or less: a commit that succeeds, the next reserve and every other call that sends on this socket end a
+ * reservation, and what was written is not sent. Nothing is to be written there after the commit: it may or may not be what is
+ * sent.
  *
- * bh_datagram_peek() waits for a datagram as bh_recv() does and says where the oldest one lies and who sent it (address and length may be
- * NULL). 0, or -1; ESHUTDOWN after bh_shutdown(). It is not to be written to, and stays until bh_datagram_consume() gives it back;
- * that says EINVAL if there was no peek, or another call that receives on this socket since. Both survive the restart of any server. */
+ * bh_datagram_peek() waits for a datagram as bh_recv() does and says where the oldest one lies and who sent it (address and
+ * length may be NULL). 0, or -1; ESHUTDOWN after bh_shutdown(). It is not to be written to, and stays until bh_datagram_consume()
+ * gives it back; that says EINVAL if there was no peek, or another call that receives on this socket since. Both survive the
+ * restart of any server. */
 BH_API void *bh_datagram_reserve(int fd, size_t length, int flags);
 BH_API int bh_datagram_commit(int fd, size_t length, const struct sockaddr *address, socklen_t address_length);
 BH_API int bh_datagram_peek(int fd, struct iovec *ret_piece, int flags, struct sockaddr *ret_address, socklen_t *address_length);
@@ -152,9 +154,9 @@ BH_API int bh_datagram_consume(int fd);
 /* ---- waiting ---- */
 
 /* poll(2), of this library's descriptors and the kernel's in one set. POLLIN, POLLOUT, POLLRDHUP and, unasked, POLLERR, POLLHUP,
- * POLLNVAL; POLLOUT means that a quarter of a stream's send ring is free, or of a datagram
- * socket's half or room for the largest, and for the one that the last call had no room for. Makes no system call when one of the library's is ready and the set has
- * none of the kernel's. */
+ * POLLNVAL. POLLOUT means that a quarter of a stream's send ring is free; of a datagram socket's half, or room for the largest, and
+ * room for the one that the last call had none for. Makes no system call when one of the library's is ready and the set has none
+ * of the kernel's. */
 BH_API int bh_poll(struct pollfd *set, nfds_t count, int timeout_ms);
 
 #ifdef __cplusplus

@@ -37,7 +37,9 @@ enum message_operation {
     MESSAGE_OWNED = 21,        /* reconciliation: the socket server knows this socket; no answer */
     MESSAGE_OWNED_END = 22,    /* ... and no others */
     MESSAGE_SESSION_END = 23,  /* session is gone: close all of it; no answer */
-    MESSAGE_SET_OPTION = 24,   /* argument[0] option, argument[1] value */
+    MESSAGE_SET_OPTION = 24,   /* argument[0] option */
+    /* LISTEN: argument[0] backlog. BIND, LISTEN, CONNECT, SET_OPTION: argument[1] options that are on, as bits
+     * 1 << enum control_option; [2] TTL, 0 the default, and traffic class << 8 */
     /* transport -> socket */
     MESSAGE_ANSWER = 32,
     MESSAGE_ESTABLISHED = 33,  /* tcp: a listener has a new connection */

@@ -57,9 +57,11 @@ struct attach_answer {
 /* ---- control lanes: one request in flight on each; requests are numbered, a repeated one gets the same answer ---- */
 enum control_operation {
     CONTROL_SOCKET = 1,  /* argument[0] enum session_transport, [1] descriptor (index of its socket_word) -> socket */
-    CONTROL_BIND = 2,    /* address, port -> local; udp: arena, slot */
+    CONTROL_BIND = 2,    /* address, port -> local; udp: arena, slot. The any-address of IPv6 is of both families, unless
+                          * CONTROL_OPTION_V6_ONLY is set; v4-mapped addresses come as IPv4 */
     CONTROL_LISTEN = 3,  /* argument[0] backlog -> local */
-    CONTROL_CONNECT = 4, /* address, port -> local, arena, slot; tcp: EINPROGRESS, then slot_transport.state tells */
+    CONTROL_CONNECT = 4, /* address, port -> local, arena, slot; tcp: EINPROGRESS, then slot_transport.state tells. udp: also
+                          * again, and ADDRESS_NONE with port 0 dissolves the association -> local */
     CONTROL_ACCEPT = 5,  /* argument[1] descriptor of the new socket -> socket, remote, arena, slot; or EAGAIN */
     CONTROL_CLOSE = 6,
     CONTROL_SET_OPTION = 7, /* argument[0] enum control_option, [1] value */
@@ -141,8 +143,10 @@ struct slot_transport { /* written by the transport at publish time, generation 
     uint32_t receive_head; /* stream offset received to */
     uint32_t state;        /* SLOT_* bits */
     uint32_t error;        /* errno value, with SLOT_ERROR; udp: the latest, see error_count */
-    uint32_t error_count;  /* udp: moves with each error of the connected socket (ICMP); the application remembers which it has told */
-    uint32_t path_mtu;     /* IP octets, of a connected socket; 0 not known */
+    uint32_t error_count;  /* udp: from 0 in each use of the slot, moves with each error of the connected socket (ICMP); the
+                            * application remembers which it has told. Stored after error */
+    uint32_t path_mtu;     /* udp: IP octets to the connected peer, of the link for a socket without one; 0 not known */
+    uint32_t receive_drops; /* udp: datagrams for which the receive ring had no room */
 };
 #define SLOT_CONNECTED 1U
 #define SLOT_FIN       2U /* the peer has finished: end of file after receive_head */

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #define LISTEN_BACKLOG 128
+#define RECEIVE_BUFFER (1 << 20)
 
 static const struct argp_option app_options[] = {
     {"stack", 's', "STACK", 0, "bulkhead (default) or linux: whose sockets to use", 10},
@@ -102,29 +103,49 @@ void app_attach(const struct app *app)
              where != NULL ? where : "the default run directory");
 }
 
-bool app_address(const char *text, bool listening, struct sockaddr_in *ret)
+static bool host_read(const char *host, struct place *ret)
+{
+    if (inet_pton(AF_INET, host, &ret->in.sin_addr) == 1) {
+        ret->in.sin_family = AF_INET;
+        ret->length = sizeof ret->in;
+        return true;
+    }
+    ret->in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = ret->in.sin_port};
+    ret->length = sizeof ret->in6;
+    size_t length = strlen(host);
+    char inner[INET6_ADDRSTRLEN];
+    if (length < 2 || length - 2 >= sizeof inner || host[0] != '[' || host[length - 1] != ']')
+        return false;
+    snprintf(inner, sizeof inner, "%.*s", (int)(length - 2), host + 1);
+    return inet_pton(AF_INET6, inner, &ret->in6.sin6_addr) == 1;
+}
+
+bool app_address(const char *text, bool listening, struct place *ret)
 {
     char host[64];
     const char *colon = strrchr(text, ':');
     uint64_t port;
-    *ret = (struct sockaddr_in){.sin_family = AF_INET};
+    *ret = (struct place){.in = {.sin_family = AF_INET}, .length = sizeof ret->in};
     if (!app_number(colon != NULL ? colon + 1 : text, listening ? 0 : 1, 65535, &port))
         return false;
-    ret->sin_port = htons((uint16_t)port);
+    ret->in.sin_port = htons((uint16_t)port);
     if (colon == NULL)
         return listening;
     if ((size_t)(colon - text) >= sizeof host)
         return false;
     snprintf(host, sizeof host, "%.*s", (int)(colon - text), text);
-    return inet_pton(AF_INET, host, &ret->sin_addr) == 1;
+    return host_read(host, ret);
 }
 
-const char *app_address_text(const struct sockaddr_in *address)
+const char *app_address_text(const struct place *address)
 {
-    static char text[INET_ADDRSTRLEN + 8];
-    char host[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &address->sin_addr, host, sizeof host);
-    snprintf(text, sizeof text, "%s:%u", host, ntohs(address->sin_port));
+    static char text[INET6_ADDRSTRLEN + 16];
+    char host[INET6_ADDRSTRLEN];
+    bool six = address->any.sa_family == AF_INET6;
+    inet_ntop(address->any.sa_family, six ? (const void *)&address->in6.sin6_addr : (const void *)&address->in.sin_addr,
+              host, sizeof host);
+    snprintf(text, sizeof text, six ? "[%s]:%u" : "%s:%u", host,
+             ntohs(six ? address->in6.sin6_port : address->in.sin_port));
     return text;
 }
 
@@ -150,34 +171,40 @@ bool app_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret)
     return false;
 }
 
-int app_listen(const struct app *app, const char *program, const struct sockaddr_in *address, int type)
+int app_listen(const struct app *app, const char *program, const struct place *address, int type)
 {
     const struct net *net = app->net;
-    struct sockaddr_in bound = *address;
-    socklen_t length = sizeof bound;
+    struct place bound = *address;
     int on = 1;
-    int fd = net->socket(AF_INET, type, 0);
+    int fd = net->socket(address->any.sa_family, type, 0);
     if (fd < 0)
         app_fail(errno, "cannot make a socket");
     if (net->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
         app_fail(errno, "cannot set SO_REUSEADDR");
-    if (net->bind(fd, (const struct sockaddr *)address, sizeof *address) < 0)
+    if (net->bind(fd, &address->any, address->length) < 0)
         app_fail(errno, "cannot bind to %s", app_address_text(address));
     if ((type & SOCK_DGRAM) == 0 && net->listen(fd, LISTEN_BACKLOG) < 0)
         app_fail(errno, "cannot listen on %s", app_address_text(address));
-    if (net->getsockname(fd, (struct sockaddr *)&bound, &length) < 0)
+    if (net->getsockname(fd, &bound.any, &bound.length) < 0)
         app_fail(errno, "cannot tell the socket's address");
     printf("%s: listening on %s\n", program, app_address_text(&bound));
     fflush(stdout);
     return fd;
 }
 
-int app_connect(const struct app *app, const struct sockaddr_in *address, int type)
+void app_receive_buffer(const struct app *app, int fd)
 {
-    int fd = app->net->socket(AF_INET, type, 0);
+    int octets = RECEIVE_BUFFER;
+    if (app->net->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &octets, sizeof octets) < 0)
+        app_fail(errno, "cannot set SO_RCVBUF");
+}
+
+int app_connect(const struct app *app, const struct place *address, int type)
+{
+    int fd = app->net->socket(address->any.sa_family, type, 0);
     if (fd < 0)
         app_fail(errno, "cannot make a socket");
-    if (app->net->connect(fd, (const struct sockaddr *)address, sizeof *address) < 0)
+    if (app->net->connect(fd, &address->any, address->length) < 0)
         app_fail(errno, "cannot connect to %s", app_address_text(address));
     return fd;
 }

@@ -11,6 +11,15 @@
 
 #include "bench/apps/net.h"
 
+struct place { /* an address and port of either family */
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    };
+    socklen_t length;
+};
+
 struct app { /* input of app_argp */
     const struct net *net;
     const char *run_dir;
@@ -26,14 +35,16 @@ _Noreturn void app_usage(const char *format, ...) __attribute__((format(printf, 
 void app_attach(const struct app *app);
 /* One line, with errno's text if `error` is not 0; exits with 1. */
 _Noreturn void app_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* "ADDRESS:PORT", numeric; for listening also "PORT" (any address). False: neither. */
-bool app_address(const char *text, bool listening, struct sockaddr_in *ret);
-const char *app_address_text(const struct sockaddr_in *address); /* valid until the next call */
+/* "ADDRESS:PORT" or "[ADDRESS6]:PORT", numeric; for listening also "PORT" (any IPv4 address). False: none of them. */
+bool app_address(const char *text, bool listening, struct place *ret);
+const char *app_address_text(const struct place *address); /* valid until the next call */
 /* A number up to `most`, at least `least`, with an optional k, m or g (1000s). False: not one. */
 bool app_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret);
 /* A bound and listening (SOCK_STREAM) socket, its address told on stdout; exits with 1 if that fails. */
-int app_listen(const struct app *app, const char *program, const struct sockaddr_in *address, int type);
-int app_connect(const struct app *app, const struct sockaddr_in *address, int type); /* exits with 1 */
+int app_listen(const struct app *app, const char *program, const struct place *address, int type);
+/* As large a receive buffer as the stack gives: Linux's holds a datagram or two of the largest otherwise. */
+void app_receive_buffer(const struct app *app, int fd);
+int app_connect(const struct app *app, const struct place *address, int type); /* exits with 1 */
 uint64_t app_now_ns(void);
 void app_print_rate(uint64_t octets, uint64_t ns); /* "N octets S seconds R Gb/s" */
 

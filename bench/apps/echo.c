@@ -14,8 +14,8 @@ const char *argp_program_version = "bh-echo (Bulkhead)";
 
 struct arguments {
     struct app app;
-    bool udp;
-    struct sockaddr_in address;
+    bool udp, zero_copy;
+    struct place address;
 };
 
 struct connection {
@@ -39,6 +39,13 @@ static error_t option(int key, char *text, struct argp_state *state)
         if (state->arg_num > 0 || !app_address(text, true, &a->address))
             app_usage("'%s' is not [ADDRESS:]PORT", text);
         return 0;
+    case 'z':
+        a->zero_copy = true;
+        return 0;
+    case ARGP_KEY_END:
+        if (a->zero_copy && (!a->udp || a->app.net->datagram_peek == NULL))
+            app_usage("--zero-copy is for --udp on the stack bulkhead");
+        return 0;
     case ARGP_KEY_NO_ARGS:
         app_usage("say on which [ADDRESS:]PORT to listen");
         return 0;
@@ -47,7 +54,10 @@ static error_t option(int key, char *text, struct argp_state *state)
     }
 }
 
-static const struct argp_option options[] = {{"udp", 'u', NULL, 0, "echo datagrams", 0}, {0}};
+static const struct argp_option options[] = {
+    {"udp", 'u', NULL, 0, "echo datagrams", 0},
+    {"zero-copy", 'z', NULL, 0, "with --udp: from the receive ring to the send ring, with no buffer in between", 0},
+    {0}};
 static const struct argp argp = {.options = options,
                                  .parser = option,
                                  .args_doc = "[ADDRESS:]PORT",
@@ -55,17 +65,41 @@ static const struct argp argp = {.options = options,
                                  .children = app_children};
 
 /* ---- UDP ---- */
-static void serve_udp(const struct app *app, int fd)
+static void echo_datagram(const struct net *net, int fd)
 {
     static uint8_t buffer[BUFFER];
-    struct sockaddr_in from;
+    struct place from = {.length = sizeof from.in6};
+    ssize_t n = net->recvfrom(fd, buffer, sizeof buffer, 0, &from.any, &from.length);
+    if (n >= 0)
+        n = net->sendto(fd, buffer, (size_t)n, 0, &from.any, from.length);
+    if (n < 0 && errno == ENETDOWN)
+        app_fail(errno, "the stack is gone");
+}
+
+static void echo_in_place(const struct net *net, int fd)
+{
+    struct place from = {.length = sizeof from.in6};
+    struct iovec piece;
+    void *room = NULL;
+    int error = net->datagram_peek(fd, &piece, 0, &from.any, &from.length);
+    if (error == 0)
+        room = net->datagram_reserve(fd, piece.iov_len, 0);
+    if (room != NULL) {
+        memcpy(room, piece.iov_base, piece.iov_len);
+        error = net->datagram_commit(fd, piece.iov_len, &from.any, from.length);
+    }
+    if ((error != 0 || room == NULL) && errno == ENETDOWN)
+        app_fail(errno, "the stack is gone");
+    (void)net->datagram_consume(fd); /* one that cannot be answered, too; says EINVAL if there was none */
+}
+
+_Noreturn static void serve_udp(const struct arguments *a, int fd)
+{
     for (;;) {
-        socklen_t length = sizeof from;
-        ssize_t n = app->net->recvfrom(fd, buffer, sizeof buffer, 0, (struct sockaddr *)&from, &length);
-        if (n >= 0)
-            n = app->net->sendto(fd, buffer, (size_t)n, 0, (const struct sockaddr *)&from, sizeof from);
-        if (n < 0 && errno == ENETDOWN)
-            app_fail(errno, "the stack is gone");
+        if (a->zero_copy)
+            echo_in_place(a->app.net, fd);
+        else
+            echo_datagram(a->app.net, fd);
     }
 }
 
@@ -149,7 +183,9 @@ int main(int argc, char **argv)
     app_parse(&argp, argc, argv, &a);
     app_attach(&a.app);
     int fd = app_listen(&a.app, "bh-echo", &a.address, a.udp ? SOCK_DGRAM : SOCK_STREAM | SOCK_NONBLOCK);
-    if (a.udp)
-        serve_udp(&a.app, fd);
+    if (a.udp) {
+        app_receive_buffer(&a.app, fd);
+        serve_udp(&a, fd);
+    }
     serve_tcp(&a.app, fd);
 }

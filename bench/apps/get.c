@@ -63,7 +63,7 @@ static const struct argp argp = {.options = options,
                                  .children = app_children};
 
 /* ---- the request ---- */
-static bool url_read(const char *url, struct sockaddr_in *ret_address, char *ret_request, size_t size)
+static bool url_read(const char *url, struct place *ret_address, char *ret_request, size_t size)
 {
     struct http_parser_url u;
     char place[96];
@@ -72,7 +72,10 @@ static bool url_read(const char *url, struct sockaddr_in *ret_address, char *ret
         strncmp(url, "http://", 7) != 0)
         return false;
     unsigned port = (u.field_set & (1 << UF_PORT)) != 0 ? u.port : 80;
-    snprintf(place, sizeof place, "%.*s:%u", (int)u.field_data[UF_HOST].len, url + u.field_data[UF_HOST].off, port);
+    const char *host = url + u.field_data[UF_HOST].off;
+    int length = u.field_data[UF_HOST].len;
+    bool six = memchr(host, ':', (size_t)length) != NULL; /* the parser took the brackets off */
+    snprintf(place, sizeof place, six ? "[%.*s]:%u" : "%.*s:%u", length, host, port);
     if (!app_address(place, false, ret_address))
         return false;
     const char *path = (u.field_set & (1 << UF_PATH)) != 0 ? url + u.field_data[UF_PATH].off : "/";
@@ -148,11 +151,11 @@ static void receive(const struct net *net, int fd, struct download *d)
 int main(int argc, char **argv)
 {
     struct arguments a = {0};
-    struct sockaddr_in address;
+    struct place address;
     char request[REQUEST_MAX];
     app_parse(&argp, argc, argv, &a);
     if (!url_read(a.url, &address, request, sizeof request))
-        app_usage("'%s' is not http://ADDRESS[:PORT]/PATH with a numeric IPv4 address", a.url);
+        app_usage("'%s' is not http://ADDRESS[:PORT]/PATH with a numeric address ([ADDRESS] for IPv6)", a.url);
     app_attach(&a.app);
     bool to_file = a.output != NULL && strcmp(a.output, "-") != 0;
     struct download d = {.name = to_file ? a.output : "stdout", .file = STDOUT_FILENO};

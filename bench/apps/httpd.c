@@ -19,7 +19,7 @@ const char *argp_program_version = "bh-httpd (Bulkhead)";
 
 struct arguments {
     struct httpd httpd;
-    struct sockaddr_in address;
+    struct place address;
     const char *directory;
 };
 
@@ -249,7 +249,8 @@ static void run(struct httpd *h, int listener)
 
 int main(int argc, char **argv)
 {
-    struct arguments a = {.address = {.sin_family = AF_INET, .sin_port = htons(80)}};
+    struct arguments a = {
+        .address = {.in = {.sin_family = AF_INET, .sin_port = htons(80)}, .length = sizeof(struct sockaddr_in)}};
     struct sigaction end = {.sa_handler = on_signal};
     app_parse(&argp, argc, argv, &a);
     a.httpd.root = open(a.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -67,6 +67,10 @@ static const struct net stacks[] = {
         .setsockopt = bh_setsockopt,
         .getsockopt = bh_getsockopt,
         .poll = bh_poll,
+        .datagram_reserve = bh_datagram_reserve,
+        .datagram_commit = bh_datagram_commit,
+        .datagram_peek = bh_datagram_peek,
+        .datagram_consume = bh_datagram_consume,
         .send_file = bulkhead_send_file,
     },
     {

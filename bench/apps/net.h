@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct net {
     const char *name;
@@ -28,6 +29,11 @@ struct net {
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t length);
     int (*getsockopt)(int fd, int level, int name, void *ret_value, socklen_t *length);
     int (*poll)(struct pollfd *set, nfds_t count, int timeout_ms); /* takes descriptors of the kernel's as well */
+    /* Datagrams without a copy, as bulkhead.h says; NULL where there is no such thing. */
+    void *(*datagram_reserve)(int fd, size_t length, int flags);
+    int (*datagram_commit)(int fd, size_t length, const struct sockaddr *address, socklen_t n);
+    int (*datagram_peek)(int fd, struct iovec *ret_piece, int flags, struct sockaddr *ret_address, socklen_t *n);
+    int (*datagram_consume)(int fd);
     /* Sends what it can of a file's octets [offset, offset + length), as sendfile(2); each stack's best way. Octets sent, 0 at the end
      * of the file, or -1 and errno. */
     ssize_t (*send_file)(int fd, int file, off_t offset, size_t length);

@@ -6,7 +6,7 @@
 #include "bench/apps/app.h"
 
 struct peer {
-    struct sockaddr_in address;
+    struct place address;
     bool listen, given, forever;
 };
 

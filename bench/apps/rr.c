@@ -14,7 +14,7 @@ const char *argp_program_version = "bh-rr (Bulkhead)";
 
 struct arguments {
     struct app app;
-    struct sockaddr_in address;
+    struct place address;
     uint64_t count;
     bool connects, udp;
 };

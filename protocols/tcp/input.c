@@ -322,13 +322,14 @@ static void arrives_otherwise(struct arrival *a)
         process_fin(a);
 }
 
-/* Deviates from "any state": a connection to itself is not supported, and a segment that claims to come
- * from where it goes (LAND) would be answered for ever. Nor is anything answered that is not from one host
+/* A segment that claims to come from where it goes (LAND) would be answered for ever: it is one only if its user has
+ * connected a socket to itself. Nor is anything answered that is not from one host
  * to one host (RFC 9293 3.9.2.3: MUST ignore). */
-static bool addresses_are_sane(const struct tcp_segment_in *meta)
+static bool addresses_are_sane(const struct tcp_conn *c, const struct tcp_segment_in *meta)
 {
     const struct ip_address *pair[2] = {&meta->source, &meta->destination};
-    if (meta->source_port == meta->destination_port && ip_address_equal(pair[0], pair[1]))
+    if (meta->source_port == meta->destination_port && ip_address_equal(pair[0], pair[1]) &&
+        (c == NULL || c->state <= TCP_LISTEN))
         return false;
     for (int i = 0; i < 2; i++) {
         uint8_t first = pair[i]->octets[0];
@@ -384,12 +385,12 @@ enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index, 
     case SEGMENT_OK:
         break;
     }
-    if (!addresses_are_sane(meta)) {
+    a.c = index < t->config.connections ? &t->conn[index] : NULL;
+    if (!addresses_are_sane(a.c, meta)) {
         t->counters.drop_header++;
         return TCP_INPUT_DROPPED;
     }
     a.s.gso_size = meta->gso_size;
-    a.c = index < t->config.connections ? &t->conn[index] : NULL;
     arrives(&a);
     return a.result;
 }

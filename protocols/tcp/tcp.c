@@ -407,8 +407,6 @@ static enum tcp_call_result claim_tuple(struct tcp *t, uint64_t now_us, struct t
         if (r != TCP_CALL_OK)
             return r;
     }
-    if (identity->local_port == identity->remote_port && ip_address_equal(&identity->local, &identity->remote))
-        return TCP_CALL_IN_USE; /* a connection to itself: not supported */
     *ret_iss = isn_make(t, now_us, identity);
     uint32_t taken = demux_conn(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port);
     if (taken == TCP_NONE)
@@ -537,6 +535,32 @@ void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t se
     if (c == NULL || c->state != TCP_SYN_SENT || seq_before(sequence, c->snd_una) || seq_after(sequence, c->snd_max))
         return;
     conn_end(t, c, TCP_ERROR_UNREACHABLE);
+}
+
+/* RFC 1191 5: without a size 576 octets; RFC 8201 4: never below 1280. */
+static uint32_t mss_of_path(const struct tcp_conn *c, uint32_t mtu)
+{
+    if (c->identity.remote.family == ADDRESS_IP6)
+        return u32_max(mtu, 1280) - 60;
+    uint32_t octets = mtu == 0 ? 576 : mtu;
+    return u32_max(TCP_MSS_MIN, octets > 40 ? octets - 40 : 0);
+}
+
+void tcp_too_big(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence, uint32_t mtu)
+{
+    (void)now_us;
+    struct tcp_conn *c = conn_of_user(t, index);
+    bool ours = c != NULL && c->state != TCP_LISTEN && conn_is_synchronized(c) && !seq_before(sequence, c->snd_una) &&
+                seq_before(sequence, c->snd_max);
+    if (!ours || mss_of_path(c, mtu) >= c->mss) {
+        t->counters.drop_too_big++;
+        return;
+    }
+    c->mss = mss_of_path(c, mtu);
+    c->snd_nxt = c->snd_una; /* what is in flight has the old size */
+    c->rtt_start_us = 0;
+    t->counters.mss_lowered++;
+    conn_changed(t, c);
 }
 
 /* ---- looking ---- */

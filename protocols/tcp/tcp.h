@@ -125,7 +125,8 @@ _Static_assert(sizeof(struct tcp_conn) == 400, "lies in the store: no padding, u
     X(retransmits) X(fast_retransmits) X(timeouts) X(out_of_order) X(duplicates) X(zero_window_probes) \
     X(challenge_acks) X(resets_in) X(resets_out) X(drop_header) X(drop_options) X(drop_no_connection)  \
     X(drop_out_of_window) X(drop_no_ack) X(drop_backlog_full) X(drop_table_full) X(drop_reply_queue)   \
-    X(drop_ranges_full) X(drop_bad_ack) X(drop_after_close) X(time_wait_reused)
+    X(drop_ranges_full) X(drop_bad_ack) X(drop_after_close) X(time_wait_reused) X(mss_lowered)            \
+    X(drop_too_big)
 
 struct tcp_counters {
 #define X(name) uint64_t name;
@@ -194,6 +195,11 @@ bool tcp_completes_handshake(const struct tcp *t, uint32_t index, const uint8_t 
 /* ICMP unreachable for a segment of ours: soft (RFC 1122 4.2.3.9) unless in SYN-SENT, where it ends the
  * attempt. `sequence` is that of the quoted segment and must lie in [snd_una, snd_max] (RFC 5927). */
 void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence);
+
+/* ICMP "too big" about a segment of ours: mtu as it said (0: it did not). Segments become smaller, the one at snd_una is
+ * sent again in the new size at once, and the congestion window stays (RFC 1191 6.5). Ignored unless `sequence` lies in
+ * [snd_una, snd_max) (RFC 5927 7.2) and the new MSS is below the present one. */
+void tcp_too_big(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence, uint32_t mtu);
 
 /* ---- user calls; results are the closed lists given ---- */
 enum tcp_call_result {

@@ -117,6 +117,12 @@ void udp_build_partial(const struct ip_address *source, const struct ip_address 
     memcpy(ret_bytes, &w, sizeof w);
 }
 
+void udp_build_unchecked(const struct udp_header *header, uint8_t *ret_bytes)
+{
+    struct udp_wire w = wire_without_checksum(header);
+    memcpy(ret_bytes, &w, sizeof w);
+}
+
 /* ---- the table ---- */
 
 size_t udp_size(const struct udp_config *config)
@@ -143,9 +149,16 @@ struct udp_counters *udp_counters(struct udp *t)
     return &t->counters;
 }
 
+/* Whether `b` is among the addresses of `a`; ADDRESS_NONE has those of both families. */
+static bool covers(const struct ip_address *a, const struct ip_address *b)
+{
+    bool family = a->family == ADDRESS_NONE || b->family == ADDRESS_NONE || a->family == b->family;
+    return family && ip_address_is_any(a);
+}
+
 static bool overlap(const struct ip_address *a, const struct ip_address *b)
 {
-    return ip_address_is_any(a) || ip_address_is_any(b) || ip_address_equal(a, b);
+    return covers(a, b) || covers(b, a) || ip_address_equal(a, b);
 }
 
 static bool in_use(const struct udp *t, const struct ip_address *local, uint16_t port, bool shared)
@@ -187,7 +200,8 @@ enum udp_call_result udp_bind(struct udp *t, const struct ip_address *local, uin
     }
     struct udp_binding *b = &t->binding[index];
     t->free_first = b->next;
-    *b = (struct udp_binding){.local = *local,
+    *b = (struct udp_binding){.bound = *local,
+                              .local = *local,
                               .local_port = local_port,
                               .owner = owner,
                               .shared = shared,
@@ -211,14 +225,19 @@ enum udp_call_result udp_connect(struct udp *t, uint32_t index, const struct ip_
         return UDP_CALL_BAD_STATE;
     struct udp_binding *b = &t->binding[index];
     if (remote->family == ADDRESS_NONE) {
+        b->local = b->bound;
         b->remote = (struct ip_address){0};
         b->remote_port = 0;
         return UDP_CALL_OK;
     }
-    if (remote_port == 0 || ip_address_is_any(remote))
+    bool family = b->bound.family == ADDRESS_NONE || b->bound.family == remote->family;
+    if (!family || remote_port == 0 || ip_address_is_any(remote))
         return UDP_CALL_BAD_STATE;
-    if (ip_address_is_any(&b->local))
+    if (ip_address_is_any(&b->bound)) {
+        if (local->family != remote->family)
+            return UDP_CALL_BAD_STATE;
         b->local = *local;
+    }
     b->remote = *remote;
     b->remote_port = remote_port;
     return UDP_CALL_OK;
@@ -242,15 +261,16 @@ static unsigned fit(const struct udp_binding *b, const struct ip_address *source
                     const struct ip_address *destination)
 {
     unsigned score = 1;
-    if (!ip_address_is_any(&b->local)) {
-        if (!ip_address_equal(&b->local, destination))
+    if (b->local.family != ADDRESS_NONE) {
+        bool any = ip_address_is_any(&b->local);
+        if (any ? b->local.family != destination->family : !ip_address_equal(&b->local, destination))
             return 0;
-        score += 1;
+        score += any ? 1 : 2;
     }
     if (b->remote.family != ADDRESS_NONE) {
         if (b->remote_port != source_port || !ip_address_equal(&b->remote, source))
             return 0;
-        score += 2;
+        score += 4;
     }
     return score;
 }
@@ -271,4 +291,14 @@ uint32_t udp_lookup(const struct udp *t, const struct ip_address *source, uint16
         }
     }
     return best;
+}
+
+uint32_t udp_next(const struct udp *t, uint32_t previous, const struct ip_address *source, uint16_t source_port,
+                  const struct ip_address *destination, uint16_t destination_port)
+{
+    uint32_t i = previous == UDP_NONE ? t->bucket[destination_port % BUCKETS] : t->binding[previous].next;
+    while (i != UDP_NONE &&
+           (t->binding[i].local_port != destination_port || fit(&t->binding[i], source, source_port, destination) == 0))
+        i = t->binding[i].next;
+    return i;
 }

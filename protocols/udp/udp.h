@@ -67,10 +67,13 @@ void udp_build(const struct ip_address *source, const struct ip_address *destina
                const struct udp_header *header, uint64_t payload_sum, uint8_t *ret_bytes);
 void udp_build_partial(const struct ip_address *source, const struct ip_address *destination,
                        const struct udp_header *header, uint8_t *ret_bytes);
+/* RFC 768: no checksum; IPv4 only. */
+void udp_build_unchecked(const struct udp_header *header, uint8_t *ret_bytes);
 
 /* ---- the table of bound ports ---- */
 struct udp_binding {
-    struct ip_address local; /* any: of its family, or ADDRESS_NONE */
+    struct ip_address bound; /* any: of its family; ADDRESS_NONE: any of both */
+    struct ip_address local; /* the same, but while connected the address that is spoken from */
     struct ip_address remote; /* ADDRESS_NONE: not connected */
     uint16_t local_port; /* host order; 0: this place in the table is free */
     uint16_t remote_port;
@@ -91,7 +94,7 @@ enum udp_call_result {
     UDP_CALL_TABLE_FULL = 1,
     UDP_CALL_IN_USE = 2,
     UDP_CALL_NO_PORT = 3,  /* no ephemeral port is free */
-    UDP_CALL_BAD_STATE = 4, /* no such binding, or a remote without address or port */
+    UDP_CALL_BAD_STATE = 4, /* no such binding, or a remote without address, port, or family in common */
 };
 
 size_t udp_size(const struct udp_config *config); /* octets of memory that udp_init() wants, aligned to 64 */
@@ -102,8 +105,9 @@ struct udp_counters *udp_counters(struct udp *t);
  * OK, TABLE_FULL, IN_USE, NO_PORT. */
 enum udp_call_result udp_bind(struct udp *t, const struct ip_address *local, uint16_t local_port,
                               bool shared, uint32_t owner, uint32_t *ret_index);
-/* From here on only datagrams from `remote` are heard. `local` replaces an any-address. ADDRESS_NONE as
- * remote takes the connection off again. OK, BAD_STATE. */
+/* From here on only datagrams from `remote` are heard. `local` stands for an any-address that was bound to, as long as
+ * it is connected; it and `remote` are of a family that was bound to. ADDRESS_NONE as remote takes the connection off
+ * again. OK, BAD_STATE. */
 enum udp_call_result udp_connect(struct udp *t, uint32_t index, const struct ip_address *local,
                                  const struct ip_address *remote, uint16_t remote_port);
 /* OK, BAD_STATE. */
@@ -111,9 +115,12 @@ enum udp_call_result udp_unbind(struct udp *t, uint32_t index);
 /* NULL: nothing is bound there. */
 const struct udp_binding *udp_binding_at(const struct udp *t, uint32_t index);
 
-/* The most specific binding that a datagram fits: connected before not, a local address before any, then the
- * last bound. UDP_NONE: nobody (the caller counts drop_no_port). */
+/* The most specific binding that a datagram fits: connected before not, a local address before any, any of one family
+ * before any of both, then the last bound. UDP_NONE: nobody (the caller counts drop_no_port). */
 uint32_t udp_lookup(const struct udp *t, const struct ip_address *source, uint16_t source_port,
                     const struct ip_address *destination, uint16_t destination_port);
+/* For a broadcast (RFC 1122 4.1.3: every socket that it fits): the next one after `previous`, UDP_NONE for the first. */
+uint32_t udp_next(const struct udp *t, uint32_t previous, const struct ip_address *source, uint16_t source_port,
+                  const struct ip_address *destination, uint16_t destination_port);
 
 #endif

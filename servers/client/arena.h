@@ -40,5 +40,6 @@ struct arena *arenas_find(struct session *s, enum session_transport transport, u
 /* The words of a slot were stored: tell the transport, unless it has yet to look at this slot anyway. */
 void arena_notify(struct session *s, struct arena *arena, uint32_t slot);
 int arenas_set_option(int option, uint32_t value);
+uint32_t arenas_ring_size(enum session_transport transport, bool send); /* octets, of the next arena's */
 
 #endif

@@ -195,7 +195,8 @@ static int session_hello(struct session *s, const int segment[2])
         return a.error > 0 && a.error < 4096 ? -a.error : -EPROTO;
     }
     s->id = a.session;
-    s->address_count = a.address_count < 4 ? a.address_count : 4;
+    uint32_t most = sizeof s->address / sizeof s->address[0];
+    s->address_count = a.address_count < most ? a.address_count : most;
     memcpy(s->address, a.address, sizeof s->address);
     return session_take_bells(s, fd);
 }

@@ -6,12 +6,17 @@
  * is at least BH_DESCRIPTOR_BASE, read(2) and close(2) do not know it, and bh_poll() takes both kinds. It is not inherited: the child of a
  * fork() attaches anew with its first call and has no sockets; exec keeps nothing.
  *
- * Addresses are struct sockaddr_in; sockaddr_in6 is refused with EAFNOSUPPORT for now. SIGPIPE is never raised.
+ * Addresses are struct sockaddr_in on a socket of AF_INET and sockaddr_in6 on one of AF_INET6, where IPv4 is ::ffff:a.b.c.d unless
+ * IPV6_V6ONLY is set. There is one link: sin6_scope_id is 0 or, for a link-local address, anything; else EINVAL. The any-address as a
+ * destination is this host. SIGPIPE is never raised.
  *
  * A connection that ended badly, by the peer's reset or because the TCP server was restarted, says so once (ECONNRESET, or
  * ETIMEDOUT and the like), after what had been received was read; from then on reads give end of file, writes EPIPE. When
  * the stack itself is gone every call says ENETDOWN: who waits learns it at once, who does not within 10 ms of its next call
  * that finds nothing to do. The first ones may still succeed and what they sent is lost, as with any connection that ends.
+ *
+ * A datagram that is lost is nobody's error. What ICMP says of one that a connected datagram socket sent (ECONNREFUSED, EHOSTUNREACH,
+ * EMSGSIZE ...) the next call on it that sends, receives or asks for SO_ERROR says once; until then it has POLLERR.
  *
  * While a server of the stack is being restarted, the calls that need it wait. A signal handler that runs meanwhile ends bh_socket(),
  * bh_bind(), bh_listen(), bh_accept(), bh_connect() and bh_setsockopt() with EINTR, half a second later if they are not done
@@ -61,13 +66,14 @@ BH_API int bh_set_option(enum bh_option option, uint32_t value);
 
 /* ---- sockets ---- */
 
-/* domain AF_INET; type SOCK_STREAM or SOCK_DGRAM, with SOCK_NONBLOCK and SOCK_CLOEXEC (which is always so); protocol 0 or
+/* domain AF_INET or AF_INET6; type SOCK_STREAM or SOCK_DGRAM, with SOCK_NONBLOCK and SOCK_CLOEXEC (which is always so); protocol 0 or
  * the matching IPPROTO_*. */
 BH_API int bh_socket(int domain, int type, int protocol);
 BH_API int bh_bind(int fd, const struct sockaddr *address, socklen_t length);
 BH_API int bh_listen(int fd, int backlog);
 BH_API int bh_accept(int fd, struct sockaddr *ret_address, socklen_t *length);
 BH_API int bh_accept4(int fd, struct sockaddr *ret_address, socklen_t *length, int flags);
+/* Of a datagram socket: may be called again; with AF_UNSPEC it has no peer any more. */
 BH_API int bh_connect(int fd, const struct sockaddr *address, socklen_t length);
 /* Returns at once, also for data not sent yet: that goes on. If received data was not read the peer sees a reset. What holds a
  * port by its name (not a connection) is waited for, so that the port is free; half a second at most, while a server is being
@@ -78,8 +84,15 @@ BH_API int bh_close(int fd);
 BH_API int bh_shutdown(int fd, int how);
 BH_API int bh_getsockname(int fd, struct sockaddr *ret_address, socklen_t *length);
 BH_API int bh_getpeername(int fd, struct sockaddr *ret_address, socklen_t *length);
-/* SOL_SOCKET: SO_REUSEADDR, SO_RCVTIMEO, SO_SNDTIMEO; get also SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN,
- * SO_SNDBUF, SO_RCVBUF. IPPROTO_TCP: TCP_NODELAY. Any other: ENOPROTOOPT. */
+/* SOL_SOCKET: SO_REUSEADDR, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF and SO_SNDBUF (the sizes of the rings: setting them is accepted and
+ *   changes nothing, see bh_set_option()); get also SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN. Datagrams: SO_BROADCAST,
+ *   SO_NO_CHECK (IPv4 only).
+ * IPPROTO_TCP: TCP_NODELAY.
+ * IPPROTO_IP: IP_TTL and IP_TOS. Datagrams: IP_MTU_DISCOVER (IP_PMTUDISC_DONT, _WANT, _DO), IP_RECVTTL, IP_RECVTOS; get also IP_MTU
+ *   of a connected one (ENOTCONN as long as it is not known).
+ * IPPROTO_IPV6, of AF_INET6 sockets: IPV6_V6ONLY (before the socket has a name), IPV6_UNICAST_HOPS (1 to 255; -1 the default) and
+ *   IPV6_TCLASS, each the same as its IPv4 namesake. Datagrams: IPV6_MTU_DISCOVER, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, and IPV6_MTU.
+ * Any other: ENOPROTOOPT. */
 BH_API int bh_setsockopt(int fd, int level, int name, const void *value, socklen_t length);
 BH_API int bh_getsockopt(int fd, int level, int name, void *ret_value, socklen_t *length);
 BH_API int bh_set_nonblocking(int fd, bool on);
@@ -87,7 +100,9 @@ BH_API int bh_set_nonblocking(int fd, bool on);
 /* ---- data ---- */
 
 /* flags: MSG_DONTWAIT, MSG_NOSIGNAL (always so); receiving also MSG_PEEK, MSG_WAITALL (streams) and MSG_TRUNC (datagrams).
- * Any other: EOPNOTSUPP. A datagram of more than 1472 octets is refused with EMSGSIZE: nothing is fragmented yet. */
+ * Any other: EOPNOTSUPP. A datagram has up to 65,507 octets and, with its head of 32, fits into a send ring; else, or if it
+ * would have to be fragmented and IP_MTU_DISCOVER is IP_PMTUDISC_DO, EMSGSIZE. One for which there is no room at the receiver is
+ * lost. To 255.255.255.255 without SO_BROADCAST: EACCES; to a subnet's broadcast address the next call says so. */
 BH_API ssize_t bh_send(int fd, const void *data, size_t length, int flags);
 BH_API ssize_t bh_recv(int fd, void *ret_data, size_t length, int flags);
 BH_API ssize_t bh_sendto(int fd, const void *data, size_t length, int flags, const struct sockaddr *address,
@@ -96,6 +111,16 @@ BH_API ssize_t bh_recvfrom(int fd, void *ret_data, size_t length, int flags, str
                            socklen_t *address_length);
 BH_API ssize_t bh_writev(int fd, const struct iovec *piece, int count);
 BH_API ssize_t bh_readv(int fd, const struct iovec *piece, int count);
+
+/* Control data, of datagrams only: IP_TTL, IP_TOS, IPV6_HOPLIMIT, IPV6_TCLASS. Received, if the options above ask for them and by the
+ * family that the datagram came in; to be sent, for the one datagram, EINVAL for any other. */
+BH_API ssize_t bh_sendmsg(int fd, const struct msghdr *message, int flags);
+BH_API ssize_t bh_recvmsg(int fd, struct msghdr *message, int flags);
+/* struct mmsghdr: with _GNU_SOURCE. The timeout is looked at between datagrams, as with recvmmsg(2). flags also MSG_WAITFORONE. */
+struct mmsghdr;
+struct timespec;
+BH_API int bh_sendmmsg(int fd, struct mmsghdr *message, unsigned count, int flags);
+BH_API int bh_recvmmsg(int fd, struct mmsghdr *message, unsigned count, int flags, struct timespec *timeout);
 
 /* Streams without a copy: the pieces point into the memory that the stack sends from and receives to. They are the
  * caller's until its next call for that direction of the socket; one thread at a time.
@@ -109,11 +134,29 @@ BH_API int bh_send_commit(int fd, size_t length);
 BH_API ssize_t bh_receive_peek(int fd, struct iovec ret_piece[2], int flags);
 BH_API int bh_receive_consume(int fd, size_t length);
 
+/* Datagrams without a copy: in the memory that the stack sends from and receives to; one thread at a time for each direction.
+ *
+ * bh_datagram_reserve() gives room for a payload of `length` octets, waiting for it as bh_send() does: where to write it, or
+ * NULL and bh_sendto()'s errno. bh_datagram_commit() sends its first `length` octets; address NULL: to the peer. EINVAL if
+ * nothing is reserved, or less: a commit that succeeds, the next reserve and every other call that sends on this socket end a
+ * reservation, and what was written is not sent. Nothing is to be written there after the commit: it may or may not be what is
+ * sent.
+ *
+ * bh_datagram_peek() waits for a datagram as bh_recv() does and says where the oldest one lies and who sent it (address and
+ * length may be NULL). 0, or -1; ESHUTDOWN after bh_shutdown(). It is not to be written to, and stays until bh_datagram_consume()
+ * gives it back; that says EINVAL if there was no peek, or another call that receives on this socket since. Both survive the
+ * restart of any server. */
+BH_API void *bh_datagram_reserve(int fd, size_t length, int flags);
+BH_API int bh_datagram_commit(int fd, size_t length, const struct sockaddr *address, socklen_t address_length);
+BH_API int bh_datagram_peek(int fd, struct iovec *ret_piece, int flags, struct sockaddr *ret_address, socklen_t *address_length);
+BH_API int bh_datagram_consume(int fd);
+
 /* ---- waiting ---- */
 
 /* poll(2), of this library's descriptors and the kernel's in one set. POLLIN, POLLOUT, POLLRDHUP and, unasked, POLLERR, POLLHUP,
- * POLLNVAL; POLLOUT means that a quarter of the send ring is free. Makes no system call when one of the library's is ready and the set has
- * none of the kernel's. */
+ * POLLNVAL. POLLOUT means that a quarter of a stream's send ring is free; of a datagram socket's half, or room for the largest, and
+ * room for the one that the last call had none for. Makes no system call when one of the library's is ready and the set has none
+ * of the kernel's. */
 BH_API int bh_poll(struct pollfd *set, nfds_t count, int timeout_ms);
 
 #ifdef __cplusplus

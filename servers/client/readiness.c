@@ -5,6 +5,16 @@
 #include "servers/client/lane.h"
 #include "servers/client/session.h"
 
+/* Errors of datagrams come and go: what is told is that there was one since the last. */
+static void datagram_view(const struct socket *k, const struct slot_transport *t, struct slot_view *ret)
+{
+    uint32_t told = __atomic_load_n(&k->error_told, __ATOMIC_RELAXED);
+    ret->error_count = __atomic_load_n(&t->error_count, __ATOMIC_ACQUIRE);
+    uint32_t error = __atomic_load_n(&t->error, __ATOMIC_ACQUIRE);
+    ret->error = ret->error_count != told && error < 4096 ? (int)error : 0;
+    ret->path_mtu = __atomic_load_n(&t->path_mtu, __ATOMIC_RELAXED);
+}
+
 /* Untrusted: the transport's words, each read once. The state first: what it says of the stream's end holds for the
  * indices that are read after it. */
 struct slot_view socket_view(const struct socket *k)
@@ -13,9 +23,11 @@ struct slot_view socket_view(const struct socket *k)
     const struct slot_transport *t = __atomic_load_n(&k->words, __ATOMIC_ACQUIRE);
     if (t == NULL || __atomic_load_n(&t->generation, __ATOMIC_ACQUIRE) != k->slot_generation)
         return v; /* it has not begun to use this slot for us: no news */
+    if (k->transport == SESSION_UDP)
+        datagram_view(k, t, &v);
     v.state = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE);
     uint32_t error = __atomic_load_n(&t->error, __ATOMIC_ACQUIRE);
-    if ((v.state & SLOT_ERROR) != 0)
+    if ((v.state & SLOT_ERROR) != 0 && k->transport == SESSION_TCP)
         v.error = error > 0 && error < 4096 ? (int)error : ECONNRESET;
     uint32_t held = __atomic_load_n(&k->send_head, __ATOMIC_RELAXED) - __atomic_load_n(&t->send_tail, __ATOMIC_ACQUIRE);
     v.space = held <= k->send_size ? k->send_size - held : 0;
@@ -32,8 +44,16 @@ static bool flag(const bool *word)
 
 int socket_take_error(struct socket *k)
 {
+    uint32_t told = __atomic_load_n(&k->error_told, __ATOMIC_RELAXED);
     struct slot_view v = socket_view(k);
-    if (v.error == 0 || __atomic_exchange_n(&k->error_taken, true, __ATOMIC_RELAXED))
+    if (v.error == 0)
+        return 0;
+    if (k->transport == SESSION_UDP) /* once, also with several threads */
+        return __atomic_compare_exchange_n(&k->error_told, &told, v.error_count, false, __ATOMIC_RELAXED,
+                                           __ATOMIC_RELAXED)
+                   ? v.error
+                   : 0;
+    if (__atomic_exchange_n(&k->error_taken, true, __ATOMIC_RELAXED))
         return 0;
     return v.error;
 }
@@ -66,13 +86,17 @@ static short connecting_events(const struct socket *k)
     return (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0 ? POLLIN | POLLOUT | POLLERR | POLLHUP : 0;
 }
 
+/* Writable: half of the ring is free, or as much as the largest datagram takes; but not while there is no room for the
+ * one that was tried last, or who sends it when told to would be told again at once. */
 static short datagram_events(const struct socket *k)
 {
     struct slot_view v = socket_view(k);
-    int e = v.space >= k->send_size / 4 && v.space >= DATAGRAM_ROOM ? POLLOUT : 0;
+    uint32_t room = k->send_size / 2 < DATAGRAM_HEAD + DATAGRAM_MOST ? k->send_size / 2 : DATAGRAM_HEAD + DATAGRAM_MOST;
+    uint32_t wanted = __atomic_load_n(&k->send_wanted, __ATOMIC_RELAXED);
+    int e = v.space >= (room > wanted ? room : wanted) || flag(&k->shut_write) ? POLLOUT : 0;
     if (v.available > 0 || flag(&k->shut_read))
         e |= POLLIN;
-    if (v.error != 0 && !flag(&k->error_taken))
+    if (v.error != 0)
         e |= POLLIN | POLLOUT | POLLERR;
     return (short)e;
 }

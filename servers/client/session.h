@@ -57,7 +57,7 @@ struct session {
     struct session_bell bell[TO_SERVERS];
     uint32_t id;
     uint32_t address_count;
-    struct ip_address address[4];
+    struct ip_address address[8];
 
     pthread_mutex_t attach_lock; /* one request at a time on the attach connection */
 

@@ -66,13 +66,14 @@ void socket_free_descriptor(struct session *s, uint32_t descriptor)
 }
 
 /* Fills an entry that nobody sees yet; the phase makes it visible. */
-static int socket_open(struct session *s, uint32_t descriptor, enum session_transport transport, bool nonblocking,
-                       const struct control_answer *a, enum socket_phase phase)
+static int socket_open(struct session *s, uint32_t descriptor, enum session_transport transport, int domain,
+                       bool nonblocking, const struct control_answer *a, enum socket_phase phase)
 {
     struct socket *k = &s->socket[descriptor];
     const struct slot_transport *words = k->words;
     uint32_t closes = k->closes;
     *k = (struct socket){.transport = transport,
+                         .domain = domain,
                          .descriptor = descriptor,
                          .closes = closes,
                          .id = a->socket,
@@ -87,6 +88,7 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
                          .remote_port = a->remote_port};
     pthread_mutex_init(&k->send_lock, NULL);
     pthread_mutex_init(&k->receive_lock, NULL);
+    socket_options_default(k);
     int error = phase == SOCKET_NEW ? 0 : socket_take_slot(s, k, a);
     if (error == 0)
         socket_set_phase(k, phase);
@@ -121,7 +123,9 @@ int socket_take_slot(struct session *s, struct socket *k, const struct control_a
     k->send_size = arena->send_size;
     k->receive_size = arena->receive_size;
     k->send_head = k->receive_tail = k->receive_told = 0;
+    k->reserved = k->peeked = k->send_wanted = 0;
     k->error_taken = false;
+    k->error_told = 0;
     __atomic_store_n(&k->app->send_head, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&k->app->receive_tail, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&k->app->flags, 0, __ATOMIC_RELAXED);
@@ -142,7 +146,7 @@ int64_t socket_deadline_us(int64_t timeout_us)
 }
 
 /* ---- socket, close ---- */
-static int socket_make(struct session *s, enum session_transport transport, bool nonblocking, uint32_t *ret)
+static int socket_make(struct session *s, enum session_transport transport, int domain, bool nonblocking, uint32_t *ret)
 {
     int error = arenas_provide(s, transport, 1);
     if (error == 0)
@@ -153,7 +157,7 @@ static int socket_make(struct session *s, enum session_transport transport, bool
     struct control_answer a;
     error = lane_call(s, &q, *ret, &a);
     if (error == 0)
-        error = socket_open(s, *ret, transport, nonblocking, &a, SOCKET_NEW);
+        error = socket_open(s, *ret, transport, domain, nonblocking, &a, SOCKET_NEW);
     if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
         socket_free_descriptor(s, *ret);
     return error;
@@ -164,7 +168,7 @@ int bh_socket(int domain, int type, int protocol)
     struct session *s;
     uint32_t descriptor;
     int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (domain != AF_INET)
+    if (domain != AF_INET && domain != AF_INET6)
         return (int)bh_result(-EAFNOSUPPORT);
     if (kind != SOCK_STREAM && kind != SOCK_DGRAM)
         return (int)bh_result(-ESOCKTNOSUPPORT);
@@ -174,8 +178,8 @@ int bh_socket(int domain, int type, int protocol)
     if (error == 0 && session_is_gone(s))
         error = -ENETDOWN;
     if (error == 0)
-        error =
-            socket_make(s, kind == SOCK_STREAM ? SESSION_TCP : SESSION_UDP, (type & SOCK_NONBLOCK) != 0, &descriptor);
+        error = socket_make(s, kind == SOCK_STREAM ? SESSION_TCP : SESSION_UDP, domain, (type & SOCK_NONBLOCK) != 0,
+                            &descriptor);
     return error != 0 ? (int)bh_result(error) : BH_DESCRIPTOR_BASE + (int)descriptor;
 }
 
@@ -260,9 +264,15 @@ static int socket_bind(struct session *s, struct socket *k, const struct ip_addr
     return error;
 }
 
+/* Of the socket's domain; in6addr_any is of both families unless IPV6_V6ONLY is set. */
+static struct ip_address any_of(const struct socket *k)
+{
+    return (struct ip_address){.family = k->domain == AF_INET6 ? ADDRESS_IP6 : ADDRESS_IP4};
+}
+
 int socket_bind_any(struct session *s, struct socket *k)
 {
-    static const struct ip_address any = {.family = ADDRESS_IP4};
+    struct ip_address any = any_of(k);
     int error = 0;
     if (socket_phase(k) == SOCKET_DATAGRAM)
         return 0;
@@ -281,7 +291,9 @@ int bh_bind(int fd, const struct sockaddr *address, socklen_t length)
     uint16_t port;
     int error = socket_find(fd, &s, &k);
     if (error == 0)
-        error = address_read(address, length, &local, &port);
+        error = address_read(k, address, length, &local, &port);
+    if (error == -ENETUNREACH || (error == 0 && k->domain == AF_INET6 && address->sa_family != AF_INET6))
+        error = -EINVAL; /* as Linux: a name of the wrong family is no name */
     if (error != 0)
         return (int)bh_result(error);
     socket_lock(k);
@@ -298,6 +310,9 @@ static int socket_listen(struct session *s, struct socket *k, uint32_t backlog)
     if (phase != SOCKET_NEW && phase != SOCKET_LISTENING)
         return -EINVAL;
     int error = arenas_provide(s, SESSION_TCP, backlog < 64 ? backlog : 64);
+    struct ip_address any = any_of(k);
+    if (error == 0 && phase == SOCKET_NEW && k->local_port == 0)
+        error = socket_bind(s, k, &any, 0);
     struct control_request q = request_of(k, CONTROL_LISTEN);
     struct control_answer a;
     q.argument[0] = backlog;
@@ -339,7 +354,8 @@ static int socket_accept(struct session *s, const struct socket *listener, int f
     q.argument[1] = descriptor;
     error = lane_call(s, &q, descriptor, &a);
     if (error == 0)
-        error = socket_open(s, descriptor, SESSION_TCP, (flags & SOCK_NONBLOCK) != 0, &a, SOCKET_STREAM);
+        error =
+            socket_open(s, descriptor, SESSION_TCP, listener->domain, (flags & SOCK_NONBLOCK) != 0, &a, SOCKET_STREAM);
     if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
         socket_free_descriptor(s, descriptor);
     return error != 0 ? error : (int)descriptor;
@@ -373,13 +389,15 @@ int bh_accept4(int fd, struct sockaddr *ret_address, socklen_t *length, int flag
     int r = socket_find(fd, &s, &k);
     if (r == 0 && (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0)
         r = -EINVAL;
+    if (r == 0 && ret_address != NULL && length == NULL)
+        r = -EFAULT;
     if (r == 0)
         r = socket_accept_wait(s, k, flags);
     if (r < 0)
         return (int)bh_result(r);
     const struct socket *made = &s->socket[r];
     if (ret_address != NULL)
-        address_write(&made->remote, made->remote_port, ret_address, length);
+        address_write(made, &made->remote, made->remote_port, ret_address, length);
     return BH_DESCRIPTOR_BASE + r;
 }
 
@@ -406,10 +424,15 @@ static int socket_connect_start(struct session *s, struct socket *k, const struc
     k->local_port = a.local_port;
     k->remote = *to;
     k->remote_port = port;
-    k->connected = true;
+    __atomic_store_n(&k->connected, true, __ATOMIC_RELAXED);
     if (k->transport == SESSION_TCP)
         socket_set_phase(k, SOCKET_CONNECTING);
     return 0;
+}
+
+bool socket_is_connected(const struct socket *k)
+{
+    return __atomic_load_n(&k->connected, __ATOMIC_RELAXED);
 }
 
 int socket_settle(struct socket *k)
@@ -467,6 +490,25 @@ static int socket_connect(struct session *s, struct socket *k, const struct ip_a
     return socket_connect_wait(s, k);
 }
 
+/* A datagram socket has no peer any more, and no error of it to tell. */
+static int socket_dissolve(struct session *s, struct socket *k)
+{
+    struct control_request q = request_of(k, CONTROL_CONNECT); /* to ADDRESS_NONE */
+    struct control_answer a;
+    int error = 0;
+    socket_lock(k);
+    if (socket_phase(k) == SOCKET_DATAGRAM)
+        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    if (error == 0 && socket_is_connected(k)) {
+        __atomic_store_n(&k->connected, false, __ATOMIC_RELAXED);
+        k->local = a.local;
+        k->local_port = a.local_port;
+        (void)socket_take_error(k);
+    }
+    socket_unlock(k);
+    return error;
+}
+
 int bh_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     struct session *s;
@@ -474,8 +516,11 @@ int bh_connect(int fd, const struct sockaddr *address, socklen_t length)
     struct ip_address to;
     uint16_t port;
     int error = socket_find(fd, &s, &k);
+    if (error == 0 && k->transport == SESSION_UDP && address != NULL && length >= sizeof(sa_family_t) &&
+        address->sa_family == AF_UNSPEC)
+        return (int)bh_result(socket_dissolve(s, k));
     if (error == 0)
-        error = address_read(address, length, &to, &port);
+        error = address_read_peer(k, address, length, &to, &port);
     if (error == 0)
         error = socket_connect(s, k, &to, port);
     return (int)bh_result(error);

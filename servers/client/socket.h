@@ -16,8 +16,7 @@
 
 struct session;
 
-#define DATAGRAM_PAYLOAD_MAX 1472U /* of one frame: nothing is fragmented yet */
-#define DATAGRAM_ROOM        (2 * (sizeof(struct datagram_record) + DATAGRAM_PAYLOAD_MAX)) /* enough for one wherever it falls */
+#define DATAGRAM_HEAD ((uint32_t)sizeof(struct datagram_record))
 
 enum socket_phase {
     SOCKET_FREE = 0,
@@ -28,10 +27,27 @@ enum socket_phase {
     SOCKET_DATAGRAM = 5,   /* bound: has a slot */
 };
 
+enum socket_option { /* what bh_getsockopt() gives back; all atomic */
+    OPTION_NODELAY = 0,
+    OPTION_REUSE_ADDRESS,
+    OPTION_BROADCAST,
+    OPTION_NO_CHECK,
+    OPTION_TTL,
+    OPTION_TRAFFIC_CLASS,
+    OPTION_MTU_DISCOVER,  /* IP_PMTUDISC_* */
+    OPTION_V6_ONLY,
+    OPTION_RECEIVE_TTL,   /* which control data bh_recvmsg() gives: of IPv4 */
+    OPTION_RECEIVE_TOS,
+    OPTION_RECEIVE_HOPS,  /* ... of IPv6 */
+    OPTION_RECEIVE_CLASS,
+    SOCKET_OPTIONS,
+};
+
 struct socket {
     pthread_mutex_t send_lock, receive_lock; /* both, in this order, to change what is not one direction's */
     uint32_t phase;      /* enum socket_phase; atomic: what conditions look at */
     enum session_transport transport;
+    int domain;          /* AF_INET, AF_INET6 */
     uint32_t descriptor;
     uint32_t closes;     /* of this entry: who waited across one is told. Atomic */
     uint32_t id, id_generation; /* at the socket server */
@@ -44,12 +60,15 @@ struct socket {
     uint32_t send_size, receive_size;
     uint32_t send_head, receive_tail; /* atomic: conditions look at them */
     uint32_t receive_told;    /* receive_tail when the transport was last notified */
-    uint32_t reserved;        /* what bh_send_reserve() gave */
+    uint32_t reserved;        /* what bh_send_reserve() gave; datagrams: 1 + what bh_datagram_reserve() did, 0: nothing */
+    uint32_t peeked;          /* octets of the ring that bh_datagram_consume() gives back */
+    uint32_t send_wanted;     /* octets that the last datagram lacked room for: there is none (POLLOUT) below. Atomic */
     bool shut_read, shut_write; /* atomic */
-    bool error_taken;         /* the slot's error was told; atomic */
+    bool error_taken;         /* streams: the slot's error was told; atomic */
+    uint32_t error_told;      /* datagrams: error_count when an error was last told; atomic */
     bool nonblocking;
-    bool nodelay, reuse_address;
-    bool connected;           /* datagrams: has a peer */
+    bool connected;           /* datagrams: has a peer. Atomic */
+    int32_t option[SOCKET_OPTIONS];
     int64_t send_timeout_us, receive_timeout_us; /* FOREVER: none */
     struct ip_address local, remote;
     uint16_t local_port, remote_port;
@@ -59,7 +78,18 @@ struct slot_view { /* private copy of the transport's words, bounded */
     uint32_t space;     /* octets that may be written at send_head */
     uint32_t available; /* octets to be read at receive_tail */
     uint32_t state;
-    int error;
+    int error;          /* not told yet (datagrams), or of the connection's end (streams) */
+    uint32_t error_count;
+    uint32_t path_mtu;
+};
+
+struct datagram_about { /* of one to be sent, or received */
+    struct ip_address address; /* the other end's. To be sent, ADDRESS_NONE: the connected one */
+    uint16_t port;
+    uint8_t ttl;               /* to be sent, 0: the socket's */
+    uint8_t traffic_class;
+    uint8_t flags;             /* to be sent: DATAGRAM_* */
+    uint32_t length;           /* received: payload octets */
 };
 
 /* ---- socket.c ---- */
@@ -80,19 +110,36 @@ int socket_settle(struct socket *k);
 /* udp: a port of its own, if it has none. 0 or a negative errno. No lock. */
 int socket_bind_any(struct session *s, struct socket *k);
 uint32_t socket_phase(const struct socket *k);
-int address_read(const struct sockaddr *address, socklen_t length, struct ip_address *ret, uint16_t *ret_port);
-void address_write(const struct ip_address *address, uint16_t port, struct sockaddr *ret, socklen_t *length);
+bool socket_is_connected(const struct socket *k); /* datagrams: has a peer */
+int32_t socket_option(const struct socket *k, enum socket_option option);
+void socket_options_default(struct socket *k);
 int64_t socket_deadline_us(int64_t timeout_us);
 void socket_free_descriptor(struct session *s, uint32_t descriptor);
 ssize_t bh_result(ssize_t r); /* negative errno to -1 and errno */
+
+/* ---- address.c ---- */
+/* A name that a bind() gives, or where something is to go: for the socket's domain, so v4-mapped addresses come out as IPv4.
+ * 0, -EFAULT, -EINVAL, -EAFNOSUPPORT, -ENETUNREACH (IPv4 and IPV6_V6ONLY). */
+int address_read(const struct socket *k, const struct sockaddr *address, socklen_t length, struct ip_address *ret,
+                 uint16_t *ret_port);
+/* The same for a destination: the any-address is this host (as Linux), a port has to be there. */
+int address_read_peer(const struct socket *k, const struct sockaddr *address, socklen_t length, struct ip_address *ret,
+                      uint16_t *ret_port);
+/* As the socket's domain says it. What there is no room for is cut off; *length says what there was. */
+void address_write(const struct socket *k, const struct ip_address *address, uint16_t port, struct sockaddr *ret,
+                   socklen_t *length);
+
+/* ---- calls.c ---- */
+#define SEND_FLAGS    (MSG_DONTWAIT | MSG_NOSIGNAL)
+#define RECEIVE_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL | MSG_PEEK | MSG_WAITALL | MSG_TRUNC)
 
 /* ---- stream.c, datagram.c: both take and give the locks they need; flags were checked. Octets, or a negative errno. ---- */
 ssize_t stream_send(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags);
 ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags);
 ssize_t datagram_send(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags,
-                      const struct ip_address *to, uint16_t to_port); /* to NULL: the connected one */
+                      const struct datagram_about *to);
 ssize_t datagram_receive(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags,
-                         struct ip_address *ret_from, uint16_t *ret_port);
+                         struct datagram_about *ret);
 /* Words of ours that changed are stored; k's lock of that direction is held. */
 void socket_publish_send(struct session *s, struct socket *k, uint32_t head);
 void socket_publish_receive(struct session *s, struct socket *k, uint32_t tail);

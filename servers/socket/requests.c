@@ -4,40 +4,34 @@
 #include <errno.h>
 #include <string.h>
 
+#include "servers/addresses.h"
 #include "servers/socket/socket_internal.h"
 
 /* ---- checks ---- */
 static bool family_known(const struct socket_server *server, uint8_t family)
 {
     const struct stack_config *config = server->context->config;
-    for (uint32_t i = 0; i < config->address_count && i < STACK_ADDRESSES_MAX; i++) {
+    for (uint32_t i = 0; i < address_count(config); i++) {
         if (config->address[i].family == family)
             return true;
     }
     return false;
 }
 
-static bool address_local(const struct socket_server *server, const struct ip_address *address)
+/* Untrusted: address. It is left without stray octets, so that addresses can be compared. */
+static void address_clean(struct ip_address *address)
 {
-    const struct stack_config *config = server->context->config;
-    if (ip_address_is_any(address))
-        return true;
-    for (uint32_t i = 0; i < config->address_count && i < STACK_ADDRESSES_MAX; i++) {
-        if (ip_address_equal(&config->address[i], address))
-            return true;
-    }
-    return false;
+    struct ip_address copy = {.family = address->family};
+    if (address->family != ADDRESS_NONE)
+        memcpy(copy.octets, address->octets, address->family == ADDRESS_IP4 ? 4 : sizeof copy.octets);
+    *address = copy;
 }
 
-/* Untrusted: address. 0 or EAFNOSUPPORT; *ret has no stray octets. */
-static int address_take(const struct socket_server *server, const struct ip_address *address, struct ip_address *ret)
+/* 0 or EAFNOSUPPORT. */
+static int address_check(const struct socket_server *server, const struct ip_address *address)
 {
-    if ((address->family != ADDRESS_IP4 && address->family != ADDRESS_IP6) || !family_known(server, address->family))
-        return EAFNOSUPPORT;
-    struct ip_address copy = {.family = address->family};
-    memcpy(copy.octets, address->octets, address->family == ADDRESS_IP4 ? 4 : sizeof copy.octets);
-    *ret = copy;
-    return 0;
+    bool speaks = address_family_known(address->family) && family_known(server, address->family);
+    return speaks && !address_is_mapped(address) ? 0 : EAFNOSUPPORT;
 }
 
 static int quota_check(const struct socket_server *server, uint32_t session, uint32_t descriptor)
@@ -89,17 +83,17 @@ static int bind_here(struct socket_server *server, struct socket_entry *entry, c
 static int call_bind(struct socket_server *server, struct call *call)
 {
     struct socket_block *block = &call->socket->block;
-    struct ip_address address;
+    const struct ip_address *address = &call->request.address;
     if (block->state != SOCKET_OPEN)
         return EINVAL;
-    int error = address_take(server, &call->request.address, &address);
+    int error = address_check(server, address);
     if (error != 0)
         return error;
-    if (!address_local(server, &address))
+    if (!ip_address_is_any(address) && !address_is_ours(server->context->config, address))
         return EADDRNOTAVAIL;
     if (block->transport == SESSION_TCP)
-        return bind_here(server, call->socket, &address, call->request.port);
-    block->local = address;
+        return bind_here(server, call->socket, address, call->request.port);
+    block->local = *address;
     block->local_port = call->request.port;
     return wait_for(server, call, MESSAGE_BIND);
 }
@@ -120,7 +114,9 @@ static int call_listen(struct socket_server *server, struct call *call)
     if (block->state != SOCKET_OPEN && block->state != SOCKET_BOUND)
         return EINVAL;
     if (block->state == SOCKET_OPEN) {
-        struct ip_address any = {.family = server->context->config->address[0].family};
+        uint8_t family = call->request.address.family; /* else that of the stack's first address */
+        struct ip_address any = {.family = family_known(server, family) ? family
+                                                                        : server->context->config->address[0].family};
         int error = bind_here(server, call->socket, &any, 0);
         if (error != 0)
             return error;
@@ -148,7 +144,7 @@ static int connect_start(struct socket_server *server, struct call *call, const 
 static int call_connect(struct socket_server *server, struct call *call)
 {
     struct socket_block *block = &call->socket->block;
-    struct ip_address remote;
+    const struct ip_address *remote = &call->request.address;
     if (block->state == SOCKET_LISTENING)
         return EOPNOTSUPP;
     if (block->state == SOCKET_CONNECTED && block->transport == SESSION_TCP)
@@ -158,14 +154,16 @@ static int call_connect(struct socket_server *server, struct call *call)
             return 0;
         return connect_start(server, call, &(struct ip_address){0}, 0);
     }
-    int error = address_take(server, &call->request.address, &remote);
+    int error = address_check(server, remote);
     if (error != 0)
         return error;
-    if (block->local.family != ADDRESS_NONE && block->local.family != remote.family)
+    bool fits = block->local.family == ADDRESS_NONE || block->local.family == remote->family ||
+                socket_takes_both(block, &block->local);
+    if (block->transport == SESSION_TCP && !fits) /* udp knows what it was bound to before it was connected */
         return EAFNOSUPPORT;
-    if (ip_address_is_any(&remote) || call->request.port == 0)
+    if (ip_address_is_any(remote) || call->request.port == 0)
         return EADDRNOTAVAIL;
-    return connect_start(server, call, &remote, call->request.port);
+    return connect_start(server, call, remote, call->request.port);
 }
 
 static void accepted_fill(struct socket_block *block, uint32_t index, const struct connection *connection)
@@ -202,12 +200,13 @@ static int call_accept(struct socket_server *server, struct call *call)
     connection->state = CONNECTION_OWNED;
     connection->socket = entry->block.id;
     accepted_fill(&entry->block, index, connection);
-    entry->block.options = listener->block.options & 1U << CONTROL_OPTION_NODELAY;
+    entry->block.options = listener->block.options;
+    entry->block.ttl = listener->block.ttl;
+    entry->block.traffic_class = listener->block.traffic_class;
     entry->send_accepted = true;
-    if (entry->block.options != 0) {
+    if (socket_option(&entry->block, CONTROL_OPTION_NODELAY)) { /* tcp knows the others from the listener */
         request_start(server, entry, MESSAGE_SET_OPTION, LANE_NONE, 0);
-        entry->block.request.argument[0] = CONTROL_OPTION_NODELAY;
-        entry->block.request.argument[1] = 1;
+        entry->block.request.option = CONTROL_OPTION_NODELAY;
     }
     peer_queue(server, entry);
     server->counters.accepts++;
@@ -236,20 +235,62 @@ static int call_close(struct socket_server *server, struct call *call)
     return 0;
 }
 
+#define OF_TCP  (1U << SESSION_TCP)
+#define OF_UDP  (1U << SESSION_UDP)
+#define OF_BOTH (OF_TCP | OF_UDP)
+struct option_rule {
+    uint32_t transports;  /* 0: no such option */
+    uint32_t least, most; /* both 0: on or off */
+    uint32_t told;        /* transports that are told of a change */
+};
+static const struct option_rule option_rules[] = {
+    [CONTROL_OPTION_NODELAY] = {OF_TCP, 0, 0, OF_TCP},
+    [CONTROL_OPTION_REUSE_ADDRESS] = {OF_BOTH, 0, 0, 0},
+    [CONTROL_OPTION_BROADCAST] = {OF_BOTH, 0, 0, OF_UDP},
+    [CONTROL_OPTION_TTL] = {OF_BOTH, 1, 255, OF_BOTH},
+    [CONTROL_OPTION_TRAFFIC_CLASS] = {OF_BOTH, 0, 255, OF_BOTH},
+    [CONTROL_OPTION_DONT_FRAGMENT] = {OF_UDP, 0, 0, OF_UDP},
+    [CONTROL_OPTION_V6_ONLY] = {OF_BOTH, 0, 0, 0},
+    [CONTROL_OPTION_NO_CHECK] = {OF_UDP, 0, 0, OF_UDP},
+};
+
+static void option_store(struct socket_block *block, uint32_t option, uint32_t value)
+{
+    if (option == CONTROL_OPTION_TTL)
+        block->ttl = (uint8_t)value;
+    else if (option == CONTROL_OPTION_TRAFFIC_CLASS)
+        block->traffic_class = (uint8_t)value;
+    else
+        block->options = (block->options & ~(1U << option)) | (value != 0 ? 1U : 0U) << option;
+}
+
+/* Untrusted: option, value. 0 or an errno value. */
+static int option_check(const struct socket_block *block, uint32_t option, uint32_t value)
+{
+    if (option >= sizeof option_rules / sizeof option_rules[0])
+        return ENOPROTOOPT;
+    const struct option_rule *rule = &option_rules[option];
+    if ((rule->transports >> block->transport & 1) == 0)
+        return ENOPROTOOPT;
+    if (rule->most != 0 && (value < rule->least || value > rule->most))
+        return EINVAL;
+    return option == CONTROL_OPTION_V6_ONLY && block->state != SOCKET_OPEN ? EINVAL : 0;
+}
+
 static int call_set_option(struct socket_server *server, struct call *call)
 {
     struct socket_block *block = &call->socket->block;
-    uint32_t option = call->request.argument[0], value = call->request.argument[1] != 0;
-    bool nodelay = option == CONTROL_OPTION_NODELAY && block->transport == SESSION_TCP;
-    if (!nodelay && option != CONTROL_OPTION_REUSE_ADDRESS)
-        return ENOPROTOOPT;
-    block->options = (block->options & ~(1U << option)) | value << option;
+    uint32_t option = call->request.argument[0], value = call->request.argument[1];
+    int error = option_check(block, option, value);
+    if (error != 0)
+        return error;
+    option_store(block, option, value);
     socket_changed(server, call->socket);
-    if (!nodelay || block->state != SOCKET_CONNECTED)
+    bool told = (option_rules[option].told >> block->transport & 1) != 0 && socket_at_transport(call->socket);
+    if (!told || (option == CONTROL_OPTION_NODELAY && block->state == SOCKET_LISTENING)) /* its connections' */
         return 0;
     wait_for(server, call, MESSAGE_SET_OPTION);
-    block->request.argument[0] = option;
-    block->request.argument[1] = value;
+    block->request.option = option;
     return CALL_WAITS;
 }
 
@@ -258,13 +299,24 @@ struct operation {
     int (*run)(struct socket_server *server, struct call *call);
     bool alone;  /* not while the transport works on an earlier request for the socket */
     bool living; /* not when the transport has let go of it */
+    bool asks;   /* whether it is permitted */
 };
 static const struct operation operations[] = {
-    [CONTROL_SOCKET] = {call_socket, false, false},       [CONTROL_BIND] = {call_bind, true, true},
-    [CONTROL_LISTEN] = {call_listen, true, true},         [CONTROL_CONNECT] = {call_connect, true, true},
-    [CONTROL_ACCEPT] = {call_accept, false, true},        [CONTROL_CLOSE] = {call_close, false, false},
-    [CONTROL_SET_OPTION] = {call_set_option, true, true},
+    [CONTROL_SOCKET] = {call_socket, false, false, false},       [CONTROL_BIND] = {call_bind, true, true, true},
+    [CONTROL_LISTEN] = {call_listen, true, true, true},          [CONTROL_CONNECT] = {call_connect, true, true, true},
+    [CONTROL_ACCEPT] = {call_accept, false, true, false},        [CONTROL_CLOSE] = {call_close, false, false, false},
+    [CONTROL_SET_OPTION] = {call_set_option, true, true, false},
 };
+
+/* What is asked for is what the request names, of LISTEN what the socket is called. 0 or an errno value. */
+static int permitted(const struct socket_server *server, const struct call *call)
+{
+    const struct socket_block *block = &call->socket->block;
+    bool listen = call->request.operation == CONTROL_LISTEN;
+    return request_permitted(&server->context->session[call->session], (enum control_operation)call->request.operation,
+                             (enum session_transport)block->transport, listen ? &block->local : &call->request.address,
+                             listen ? block->local_port : call->request.port);
+}
 
 static struct socket_entry *socket_of(struct socket_server *server, const struct call *call)
 {
@@ -295,5 +347,7 @@ int call_run(struct socket_server *server, struct call *call)
         if (operation->alone && block->request.cookie != 0 && !gives_way)
             return EALREADY;
     }
-    return operation->run(server, call);
+    address_clean(&call->request.address);
+    int error = operation->asks ? permitted(server, call) : 0;
+    return error != 0 ? error : operation->run(server, call);
 }

@@ -27,8 +27,10 @@
  * said stays in its queue and is tried again after a millisecond; what is to be heard is always heard, so that two full
  * rings cannot wait for each other.
  *
- * Left out: policy files (every port and every destination is allowed), a change of backlog by a second LISTEN, a
- * second CONNECT after a failed one, local delivery. To read first: POSIX.1-2017 System Interfaces 2.10 (Sockets). */
+ * Two families: :: without V6_ONLY takes the name of IPv4, too, and such a socket may connect to either. Which address
+ * is the source is the transport's choice. What BIND, CONNECT and LISTEN may is asked in one place (permit.c).
+ *
+ * Left out: a change of backlog by a second LISTEN, a second CONNECT after a failed one. To read first: POSIX.1-2017 System Interfaces 2.10 (Sockets). */
 #include <string.h>
 
 #include "servers/counters.h"

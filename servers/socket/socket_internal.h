@@ -35,7 +35,7 @@ enum block_kind { BLOCK_GLOBAL = 1, BLOCK_LANE = 2, BLOCK_SOCKET = 3 };
 #define STORE_LANES   1U
 #define STORE_SOCKETS (STORE_LANES + SESSIONS_MAX * SESSION_LANES)
 #define STORE_BLOCKS  (STORE_SOCKETS + SOCKETS_MAX)
-#define STORE_VERSION 0x534f4301U
+#define STORE_VERSION 0x534f4302U
 
 enum socket_state { /* values are in the store */
                     SOCKET_FREE = 0,
@@ -58,7 +58,8 @@ struct socket_request {   /* asked of the transport, kept until answered */
     struct ip_address address; /* CONNECT: the remote */
     uint16_t port;
     uint16_t reserved1;
-    uint32_t argument[2];
+    uint32_t option; /* SET_OPTION: which */
+    uint32_t reserved2;
 };
 
 struct socket_block {  /* flat, in the store as it is */
@@ -76,8 +77,11 @@ struct socket_block {  /* flat, in the store as it is */
     struct ip_address local, remote;
     uint16_t local_port, remote_port;
     int32_t error;
-    uint32_t options; /* 1 << enum control_option */
+    uint32_t options; /* 1 << enum control_option, of those that are on or off */
     uint32_t backlog;
+    uint8_t ttl; /* 0: the default */
+    uint8_t traffic_class;
+    uint8_t reserved[6];
     struct socket_request request;
 };
 
@@ -98,7 +102,7 @@ union store_any {
     struct lane_block lane;
     struct global_block global;
 };
-_Static_assert(sizeof(struct socket_block) == 136, "lies in the store: no padding");
+_Static_assert(sizeof(struct socket_block) == 144, "lies in the store: no padding");
 _Static_assert(sizeof(union store_any) % 8 == 0, "a block is made of words");
 
 /* ---- derived, in private memory ---- */
@@ -202,6 +206,15 @@ void list_append(struct list *list, struct links links, uint32_t index);
 void list_remove(struct list *list, struct links links, uint32_t index); /* nothing if it is not linked */
 struct links socket_links(struct socket_server *server, enum socket_link which);
 struct links connection_links(struct socket_server *server);
+static inline bool socket_option(const struct socket_block *block, enum control_option option)
+{
+    return (block->options >> option & 1) != 0;
+}
+/* Whether a name that is an any-address of IPv6 is one of IPv4, too (RFC 3493 5.3). */
+static inline bool socket_takes_both(const struct socket_block *block, const struct ip_address *name)
+{
+    return name->family == ADDRESS_IP6 && ip_address_is_any(name) && !socket_option(block, CONTROL_OPTION_V6_ONLY);
+}
 static inline uint32_t socket_index(const struct socket_entry *entry)
 {
     return entry->block.id & 0xffff;
@@ -246,6 +259,12 @@ struct call {
 int call_run(struct socket_server *server, struct call *call);
 /* The application's CLOSE, also without an application. */
 void socket_close(struct socket_server *server, struct socket_entry *entry);
+
+/* ---- permit.c ---- */
+/* Untrusted: address, port (the session's; of LISTEN its bound name). 0 or an errno value. Port 0: one is chosen; an
+ * address of ADDRESS_NONE: none is named. */
+int request_permitted(const struct session *session, enum control_operation operation, enum session_transport protocol,
+                      const struct ip_address *address, uint16_t port);
 
 /* ---- transport.c ---- */
 bool peer_receive(struct socket_server *server, enum session_transport t);

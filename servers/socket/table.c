@@ -170,11 +170,21 @@ void name_release(struct socket_server *server, struct socket_entry *entry)
     entry->block.bound = 0;
 }
 
+/* Whether some address belongs to both names. */
+static bool names_overlap(const struct socket_entry *entry, const struct ip_address *name,
+                          const struct socket_entry *other, const struct ip_address *theirs)
+{
+    if (socket_takes_both(&entry->block, name) || socket_takes_both(&other->block, theirs))
+        return true;
+    if (name->family != theirs->family)
+        return false;
+    return ip_address_is_any(name) || ip_address_is_any(theirs) || ip_address_equal(name, theirs);
+}
+
 static bool in_the_way(const struct socket_entry *entry, const struct socket_entry *other,
                        const struct ip_address *address, bool listening)
 {
-    const struct ip_address *theirs = &other->block.local;
-    if (!ip_address_is_any(address) && !ip_address_is_any(theirs) && !ip_address_equal(address, theirs))
+    if (!names_overlap(entry, address, other, &other->block.local))
         return false;
     if (other->block.state == SOCKET_LISTENING || other->block.request.operation == MESSAGE_LISTEN)
         return true;

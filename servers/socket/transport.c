@@ -74,10 +74,11 @@ static struct message request_message(const struct socket_entry *entry)
 {
     const struct socket_request *request = &entry->block.request;
     struct message message = socket_message(entry, request->operation, request->cookie);
+    if (request->operation != MESSAGE_CLOSE) {
+        message.socket.argument[1] = entry->block.options;
+        message.socket.argument[2] = (uint32_t)entry->block.traffic_class << 8 | entry->block.ttl;
+    }
     switch (request->operation) {
-    case MESSAGE_BIND: /* argument[0]: whether the address may be shared */
-        message.socket.argument[0] = entry->block.options >> CONTROL_OPTION_REUSE_ADDRESS & 1;
-        break;
     case MESSAGE_LISTEN:
         message.socket.argument[0] = entry->block.backlog;
         break;
@@ -86,8 +87,7 @@ static struct message request_message(const struct socket_entry *entry)
         message.destination_port = request->port;
         break;
     case MESSAGE_SET_OPTION:
-        message.socket.argument[0] = request->argument[0];
-        message.socket.argument[1] = request->argument[1];
+        message.socket.argument[0] = request->option;
         break;
     default:
         break;
@@ -274,10 +274,9 @@ static void connect_done(struct socket_server *server, struct socket_entry *entr
     block->remote_port = block->request.port;
     block->state = dissolved ? SOCKET_BOUND : SOCKET_CONNECTED;
     request_end(server, entry, block->transport == SESSION_TCP ? EINPROGRESS : 0);
-    if (block->transport == SESSION_TCP && (block->options & 1U << CONTROL_OPTION_NODELAY) != 0) {
+    if (block->transport == SESSION_TCP && socket_option(block, CONTROL_OPTION_NODELAY)) {
         request_start(server, entry, MESSAGE_SET_OPTION, LANE_NONE, 0);
-        block->request.argument[0] = CONTROL_OPTION_NODELAY;
-        block->request.argument[1] = 1;
+        block->request.option = CONTROL_OPTION_NODELAY;
     }
 }
 

@@ -33,6 +33,9 @@ static bool slot_ready(struct tcp_server *s, uint32_t index, const struct transp
         return false;
     }
     child->listener = t->endpoint[from].socket;
+    child->options = t->endpoint[from].options;
+    child->ttl = t->endpoint[from].ttl;
+    child->traffic_class = t->endpoint[from].traffic_class;
     child->connection = index;
     s->endpoint_of[index] = (uint16_t)(e + 1);
     return true;
@@ -49,8 +52,8 @@ static void place(struct tcp_server *s, const struct transport_packet *p, const 
     uint8_t *ring = slot_receive_ring(a, s->transport.endpoint[e].slot);
     uint32_t begin = at->stream_offset & (a->receive_size - 1);
     uint32_t first = a->receive_size - begin < at->length ? a->receive_size - begin : at->length;
-    memcpy(ring + begin, p->bytes + from, first);
-    memcpy(ring, p->bytes + from + first, at->length - first);
+    transport_packet_copy(p, from, ring + begin, first);
+    transport_packet_copy(p, from + first, ring, at->length - first);
 }
 
 static void receive(struct tcp_server *s, uint64_t now_us, const struct message *m)
@@ -77,7 +80,13 @@ static void receive(struct tcp_server *s, uint64_t now_us, const struct message 
         place(s, &p, &at);
 }
 
-/* ICMP type 3, code 4 is about size, not reach: until path MTU discovery it is counted and no more. */
+/* RFC 1191 4, RFC 4443 3.2: about size, not reach. */
+static bool about_size(const struct message *m)
+{
+    return m->source.family == ADDRESS_IP4 ? m->traffic_class == 3 && m->ttl == 4 : m->traffic_class == 2;
+}
+
+/* Untrusted: m (from ip; what it quotes is the wire's). */
 static void unreachable(struct tcp_server *s, uint64_t now_us, const struct message *m)
 {
     struct transport *t = &s->transport;
@@ -91,13 +100,14 @@ static void unreachable(struct tcp_server *s, uint64_t now_us, const struct mess
                                         .source_port = m->destination_port,
                                         .destination_port = m->source_port};
     uint32_t index = tcp_lookup(s->engine, &meta);
-    bool about_size = m->traffic_class == 3 && m->ttl == 4;
-    if (m->protocol != IP_PROTOCOL_TCP || about_size || index == TCP_NONE ||
-        tcp_conn_at(s->engine, index)->state == TCP_LISTEN) {
+    if (m->protocol != IP_PROTOCOL_TCP || index == TCP_NONE || tcp_conn_at(s->engine, index)->state == TCP_LISTEN) {
         t->counters.drop_unreachable++;
         return;
     }
-    tcp_unreachable(s->engine, now_us, index, (uint32_t)m->cookie);
+    if (about_size(m))
+        tcp_too_big(s->engine, now_us, index, (uint32_t)m->cookie, m->gso_size);
+    else
+        tcp_unreachable(s->engine, now_us, index, (uint32_t)m->cookie);
 }
 
 bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)
@@ -140,16 +150,22 @@ static void send(struct tcp_server *s, struct tcp_output *o)
     be16 sum = checksum_fold(
         checksum_pseudo_header(&o->source, &o->destination, IP_PROTOCOL_TCP, o->header_length + o->payload_length));
     memcpy(o->header + CHECKSUM_AT, &sum, sizeof sum);
-    struct message m = {.source = o->source,
+    uint8_t gso = o->destination.family == ADDRESS_IP6 ? MESSAGE_GSO_TCP6 : MESSAGE_GSO_TCP4;
+    struct message m = {.flags = MESSAGE_DONT_FRAGMENT, /* RFC 1191 3 */
+                        .source = o->source,
                         .destination = o->destination,
                         .source_port = o->source_port,
                         .destination_port = o->destination_port,
-                        .gso_type = o->gso_size > 0 ? MESSAGE_GSO_TCP4 : MESSAGE_GSO_NONE,
+                        .gso_type = o->gso_size > 0 ? gso : MESSAGE_GSO_NONE,
                         .gso_size = o->gso_size,
                         .checksum_state = MESSAGE_CHECKSUM_PARTIAL,
                         .checksum_offset = CHECKSUM_AT};
     uint32_t e = o->conn != TCP_NONE ? tcp_endpoint_of(s, o->conn) : TRANSPORT_NONE;
     uint32_t place = 0;
+    if (e != TRANSPORT_NONE) {
+        m.ttl = s->transport.endpoint[e].ttl;
+        m.traffic_class = s->transport.endpoint[e].traffic_class;
+    }
     if (o->payload_length > 0 && o->conn != TCP_NONE)
         place = o->stream_offset & (tcp_conn_at(s->engine, o->conn)->send_size - 1);
     transport_packet_send(&s->transport, &m, o->header, o->header_length, e, o->stream_offset, place,

@@ -38,6 +38,9 @@ static bool restore_endpoint(struct tcp_server *s, uint32_t index, const struct 
     }
     t->endpoint[e].connection = index;
     t->endpoint[e].send_end = b->conn.send_end;
+    t->endpoint[e].options = b->options;
+    t->endpoint[e].ttl = b->ttl;
+    t->endpoint[e].traffic_class = b->traffic_class;
     s->endpoint_of[index] = (uint16_t)(e + 1);
     endpoint_dirty(t, e, true);
     t->counters.restored++;

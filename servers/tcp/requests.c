@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 
+#include "servers/addresses.h"
 #include "servers/tcp/tcp_server.h"
 
 static const int errno_of_call[] = {
@@ -10,6 +11,14 @@ static const int errno_of_call[] = {
     [TCP_CALL_NO_PORT] = EADDRNOTAVAIL,
     [TCP_CALL_BAD_STATE] = EINVAL,
 };
+
+/* The engine's any-address of both families is ADDRESS_NONE; the socket server asks for it as :: without V6_ONLY. */
+static struct ip_address listen_address(const struct message *m)
+{
+    bool only = (m->socket.argument[1] >> CONTROL_OPTION_V6_ONLY & 1) != 0;
+    bool both = m->source.family == ADDRESS_IP6 && ip_address_is_any(&m->source) && !only;
+    return both ? (struct ip_address){0} : m->source;
+}
 
 static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *ret_endpoint)
 {
@@ -25,7 +34,8 @@ static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *r
     uint32_t e = endpoint_new(t, m->socket.session, m->socket.socket, TRANSPORT_NONE);
     if (e == TRANSPORT_NONE)
         return ENOBUFS;
-    const struct tcp_identity id = {.local = m->source,
+    endpoint_set_options(&t->endpoint[e], &m->socket);
+    const struct tcp_identity id = {.local = listen_address(m),
                                     .local_port = m->source_port,
                                     .owner = m->socket.socket,
                                     .session = m->socket.session,
@@ -43,27 +53,35 @@ static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *r
     return 0;
 }
 
-static int remote_error(const struct message *m)
+/* Where from; NULL: nowhere. `to` is not m's: a loopback address is its own source. */
+static const struct ip_address *connect_source(const struct transport *t, const struct message *m)
 {
-    if (m->destination.family != ADDRESS_IP4)
+    return ip_address_is_any(&m->source) ? address_source(t->context->config, &m->destination) : &m->source;
+}
+
+static int remote_error(const struct transport *t, const struct message *m)
+{
+    const struct ip_address *to = &m->destination;
+    if (!address_family_known(to->family) || address_is_mapped(to) ||
+        (m->source.family != to->family && !ip_address_is_any(&m->source)))
         return EAFNOSUPPORT;
     if (m->destination_port == 0)
         return ECONNREFUSED;
-    bool unicast = !ip_address_is_any(&m->destination) && m->destination.octets[0] < 224;
-    return unicast ? 0 : ENETUNREACH;
+    if (ip_address_is_any(to) || address_is_multicast(to) || address_is_broadcast(t->context->config, to) ||
+        (to->family == ADDRESS_IP4 && to->octets[0] >= 240))
+        return ENETUNREACH;
+    return connect_source(t, m) != NULL ? 0 : ENETUNREACH;
 }
 
 static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct message *m, uint32_t endpoint)
 {
     struct transport *t = &s->transport;
     struct endpoint *e = &t->endpoint[endpoint];
-    const struct ip_address *any = transport_local(t, m->destination.family);
     if (!slot_take(t, endpoint, NULL))
         return ENOBUFS;
-    if (any == NULL)
-        return EADDRNOTAVAIL;
+    endpoint_set_options(e, &m->socket);
     const struct session_arena *a = slot_arena(t, e);
-    const struct tcp_identity id = {.local = ip_address_is_any(&m->source) ? *any : m->source,
+    const struct tcp_identity id = {.local = *connect_source(t, m),
                                     .remote = m->destination,
                                     .local_port = m->source_port,
                                     .remote_port = m->destination_port,
@@ -86,7 +104,7 @@ static int connect_new(struct tcp_server *s, uint64_t now_us, const struct messa
     struct transport *t = &s->transport;
     int error = transport_new_socket_error(t, m);
     if (error == 0)
-        error = remote_error(m);
+        error = remote_error(t, m);
     if (error != 0)
         return error;
     uint32_t e = endpoint_new(t, m->socket.session, m->socket.socket, TRANSPORT_NONE);
@@ -144,12 +162,17 @@ static void set_option(struct tcp_server *s, const struct message *m)
     struct transport *t = &s->transport;
     uint32_t e = endpoint_find(t, &m->socket);
     int error = 0;
-    if (e == TRANSPORT_NONE)
+    if (e == TRANSPORT_NONE) {
         error = ENOTCONN;
-    else if (m->socket.argument[0] == CONTROL_OPTION_NODELAY && t->endpoint[e].connection != TRANSPORT_NONE)
-        tcp_set_nodelay(s->engine, t->endpoint[e].connection, m->socket.argument[1] != 0);
-    else if (m->socket.argument[0] > CONTROL_OPTION_REUSE_ADDRESS)
-        error = ENOPROTOOPT;
+    } else {
+        uint32_t connection = t->endpoint[e].connection;
+        endpoint_set_options(&t->endpoint[e], &m->socket);
+        if (connection != TRANSPORT_NONE) {
+            if (tcp_conn_at(s->engine, connection)->state != TCP_LISTEN)
+                tcp_set_nodelay(s->engine, connection, (m->socket.argument[1] >> CONTROL_OPTION_NODELAY & 1) != 0);
+            tcp_block_put(s, connection);
+        }
+    }
     transport_answer(t, m, e, error);
 }
 

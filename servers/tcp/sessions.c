@@ -110,6 +110,9 @@ void tcp_block_put(struct tcp_server *s, uint32_t connection)
     if (e != TRANSPORT_NONE) {
         stored.block.socket = s->transport.endpoint[e].socket;
         stored.block.listener = s->transport.endpoint[e].listener;
+        stored.block.options = s->transport.endpoint[e].options;
+        stored.block.ttl = s->transport.endpoint[e].ttl;
+        stored.block.traffic_class = s->transport.endpoint[e].traffic_class;
     }
     store_put(&s->store, TCP_STORE_CONNECTION(connection), &stored);
 }

@@ -7,7 +7,7 @@
 #include "protocols/tcp/tcp.h"
 #include "servers/transport/transport.h"
 
-#define TCP_STORE_VERSION 2U
+#define TCP_STORE_VERSION 3U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
 #define TCP_TOLD_MAX      64U                        /* lost connections told of in one burst */
 
@@ -16,7 +16,9 @@ struct tcp_block { /* one in the store for each connection and listener, under t
     uint32_t socket;   /* id of the owner; 0: not accepted, or closed */
     uint32_t endpoint; /* TRANSPORT_NONE: the slot has been given back */
     uint32_t listener; /* socket id */
-    uint32_t reserved;
+    uint32_t options;  /* 1 << enum control_option */
+    uint8_t ttl, traffic_class;
+    uint8_t reserved[6];
 };
 _Static_assert(sizeof(struct tcp_block) % 8 == 0, "lies in the store");
 

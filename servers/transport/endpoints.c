@@ -78,6 +78,13 @@ void endpoint_own(struct transport *t, uint32_t index, uint32_t socket)
     t->endpoint[index].flags |= ENDPOINT_OWNED;
 }
 
+void endpoint_set_options(struct endpoint *e, const struct message_socket *asked)
+{
+    e->options = asked->argument[1];
+    e->ttl = (uint8_t)asked->argument[2];
+    e->traffic_class = (uint8_t)(asked->argument[2] >> 8);
+}
+
 static void disown(struct transport *t, uint32_t index)
 {
     struct endpoint *e = &t->endpoint[index];

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocols/base/checksum.h"
+#include "servers/addresses.h"
 #include "servers/transport/transport.h"
 
 uint32_t transport_receive_budget(struct transport *t)
@@ -15,15 +16,71 @@ uint32_t transport_receive_budget(struct transport *t)
     return budget < SERVER_BURST ? budget : SERVER_BURST;
 }
 
+/* How much of [offset, offset + octets) lies in the first part. */
+static uint32_t first_of(const struct transport_packet *p, uint32_t offset, uint32_t octets)
+{
+    uint32_t first = p->part[0].octets > offset ? p->part[0].octets - offset : 0;
+    return first < octets ? first : octets;
+}
+
+void transport_packet_copy(const struct transport_packet *p, uint32_t offset, uint8_t *to, uint32_t octets)
+{
+    uint32_t first = first_of(p, offset, octets);
+    if (first > 0)
+        memcpy(to, p->part[0].bytes + offset, first);
+    if (octets > first)
+        memcpy(to + first, p->part[1].bytes + (offset + first - p->part[0].octets), octets - first);
+}
+
+/* RFC 1071 2 (B): octets that stand at odd places of what is summed add to its sum with the halves changed round. */
+static uint64_t sum_at(uint32_t place, uint64_t sum)
+{
+    uint32_t folded = be16_get(checksum_fold(sum));
+    return place % 2 == 0 ? sum : (folded << 8 | folded >> 8) & 0xffff;
+}
+
+uint64_t transport_packet_sum(const struct transport_packet *p, uint32_t offset, uint32_t octets)
+{
+    uint32_t first = first_of(p, offset, octets);
+    uint64_t sum = first > 0 ? checksum_add(0, p->part[0].bytes + offset, first) : 0;
+    if (octets > first) {
+        const uint8_t *second = p->part[1].bytes + (offset + first - p->part[0].octets);
+        sum += sum_at(first, checksum_add(0, second, octets - first));
+    }
+    return sum;
+}
+
 static bool checksum_good(const struct transport *t, const struct message *m, const struct transport_packet *p)
 {
     if (m->checksum_state != MESSAGE_CHECKSUM_NONE)
         return true;
     uint64_t sum = checksum_pseudo_header(&m->source, &m->destination, t->operations->protocol, p->octets);
     sum = checksum_add(sum, p->header, p->header_octets);
-    if (p->octets > p->header_octets)
-        sum = checksum_add(sum, p->bytes + p->header_octets, p->octets - p->header_octets);
+    sum += sum_at(p->header_octets, transport_packet_sum(p, p->header_octets, p->octets - p->header_octets));
     return be16_get(checksum_finish(sum)) == 0;
+}
+
+static bool for_us(const struct transport *t, const struct message *m)
+{
+    const struct stack_config *config = t->context->config;
+    if (m->source.family != m->destination.family)
+        return false;
+    return address_is_ours(config, &m->destination) ||
+           (t->operations->broadcasts && address_is_broadcast(config, &m->destination));
+}
+
+/* Untrusted: r (two, from ip; the second may be empty). False: not ranges of buffers that we can read. */
+static bool parts_find(struct transport *t, const struct message_reference *r, struct transport_packet *ret)
+{
+    for (uint32_t i = 0; i < 2 && (i == 0 || r[i].length > 0); i++) {
+        const struct capability *pool =
+            capability_range(&t->ip->table, r[i].pool, r[i].generation, r[i].offset, r[i].length);
+        if (pool == NULL || pool->base == NULL)
+            return false;
+        ret->part[i].bytes = pool->base + r[i].offset;
+        ret->part[i].octets = r[i].length;
+    }
+    return true;
 }
 
 bool transport_packet_receive(struct transport *t, const struct message *m, struct transport_packet *ret)
@@ -35,9 +92,9 @@ bool transport_packet_receive(struct transport *t, const struct message *m, stru
         count->drop_capability++;
         return false;
     }
-    const struct message_reference *r = &m->reference[0];
-    const struct capability *pool = capability_range(&t->ip->table, r->pool, r->generation, r->offset, r->length);
-    if (pool == NULL || pool->base == NULL) {
+    const struct message_reference *r = m->reference;
+    *ret = (struct transport_packet){0};
+    if (!parts_find(t, r, ret)) {
         count->drop_range++;
         return false;
     }
@@ -45,18 +102,17 @@ bool transport_packet_receive(struct transport *t, const struct message *m, stru
         count->drop_protocol++;
         return false;
     }
-    if (!transport_is_local(t, &m->destination) || m->source.family != m->destination.family) {
+    if (!for_us(t, m)) {
         count->drop_not_local++;
         return false;
     }
-    if (r->length == 0 || r->length > UINT16_MAX) {
+    if (r[0].length == 0 || (uint64_t)r[0].length + r[1].length > UINT16_MAX) {
         count->drop_length++;
         return false;
     }
-    ret->bytes = pool->base + r->offset;
-    ret->octets = r->length;
-    ret->header_octets = r->length < TRANSPORT_HEADER_MAX ? r->length : TRANSPORT_HEADER_MAX;
-    memcpy(ret->header, ret->bytes, ret->header_octets);
+    ret->octets = r[0].length + r[1].length;
+    ret->header_octets = r[0].length < TRANSPORT_HEADER_MAX ? r[0].length : TRANSPORT_HEADER_MAX;
+    memcpy(ret->header, ret->part[0].bytes, ret->header_octets);
     return true;
 }
 

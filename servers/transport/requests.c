@@ -3,6 +3,7 @@
  * it, and the exchange of lists after either side restarted. */
 #include <errno.h>
 
+#include "servers/addresses.h"
 #include "servers/transport/transport.h"
 
 #define MESSAGE_ROOM 2U /* slots of the longest message to the socket server */
@@ -227,9 +228,9 @@ int transport_new_socket_error(const struct transport *t, const struct message *
         return EINVAL;
     if (!transport_session_open(t, m->socket.session))
         return ESHUTDOWN;
-    if (m->source.family != ADDRESS_NONE && m->source.family != ADDRESS_IP4)
+    if (m->source.family != ADDRESS_NONE && !address_family_known(m->source.family))
         return EAFNOSUPPORT;
-    if (!ip_address_is_any(&m->source) && !transport_is_local(t, &m->source))
+    if (!ip_address_is_any(&m->source) && !address_is_ours(t->context->config, &m->source))
         return EADDRNOTAVAIL;
     return 0;
 }

@@ -320,10 +320,13 @@ static void publish_endpoint(struct transport *t, struct endpoint *e, const stru
     now.send_tail = endpoint_send_tail(t, e);
     bool wake = (e->flags & ENDPOINT_WAKE) || now.receive_head != e->published.receive_head ||
                 now.state != e->published.state || now.error != e->published.error ||
-                room_is_news(e, now.send_tail, a->send_size);
+                now.error_count != e->published.error_count || room_is_news(e, now.send_tail, a->send_size);
     if (e->flags & ENDPOINT_FRESH)
         put_word(&words->generation, 0);
+    put_word(&words->path_mtu, now.path_mtu);
+    put_word(&words->receive_drops, now.receive_drops);
     put_word(&words->error, now.error);
+    put_word(&words->error_count, now.error_count); /* after the error that it counts */
     put_word(&words->send_tail, now.send_tail);
     put_word(&words->receive_head, now.receive_head);
     put_word(&words->state, now.state); /* after receive_head: FIN and CLOSED say that nothing follows it */

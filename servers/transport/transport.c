@@ -61,24 +61,6 @@ bool transport_burst_end(struct transport *t)
     return did;
 }
 
-bool transport_is_local(const struct transport *t, const struct ip_address *address)
-{
-    const struct stack_config *config = t->context->config;
-    for (uint32_t i = 0; i < config->address_count && i < STACK_ADDRESSES_MAX; i++)
-        if (ip_address_equal(&config->address[i], address))
-            return true;
-    return false;
-}
-
-const struct ip_address *transport_local(const struct transport *t, uint8_t family)
-{
-    const struct stack_config *config = t->context->config;
-    for (uint32_t i = 0; i < config->address_count && i < STACK_ADDRESSES_MAX; i++)
-        if (config->address[i].family == family)
-            return &config->address[i];
-    return NULL;
-}
-
 /* ---- counters ---- */
 
 static const char *const transport_counter_name[] = {

@@ -57,8 +57,9 @@ enum endpoint_flag {
     ENDPOINT_WAKE = 256,       /* publish rings its session */
 };
 
-struct slot_words {
+struct slot_words { /* see struct slot_transport */
     uint32_t send_tail, receive_head, state, error;
+    uint32_t error_count, path_mtu, receive_drops;
 };
 
 struct endpoint {
@@ -72,6 +73,9 @@ struct endpoint {
     uint32_t send_end;   /* stream offset known to be written */
     struct slot_words words;     /* send_tail here: what the engine is done with, loans not counted */
     struct slot_words published;
+    uint32_t options;    /* 1 << enum control_option of those that are on */
+    uint8_t ttl;         /* 0: the default */
+    uint8_t traffic_class;
     uint16_t loan_first; /* buffer + 1, 0 none */
     uint16_t free_next;  /* endpoint + 1 */
     uint16_t free_previous;
@@ -106,6 +110,7 @@ struct transport;
 
 struct transport_operations {
     uint8_t protocol;               /* IP protocol number */
+    bool broadcasts;                /* are received */
     enum session_transport session_transport;
     /* Fills the addresses and ports of a message about an endpoint. */
     void (*address)(const struct transport *t, const struct endpoint *e, struct message *ret);
@@ -173,10 +178,6 @@ bool transport_counters_due(const struct transport *t, uint64_t now_us);
 uint32_t transport_counters_copy(struct transport *t, uint32_t place, const char *const *name, const uint64_t *values,
                                  uint32_t count);
 uint32_t transport_counters_own(struct transport *t, uint64_t now_us);
-bool transport_is_local(const struct transport *t, const struct ip_address *address);
-/* One of ours of that family; NULL none. */
-const struct ip_address *transport_local(const struct transport *t, uint8_t family);
-
 /* Untrusted: m (from socket). What is wrong with a request for a new socket before the engine is asked: an errno value;
  * 0: nothing. */
 int transport_new_socket_error(const struct transport *t, const struct message *m);
@@ -191,6 +192,7 @@ static inline size_t transport_align64(size_t n)
 /* A new endpoint without slot; `wanted` is its index if that is free, TRANSPORT_NONE for any. TRANSPORT_NONE: table full. */
 uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, uint32_t wanted);
 void endpoint_own(struct transport *t, uint32_t index, uint32_t socket);
+void endpoint_set_options(struct endpoint *e, const struct message_socket *asked);
 /* Untrusted: socket. TRANSPORT_NONE: unknown. */
 uint32_t endpoint_of_socket(const struct transport *t, uint32_t socket);
 /* Untrusted: named (from socket). By id, else a connection not accepted yet by index and generation. */
@@ -228,16 +230,22 @@ bool transport_notify_pending(const struct transport *t);
 void transport_publish(struct transport *t); /* slot words, doorbells */
 
 /* ---- packets.c ---- */
-struct transport_packet {
-    const uint8_t *bytes; /* transport header and payload in the lender's buffer: may change at any time */
-    uint32_t octets;
-    uint32_t header_octets;
+struct transport_packet { /* transport header and payload in the lender's buffer: may change at any time */
+    struct {
+        const uint8_t *bytes;
+        uint32_t octets;
+    } part[2]; /* the second, if any: payload in the arena that it was sent from */
+    uint32_t octets; /* of both */
+    uint32_t header_octets; /* at most what the first part has */
     uint8_t header[TRANSPORT_HEADER_MAX]; /* the copy that counts */
 };
 /* How many messages may be taken from ip so that every loan can be returned. */
 uint32_t transport_receive_budget(struct transport *t);
 /* Untrusted: m (from ip). True: *ret is set and the datagram is for this stack. */
 bool transport_packet_receive(struct transport *t, const struct message *m, struct transport_packet *ret);
+/* `octets` of the packet from `offset` on; they are there. */
+void transport_packet_copy(const struct transport_packet *p, uint32_t offset, uint8_t *to, uint32_t octets);
+uint64_t transport_packet_sum(const struct transport_packet *p, uint32_t offset, uint32_t octets);
 /* When the sender below did not verify it, over the copied header and the payload where it lies. */
 bool transport_checksum(struct transport *t, const struct message *m, const struct transport_packet *p);
 /* True: it was a RETURN. */

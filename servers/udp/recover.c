@@ -6,10 +6,14 @@
 static bool bind_again(struct udp_server *s, uint32_t index, const struct udp_block *b)
 {
     uint32_t binding;
+    struct endpoint *e = &s->endpoint[index];
+    e->options = b->options;
+    e->ttl = b->ttl;
+    e->traffic_class = b->traffic_class;
     if (b->local_port == 0 ||
-        udp_bind(s->engine, &b->local, b->local_port, b->shared != 0, index, &binding) != UDP_CALL_OK)
+        udp_bind(s->engine, &b->bound, b->local_port, b->shared != 0, index, &binding) != UDP_CALL_OK)
         return false;
-    s->endpoint[index].connection = binding;
+    e->connection = binding;
     return b->remote.family == ADDRESS_NONE ||
            udp_connect(s->engine, binding, &b->local, &b->remote, b->remote_port) == UDP_CALL_OK;
 }
@@ -31,7 +35,12 @@ static void rings_again(struct udp_server *s, uint32_t index, const struct udp_b
 {
     struct endpoint *e = &s->endpoint[index];
     const struct session_arena *a = slot_arena(&s->transport, e);
-    e->words = (struct slot_words){.send_tail = b->send_next, .receive_head = b->receive_head};
+    e->words = (struct slot_words){.send_tail = b->send_next,
+                                   .receive_head = b->receive_head,
+                                   .error = b->error,
+                                   .error_count = b->error_count,
+                                   .path_mtu = b->path_mtu,
+                                   .receive_drops = b->receive_drops};
     e->published = e->words;
     e->send_end = b->send_next;
     s->side[index].send_head = s->side[index].send_next = b->send_next;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 
+#include "servers/addresses.h"
 #include "servers/udp/udp_server.h"
 
 static const int errno_of_call[] = {
@@ -10,6 +11,14 @@ static const int errno_of_call[] = {
     [UDP_CALL_NO_PORT] = EADDRNOTAVAIL,
     [UDP_CALL_BAD_STATE] = EINVAL,
 };
+
+/* Where the socket server says :: both families are meant, unless only IPv6 is wanted. */
+static struct ip_address bound_address(const struct message *m)
+{
+    bool only = (m->socket.argument[1] >> CONTROL_OPTION_V6_ONLY & 1) != 0;
+    bool both = m->source.family == ADDRESS_IP6 && ip_address_is_any(&m->source) && !only;
+    return both ? (struct ip_address){0} : m->source;
+}
 
 static int bind_new(struct udp_server *s, const struct message *m, uint32_t *ret_endpoint)
 {
@@ -26,13 +35,17 @@ static int bind_new(struct udp_server *s, const struct message *m, uint32_t *ret
         return ENOBUFS;
     }
     uint32_t binding;
-    bool shared = m->operation == MESSAGE_BIND && m->socket.argument[0] != 0;
-    enum udp_call_result result = udp_bind(s->engine, &m->source, m->source_port, shared, index, &binding);
+    struct endpoint *e = &t->endpoint[index];
+    endpoint_set_options(e, &m->socket);
+    e->words.path_mtu = t->context->config->mtu;
+    const struct ip_address local = bound_address(m);
+    enum udp_call_result result =
+        udp_bind(s->engine, &local, m->source_port, udp_option(e, CONTROL_OPTION_REUSE_ADDRESS), index, &binding);
     if (result != UDP_CALL_OK) {
         endpoint_release(t, index);
         return errno_of_call[result];
     }
-    t->endpoint[index].connection = binding;
+    e->connection = binding;
     udp_touch(s, index);
     *ret_endpoint = index;
     return 0;
@@ -45,18 +58,36 @@ static void request_bind(struct udp_server *s, const struct message *m)
     transport_answer(&s->transport, m, index, error);
 }
 
+/* Errors as Linux has them. 0: may be. */
+static int remote_error(const struct udp_server *s, const struct endpoint *e, const struct ip_address *to)
+{
+    const struct udp_binding *b = udp_binding_at(s->engine, e->connection);
+    if (to->family == ADDRESS_NONE)
+        return 0;
+    if (!address_family_known(to->family) || address_is_mapped(to))
+        return EAFNOSUPPORT;
+    if (b == NULL || (b->bound.family != ADDRESS_NONE && b->bound.family != to->family))
+        return EAFNOSUPPORT;
+    if (address_is_broadcast(s->transport.context->config, to) && !udp_option(e, CONTROL_OPTION_BROADCAST))
+        return EACCES;
+    return address_source(s->transport.context->config, to) == NULL ? ENETUNREACH : 0;
+}
+
 static int connect_error(struct udp_server *s, uint32_t endpoint, const struct message *m)
 {
+    static const struct ip_address none;
     struct transport *t = &s->transport;
-    const struct ip_address *local = transport_local(t, ADDRESS_IP4);
-    if (m->destination.family != ADDRESS_NONE && m->destination.family != ADDRESS_IP4)
-        return EAFNOSUPPORT;
-    if (local == NULL)
-        return EADDRNOTAVAIL;
+    struct endpoint *e = &t->endpoint[endpoint];
+    int error = remote_error(s, e, &m->destination);
+    if (error != 0)
+        return error;
+    const struct ip_address *local = address_source(t->context->config, &m->destination);
     enum udp_call_result result =
-        udp_connect(s->engine, t->endpoint[endpoint].connection, local, &m->destination, m->destination_port);
-    if (result == UDP_CALL_OK)
+        udp_connect(s->engine, e->connection, local != NULL ? local : &none, &m->destination, m->destination_port);
+    if (result == UDP_CALL_OK) {
+        e->words.path_mtu = t->context->config->mtu;
         udp_touch(s, endpoint);
+    }
     return errno_of_call[result];
 }
 
@@ -67,6 +98,17 @@ static void request_connect(struct udp_server *s, const struct message *m)
     if (error == 0)
         error = connect_error(s, index, m);
     transport_answer(&s->transport, m, index, error);
+}
+
+static void request_option(struct udp_server *s, const struct message *m)
+{
+    struct transport *t = &s->transport;
+    uint32_t index = endpoint_of_socket(t, m->socket.socket);
+    if (index != TRANSPORT_NONE) {
+        endpoint_set_options(&t->endpoint[index], &m->socket);
+        udp_touch(s, index);
+    }
+    transport_answer(t, m, index, index != TRANSPORT_NONE ? 0 : ENOTCONN);
 }
 
 void udp_request(struct transport *t, uint64_t now_us, const struct message *m)
@@ -80,8 +122,8 @@ void udp_request(struct transport *t, uint64_t now_us, const struct message *m)
     case MESSAGE_CONNECT:
         request_connect(s, m);
         break;
-    case MESSAGE_SET_OPTION: /* none that says anything to udp after the bind */
-        transport_answer(t, m, endpoint_of_socket(t, m->socket.socket), 0);
+    case MESSAGE_SET_OPTION:
+        request_option(s, m);
         break;
     case MESSAGE_LISTEN:
         transport_answer(t, m, TRANSPORT_NONE, EOPNOTSUPP);

@@ -45,11 +45,19 @@ void udp_blocks_put(struct udp_server *s)
                                         .generation = e->generation,
                                         .receive_head = e->words.receive_head,
                                         .send_next = s->side[index].send_next,
-                                        .shared = b->shared,
+                                        .options = e->options,
+                                        .error = e->words.error,
+                                        .error_count = e->words.error_count,
+                                        .path_mtu = e->words.path_mtu,
+                                        .receive_drops = e->words.receive_drops,
+                                        .bound = b->bound,
                                         .local = b->local,
                                         .remote = b->remote,
                                         .local_port = b->local_port,
-                                        .remote_port = b->remote_port};
+                                        .remote_port = b->remote_port,
+                                        .ttl = e->ttl,
+                                        .traffic_class = e->traffic_class,
+                                        .shared = b->shared};
         store_put(&s->store, index, &block);
     }
     s->touched_count = 0;
@@ -127,7 +135,9 @@ static void address(const struct transport *t, const struct endpoint *e, struct 
     const struct udp_binding *b = udp_binding_at(((const struct udp_server *)t)->engine, e->connection);
     if (b == NULL)
         return;
-    ret->source = b->local;
+    ret->source = b->local; /* of both families: as it was asked for */
+    if (b->local.family == ADDRESS_NONE)
+        ret->source.family = ADDRESS_IP6;
     ret->source_port = b->local_port;
     ret->destination = b->remote;
     ret->destination_port = b->remote_port;
@@ -135,6 +145,7 @@ static void address(const struct transport *t, const struct endpoint *e, struct 
 
 const struct transport_operations udp_operations = {
     .protocol = IP_PROTOCOL_UDP,
+    .broadcasts = true,
     .session_transport = SESSION_UDP,
     .address = address,
     .request = udp_request,

@@ -8,11 +8,16 @@
  * Sockets that changed are put into the store; commit() makes that the state, publish() moves the slots' words and
  * rings the applications.
  *
- * Limits: DATAGRAM_SOCKETS_MAX sockets; a full receive ring drops (counted), as UDP may; a lie in the send ring costs
- * what was written before it.
+ * Errors that no call waits for (ICMP about a connected socket's datagrams, a broadcast without leave, too long for the
+ * path with DONT_FRAGMENT) are told by the slot's error and error_count, and kept in the store until then.
  *
- * Left out: fragments (datagrams beyond the MTU are a counted drop), ICMP errors told to sockets (counted), multicast,
- * IPv6, loopback. Read RFC 768 and RFC 1122 4.1. */
+ * A socket on :: is bound to ADDRESS_NONE in the engine, both families, unless V6_ONLY; IPv4 senders are shown as IPv4.
+ *
+ * Limits: DATAGRAM_SOCKETS_MAX sockets; a full receive ring drops (counted, for the socket too), as UDP may; a lie in the
+ * send ring costs what was written before it; DATAGRAM_MOST octets a datagram, taken apart and put together by ip.
+ *
+ * Left out: multicast groups to join, UDP-Lite, jumbograms, errors of sockets without a peer (counted).
+ * Read RFC 768 and RFC 1122 4.1. */
 #include <errno.h>
 #include <string.h>
 

@@ -7,12 +7,14 @@
 #include "protocols/udp/udp.h"
 #include "servers/transport/transport.h"
 
-#define UDP_STORE_VERSION 1U
+#define UDP_STORE_VERSION 2U
 #define UDP_TURN          16U /* datagrams that one socket sends before the next has its turn */
 
 #define UDP_SERVER_COUNTERS(X)                                                                     \
-    X(drop_receive_full) X(drop_receive_too_big) X(drop_send_record) X(drop_send_too_big)          \
-    X(drop_send_address) X(unreachable_sent) X(drop_unreachable_full)
+    X(drop_receive_full) X(drop_receive_too_big) X(drop_receive_gso) X(drop_send_record)           \
+    X(drop_send_too_big) X(drop_send_address) X(drop_send_no_source) X(drop_send_broadcast)        \
+    X(unreachable_sent) X(drop_unreachable_full) X(errors_told) X(errors_unconnected)              \
+    X(gso_received)
 
 struct udp_server_counters {
 #define X(name) uint64_t name;
@@ -24,10 +26,13 @@ struct udp_block { /* one in the store for each socket, under the endpoint's ind
     uint32_t socket, session, arena, slot, generation;
     uint32_t receive_head; /* stream offsets, committed before they are published */
     uint32_t send_next;    /* records before it have been sent */
-    uint32_t shared;
-    struct ip_address local, remote;
+    uint32_t options;      /* 1 << enum control_option */
+    uint32_t error, error_count, path_mtu, receive_drops;
+    struct ip_address bound, local, remote;
     uint16_t local_port, remote_port;
-    uint32_t reserved;
+    uint8_t ttl, traffic_class;
+    uint8_t shared; /* when it was bound */
+    uint8_t reserved[5];
 };
 _Static_assert(sizeof(struct udp_block) % 8 == 0, "lies in the store");
 
@@ -59,9 +64,25 @@ static inline struct udp_server *udp_server_of(struct transport *t)
     return (struct udp_server *)t;
 }
 
-/* packets.c */
+static inline uint32_t udp_record_octets(uint32_t payload)
+{
+    return ((uint32_t)sizeof(struct datagram_record) + payload + DATAGRAM_STEP - 1) & ~(DATAGRAM_STEP - 1);
+}
+
+static inline bool udp_option(const struct endpoint *e, enum control_option option)
+{
+    return (e->options >> option & 1) != 0;
+}
+
+/* receive.c */
 bool udp_packets_in(struct udp_server *s);
+/* send.c */
 bool udp_packets_out(struct udp_server *s);
+/* errors.c */
+/* Tells a socket of an error that no call of its waits for. */
+void udp_tell_error(struct udp_server *s, uint32_t endpoint, int error);
+/* Untrusted: m (from ip; it quotes what it was told by the wire). An ICMP error about a datagram of ours. */
+void udp_icmp_error(struct udp_server *s, const struct message *m);
 /* requests.c */
 void udp_request(struct transport *t, uint64_t now_us, const struct message *m);
 /* sessions.c */

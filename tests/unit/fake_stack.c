@@ -21,6 +21,8 @@
 #define SOCKETS      256
 #define NOBODY       UINT32_MAX
 #define REFUSE_AFTER 8 /* arenas */
+#define FAKE_OPTIONS (CONTROL_OPTION_NO_CHECK + 1)
+#define PATH_MTU     1500
 
 struct fake_arena {
     uint32_t transport, slots, send_size, receive_size, consumer;
@@ -32,9 +34,11 @@ struct fake_arena {
 struct fake_socket {
     bool used, listening, closed, reset;
     uint32_t transport, descriptor, peer, generation;
-    uint16_t port;
+    uint16_t port, remote_port;
     uint32_t arena, slot, slot_generation; /* arena NOBODY: none */
-    uint32_t send_tail, receive_head, state, error;
+    uint32_t send_tail, receive_head, state, error, error_count, path_mtu;
+    struct ip_address local, remote; /* family ADDRESS_NONE: none */
+    uint32_t option[FAKE_OPTIONS];
     uint32_t queue[SOCKETS], queued;
 };
 
@@ -53,8 +57,9 @@ struct fake_stack {
     uint16_t next_port;
     struct fake_socket socket[SOCKETS];
     uint32_t answered[SESSION_LANES];
+    uint32_t option[FAKE_OPTIONS]; /* as last set, of any socket */
     int lose;
-    bool stop, ended, hang_up, mute, news;
+    bool stop, ended, hang_up, mute, stalled, news;
     int refuse;
     uint32_t refuse_above;
 };
@@ -168,6 +173,8 @@ static void publish(struct fake_stack *f, struct fake_socket *k)
 {
     struct slot_transport *w = words_of(f, k);
     __atomic_store_n(&w->error, k->error, __ATOMIC_RELEASE);
+    __atomic_store_n(&w->error_count, k->error_count, __ATOMIC_RELEASE);
+    __atomic_store_n(&w->path_mtu, k->path_mtu, __ATOMIC_RELEASE);
     __atomic_store_n(&w->send_tail, k->send_tail, __ATOMIC_RELEASE);
     __atomic_store_n(&w->receive_head, k->receive_head, __ATOMIC_RELEASE);
     __atomic_store_n(&w->state, k->state, __ATOMIC_RELEASE);
@@ -259,9 +266,51 @@ static struct fake_socket *by_port(struct fake_stack *f, uint32_t transport, uin
     return NULL;
 }
 
+static struct ip_address loopback(uint8_t family)
+{
+    return family == ADDRESS_IP6 ? (struct ip_address){.family = ADDRESS_IP6, .octets = {[15] = 1}}
+                                 : (struct ip_address){.family = ADDRESS_IP4, .octets = {127, 0, 0, 1}};
+}
+
+/* As it arrives: from whom, with what the socket's options or the record itself say. */
+static struct datagram_record record_received(const struct fake_socket *from, const struct datagram_record *sent)
+{
+    struct ip_address source = loopback(sent->port == 0 ? from->remote.family : sent->family);
+    uint32_t ttl = from->option[CONTROL_OPTION_TTL] != 0 ? from->option[CONTROL_OPTION_TTL] : 64;
+    struct datagram_record r = {.length = sent->length, .port = from->port, .family = source.family};
+    r.ttl = sent->ttl != 0 ? sent->ttl : (uint8_t)ttl;
+    r.traffic_class = (sent->flags & DATAGRAM_TRAFFIC_CLASS) != 0 ? sent->traffic_class
+                                                                  : (uint8_t)from->option[CONTROL_OPTION_TRAFFIC_CLASS];
+    memcpy(r.octets, source.octets, sizeof r.octets);
+    return r;
+}
+
+static void datagram_deliver(struct fake_stack *f, struct fake_socket *to, const struct datagram_record *record,
+                             const uint8_t *payload, uint32_t octets)
+{
+    struct slot_app theirs;
+    struct fake_arena *b = &f->arena[to->arena];
+    uint8_t *target = (uint8_t *)b->words + arena_receive_offset(b->slots) + (size_t)to->slot * b->receive_size;
+    if (!app_words(f, to, &theirs))
+        return;
+    uint32_t at = to->receive_head & (b->receive_size - 1), end = b->receive_size - at;
+    uint32_t room = b->receive_size - (to->receive_head - theirs.receive_tail);
+    if (room < octets + (octets > end ? end : 0))
+        return;
+    if (octets > end) {
+        memset(target + at, 0xff, 4);
+        to->receive_head += end;
+        at = 0;
+    }
+    memcpy(target + at, record, sizeof *record);
+    memcpy(target + at + sizeof *record, payload, record->length);
+    to->receive_head += octets;
+    publish(f, to);
+}
+
 static bool datagram_move(struct fake_stack *f, struct fake_socket *k)
 {
-    struct slot_app mine, theirs;
+    struct slot_app mine;
     struct datagram_record r;
     const struct fake_arena *a = &f->arena[k->arena];
     if (!app_words(f, k, &mine) || mine.send_head == k->send_tail)
@@ -276,25 +325,15 @@ static bool datagram_move(struct fake_stack *f, struct fake_socket *k)
         return true;
     }
     must(octets <= left && octets <= mine.send_head - k->send_tail, "datagram record");
-    struct fake_socket *to = r.port == 0 && k->peer != NOBODY ? &f->socket[k->peer] : by_port(f, SESSION_UDP, r.port);
-    if (to != NULL && to->arena != NOBODY && app_words(f, to, &theirs)) {
-        struct fake_arena *b = &f->arena[to->arena];
-        uint8_t *target = (uint8_t *)b->words + arena_receive_offset(b->slots) + (size_t)to->slot * b->receive_size;
-        uint32_t at = to->receive_head & (b->receive_size - 1), end = b->receive_size - at;
-        uint32_t room = b->receive_size - (to->receive_head - theirs.receive_tail);
-        if (room >= octets + (octets > end ? end : 0)) {
-            if (octets > end) {
-                memset(target + at, 0xff, 4);
-                to->receive_head += end;
-                at = 0;
-            }
-            struct datagram_record out = {
-                .length = r.length, .port = k->port, .family = ADDRESS_IP4, .octets = {127, 0, 0, 1}};
-            memcpy(target + at, &out, sizeof out);
-            memcpy(target + at + sizeof out, source + place + sizeof r, r.length);
-            to->receive_head += octets;
-            publish(f, to);
-        }
+    must(r.port != 0 || k->remote.family != ADDRESS_NONE, "a datagram without destination");
+    uint16_t port = r.port == 0 ? k->remote_port : r.port;
+    struct fake_socket *to = by_port(f, SESSION_UDP, port);
+    struct datagram_record out = record_received(k, &r);
+    if (to != NULL && to->arena != NOBODY) {
+        datagram_deliver(f, to, &out, source + place + sizeof r, octets);
+    } else if (k->remote_port == port) { /* connected, and nobody there: ICMP says so */
+        k->error = ECONNREFUSED;
+        k->error_count++;
     }
     k->send_tail += octets;
     publish(f, k);
@@ -306,6 +345,7 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
 {
     struct fake_socket *k = &f->socket[index];
     struct fake_socket *listener = by_port(f, SESSION_TCP, q->port);
+    k->remote = q->address;
     if (listener == NULL) {
         k->state = SLOT_ERROR | SLOT_CLOSED;
         k->error = ECONNREFUSED;
@@ -323,6 +363,7 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
                                   .arena = NOBODY,
                                   .generation = ++f->generation,
                                   .state = SLOT_CONNECTED,
+                                  .remote = loopback(q->address.family),
                                   .port = listener->port};
     if (!slot_take(f, other)) {
         child->used = false;
@@ -371,6 +412,26 @@ static int socket_new(struct fake_stack *f, const struct control_request *q, uin
     return ENFILE;
 }
 
+static int connect_datagrams(struct fake_stack *f, uint32_t index, const struct control_request *q)
+{
+    struct fake_socket *k = &f->socket[index];
+    k->remote = q->address;
+    k->remote_port = q->port;
+    k->path_mtu = PATH_MTU;
+    if (k->arena == NOBODY)
+        return slot_take(f, index) ? 0 : ENOBUFS;
+    publish(f, k);
+    return 0;
+}
+
+static int option_set(struct fake_stack *f, struct fake_socket *k, const struct control_request *q)
+{
+    if (q->argument[0] == 0 || q->argument[0] >= FAKE_OPTIONS)
+        return ENOPROTOOPT;
+    k->option[q->argument[0]] = f->option[q->argument[0]] = q->argument[1];
+    return 0;
+}
+
 static int request_about(struct fake_stack *f, const struct control_request *q, uint32_t *index)
 {
     struct fake_socket *k = q->socket < SOCKETS ? &f->socket[q->socket] : NULL;
@@ -382,6 +443,7 @@ static int request_about(struct fake_stack *f, const struct control_request *q, 
         if (q->port != 0 && by_port(f, k->transport, q->port) != NULL)
             return EADDRINUSE;
         k->port = q->port != 0 ? q->port : f->next_port++;
+        k->local = q->address;
         return k->transport == SESSION_UDP && !slot_take(f, q->socket) ? ENOBUFS : 0;
     case CONTROL_LISTEN:
         k->listening = true;
@@ -390,9 +452,7 @@ static int request_about(struct fake_stack *f, const struct control_request *q, 
         k->port = k->port != 0 ? k->port : f->next_port++;
         if (k->transport == SESSION_TCP)
             return connect_stream(f, q->socket, q);
-        k->peer = by_port(f, SESSION_UDP, q->port) == NULL ? NOBODY
-                                                           : (uint32_t)(by_port(f, SESSION_UDP, q->port) - f->socket);
-        return k->arena == NOBODY && !slot_take(f, q->socket) ? ENOBUFS : 0;
+        return connect_datagrams(f, q->socket, q);
     case CONTROL_ACCEPT:
         return accept_stream(f, k, q, index);
     case CONTROL_CLOSE:
@@ -406,7 +466,7 @@ static int request_about(struct fake_stack *f, const struct control_request *q, 
         }
         return 0;
     default:
-        return q->operation == CONTROL_SET_OPTION ? 0 : EINVAL;
+        return q->operation == CONTROL_SET_OPTION ? option_set(f, k, q) : EINVAL;
     }
 }
 
@@ -430,7 +490,10 @@ static bool lane(struct fake_stack *f, uint32_t i)
                                .slot = k->slot,
                                .slot_generation = k->slot_generation,
                                .local_port = k->port};
-    a.local = a.remote = (struct ip_address){.family = ADDRESS_IP4, .octets = {127, 0, 0, 1}};
+    a.remote = k->remote.family != ADDRESS_NONE ? k->remote : loopback(ADDRESS_IP4);
+    a.local = k->remote.family != ADDRESS_NONE  ? loopback(k->remote.family)
+              : k->local.family != ADDRESS_NONE ? k->local
+                                                : loopback(ADDRESS_IP4);
     f->answer->lane[i].answer = a;
     __atomic_store_n(&f->answer->lane[i].sequence, sequence, __ATOMIC_RELEASE);
     f->answered[i] = sequence;
@@ -446,7 +509,7 @@ static void lie(struct fake_stack *f)
         struct fake_arena *a = &f->arena[i];
         for (uint32_t s = 0; s < a->slots; s++) {
             uint32_t *word = (uint32_t *)(void *)&a->words->slot[s];
-            for (uint32_t w = 1; w < 5; w++) /* the generation stays, or nothing would be believed */
+            for (uint32_t w = 1; w < 7; w++) /* the generation stays, or nothing would be believed */
                 __atomic_store_n(&word[w], (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
         }
         __atomic_store_n(&a->words->notify_consumer, (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
@@ -461,7 +524,7 @@ static bool pass(struct fake_stack *f)
     f->news = false;
     for (uint32_t i = 0; f->control != NULL && i < SESSION_LANES; i++)
         did |= lane(f, i);
-    for (uint32_t i = 0; i < f->arenas; i++) {
+    for (uint32_t i = 0; !f->stalled && i < f->arenas; i++) {
         struct fake_arena *a = &f->arena[i];
         uint32_t producer = __atomic_load_n(&a->app->notify_producer, __ATOMIC_ACQUIRE);
         must(f->lie != 0 || producer - a->consumer <= a->slots, "more notices than slots");
@@ -592,6 +655,14 @@ void fake_stack_mute(struct fake_stack *f, bool on)
     poke(f);
 }
 
+void fake_stack_stall(struct fake_stack *f, bool on)
+{
+    pthread_mutex_lock(&f->lock);
+    f->stalled = on;
+    pthread_mutex_unlock(&f->lock);
+    poke(f);
+}
+
 void fake_stack_refuse(struct fake_stack *f, int error, uint32_t slots)
 {
     pthread_mutex_lock(&f->lock);
@@ -650,6 +721,14 @@ void fake_stack_lose_answers(struct fake_stack *f, int count)
 uint32_t fake_stack_arenas(const struct fake_stack *f)
 {
     return f->arenas;
+}
+
+uint32_t fake_stack_option(struct fake_stack *f, uint32_t option)
+{
+    pthread_mutex_lock(&f->lock);
+    uint32_t value = f->option[option];
+    pthread_mutex_unlock(&f->lock);
+    return value;
 }
 
 uint32_t fake_stack_sockets(struct fake_stack *f)

@@ -17,9 +17,11 @@ void fake_stack_reset_all(struct fake_stack *f);            /* every connection 
 void fake_stack_hang_up(struct fake_stack *f);              /* the supervisor is gone */
 void fake_stack_die(struct fake_stack *f);                  /* killed while asleep: nobody hears the bells. Ends the thread */
 void fake_stack_mute(struct fake_stack *f, bool on);        /* the supervisor answers nothing */
+void fake_stack_stall(struct fake_stack *f, bool on);       /* the transports look at no arena */
 void fake_stack_refuse(struct fake_stack *f, int error, uint32_t slots); /* arenas of more than that many */
 void fake_stack_lose_answers(struct fake_stack *f, int count); /* lanes are looked at, but not answered, that often */
 uint32_t fake_stack_arenas(const struct fake_stack *f);
+uint32_t fake_stack_option(struct fake_stack *f, uint32_t option); /* enum control_option, as any socket last set it */
 uint32_t fake_stack_sockets(struct fake_stack *f); /* open now */
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct ip_address our_address = HARNESS_ADDRESS;
+static const struct ip_address our_address = HARNESS_ADDRESS, our_address6 = HARNESS_ADDRESS6, our_link = HARNESS_LINK;
 
 static void *fresh(size_t octets)
 {
@@ -65,8 +65,11 @@ struct harness *harness_new(const struct server *server, enum server_id id, uint
     struct harness *h = fresh(sizeof *h);
     h->server = server;
     h->now_us = 1000000;
-    h->config = (struct stack_config){
-        .address = {our_address}, .prefix_length = {24}, .address_count = 1, .mtu = 1500, .secret = "not very secret"};
+    h->config = (struct stack_config){.address = {our_address, our_link, our_address6},
+                                      .prefix_length = {24, 64, 64},
+                                      .address_count = 3,
+                                      .mtu = 1500,
+                                      .secret = "not very secret"};
     port_init(&h->ip, h->table[0]);
     port_init(&h->ip_end, h->table[1]);
     port_init(&h->socket, h->table[2]);
@@ -131,6 +134,12 @@ void harness_arena(struct harness *h, uint32_t arena, enum session_transport tra
                                                         .transport_words = h->rx[arena],
                                                         .capability = (uint16_t)(HARNESS_ARENA + arena),
                                                         .capability_generation = 1};
+    const struct capability pool = {.type = CAPABILITY_POOL,
+                                    .generation = 1,
+                                    .rights = CAPABILITY_READ,
+                                    .size = (uint32_t)arena_send_octets(slots, HARNESS_SEND),
+                                    .base = (const uint8_t *)h->tx[arena]};
+    grant(&h->ip, (uint16_t)(HARNESS_ARENA + arena), pool);
     h->server->session_added(h->state, 0);
 }
 
@@ -170,6 +179,15 @@ uint32_t harness_receive(struct harness *h, struct message *m, const void *bytes
     ck_assert(port_push(&h->ip_end, m));
     h->lent++;
     return cookie;
+}
+
+uint32_t harness_receive_local(struct harness *h, struct message *m, const void *bytes, uint32_t octets, uint32_t rest)
+{
+    uint32_t size = (uint32_t)arena_send_octets(h->session[0].arena[0].slots, HARNESS_SEND);
+    ck_assert_uint_le(rest, HARNESS_SEND);
+    memcpy((uint8_t *)h->tx[0] + size - rest, (const uint8_t *)bytes + octets - rest, rest);
+    m->reference[1] = (struct message_reference){HARNESS_ARENA, 1, size - rest, rest};
+    return harness_receive(h, m, bytes, octets - rest);
 }
 
 bool harness_sent(struct harness *h, struct message *ret)

@@ -8,6 +8,9 @@
 
 #define HARNESS_ADDRESS   {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}}
 #define HARNESS_PEER      {.family = ADDRESS_IP4, .octets = {10, 77, 0, 1}}
+#define HARNESS_ADDRESS6  {.family = ADDRESS_IP6, .octets = {0xfd, 0x77, [15] = 2}}
+#define HARNESS_PEER6     {.family = ADDRESS_IP6, .octets = {0xfd, 0x77, [15] = 1}}
+#define HARNESS_LINK      {.family = ADDRESS_IP6, .octets = {0xfe, 0x80, [15] = 2}} /* our link-local one */
 #define HARNESS_POOL      20 /* capability of nic's pool */
 #define HARNESS_ARENA     30 /* ... of the session's arenas, from here */
 #define HARNESS_POOL_SIZE (1U << 20)
@@ -49,6 +52,8 @@ uint64_t harness_counter(struct harness *h, const char *name); /* after a publis
 
 /* As ip: a transport segment to the server. Returns its cookie. */
 uint32_t harness_receive(struct harness *h, struct message *m, const void *bytes, uint32_t octets);
+/* The same for what was delivered here: the second reference names the last `rest` octets, in the session's TX arena 0. */
+uint32_t harness_receive_local(struct harness *h, struct message *m, const void *bytes, uint32_t octets, uint32_t rest);
 /* What the server sent to ip: SENDs come out here, RETURNs are counted. */
 bool harness_sent(struct harness *h, struct message *ret);
 /* The octets that a reference of the server's names; fails the test when it is none of its. */

@@ -18,9 +18,24 @@
     {                                                                                                                  \
         .family = ADDRESS_IP4, .octets = { 10, 77, 0, 1 }                                                              \
     }
+#define OURS6                                                                                                          \
+    {                                                                                                                  \
+        .family = ADDRESS_IP6, .octets = { 0xfd, 0x77, [15] = 2 }                                                      \
+    }
+#define THEIRS6                                                                                                        \
+    {                                                                                                                  \
+        .family = ADDRESS_IP6, .octets = { 0xfd, 0x77, [15] = 1 }                                                      \
+    }
 static const struct ip_address ours = OURS, theirs = THEIRS, any4 = {.family = ADDRESS_IP4};
 
-static const struct stack_config config = {.address = {OURS}, .address_count = 1, .secret = {1, 2, 3}};
+static struct stack_config config = {.address = {OURS}, .address_count = 1, .secret = {1, 2, 3}};
+
+/* From the next request on the stack has an address of each family. */
+static inline void speak_both(void)
+{
+    config.address[1] = (struct ip_address)OURS6;
+    config.address_count = 2;
+}
 static struct server_context context;
 static struct status_counter counter[STATUS_COUNTERS];
 static struct session session[SESSIONS_MAX];

@@ -1,112 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The UDP server between a test that plays ip, socket server, application and the peer. */
-#include <check.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "protocols/base/checksum.h"
-#include "protocols/udp/udp.h"
-#include "tests/unit/server_harness.h"
-#include "tests/unit/suite.h"
-
-#define SOCKET 0x10001U
-#define OTHER  0x10002U
-#define PORT   5353
-
-static const struct ip_address us = HARNESS_ADDRESS;
-static const struct ip_address them = HARNESS_PEER;
-static const struct ip_address none = {0};
-
-static struct harness *h;
-
-static void setup(void)
-{
-    struct message m;
-    h = harness_new(&server_udp, SERVER_UDP, 17);
-    harness_arena(h, 0, SESSION_UDP, HARNESS_SLOTS);
-    harness_turn(h);
-    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &m));
-}
-
-static void teardown(void)
-{
-    harness_free(h);
-}
-
-static struct message request(uint8_t operation, uint32_t socket, uint16_t port, struct ip_address to, uint16_t to_port)
-{
-    struct message m = {.operation = operation,
-                        .source = {.family = ADDRESS_IP4},
-                        .source_port = port,
-                        .destination = to,
-                        .destination_port = to_port};
-    m.socket = (struct message_socket){.socket = socket, .connection = UINT32_MAX};
-    harness_request(h, &m);
-    harness_turn(h);
-    ck_assert(harness_told(h, MESSAGE_ANSWER, &m));
-    ck_assert_uint_eq(m.cookie, h->request);
-    return m;
-}
-
-static struct message bound(uint32_t socket, uint16_t port)
-{
-    struct message m = request(MESSAGE_BIND, socket, port, none, 0);
-    ck_assert_int_eq(m.socket.error, 0);
-    *harness_app(h, m.socket.arena, m.socket.slot) = (struct slot_app){.generation = m.socket.generation};
-    ck_assert_uint_eq(harness_words(h, m.socket.arena, m.socket.slot)->generation, m.socket.generation);
-    return m;
-}
-
-static void from_peer(uint16_t port, const void *bytes, uint16_t octets)
-{
-    uint8_t datagram[2000];
-    const struct udp_header header = {.source_port = 99, .destination_port = port, .payload_length = octets};
-    udp_build(&them, &us, &header, checksum_add(0, bytes, octets), datagram);
-    memcpy(datagram + UDP_HEADER_LENGTH, bytes, octets);
-    struct message m = {.source = them, .destination = us, .source_port = 99, .destination_port = port, .protocol = 17};
-    harness_receive(h, &m, datagram, UDP_HEADER_LENGTH + (uint32_t)octets);
-    harness_turn(h);
-}
-
-/* Reads the record at the application's receive tail and moves it on. */
-static struct datagram_record read_record(const struct message *m, const uint8_t **ret_payload)
-{
-    struct slot_app *app = harness_app(h, 0, m->socket.slot);
-    const uint8_t *ring = harness_receive_ring(h, 0, m->socket.slot);
-    struct datagram_record r;
-    uint32_t at = app->receive_tail % HARNESS_RECEIVE, first;
-    memcpy(&first, ring + at, sizeof first);
-    if (first == DATAGRAM_WRAP) {
-        app->receive_tail += HARNESS_RECEIVE - at;
-        at = 0;
-    }
-    memcpy(&r, ring + at, sizeof r);
-    *ret_payload = ring + at + sizeof r;
-    app->receive_tail += ((uint32_t)sizeof r + r.length + 15) & ~15U;
-    ck_assert_int_le((int32_t)(app->receive_tail - harness_words(h, 0, m->socket.slot)->receive_head), 0);
-    return r;
-}
-
-static void write_record(const struct message *m, struct ip_address to, uint16_t port, const void *bytes,
-                         uint32_t octets)
-{
-    struct slot_app *app = harness_app(h, 0, m->socket.slot);
-    uint8_t *ring = harness_send_ring(h, 0, m->socket.slot);
-    uint32_t at = app->send_head % HARNESS_SEND, need = (32 + octets + 15) & ~15U;
-    if (HARNESS_SEND - at < need) {
-        uint32_t wrap = DATAGRAM_WRAP;
-        memcpy(ring + at, &wrap, 4);
-        app->send_head += HARNESS_SEND - at;
-        at = 0;
-    }
-    struct datagram_record r = {.length = octets, .port = port, .family = to.family};
-    memcpy(r.octets, to.octets, 16);
-    memcpy(ring + at, &r, sizeof r);
-    memcpy(ring + at + sizeof r, bytes, octets);
-    app->send_head += need;
-    harness_notify(h, 0, m->socket.slot);
-}
+/* The UDP server: datagrams in and out, names, a restart, an application that lies. */
+#include "tests/unit/server_udp_peer.h"
 
 START_TEST(test_receive)
 {
@@ -137,8 +31,8 @@ START_TEST(test_send)
 {
     struct message m = bound(SOCKET, 0), sent[3];
     ck_assert_uint_ge(m.source_port, 1024);
-    uint8_t bytes[1400];
-    for (uint32_t i = 0; i < 40; i++) {
+    uint8_t bytes[548];
+    for (uint32_t i = 0; i < 80; i++) {
         memset(bytes, (int)i, sizeof bytes);
         write_record(&m, them, 53, bytes, sizeof bytes);
         harness_turn(h);
@@ -147,6 +41,7 @@ START_TEST(test_send)
         const uint8_t *header = harness_at(h, &sent[0].reference[0]);
         be16 pseudo = checksum_fold(checksum_pseudo_header(&us, &them, 17, sizeof bytes + 8));
         ck_assert_uint_eq(sent[0].reference[0].length, 8);
+        ck_assert_uint_eq(sent[0].checksum_state, MESSAGE_CHECKSUM_PARTIAL);
         ck_assert_mem_eq(header + 6, &pseudo, 2);
         ck_assert_uint_eq((unsigned)(header[0] << 8 | header[1]), m.source_port);
         ck_assert_uint_eq(sent[0].checksum_offset, 6);
@@ -286,11 +181,15 @@ START_TEST(test_application_lies)
         {"drop_send_record", {.length = UINT32_MAX - 40}, 32, 0},
         {"drop_send_record", {.length = DATAGRAM_WRAP}, 32, 0},
         {"drop_send_record", {.length = 0}, 16, 0},
+        {"drop_send_record", {.length = 65508, .port = 1, .family = ADDRESS_IP4, .octets = {10}}, 1520, 0},
         {"drop_send_address", {.port = 1, .family = ADDRESS_IP6}, 32, 0},
+        {"drop_send_address", {.port = 1, .family = ADDRESS_IP6, .octets = {[10] = 255, 255, 10}}, 32, 0},
         {"drop_send_address", {.port = 1, .family = 77}, 32, 0},
         {"drop_send_address", {.port = 1, .family = ADDRESS_IP4}, 32, 0},
+        {"drop_send_address", {.port = 1, .family = ADDRESS_IP4, .octets = {10}, .flags = 2}, 32, 0},
         {"drop_send_address", {.port = 0}, 32, 0},
-        {"drop_send_too_big", {.length = 1473, .port = 1, .family = ADDRESS_IP4, .octets = {1}}, 1520, 0},
+        {"drop_send_no_source", {.port = 1, .family = ADDRESS_IP6, .octets = {0xfd}}, 32, 0},
+        {"drop_send_broadcast", {.port = 1, .family = ADDRESS_IP4, .octets = {10, 77, 0, 255}}, 32, 0},
     };
     for (uint32_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
         struct message m = bound(SOCKET + 0x10000 * i, PORT), sent;

@@ -549,6 +549,52 @@ START_TEST(test_bad_acks)
 }
 END_TEST
 
+/* ---- path MTU ---- */
+static void resent_in(uint32_t mss)
+{
+    struct tcp_output out;
+    uint32_t sent = 0;
+    while (host_poll(&b.h, &out)) {
+        ck_assert_uint_eq(out.stream_offset, sent);
+        ck_assert_uint_eq(out.payload_length, 4000 - sent < mss ? 4000 - sent : mss);
+        sent += out.payload_length;
+    }
+    ck_assert_uint_eq(sent, 4000);
+}
+
+START_TEST(test_too_big)
+{
+    static const struct {
+        uint32_t mtu, mss;
+    } rows[] = {{1000, 960}, {0, 536}, {10, 88}};
+    established(65535);
+    make_available(&b, 4000);
+    resent_in(MSS);
+    uint32_t una = b.iss + 1;
+    tcp_too_big(b.h.t, b.h.now_us, b.conn, una - 1, 1000);    /* acknowledged long ago */
+    tcp_too_big(b.h.t, b.h.now_us, b.conn, una + 4000, 1000); /* never sent */
+    tcp_too_big(b.h.t, b.h.now_us, b.conn, una, 1500);        /* no news */
+    tcp_too_big(b.h.t, b.h.now_us, 99, una, 1000);
+    tcp_too_big(b.h.t, b.h.now_us, b.listener, una, 1000);
+    expect_silence(&b);
+    ck_assert_uint_eq(conn_of(&b)->mss, MSS);
+    for (uint32_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint32_t cwnd = conn_of(&b)->cwnd;
+        tcp_too_big(b.h.t, b.h.now_us, b.conn, una + 1460, rows[i].mtu);
+        resent_in(rows[i].mss);
+        ck_assert_uint_eq(conn_of(&b)->cwnd, cwnd);
+        tcp_too_big(b.h.t, b.h.now_us, b.conn, una + 1460, rows[i].mtu); /* of another segment of the old size */
+        expect_silence(&b);
+    }
+    ck_assert_uint_eq(counters_of(&b)->mss_lowered, 3);
+    inject(&b, A, 1, 4001, 0);
+    make_available(&b, 100);
+    expect(&b, A, 4001, 1, 88);
+    expect(&b, A | P, 4089, 1, 12);
+    inject(&b, A, 1, 4101, 0);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -578,6 +624,7 @@ int main(void)
         test_fin_at_closed_window,
         test_out_of_window,
         test_bad_acks,
+        test_too_big,
     };
     Suite *suite = suite_create("tcp_data");
     TCase *tc = tcase_create("tcp_data");

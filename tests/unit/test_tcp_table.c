@@ -141,6 +141,7 @@ START_TEST(test_ports)
     uint32_t index;
     ck_assert_int_eq(host_connect(&b.h, &b.peer, 1, 9, 4096, 4096, &index), TCP_CALL_OK);
     ck_assert_int_eq(host_connect(&b.h, &b.peer, 1, 9, 4096, 4096, &index), TCP_CALL_IN_USE);
+    ck_assert_int_eq(host_connect(&b.h, &b.h.address, 9, 9, 4096, 4096, &index), TCP_CALL_OK); /* itself */
     ck_assert_int_eq(host_connect(&b.h, &b.h.address, 9, 9, 4096, 4096, &index), TCP_CALL_IN_USE);
     ck_assert_int_eq(host_connect(&b.h, &b.peer, 1, 9, 5000, 4096, &index), TCP_CALL_BAD_STATE);
 }

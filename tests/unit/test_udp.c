@@ -11,6 +11,9 @@ static const struct ip_address peer = {.family = ADDRESS_IP4, .octets = {10, 77,
 static const struct ip_address other = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 9}};
 static const struct ip_address any = {.family = ADDRESS_IP4};
 static const struct ip_address none = {0};
+static const struct ip_address us6 = {.family = ADDRESS_IP6, .octets = {0xfd, 0x77, [15] = 2}};
+static const struct ip_address peer6 = {.family = ADDRESS_IP6, .octets = {0xfd, 0x77, [15] = 1}};
+static const struct ip_address any6 = {.family = ADDRESS_IP6};
 
 /* ---- header ---- */
 static const struct {
@@ -148,6 +151,14 @@ static const struct {
     {"ours, loopback", &us, &loopback, false, false, UDP_CALL_OK},
     {"one shares", &any, &us, true, false, UDP_CALL_IN_USE},
     {"both share", &any, &us, true, true, UDP_CALL_OK},
+    {"any of one family, of the other", &any, &any6, false, false, UDP_CALL_OK},
+    {"any of IPv4, ours of IPv6", &any, &us6, false, false, UDP_CALL_OK},
+    {"any of IPv6, ours of IPv6", &any6, &us6, false, false, UDP_CALL_IN_USE},
+    {"any of both, any of IPv4", &none, &any, false, false, UDP_CALL_IN_USE},
+    {"any of IPv6, any of both", &any6, &none, false, false, UDP_CALL_IN_USE},
+    {"any of both, ours of IPv6", &none, &us6, false, false, UDP_CALL_IN_USE},
+    {"any of both, twice", &none, &none, false, false, UDP_CALL_IN_USE},
+    {"any of both, twice, both share", &none, &none, true, true, UDP_CALL_OK},
 };
 
 START_TEST(test_in_use)
@@ -186,6 +197,41 @@ START_TEST(test_connect)
     ck_assert_uint_eq(udp_lookup(table, &other, 9, &us, 53), UDP_NONE); /* deaf to others */
     ck_assert_int_eq(udp_connect(table, i, &none, &none, 0), UDP_CALL_OK);
     ck_assert_uint_eq(udp_lookup(table, &other, 9, &us, 53), i);
+}
+END_TEST
+
+START_TEST(test_families)
+{
+    uint32_t both = bound(&none, 53, true), four = bound(&any, 53, true);
+    ck_assert_uint_eq(udp_lookup(table, &peer, 9, &us, 53), four); /* any of one family before any of both */
+    ck_assert_uint_eq(udp_lookup(table, &peer6, 9, &us6, 53), both);
+    uint32_t six = bound(&any6, 54, false);
+    ck_assert_uint_eq(udp_lookup(table, &peer, 9, &us, 54), UDP_NONE);
+    ck_assert_uint_eq(udp_lookup(table, &peer6, 9, &us6, 54), six);
+    ck_assert_int_eq(udp_connect(table, six, &us, &peer, 9), UDP_CALL_BAD_STATE);
+    ck_assert_int_eq(udp_connect(table, both, &us6, &peer, 9), UDP_CALL_BAD_STATE); /* a source of the other family */
+    ck_assert_int_eq(udp_connect(table, both, &us, &peer, 9), UDP_CALL_OK);
+    ck_assert_uint_eq(udp_lookup(table, &peer6, 9, &us6, 53), UDP_NONE);
+    ck_assert_int_eq(udp_connect(table, both, &us6, &peer6, 9), UDP_CALL_OK); /* to another at once */
+    ck_assert_uint_eq(udp_lookup(table, &peer6, 9, &us6, 53), both);
+    ck_assert_int_eq(udp_connect(table, both, &none, &none, 0), UDP_CALL_OK);
+    ck_assert_uint_eq(udp_binding_at(table, both)->local.family, ADDRESS_NONE);
+    ck_assert_uint_eq(udp_lookup(table, &peer6, 8, &us6, 53), both);
+}
+END_TEST
+
+START_TEST(test_next)
+{
+    uint32_t a = bound(&any, 53, true), specific = bound(&us, 53, true), c = bound(&any, 53, true);
+    bound(&any, 53 + 1024, false); /* same bucket */
+    bound(&any6, 53, true);
+    uint32_t i = udp_next(table, UDP_NONE, &peer, 9, &other, 53);
+    ck_assert_uint_eq(i, c);
+    i = udp_next(table, i, &peer, 9, &other, 53);
+    ck_assert_uint_eq(i, a);
+    ck_assert_uint_eq(udp_next(table, i, &peer, 9, &other, 53), UDP_NONE);
+    ck_assert_uint_eq(udp_next(table, c, &peer, 9, &us, 53), specific);
+    ck_assert_uint_eq(udp_next(table, UDP_NONE, &peer, 9, &us, 55), UDP_NONE);
 }
 END_TEST
 
@@ -238,6 +284,8 @@ int main(void)
     tcase_add_loop_test(c, test_in_use, 0, (int)(sizeof overlaps / sizeof overlaps[0]));
     tcase_add_test(c, test_most_specific);
     tcase_add_test(c, test_connect);
+    tcase_add_test(c, test_families);
+    tcase_add_test(c, test_next);
     tcase_add_test(c, test_full_and_ephemeral);
     tcase_add_test(c, test_ephemeral_ports_end);
     suite_add_tcase(s, c);

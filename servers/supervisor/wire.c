@@ -51,6 +51,14 @@ static void descriptor_drop(int *fd)
     *fd = -1;
 }
 
+/* The other side has closed; a reset is an end too (it had not read what we said). */
+static bool has_ended(int socket)
+{
+    char octet;
+    ssize_t n = recv(socket, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 static int address_of(const struct supervisor *s, struct sockaddr_un *ret)
 {
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
@@ -206,8 +214,10 @@ static int connect_or_listen(struct supervisor *s, const struct sockaddr_un *add
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0)
-        return link_begin(s, fd);
+    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0) {
+        int result = link_begin(s, fd);
+        return result == -EPIPE || result == -ECONNRESET ? -EBUSY : result; /* closed before it was read */
+    }
     int error = errno;
     close(fd);
     if (error == ENOENT)
@@ -239,11 +249,10 @@ static int wire_try(struct supervisor *s)
 void wire_accept(struct supervisor *s)
 {
     struct wire_link *w = &s->wire;
-    char octet;
     int fd = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    if (w->socket >= 0 && recv(w->socket, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+    if (w->socket >= 0 && has_ended(w->socket))
         link_down(s); /* its end was not looked at yet */
     if (w->socket >= 0) {
         close(fd); /* a wire has two ends */
@@ -301,10 +310,9 @@ static const char *advice(int error)
 static int first_answer(struct supervisor *s)
 {
     struct pollfd answer = {.fd = s->wire.socket, .events = POLLIN};
-    char octet;
     if (s->wire.socket < 0 || poll(&answer, 1, ANSWER_MS) != 1)
         return 0;
-    return recv(s->wire.socket, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 0 ? -EBUSY : 0;
+    return has_ended(s->wire.socket) ? -EBUSY : 0;
 }
 
 void wire_init(struct supervisor *s)

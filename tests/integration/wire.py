@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from inside import APPS, BUILD, main, random_file, sha256, wait_for
+from inside import APPS, BUILD, main, random_file, resources, sha256, wait_for
 
 PORT = 8080
 BAD = "loss=1%,delay=2ms,reorder=1%,duplicate=1%,corrupt=0.5%"
@@ -173,6 +173,22 @@ def test_death_of_a_stack():
             healthy(lives, before)
 
 
+def test_nothing_is_kept():
+    """One stack sees the other die many times: its descriptors and maps are at the end what they were after the second."""
+    with stacks() as (a, b):
+        who = {"supervisor": json.loads(a.bulkhead("ps", "--json"))["supervisor_pid"], "nic": a.domains()["nic"][0]}
+        for i in range(10):
+            ups, downs = a.said("the link is up"), a.said("the link is down")
+            b.die()
+            wait_for("link down", lambda: a.said("the link is down") > downs)
+            b.start()
+            wait_for("link up", lambda: a.said("the link is up") > ups)
+            held = {name: (r["descriptors"], r["maps"]) for name, pid in who.items() for r in [resources([pid])[pid]]}
+            if i == 1:
+                reference = held
+        assert held == reference, f"{reference} -> {held}"
+
+
 def test_orderly_end():
     with stacks() as (a, b):
         before = b.domains()
@@ -200,6 +216,6 @@ try:
     for file, octets in ("small", 200000), ("file", 20 << 20), ("large", 300 << 20):
         random_file(ROOT / file, octets, octets)
     main([test_good_wire, test_good_wire_kills, test_bad_wire, test_death_of_a_stack,
-          test_orderly_end, test_a_third_is_refused])
+          test_nothing_is_kept, test_orderly_end, test_a_third_is_refused])
 finally:
     subprocess.run(["rm", "-rf", FOLDER])

@@ -63,6 +63,7 @@ struct netdrv {
 };
 
 struct netdrv_operations {
+    bool plain; /* what is received is neither verified nor coalesced: worth doing in software (coalesce.h) */
     /* One frame into `buffer` (NETDRV_FRAME_MAX octets). OK, NOTHING, MALFORMED, or a negative errno: the device is
      * broken. *ret_octets and *ret_offload only with OK; the offload fields are consistent with the length. */
     int (*receive)(struct netdrv *driver, uint8_t *buffer, uint32_t *ret_octets, struct netdrv_offload *ret_offload);

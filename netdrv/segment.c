@@ -154,9 +154,8 @@ bool segment_begin(struct segmenter *s, const struct netdrv_offload *offload, co
     return segment_layout_read(header, header_octets, &s->layout);
 }
 
-static void lengths_write(const struct segmenter *s, uint8_t *frame, uint32_t octets)
+void segment_lengths_write(const struct segment_layout *l, uint8_t *frame, uint32_t octets)
 {
-    const struct segment_layout *l = &s->layout;
     uint8_t *network = frame + l->network;
     if (l->protocol == PROTOCOL_UDP) {
         be16 length = be16_make((uint16_t)(octets - l->transport));
@@ -170,11 +169,21 @@ static void lengths_write(const struct segmenter *s, uint8_t *frame, uint32_t oc
     struct ip4_wire w;
     memcpy(&w, network, sizeof w);
     w.total_length = be16_make((uint16_t)(octets - l->network));
-    w.identification = be16_make((uint16_t)(be16_get(w.identification) + s->count));
     w.checksum = be16_make(0);
     memcpy(network, &w, sizeof w);
     w.checksum = checksum_finish(checksum_add(0, network, (size_t)(l->transport - l->network)));
     memcpy(network + offsetof(struct ip4_wire, checksum), &w.checksum, sizeof w.checksum);
+}
+
+static void identification_write(const struct segmenter *s, uint8_t *frame)
+{
+    uint8_t *at = frame + s->layout.network + offsetof(struct ip4_wire, identification);
+    be16 identification;
+    if (s->layout.family != ADDRESS_IP4)
+        return;
+    memcpy(&identification, at, sizeof identification);
+    identification = be16_make((uint16_t)(be16_get(identification) + s->count));
+    memcpy(at, &identification, sizeof identification);
 }
 
 static void tcp_write(const struct segmenter *s, uint8_t *frame, bool last)
@@ -213,6 +222,20 @@ static void checksum_write(const struct segment_layout *l, uint8_t *frame, uint3
     memcpy(field, &sum, sizeof sum);
 }
 
+bool segment_checksum_right(const struct segment_layout *l, const uint8_t *frame, uint32_t octets)
+{
+    uint64_t sum = checksum_add(pseudo_header(l, frame, octets), frame + l->transport, (size_t)(octets - l->transport));
+    return be16_get(checksum_finish(sum)) == 0;
+}
+
+uint32_t segment_left(const struct segmenter *s)
+{
+    uint32_t left = s->payload_octets - s->done;
+    if (left == 0 || s->size == 0)
+        return s->started ? 0 : 1;
+    return (left + s->size - 1) / s->size;
+}
+
 uint32_t segment_next(struct segmenter *s, uint8_t *frame)
 {
     uint32_t left = s->payload_octets - s->done;
@@ -224,7 +247,8 @@ uint32_t segment_next(struct segmenter *s, uint8_t *frame)
     if (length > 0)
         memcpy(frame + s->header_octets, s->payload + s->done, length);
     if (s->size > 0) {
-        lengths_write(s, frame, octets);
+        identification_write(s, frame);
+        segment_lengths_write(&s->layout, frame, octets);
         if (s->layout.protocol == PROTOCOL_TCP)
             tcp_write(s, frame, length == left);
     }

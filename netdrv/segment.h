@@ -38,6 +38,11 @@ bool segment_layout_read(const uint8_t *header, uint32_t octets, struct segment_
  * payload), and with gso_size octets of payload a segment fits `mtu`. */
 bool segment_offload_fits(const struct netdrv_offload *offload, const uint8_t *header, uint32_t octets, uint32_t mtu);
 
+/* Whether the transport's checksum, over all of the frame, is right. */
+bool segment_checksum_right(const struct segment_layout *layout, const uint8_t *frame, uint32_t octets);
+/* Lengths of IP (with the checksum of IPv4's header) and UDP for a frame of `octets`. */
+void segment_lengths_write(const struct segment_layout *layout, uint8_t *frame, uint32_t octets);
+
 /* `offload` fits (above) and asks for a checksum, at least. `header` and `payload` stay the caller's and must stay. */
 bool segment_begin(struct segmenter *segmenter, const struct netdrv_offload *offload, const uint8_t *header,
                    uint32_t header_octets, const uint8_t *payload, uint32_t payload_octets);
@@ -45,5 +50,7 @@ bool segment_begin(struct segmenter *segmenter, const struct netdrv_offload *off
  * (header_octets + gso_size octets; header_octets + payload_octets if it is not segmented). Its length; 0: all are out.
  */
 uint32_t segment_next(struct segmenter *segmenter, uint8_t *frame);
+/* Frames that are still to come. */
+uint32_t segment_left(const struct segmenter *segmenter);
 
 #endif

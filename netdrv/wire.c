@@ -155,7 +155,8 @@ static enum netdrv_link wire_link(const struct netdrv *driver)
     return w->ring.broken ? NETDRV_LINK_BROKEN : NETDRV_LINK_UP;
 }
 
-const struct netdrv_operations netdrv_wire = {.receive = wire_receive,
+const struct netdrv_operations netdrv_wire = {.plain = true,
+                                              .receive = wire_receive,
                                               .send = wire_send,
                                               .begin = wire_begin,
                                               .flush = wire_flush,

@@ -15,9 +15,8 @@
  *
  * What the device cannot do is done here at the last moment (netdrv/segment.h): a super-frame goes
  * out as frames of the MTU, a partial checksum is finished. A driver that delays frames has a
- * deadline; one that has a link is asked for it each burst, and a change is a notice.
- *
- * Left out: coalescing on receipt for devices without offload. */
+ * deadline; one that has a link is asked for it each burst, and a change is a notice. TCP segments
+ * that a device did not coalesce are put together within a burst (netdrv/coalesce.h). */
 #include "servers/nic/nic.h"
 
 #include <errno.h>

@@ -136,7 +136,7 @@ static void write_whole(struct nic *nic, uint64_t now_us, const struct outgoing 
         nic->counters.super_frames_out++;
 }
 
-/* For a device that cannot. What is not sent is lost, and its rest is not tried: TCP sends on from there. */
+/* For a device that cannot. Once a frame is not taken the rest is lost with it: TCP sends on from there. */
 static void write_segments(struct nic *nic, uint64_t now_us, const struct outgoing *out)
 {
     static const struct netdrv_offload complete = {.checksum_state = MESSAGE_CHECKSUM_NONE};
@@ -147,8 +147,10 @@ static void write_segments(struct nic *nic, uint64_t now_us, const struct outgoi
     }
     for (uint32_t octets; (octets = segment_next(&segmenter, nic->frame)) > 0;) {
         struct iovec part = {nic->frame, octets};
-        if (!write_frame(nic, now_us, &complete, &part, 1))
+        if (!write_frame(nic, now_us, &complete, &part, 1)) {
+            nic->counters.drop_rest += segment_left(&segmenter);
             return;
+        }
         nic->counters.segmented_out += out->offload.gso_type != MESSAGE_GSO_NONE;
     }
 }

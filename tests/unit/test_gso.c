@@ -129,6 +129,7 @@ static void segments(unsigned family, unsigned protocol, unsigned options, unsig
     ck_assert(segment_begin(&s, &p.offload, p.header, p.octets, payload, total));
     for (; (octets = segment_next(&s, frame)) > 0; count++) {
         uint32_t length = octets - p.octets;
+        ck_assert_uint_eq(segment_left(&s), (total - done - length + size - 1) / size);
         ck_assert_uint_eq(length, total - done < size ? total - done : size);
         verify_frame(&p, family, protocol, count, done + length == total, octets, done);
         done += length;

@@ -21,9 +21,60 @@
 
 static const struct stack_config config = {.mac = {{2, 0, 0, 0, 0, 2}}, .mtu = 1500};
 static const uint8_t link_header[14] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0};
-static const uint8_t tcp4_headers[54] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6,
-                                         0, 0, 10, 77, 0, 2, 10, 77, 0, 1, /* TCP */ 0x1f, 0x90, 0x9c, 0x40, 0, 0, 0, 1,
-                                         0, 0, 0, 1, 0x50, 0x19 /* FIN PSH ACK */, 16, 0, 0, 0, 0, 0};
+static const uint8_t tcp4_headers[54] = {2,
+                                         0,
+                                         0,
+                                         0,
+                                         0,
+                                         1,
+                                         2,
+                                         0,
+                                         0,
+                                         0,
+                                         0,
+                                         2,
+                                         8,
+                                         0,
+                                         0x45,
+                                         0,
+                                         0,
+                                         0,
+                                         0,
+                                         1,
+                                         0x40,
+                                         0,
+                                         64,
+                                         6,
+                                         0,
+                                         0,
+                                         10,
+                                         77,
+                                         0,
+                                         2,
+                                         10,
+                                         77,
+                                         0,
+                                         1,
+                                         /* TCP */ 0x1f,
+                                         0x90,
+                                         0x9c,
+                                         0x40,
+                                         0,
+                                         0,
+                                         0,
+                                         1,
+                                         0,
+                                         0,
+                                         0,
+                                         1,
+                                         0x50,
+                                         0x19 /* FIN PSH ACK */,
+                                         16,
+                                         0,
+                                         0,
+                                         0,
+                                         0,
+                                         0};
 
 static struct server_context context;
 static struct status_counter counter[STATUS_COUNTERS];
@@ -51,7 +102,10 @@ static void setup(void)
     }
     pool_init(&pool, aligned_alloc(64, (size_t)NIC_BUFFERS * NIC_BUFFER_OCTETS), NIC_BUFFER_OCTETS, NIC_BUFFERS);
     ip = wire_new();
-    struct capability link = {.type = CAPABILITY_LINK, .generation = 1, .rights = CAPABILITY_SEND, .mac = config.mac,
+    struct capability link = {.type = CAPABILITY_LINK,
+                              .generation = 1,
+                              .rights = CAPABILITY_SEND,
+                              .mac = config.mac,
                               .ethertypes = CAPABILITY_ETHER_IP4 | CAPABILITY_ETHER_ARP};
     capability_grant(&ip->server.table, CAPABILITY_INDEX_PEER, &link);
     wire_grant_pool(ip, POOL_NIC, pool.base, NIC_BUFFERS * NIC_BUFFER_OCTETS);
@@ -266,7 +320,7 @@ START_TEST(test_send_refused)
     ROW(drop_offload, m.checksum_start = 36);
     ROW(drop_offload, m.checksum_offset = 6);
     ROW(drop_offload, m.reference[0].length = 60, m.header_octets = 60); /* more than headers */
-    ROW(drop_offload, headers[20] = 0x20);                              /* a fragment */
+    ROW(drop_offload, headers[20] = 0x20);                               /* a fragment */
     headers[20] = 0x40;
     ROW(drop_offload, headers[14] = 0x46); /* options that are not there */
     headers[14] = 0x45;
@@ -390,6 +444,7 @@ START_TEST(test_wire_link)
     ck_assert(wire_take(ip, &back) && back.operation == MESSAGE_RETURN);
     ck_assert_str_eq(noticed, "the link is down");
     ck_assert_uint_eq(nic->counters.drop_link_down, 1);
+    ck_assert_uint_eq(nic->counters.drop_rest, 2);
     ck_assert(!server_nic.wants_device(nic) && !server_nic.pending(nic));
 
     context.driver.wire = (struct wire_grant){.mine = half[0], .peer = half[1], .bell = bell[1]};
@@ -402,6 +457,8 @@ START_TEST(test_wire_link)
     burst();
     ck_assert_uint_eq(frame_ring_available(&other), 3);
     ck_assert_uint_eq(frame_ring_take(&other, frame), 54 + 1448);
+    while (frame_ring_take(&other, frame) > 0)
+        ;
     ck_assert_int_eq(read(bell[0], frame, sizeof frame), 1); /* rung once */
     ck_assert(wire_take(ip, &back));
 
@@ -416,6 +473,26 @@ START_TEST(test_wire_link)
     ck_assert(wire_take(ip, &back) && back.operation == MESSAGE_RECEIVE);
     ck_assert_uint_eq(back.reference[0].length, 54);
     ck_assert_int_eq(back.checksum_state, MESSAGE_CHECKSUM_NONE);
+
+    for (unsigned i = 0; i < 2; i++) { /* our own three segments, sent back twice: each time one frame */
+        wire_send(ip, &m);
+        burst();
+        ck_assert(wire_take(ip, &back));
+        for (uint32_t octets; (octets = frame_ring_take(&other, frame)) > 0;) {
+            part = (struct iovec){frame, octets};
+            if ((frame[47] & 1) == 0) /* without the last: it has FIN and stays alone */
+                ck_assert(frame_ring_put(&other, &part, 1));
+        }
+        frame_ring_flush(&other);
+        burst();
+        ck_assert(wire_take(ip, &back) && back.operation == MESSAGE_RECEIVE);
+        ck_assert_uint_eq(back.reference[0].length, 54 + 2 * 1448);
+        ck_assert(back.gso_type == MESSAGE_GSO_TCP4 && back.gso_size == 1448);
+        ck_assert_int_eq(back.checksum_state, MESSAGE_CHECKSUM_VALID);
+        ck_assert_mem_eq(pool.base + back.reference[0].offset + 54, arena + 100, 2 * 1448);
+        ck_assert(!wire_take(ip, &back));
+        ck_assert_uint_eq(nic->counters.coalesced_in, i + 1);
+    }
 
     half[1]->producer += FRAME_RING_SLOTS + 1;
     burst();

@@ -2,9 +2,13 @@
 """Two stacks on one wire (--driver wire:PATH): files from one to the other over a good and over a bad wire, with the nic of
 either side killed meanwhile; whole stacks killed: who lives stays as it was and links again."""
 import contextlib
+import fcntl
 import json
+import mmap
 import os
 import pathlib
+import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -201,6 +205,74 @@ def test_orderly_end():
             transfer(b, a, "file")
 
 
+HALF_OCTETS, SLOTS, FRAME_OCTETS = 192 + 512 * 2048, 512, 2044
+HELLO = struct.pack("<4I", 0x42485731, HALF_OCTETS, SLOTS, FRAME_OCTETS)
+F_ADD_SEALS, SEALED = 1033, 2 | 4
+
+
+def half(seals=SEALED, octets=(HALF_OCTETS + 4095) & ~4095):
+    """A segment such as a stack makes: (read-write, read-only)."""
+    fd = os.memfd_create("liar", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, octets)
+    fcntl.fcntl(fd, F_ADD_SEALS, seals)
+    return fd, os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+
+
+def say(hello, descriptors):
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    link.settimeout(5)
+    link.connect(str(FOLDER / "wire"))
+    socket.send_fds(link, [hello], descriptors)
+    return link
+
+
+def refused(link):
+    """The other end closes, whatever it had said before."""
+    try:
+        while link.recv(1000):
+            pass
+    except ConnectionResetError:
+        pass
+    link.close()
+
+
+def test_liars():
+    """Whoever speaks at the path says nonsense, or gives what it must not; then one lies in the memory that it gave. The
+    stack is as before, and links with an honest one."""
+    a, b = Stack("a", 1), Stack("b", 2)
+    try:
+        liars_speak(a.start())
+        b.start()
+        wait_for("link up", lambda: a.said("the link is up") == 2)
+        with server(a):
+            transfer(a, b, "file")
+    finally:
+        a.stop(), b.stop()
+
+
+def liars_speak(a):
+    writable, right = half()
+    bell = os.pipe()
+    for hello, descriptors in (
+            (b"", []), (b"x", []), (HELLO, []), (HELLO, [right]), (HELLO, [right, bell[1], bell[1]]), (HELLO + b"x", [right, bell[1]]),
+            (b"\0" + HELLO[1:], [right, bell[1]]), (HELLO[:12] + b"\0\0\0\0", [right, bell[1]]),
+            (HELLO, [writable, bell[1]]), (HELLO, [half(seals=2)[1], bell[1]]), (HELLO, [half(seals=4)[1], bell[1]]),
+            (HELLO, [half(octets=4096)[1], bell[1]]), (HELLO, [right, right]), (HELLO, [bell[1], right]), (HELLO, [bell[0], bell[1]])):
+        refused(say(hello, descriptors))
+    assert a.said("the link is up") == 0
+    before = a.domains()
+    link = say(HELLO, [right, bell[1]])
+    wait_for("link up", lambda: a.said("the link is up") == 1)
+    memory = mmap.mmap(writable, HALF_OCTETS)
+    memory[0:4] = struct.pack("<I", SLOTS + 1)
+    wait_for("the lie to be found out", lambda: a.counters()["links_broken"] == 1)
+    assert a.said("the other stack lied") == 1
+    healthy(a, before)
+    memory.close()
+    link.close()
+    wait_for("link down", lambda: a.counters()["links_down"] >= 1)
+
+
 def test_a_third_is_refused():
     with stacks() as (a, b):
         third = Stack("c", 3)
@@ -216,6 +288,6 @@ try:
     for file, octets in ("small", 200000), ("file", 20 << 20), ("large", 300 << 20):
         random_file(ROOT / file, octets, octets)
     main([test_good_wire, test_good_wire_kills, test_bad_wire, test_death_of_a_stack,
-          test_nothing_is_kept, test_orderly_end, test_a_third_is_refused])
+          test_nothing_is_kept, test_orderly_end, test_liars, test_a_third_is_refused])
 finally:
     subprocess.run(["rm", "-rf", FOLDER])

@@ -102,8 +102,8 @@ static bool check_offload(struct nic *nic, const struct message *m, struct outgo
 }
 
 /* False: the rest of a super-frame need not be tried. */
-static bool write_frame(struct nic *nic, uint64_t now_us, const struct netdrv_offload *offload, const struct iovec *part,
-                        unsigned count)
+static bool write_frame(struct nic *nic, uint64_t now_us, const struct netdrv_offload *offload,
+                        const struct iovec *part, unsigned count)
 {
     int result = nic->driver.operations->send(&nic->driver, offload, part, count);
     switch (result) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The device is opened here (a wire: in wire.c) and kept: nic is granted the descriptor and nothing else, so it can reach no other
- * interface, and frames that arrive while it is being restarted wait in the device. */
+/* The device is opened here (a wire: in wire.c) and kept: nic is granted the descriptor and nothing else, so it can
+ * reach no other interface, and frames that arrive while it is being restarted wait in the device. */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>

@@ -33,6 +33,12 @@ enum capability_right {
     CAPABILITY_RESTART = 64,
 };
 
+enum capability_ethertype { /* LINK: what frames may carry */
+    CAPABILITY_ETHER_IP4 = 1,
+    CAPABILITY_ETHER_ARP = 2,
+    CAPABILITY_ETHER_IP6 = 4,
+};
+
 struct capability {
     uint16_t type; /* enum capability_type */
     uint16_t generation;
@@ -40,8 +46,9 @@ struct capability {
     uint32_t object;     /* supervisor's id of the object (pools: unique per segment) */
     uint32_t size;       /* POOL: octets that may be named */
     const uint8_t *base; /* POOL: the mapping, NULL where the receiver only passes references on */
-    /* LINK: source hardware address that frames must carry. TRANSPORT: protocol and local addresses */
+    /* LINK: source hardware address and ethertypes that frames must carry. TRANSPORT: protocol and local addresses */
     struct mac_address mac;
+    uint8_t ethertypes; /* enum capability_ethertype */
     uint8_t protocol;
     uint8_t address_count;
     struct ip_address address[CAPABILITY_ADDRESSES];

@@ -2,7 +2,7 @@
 /* TAP with IFF_VNET_HDR: each frame has a struct virtio_net_hdr before it that carries checksum and
  * segmentation offload, so that one read or write moves up to 64 KB. The kernel is the only one at
  * the other side of the descriptor; its header is checked all the same, since lengths are computed
- * from it. UDP segmentation is sent but not asked for.
+ * from it. UDP segmentation (USO) is there since Linux 6.2, both families or neither: tried first.
  *
  * System calls once it is open: readv, writev. */
 #include "netdrv/driver.h"
@@ -20,6 +20,19 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+static const struct {
+    unsigned long flags;
+    uint32_t can;
+} offloads[] = {
+    {TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_USO4 | TUN_F_USO6, NETDRV_CAN_ALL},
+    {TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6, NETDRV_CAN_CHECKSUM | NETDRV_CAN_TSO4 | NETDRV_CAN_TSO6},
+};
+
 static const uint8_t virtio_gso[] = {
     [MESSAGE_GSO_NONE] = VIRTIO_NET_HDR_GSO_NONE,
     [MESSAGE_GSO_TCP4] = VIRTIO_NET_HDR_GSO_TCPV4,
@@ -28,7 +41,19 @@ static const uint8_t virtio_gso[] = {
 };
 #define GSO_TYPES (sizeof virtio_gso / sizeof virtio_gso[0])
 
-int netdrv_tap_open(const char *name)
+/* The best that this kernel has. 0, or a negative errno. */
+static int offloads_set(int fd, uint32_t *ret_can)
+{
+    for (unsigned i = 0; i < sizeof offloads / sizeof offloads[0]; i++) {
+        if (ioctl(fd, TUNSETOFFLOAD, offloads[i].flags) == 0) {
+            *ret_can = offloads[i].can;
+            return 0;
+        }
+    }
+    return -errno;
+}
+
+int netdrv_tap_open(const char *name, uint32_t *ret_can)
 {
     struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
     size_t length = strlen(name);
@@ -38,15 +63,15 @@ int netdrv_tap_open(const char *name)
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    unsigned long offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-    int header_octets = sizeof(struct virtio_net_hdr);
-    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header_octets) < 0 ||
-        ioctl(fd, TUNSETOFFLOAD, offload) < 0) {
-        int error = errno;
-        close(fd);
-        return -error;
-    }
-    return fd;
+    int header_octets = sizeof(struct virtio_net_hdr), result = 0;
+    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header_octets) < 0)
+        result = -errno;
+    if (result == 0)
+        result = offloads_set(fd, ret_can);
+    if (result == 0)
+        return fd;
+    close(fd);
+    return result;
 }
 
 static int gso_from_virtio(const struct virtio_net_hdr *h, struct netdrv_offload *ret)
@@ -122,8 +147,9 @@ static int tap_send(struct netdrv *driver, const struct netdrv_offload *offload,
     case EINTR:
     case ENOBUFS:
     case ENOMEM:
-    case EIO: /* the interface is down */
         return NETDRV_FULL;
+    case EIO: /* the interface is down */
+        return NETDRV_DOWN;
     case EINVAL:
     case EFAULT:
     case EMSGSIZE:

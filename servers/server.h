@@ -20,6 +20,7 @@
 #include "ipc/pool.h"
 #include "ipc/port.h"
 #include "ipc/session.h"
+#include "netdrv/driver.h"
 #include "protocols/base/address.h"
 
 enum server_id { SERVER_NIC = 0, SERVER_IP = 1, SERVER_TCP = 2, SERVER_UDP = 3, SERVER_SOCKET = 4, SERVER_COUNT = 5 };
@@ -96,7 +97,8 @@ struct server_context {
     uint16_t pool_generation;
     void *store;                       /* NULL none; kept across incarnations */
     size_t store_octets;
-    int device;                        /* nic: descriptor, else -1 */
+    int device;                        /* nic: descriptor to wait for, else -1 */
+    struct netdrv_grant driver;        /* nic: and what its driver works on */
     struct session *session;           /* SESSIONS_MAX; the same array for all servers of the domain */
     struct status_counter *counter;    /* STATUS_COUNTERS, shared memory: write only */
     /* asks the supervisor to take a session's memory back from everyone: the socket server, once nothing of it is open */
@@ -120,6 +122,7 @@ struct server {
     uint64_t (*deadline_us)(const void *state);      /* UINT64_MAX never */
     bool (*pending)(void *state);       /* NULL: ports only. Input that no port shows: session memory */
     bool (*wants_device)(const void *state);         /* NULL: no device; false: no buffer free, do not wait for it */
+    void (*device_changed)(void *state, const struct netdrv_grant *grant); /* NULL: no device. The old grant is unmapped next */
     /* Barrier, first half: this server (any, not only a neighbour) is dead. Drop what came from it and is held, and what
      * names its buffers; the loop has already let burst() run until its ports were empty. */
     void (*peer_lost)(void *state, enum server_id peer);

@@ -212,14 +212,15 @@ int grant_capability(struct domain *domain, struct control_message *message)
     const Bulkhead__Control__Capability *m = message->what->capability;
     struct domain_port *port = port_at(domain, m->server, m->peer);
     if (port == NULL || m->index >= CAPABILITY_TABLE_MAX || m->type >= CAPABILITY_TYPES || m->generation > UINT16_MAX ||
-        m->protocol > UINT8_MAX || m->n_address > CAPABILITY_ADDRESSES)
+        m->protocol > UINT8_MAX || m->ethertypes > UINT8_MAX || m->n_address > CAPABILITY_ADDRESSES)
         return -EINVAL;
     struct capability entry = {.type = (uint16_t)m->type,
                                .generation = (uint16_t)m->generation,
                                .rights = m->rights,
                                .object = m->object,
                                .size = m->size,
-                               .protocol = (uint8_t)m->protocol};
+                               .protocol = (uint8_t)m->protocol,
+                               .ethertypes = (uint8_t)m->ethertypes};
     if (m->mac.len != 0 && m->mac.len != sizeof entry.mac.octets)
         return -EINVAL;
     if (m->mac.len > 0)
@@ -273,12 +274,74 @@ int grant_store(struct domain *domain, struct control_message *message)
     return grant_map(message, m->fd, m->octets, true, &at->context.store);
 }
 
+static struct impair_config impair_read(const Bulkhead__Control__Impair *m)
+{
+    return (struct impair_config){.loss = m->loss,
+                                  .reorder = m->reorder,
+                                  .duplicate = m->duplicate,
+                                  .corrupt = m->corrupt,
+                                  .delay_us = m->delay_us,
+                                  .jitter_us = m->jitter_us,
+                                  .queue = m->queue,
+                                  .rate = m->rate,
+                                  .seed = m->seed};
+}
+
+static void wire_drop(struct wire_grant *wire)
+{
+    if (wire->mine == NULL)
+        return;
+    segment_unmap(wire->mine, sizeof *wire->mine);
+    segment_unmap((void *)(uintptr_t)wire->peer, sizeof *wire->peer);
+    close(wire->bell);
+}
+
+/* The other end of the wire, if there is one. `wire` is what it was; its memory for frames under way stays. 0, or a
+ * negative errno. */
+static int wire_grant_read(struct control_message *message, struct wire_grant *wire)
+{
+    const Bulkhead__Control__Device *m = message->what->device;
+    void *mine = NULL, *peer = NULL;
+    wire->mine = NULL;
+    wire->peer = NULL;
+    wire->bell = -1;
+    if (m->impair != NULL)
+        wire->impair = impair_read(m->impair);
+    if (wire->queue == NULL && impair_active(&wire->impair))
+        wire->queue = domain_memory(WIRE_QUEUE_OCTETS);
+    if (wire->queue == NULL && impair_active(&wire->impair))
+        return -ENOMEM;
+    if (m->mine_fd < 0)
+        return 0;
+    int result = grant_map(message, m->mine_fd, sizeof *wire->mine, true, &mine);
+    if (result == 0)
+        result = grant_map(message, m->peer_fd, sizeof *wire->peer, false, &peer);
+    wire->mine = mine;
+    wire->peer = peer;
+    wire->bell = result == 0 ? control_take(message, m->bell_fd) : -1;
+    return result == 0 && wire->bell < 0 ? -EBADF : result;
+}
+
 int grant_device(struct domain *domain, struct control_message *message)
 {
     const Bulkhead__Control__Device *m = message->what->device;
     struct domain_server *at = domain_server_at(domain, m->server);
-    if (at == NULL || domain->started || at->context.device >= 0)
+    bool again = domain->started;
+    if (at == NULL || m->kind >= NETDRV_KINDS || (at->context.device >= 0) != again ||
+        (again && (at->server->device_changed == NULL || m->kind != NETDRV_WIRE)))
         return -EINVAL;
-    at->context.device = control_take(message, m->fd);
-    return at->context.device < 0 ? -EBADF : 0;
+    struct server_context *c = &at->context;
+    struct wire_grant old = c->driver.wire;
+    c->driver.kind = m->kind;
+    c->driver.can = m->can;
+    int result = m->kind == NETDRV_WIRE ? wire_grant_read(message, &c->driver.wire) : 0;
+    if (result != 0)
+        return result;
+    if (again) {
+        at->server->device_changed(at->state, &c->driver);
+        wire_drop(&old);
+        return 0;
+    }
+    c->device = control_take(message, m->fd);
+    return c->device < 0 ? -EBADF : 0;
 }

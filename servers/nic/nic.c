@@ -13,7 +13,10 @@
  * are bounded on both sides, so an honest ip never fills a ring; one that does not read its ring is
  * not read.
  *
- * Left out: software segmentation and coalescing for devices without offload. */
+ * What the device cannot do is done here at the last moment (netdrv/segment.h): a super-frame goes
+ * out as frames of the MTU, a partial checksum is finished. A driver that delays frames has a
+ * deadline; one that has a link is asked for it each burst, and a change is a notice. TCP segments
+ * that a device did not coalesce are put together within a burst (netdrv/coalesce.h). */
 #include "servers/nic/nic.h"
 
 #include <errno.h>
@@ -30,14 +33,14 @@ static int nic_init(void *state, const struct server_context *context, uint64_t 
 {
     struct nic *nic = state;
     (void)now_us;
-    if (context->pool == NULL || context->pool->buffer_octets < NETDRV_FRAME_MAX || context->device < 0 ||
-        context->port[SERVER_IP] == NULL)
+    if (context->pool == NULL || context->pool->buffer_octets < NETDRV_FRAME_MAX ||
+        context->port[SERVER_IP] == NULL || !netdrv_init(&nic->driver, &context->driver, context->device))
         return -EINVAL;
     nic->context = *context;
     nic->ip = context->port[SERVER_IP];
     nic->pool = context->pool;
     nic->retry_us = UINT64_MAX;
-    netdrv_init(&nic->driver, &netdrv_tap, context->device);
+    nic->link = NETDRV_LINK_UP;
     uint32_t place = 0;
 #define X(name) place = counters_name(context->counter, place, #name);
     NIC_COUNTERS(X)
@@ -91,15 +94,41 @@ static bool take_from_ip(struct nic *nic, uint64_t now_us)
     return moved;
 }
 
+/* Tells of a link that came, went or broke. */
+static void look_at_link(struct nic *nic)
+{
+    const struct netdrv *driver = &nic->driver;
+    enum netdrv_link link = driver->operations->link != NULL ? driver->operations->link(driver) : NETDRV_LINK_UP;
+    static const char *const texts[] = {[NETDRV_LINK_UP] = "the link is up",
+                                        [NETDRV_LINK_DOWN] = "the link is down",
+                                        [NETDRV_LINK_BROKEN] = "the other stack lied: the link is stopped"};
+    if (link == nic->link)
+        return;
+    nic->link = link;
+    nic->moved = true;
+    nic->counters.links_up += link == NETDRV_LINK_UP;
+    nic->counters.links_down += link == NETDRV_LINK_DOWN;
+    nic->counters.links_broken += link == NETDRV_LINK_BROKEN;
+    if (nic->context.notice != NULL)
+        nic->context.notice(nic->context.domain, SERVER_NIC, texts[link]);
+}
+
 static bool nic_burst(void *state, uint64_t now_us)
 {
     struct nic *nic = state;
+    struct netdrv *driver = &nic->driver;
     nic->retry_us = UINT64_MAX;
+    driver->now_us = now_us;
+    if (driver->operations->begin != NULL)
+        driver->operations->begin(driver);
     if (now_us >= nic->broken_until_us)
         nic->broken_until_us = 0;
     bool moved = take_from_ip(nic, now_us);
     if (nic_receive(nic, now_us))
         moved = true;
+    if (driver->operations->flush != NULL)
+        driver->operations->flush(driver);
+    look_at_link(nic);
     if (!port_returns_flush(nic->ip, &nic->returns) && nic->ip->attached)
         nic->retry_us = now_us + NIC_RETRY_US;
     nic->moved = nic->moved || moved;
@@ -112,6 +141,13 @@ static void nic_publish(void *state, uint64_t now_us)
     (void)now_us;
     if (!nic->moved)
         return;
+    const struct impair_counters *impair = &nic->driver.wire.impair.counters;
+    nic->counters.impair_lost = impair->lost;
+    nic->counters.impair_full = impair->full;
+    nic->counters.impair_reordered = impair->reordered;
+    nic->counters.impair_duplicated = impair->duplicated;
+    nic->counters.impair_corrupted = impair->corrupted;
+    nic->counters.drop_late = nic->driver.wire.late;
     uint32_t place = 0;
 #define X(name) place = counters_value(nic->context.counter, place, nic->counters.name);
     NIC_COUNTERS(X)
@@ -123,14 +159,35 @@ static void nic_publish(void *state, uint64_t now_us)
 static uint64_t nic_deadline_us(const void *state)
 {
     const struct nic *nic = state;
-    uint64_t broken_us = nic->broken_until_us != 0 ? nic->broken_until_us : UINT64_MAX;
-    return broken_us < nic->retry_us ? broken_us : nic->retry_us;
+    const struct netdrv *driver = &nic->driver;
+    uint64_t at_us = nic->broken_until_us != 0 ? nic->broken_until_us : UINT64_MAX;
+    if (nic->retry_us < at_us)
+        at_us = nic->retry_us;
+    uint64_t due_us = driver->operations->deadline_us != NULL ? driver->operations->deadline_us(driver) : UINT64_MAX;
+    return due_us < at_us ? due_us : at_us;
 }
 
 static bool nic_wants_device(const void *state)
 {
     const struct nic *nic = state;
-    return nic->ip->attached && nic->pool->free_count > 0 && nic->broken_until_us == 0 && nic->retry_us == UINT64_MAX;
+    return nic->ip->attached && nic->pool->free_count > 0 && nic->broken_until_us == 0 &&
+           nic->retry_us == UINT64_MAX && nic->link == NETDRV_LINK_UP;
+}
+
+static bool nic_pending(void *state)
+{
+    struct nic *nic = state;
+    return nic->driver.operations->pending != NULL && nic_wants_device(nic) &&
+           nic->driver.operations->pending(&nic->driver);
+}
+
+static void nic_device_changed(void *state, const struct netdrv_grant *grant)
+{
+    struct nic *nic = state;
+    if (nic->driver.operations->changed == NULL)
+        return;
+    nic->driver.operations->changed(&nic->driver, grant);
+    look_at_link(nic);
 }
 
 static void nic_peer_lost(void *state, enum server_id peer)
@@ -158,7 +215,9 @@ const struct server server_nic = {
     .burst = nic_burst,
     .publish = nic_publish,
     .deadline_us = nic_deadline_us,
+    .pending = nic_pending,
     .wants_device = nic_wants_device,
+    .device_changed = nic_device_changed,
     .peer_lost = nic_peer_lost,
     .peer_attached = nic_peer_attached,
 };

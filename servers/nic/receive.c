@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* From the device to ip: a frame is read into a buffer of the pool and lent. */
+/* From the device to ip: a frame is read into a buffer of the pool and lent. Where the device does not coalesce, TCP
+ * segments of one burst that belong together are put together first. */
 #include "servers/nic/nic.h"
 
 #include "protocols/ether/ether_wire.h"
@@ -42,16 +43,49 @@ static bool hand_up(struct nic *nic, uint32_t buffer, uint32_t octets, const str
     return true;
 }
 
+static void hand_up_or_keep(struct nic *nic, uint32_t buffer, uint32_t octets, const struct netdrv_offload *offload)
+{
+    if (!hand_up(nic, buffer, octets, offload))
+        pool_put(nic->pool, buffer);
+}
+
+/* What was being put together goes up. */
+static void train_end(struct nic *nic)
+{
+    uint32_t octets;
+    struct netdrv_offload offload;
+    if (nic->train.frame == NULL)
+        return;
+    coalesce_end(&nic->train, &octets, &offload);
+    hand_up_or_keep(nic, nic->train_buffer, octets, &offload);
+}
+
+/* A frame of a device that leaves this to us: it joins those before it, begins another train, or goes up alone. */
+static void train_take(struct nic *nic, uint32_t buffer, uint32_t octets, const struct netdrv_offload *offload)
+{
+    uint8_t *frame = pool_buffer(nic->pool, buffer);
+    if (coalesce_add(&nic->train, frame, octets)) {
+        nic->counters.coalesced_in++;
+        pool_put(nic->pool, buffer);
+        return;
+    }
+    train_end(nic);
+    if (coalesce_begin(&nic->train, frame, octets))
+        nic->train_buffer = buffer;
+    else
+        hand_up_or_keep(nic, buffer, octets, offload);
+}
+
 /* False: nothing more to read now. */
 static bool read_frame(struct nic *nic, uint64_t now_us, uint32_t buffer)
 {
     uint32_t octets;
     struct netdrv_offload offload;
-    int result = nic->driver.operations->receive(&nic->driver, pool_buffer(nic->pool, buffer), &octets, &offload);
+    const struct netdrv_operations *operations = nic->driver.operations;
+    int result = operations->receive(&nic->driver, pool_buffer(nic->pool, buffer), &octets, &offload);
     switch (result) {
     case NETDRV_OK:
-        if (!hand_up(nic, buffer, octets, &offload))
-            pool_put(nic->pool, buffer);
+        (operations->plain ? train_take : hand_up_or_keep)(nic, buffer, octets, &offload);
         return true;
     case NETDRV_MALFORMED:
         nic->counters.drop_in_offload++;
@@ -82,5 +116,6 @@ bool nic_receive(struct nic *nic, uint64_t now_us)
             break;
         moved = true;
     }
+    train_end(nic);
     return moved;
 }

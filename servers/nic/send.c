@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* From ip to the device: headers are copied, checked against the link right, and gathered with the
- * payload where it lies. */
+ * payload where it lies; or, where the device cannot segment, cut into frames here. */
 #include "servers/nic/nic.h"
 
 #include <string.h>
 
+#include "netdrv/segment.h"
 #include "protocols/ether/ether_wire.h"
 
 struct outgoing {
@@ -44,6 +45,21 @@ static bool gather(struct nic *nic, const struct message *m, struct outgoing *ou
     return true;
 }
 
+/* The bit of the link right; 0: none has it. */
+static uint8_t ethertype(uint16_t type)
+{
+    switch (type) {
+    case ETHER_TYPE_IP4:
+        return CAPABILITY_ETHER_IP4;
+    case ETHER_TYPE_ARP:
+        return CAPABILITY_ETHER_ARP;
+    case ETHER_TYPE_IP6:
+        return CAPABILITY_ETHER_IP6;
+    default:
+        return 0;
+    }
+}
+
 /* What the link right says about the frame. */
 static bool check_link(struct nic *nic, const struct capability *link, const struct outgoing *out)
 {
@@ -53,8 +69,7 @@ static bool check_link(struct nic *nic, const struct capability *link, const str
         nic->counters.drop_source++;
         return false;
     }
-    uint16_t type = be16_get(w.type);
-    if (type != ETHER_TYPE_IP4 && type != ETHER_TYPE_ARP) {
+    if ((link->ethertypes & ethertype(be16_get(w.type))) == 0) {
         nic->counters.drop_type++;
         return false;
     }
@@ -71,49 +86,72 @@ static bool check_length(struct nic *nic, const struct message *m, const struct 
     return true;
 }
 
-/* The fields that the device will act upon must point into the copied headers. */
+/* The fields that will be acted upon must say what the copied headers say. */
 static bool check_offload(struct nic *nic, const struct message *m, struct outgoing *out)
 {
-    bool partial = m->checksum_state == MESSAGE_CHECKSUM_PARTIAL;
-    bool ok = m->checksum_state <= MESSAGE_CHECKSUM_PARTIAL;
-    if (partial)
-        ok = ok && (uint32_t)m->checksum_start + m->checksum_offset + 2 <= out->header_length;
-    if (m->gso_type != MESSAGE_GSO_NONE)
-        ok = ok && partial && m->gso_type <= MESSAGE_GSO_UDP && m->gso_size > 0 &&
-             m->header_octets == out->header_length;
-    if (!ok) {
-        nic->counters.drop_offload++;
-        return false;
-    }
     out->offload = (struct netdrv_offload){.gso_type = m->gso_type,
                                            .checksum_state = m->checksum_state,
                                            .header_octets = m->header_octets,
                                            .gso_size = m->gso_size,
                                            .checksum_start = m->checksum_start,
                                            .checksum_offset = m->checksum_offset};
-    return true;
+    if (segment_offload_fits(&out->offload, out->header, out->header_length, nic->context.config->mtu))
+        return true;
+    nic->counters.drop_offload++;
+    return false;
 }
 
-static void write_frame(struct nic *nic, uint64_t now_us, struct outgoing *out)
+/* False: the rest of a super-frame need not be tried. */
+static bool write_frame(struct nic *nic, uint64_t now_us, const struct netdrv_offload *offload,
+                        const struct iovec *part, unsigned count)
 {
-    struct iovec part[NETDRV_PARTS_MAX] = {{out->header, out->header_length},
-                                           {(void *)(uintptr_t)out->payload, out->payload_length}};
-    int result = nic->driver.operations->send(&nic->driver, &out->offload, part, out->payload_length > 0 ? 2 : 1);
+    int result = nic->driver.operations->send(&nic->driver, offload, part, count);
     switch (result) {
     case NETDRV_OK:
         nic->counters.frames_out++;
-        nic->counters.octets_out += out->header_length + out->payload_length;
-        if (out->offload.gso_type != MESSAGE_GSO_NONE)
-            nic->counters.super_frames_out++;
-        break;
+        for (unsigned i = 0; i < count; i++)
+            nic->counters.octets_out += part[i].iov_len;
+        return true;
     case NETDRV_FULL:
         nic->counters.drop_device_full++;
-        break;
+        return false;
+    case NETDRV_DOWN:
+        nic->counters.drop_link_down++;
+        return false;
     case NETDRV_MALFORMED:
         nic->counters.drop_device_refused++;
-        break;
+        return false;
     default:
         nic_device_failed(nic, now_us);
+        return false;
+    }
+}
+
+static void write_whole(struct nic *nic, uint64_t now_us, const struct outgoing *out)
+{
+    struct iovec part[NETDRV_PARTS_MAX] = {{(void *)(uintptr_t)out->header, out->header_length},
+                                           {(void *)(uintptr_t)out->payload, out->payload_length}};
+    if (write_frame(nic, now_us, &out->offload, part, out->payload_length > 0 ? 2 : 1) &&
+        out->offload.gso_type != MESSAGE_GSO_NONE)
+        nic->counters.super_frames_out++;
+}
+
+/* For a device that cannot. Once a frame is not taken the rest is lost with it: TCP sends on from there. */
+static void write_segments(struct nic *nic, uint64_t now_us, const struct outgoing *out)
+{
+    static const struct netdrv_offload complete = {.checksum_state = MESSAGE_CHECKSUM_NONE};
+    struct segmenter segmenter;
+    if (!segment_begin(&segmenter, &out->offload, out->header, out->header_length, out->payload, out->payload_length)) {
+        nic->counters.drop_offload++; /* it was looked at before */
+        return;
+    }
+    for (uint32_t octets; (octets = segment_next(&segmenter, nic->frame)) > 0;) {
+        struct iovec part = {nic->frame, octets};
+        if (!write_frame(nic, now_us, &complete, &part, 1)) {
+            nic->counters.drop_rest += segment_left(&segmenter);
+            return;
+        }
+        nic->counters.segmented_out += out->offload.gso_type != MESSAGE_GSO_NONE;
     }
 }
 
@@ -126,7 +164,7 @@ void nic_send(struct nic *nic, uint64_t now_us, const struct message *m)
         nic->counters.drop_link++;
     else if (gather(nic, m, &out) && check_link(nic, link, &out) && check_length(nic, m, &out) &&
              check_offload(nic, m, &out))
-        write_frame(nic, now_us, &out);
+        (netdrv_does(&nic->driver, &out.offload) ? write_whole : write_segments)(nic, now_us, &out);
     /* The caller left room: the batch can be sent. */
     (void)port_return(nic->ip, &nic->returns, (uint32_t)m->cookie);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The device is opened here and kept: nic is granted the descriptor and nothing else, so it can reach no other
- * interface, and frames that arrive while it is being restarted wait in the device. */
+/* The device is opened here (a wire: in wire.c) and kept: nic is granted the descriptor and nothing else, so it can
+ * reach no other interface, and frames that arrive while it is being restarted wait in the device. */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -69,17 +69,28 @@ static const char *advice(int error)
     }
 }
 
-int device_open(struct supervisor *s, char ret_error[OPTIONS_ERROR])
+static int tap_open(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
     /* Who makes the interface knows that nobody else is on it yet. */
     if (!s->options.dad_given)
         s->options.dad = if_nametoindex(s->options.device) != 0 ? STACK_DAD_ON : STACK_DAD_OPTIMISTIC;
-    s->device = netdrv_tap_open(s->options.device);
+    s->device = netdrv_tap_open(s->options.device, &s->device_can);
     if (s->device < 0) {
         snprintf(ret_error, OPTIONS_ERROR, "device tap:%s: %s", s->options.device, advice(-s->device));
         return s->device;
     }
     s->mtu = device_mtu(s->options.device);
+    return 0;
+}
+
+int device_open(struct supervisor *s, char ret_error[OPTIONS_ERROR])
+{
+    if (s->options.driver == NETDRV_WIRE && !s->options.dad_given)
+        s->options.dad = STACK_DAD_OPTIMISTIC; /* nobody but the other stack can be on it */
+    s->mtu = MTU_DEFAULT;
+    int result = s->options.driver == NETDRV_WIRE ? wire_open(s, ret_error) : tap_open(s, ret_error);
+    if (result < 0)
+        return result;
     s->mac = stack_mac(&s->options.address[0]);
     link_local_add(&s->options, &s->mac);
     return 0;

@@ -48,7 +48,8 @@ static int domain_init(struct supervisor *s, uint32_t index)
     }
     int pipe_ends[2];
     void *status, *counters, *crash;
-    d->filter_fd = filter_create((d->servers & SERVER_BIT(SERVER_NIC)) != 0 ? FILTER_DEVICE : 0);
+    bool reads_device = (d->servers & SERVER_BIT(SERVER_NIC)) != 0 && s->options.driver == NETDRV_TAP;
+    d->filter_fd = filter_create(reads_device ? FILTER_DEVICE : 0);
     if (d->filter_fd < 0)
         return d->filter_fd;
     d->status_fd = segment_create("status", sizeof(struct status_page));

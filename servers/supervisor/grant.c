@@ -192,6 +192,16 @@ static void entry_send(struct supervisor *s, struct domain *d, Bulkhead__Control
     control_send(s, d, &message, NULL, 0, 0);
 }
 
+/* What a stack with these addresses has to say on a link. */
+static uint32_t ethertypes(const struct supervisor *s)
+{
+    uint32_t types = 0;
+    for (uint32_t i = 0; i < s->options.address_count; i++)
+        types |= s->options.address[i].family == ADDRESS_IP6 ? (uint32_t)CAPABILITY_ETHER_IP6
+                                                             : CAPABILITY_ETHER_IP4 | CAPABILITY_ETHER_ARP;
+    return types;
+}
+
 static void right_entries(struct supervisor *s, struct domain *d, uint32_t fresh)
 {
     struct address_list list;
@@ -208,6 +218,8 @@ static void right_entries(struct supervisor *s, struct domain *d, uint32_t fresh
         what.type = row->type;
         what.rights = row->rights;
         what.protocol = row->protocol;
+        if (row->type == CAPABILITY_LINK)
+            what.ethertypes = ethertypes(s);
         if (row->type == CAPABILITY_LINK)
             what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
         if (row->type == CAPABILITY_TRANSPORT) {
@@ -349,16 +361,54 @@ static void stores(struct supervisor *s, struct domain *d)
     }
 }
 
-static void device(struct supervisor *s, struct domain *d)
+static void impair_fill(Bulkhead__Control__Impair *to, const struct impair_config *from)
+{
+    *to = (Bulkhead__Control__Impair)BULKHEAD__CONTROL__IMPAIR__INIT;
+    to->loss = from->loss;
+    to->reorder = from->reorder;
+    to->duplicate = from->duplicate;
+    to->corrupt = from->corrupt;
+    to->delay_us = from->delay_us;
+    to->jitter_us = from->jitter_us;
+    to->queue = from->queue;
+    to->rate = from->rate;
+    to->seed = from->seed;
+}
+
+void grant_device(struct supervisor *s, struct domain *d, bool again)
 {
     if (!hosts(d, SERVER_NIC))
         return;
     Bulkhead__Control__Device what = BULKHEAD__CONTROL__DEVICE__INIT;
+    Bulkhead__Control__Impair impair;
     MESSAGE(message, DEVICE);
+    bool wire = s->options.driver == NETDRV_WIRE;
+    int fd[4];
+    uint32_t count = 0, owned = 0;
     message.device = &what;
     what.server = SERVER_NIC;
-    what.fd = 0;
-    control_send(s, d, &message, &s->device, 1, 0);
+    what.kind = s->options.driver;
+    what.can = s->device_can;
+    what.fd = what.mine_fd = what.peer_fd = what.bell_fd = -1;
+    if (!again) {
+        what.fd = (int32_t)count;
+        owned |= wire ? 1U << count : 0;
+        fd[count++] = wire ? pipe_reopen(s->wire.bell_read, false) : s->device;
+    }
+    if (wire) {
+        impair_fill(&impair, &s->options.impair);
+        what.impair = &impair;
+    }
+    if (wire && s->wire.peer >= 0) {
+        what.mine_fd = (int32_t)count;
+        fd[count++] = s->wire.mine;
+        what.peer_fd = (int32_t)count;
+        fd[count++] = s->wire.peer;
+        what.bell_fd = (int32_t)count;
+        owned |= 1U << count;
+        fd[count++] = pipe_reopen(s->wire.peer_bell, true);
+    }
+    control_send(s, d, &message, fd, count, owned);
 }
 
 static void grant_all(struct supervisor *s, struct domain *d)
@@ -373,7 +423,7 @@ static void grant_all(struct supervisor *s, struct domain *d)
     pools(s, d, d->servers);
     pool_entries(s, d, d->servers);
     stores(s, d);
-    device(s, d);
+    grant_device(s, d, false);
     sessions(s, d);
     capture_grant(s, d);
     control_send(s, d, &message, NULL, 0, 0);

@@ -96,15 +96,17 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
     events_init(s);
     sessions_init(s);
     descriptors_raise(s);
-    int result = rundir_open(s, ret_error);
+    int result = epolls_open(s);
+    if (result < 0)
+        snprintf(ret_error, OPTIONS_ERROR, "cannot start: %s", strerror(-result));
+    if (result == 0)
+        result = rundir_open(s, ret_error);
     if (result == 0)
         result = device_open(s, ret_error);
     if (result < 0)
         return result;
     crash_open(s);
-    result = epolls_open(s);
-    if (result == 0)
-        result = signals_open(s);
+    result = signals_open(s);
     if (result == 0)
         result = secrets_make(s);
     if (result == 0)
@@ -222,6 +224,12 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
     case WATCH_AUDIT:
         audit_ended(s);
         break;
+    case WATCH_WIRE:
+        wire_receive(s);
+        break;
+    case WATCH_WIRE_LISTENER:
+        wire_accept(s);
+        break;
     case WATCH_ATTACH:
         if (epoll_wait(s->attach_epoll, &inner, 1, 0) == 1)
             dispatch_attach(s, &inner);
@@ -238,6 +246,7 @@ static void deadlines(struct supervisor *s, uint64_t now)
         s->tick_us = now;
         attach_tick(s);
         sessions_tick(s);
+        wire_tick(s);
     }
     for (uint32_t i = 0; i < s->domain_count; i++) {
         if (tick)

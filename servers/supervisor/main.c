@@ -14,6 +14,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     s->run_dir = s->lock = s->epoll = s->attach_epoll = s->signals = s->listener = s->device = s->manage_link = -1;
     s->manage.pidfd = -1;
+    wire_init(s);
     int result = options_parse(&s->options, argc, argv, &rest, error);
     if (result > 0)
         return EXIT_SUCCESS;
@@ -33,6 +34,7 @@ int main(int argc, char **argv)
     } else {
         result = supervisor_run(s);
     }
+    wire_close(s);
     rundir_close(s);
     return result;
 }

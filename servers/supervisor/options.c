@@ -14,6 +14,7 @@
 #define DEFAULT_ADDRESS   "10.77.0.2/24"
 #define DEFAULT_ADDRESS6  "fd77::2/64"
 #define DRIVER_TAP        "tap:"
+#define DRIVER_WIRE       "wire:"
 #define DEVICE_LETTERS    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
 enum key {
@@ -34,7 +35,10 @@ static const struct argp_option options[] = {
      "which servers share a domain: nic|ip|tcp|udp|socket (the default), any grouping "
      "with +, or factored, monolithic",
      0},
-    {"driver", KEY_DRIVER, "tap:NAME", 0, "the device, by default " DEFAULT_DRIVER, 0},
+    {"driver", KEY_DRIVER, "tap:NAME|wire:PATH[,loss=1%,...]", 0,
+     "the device, by default " DEFAULT_DRIVER "; or a wire to another stack on this machine, perhaps a bad one: what this "
+     "side sends meets loss, delay, jitter, reorder, duplicate, corrupt, rate, queue (frames), by chance from seed",
+     0},
     {"address", KEY_ADDRESS, "A/LEN", 0, "an address of the stack, by default " DEFAULT_ADDRESS " and " DEFAULT_ADDRESS6 "; may be repeated", 0},
     {"gateway", KEY_GATEWAY, "A", 0, "where other networks are reached, by default nowhere; one of each family", 0},
     {"route", KEY_ROUTE, "P/LEN,A", 0, "a network that is reached by the gateway A; may be repeated", 0},
@@ -154,16 +158,42 @@ static int dad_parse(struct parse *parse, const char *value)
     return complain(parse, "--dad", value, "write on, optimistic or off");
 }
 
-static int driver_parse(struct parse *parse, const char *value)
+static int tap_parse(struct parse *parse, const char *value, const char *name)
 {
     struct options *o = parse->options;
-    size_t skip = sizeof DRIVER_TAP - 1;
-    size_t length = strlen(value);
-    if (strncmp(value, DRIVER_TAP, skip) != 0 || length == skip || length - skip >= sizeof o->device ||
-        strspn(value + skip, DEVICE_LETTERS) != length - skip)
+    size_t length = strlen(name);
+    if (length == 0 || length >= sizeof o->device || strspn(name, DEVICE_LETTERS) != length)
         return complain(parse, "--driver", value, "write tap:NAME, NAME at most 15 letters, digits or _ . -");
-    snprintf(o->device, sizeof o->device, "%s", value + skip);
+    o->driver = NETDRV_TAP;
+    snprintf(o->device, sizeof o->device, "%s", name);
     return 0;
+}
+
+/* PATH[,IMPAIRMENT=VALUE...] */
+static int wire_parse(struct parse *parse, const char *value, const char *rest)
+{
+    struct options *o = parse->options;
+    size_t length = strcspn(rest, ",");
+    char why[OPTIONS_ERROR / 2];
+    if (rest[0] != '/' || length < 2 || length >= sizeof o->wire_path)
+        return complain(parse, "--driver", value,
+                        "write wire:PATH, PATH absolute, without commas and at most 99 octets, as in wire:/tmp/wire");
+    if (!impair_parse(rest + length + (rest[length] == ','), &o->impair, why, sizeof why)) {
+        snprintf(parse->error, OPTIONS_ERROR, "--driver wire: %s", why);
+        return EINVAL;
+    }
+    o->driver = NETDRV_WIRE;
+    snprintf(o->wire_path, sizeof o->wire_path, "%.*s", (int)length, rest);
+    return 0;
+}
+
+static int driver_parse(struct parse *parse, const char *value)
+{
+    if (strncmp(value, DRIVER_TAP, sizeof DRIVER_TAP - 1) == 0)
+        return tap_parse(parse, value, value + sizeof DRIVER_TAP - 1);
+    if (strncmp(value, DRIVER_WIRE, sizeof DRIVER_WIRE - 1) == 0)
+        return wire_parse(parse, value, value + sizeof DRIVER_WIRE - 1);
+    return complain(parse, "--driver", value, "write tap:NAME or wire:PATH, as in " DEFAULT_DRIVER " or wire:/tmp/wire");
 }
 
 static int run_dir_parse(struct parse *parse, const char *value)
@@ -253,7 +283,7 @@ static int defaults_fill(struct parse *parse)
     int result = 0;
     if (o->partition.count == 0)
         result = partition_parse(DEFAULT_PARTITION, &o->partition, parse->error, OPTIONS_ERROR);
-    if (result == 0 && o->device[0] == '\0')
+    if (result == 0 && o->device[0] == '\0' && o->wire_path[0] == '\0')
         result = driver_parse(parse, DEFAULT_DRIVER);
     if (result == 0 && o->address_count == 0) {
         result = address_parse(parse, DEFAULT_ADDRESS);

@@ -5,10 +5,12 @@
 
 #include <stdint.h>
 
+#include "netdrv/driver.h"
 #include "servers/topology/topology.h"
 
 #define OPTIONS_RUN_DIR 88 /* a socket's path has 107 octets: room for the names in it */
 #define OPTIONS_DEVICE  16
+#define OPTIONS_WIRE_PATH 100 /* a socket's path has 107 octets */
 #define OPTIONS_ADDRESSES_MAX (STACK_ADDRESSES_MAX - 1) /* the link-local one is added */
 #define OPTIONS_ERROR   192
 #define OPTIONS_USAGE   2 /* exit status of wrong usage */
@@ -21,7 +23,10 @@ enum placement {
 
 struct options {
     struct partition partition;
+    enum netdrv_kind driver;
     char device[OPTIONS_DEVICE]; /* name of the TAP interface */
+    char wire_path[OPTIONS_WIRE_PATH];
+    struct impair_config impair; /* of the wire */
     struct ip_address address[STACK_ADDRESSES_MAX];
     uint8_t prefix_length[STACK_ADDRESSES_MAX];
     uint32_t address_count;

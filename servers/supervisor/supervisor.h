@@ -3,7 +3,7 @@
  * time.
  *
  *   main.c options.c   command line          loop.c      epoll, signals, deadlines, start and orderly end
- *   rundir.c device.c  what it opens         spawn.c     a process in namespaces of its own
+ *   rundir.c device.c wire.c  what it opens  spawn.c     a process in namespaces of its own
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
  *   attach.c session.c applications          manage_link.c status.c event.c   the management plane
@@ -196,6 +196,15 @@ struct connection {
     uint64_t since_us;
 };
 
+/* ---- the wire to another stack ---- */
+struct wire_link {
+    int listener;              /* PATH is ours; -1: not */
+    int socket;                /* to the other supervisor; -1 none */
+    uint64_t since_us;         /* of the connection */
+    int bell_read, bell_write; /* our doorbell, for good */
+    int mine, peer, peer_bell; /* of the link: our half, theirs (read-only), their doorbell; peer -1: no hello yet */
+};
+
 struct event {
     uint64_t number, time_us;
     char kind[EVENT_KIND], subject[EVENT_SUBJECT], text[EVENT_TEXT];
@@ -228,6 +237,8 @@ struct supervisor {
     bool listener_off;       /* out of descriptors: until the next tick */
     bool run_dir_made, started, stopping, failed;
     uint64_t start_us, tick_us, stop_us;
+    struct wire_link wire;
+    uint32_t device_can; /* enum netdrv_can */
     struct mac_address mac;
     uint32_t mtu;
     uint8_t secret[16];
@@ -268,6 +279,8 @@ enum watch {
     WATCH_AUDIT,
     WATCH_CAPTURE_LISTENER,
     WATCH_CAPTURE,
+    WATCH_WIRE,
+    WATCH_WIRE_LISTENER,
     WATCH_ATTACH, /* one of the two that follow */
     WATCH_LISTENER,
     WATCH_CONNECTION
@@ -284,6 +297,15 @@ void supervisor_stop(struct supervisor *s);
 int rundir_open(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
 void rundir_close(struct supervisor *s); /* removes what is in it */
 int device_open(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
+
+/* ---- wire.c ---- */
+void wire_init(struct supervisor *s);
+/* 0, with or without somebody at the other end; or a negative errno with one line in ret_error. */
+int wire_open(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
+void wire_close(struct supervisor *s);
+void wire_accept(struct supervisor *s);
+void wire_receive(struct supervisor *s);
+void wire_tick(struct supervisor *s);
 
 /* ---- domain.c ---- */
 int domains_init(struct supervisor *s) __attribute__((warn_unused_result));
@@ -322,6 +344,7 @@ bool memory_forget_stores(struct supervisor *s, uint32_t servers);
 /* ---- grant.c ---- */
 /* Everything to the domains in STANDBY; what is new of them to those that live. */
 void grant_standby(struct supervisor *s);
+void grant_device(struct supervisor *s, struct domain *domain, bool again); /* again: the link has changed */
 void grant_session(struct supervisor *s, struct domain *domain, const struct session_memory *session);
 void grant_arena(struct supervisor *s, struct domain *domain, const struct session_memory *session, uint32_t arena);
 

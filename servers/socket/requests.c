@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "protocols/ip4/ip4.h"
 #include "servers/socket/socket_internal.h"
+
 
 /* ---- checks ---- */
 static bool family_known(const struct socket_server *server, uint8_t family)
@@ -47,6 +49,18 @@ static int quota_check(const struct socket_server *server, uint32_t session, uin
     if (server->session[session].sockets.count >= server->context->session[session].socket_quota)
         return EMFILE;
     return 0;
+}
+
+/* 0 or EACCES. */
+static int policy_check(struct socket_server *server, const struct call *call, uint32_t operation,
+                        const struct ip_address *address, uint16_t port)
+{
+    const struct session *session = &server->context->session[call->session];
+    uint8_t protocol = call->socket->block.transport == SESSION_TCP ? IP_PROTOCOL_TCP : IP_PROTOCOL_UDP;
+    if (request_permitted(session, operation, protocol, address, port))
+        return 0;
+    server->counters.refused_by_policy++;
+    return EACCES;
 }
 
 static int wait_for(struct socket_server *server, const struct call *call, uint8_t operation)
@@ -97,6 +111,9 @@ static int call_bind(struct socket_server *server, struct call *call)
         return error;
     if (!address_local(server, &address))
         return EADDRNOTAVAIL;
+    error = policy_check(server, call, CONTROL_BIND, &address, call->request.port);
+    if (error != 0)
+        return error;
     if (block->transport == SESSION_TCP)
         return bind_here(server, call->socket, &address, call->request.port);
     block->local = address;
@@ -121,7 +138,9 @@ static int call_listen(struct socket_server *server, struct call *call)
         return EINVAL;
     if (block->state == SOCKET_OPEN) {
         struct ip_address any = {.family = server->context->config->address[0].family};
-        int error = bind_here(server, call->socket, &any, 0);
+        int error = policy_check(server, call, CONTROL_LISTEN, &any, 0);
+        if (error == 0)
+            error = bind_here(server, call->socket, &any, 0);
         if (error != 0)
             return error;
     }
@@ -165,7 +184,8 @@ static int call_connect(struct socket_server *server, struct call *call)
         return EAFNOSUPPORT;
     if (ip_address_is_any(&remote) || call->request.port == 0)
         return EADDRNOTAVAIL;
-    return connect_start(server, call, &remote, call->request.port);
+    error = policy_check(server, call, CONTROL_CONNECT, &remote, call->request.port);
+    return error != 0 ? error : connect_start(server, call, &remote, call->request.port);
 }
 
 static void accepted_fill(struct socket_block *block, uint32_t index, const struct connection *connection)

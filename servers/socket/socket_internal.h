@@ -22,7 +22,7 @@ _Static_assert(SOCKETS_MAX == 1U << COOKIE_SHIFT, "an index fits a cookie");
     X(refused) X(sockets_made) X(sockets_freed) X(transport_requests) X(established) X(accepts) X(lost)                \
         X(gone_at_reconciliation) X(relistened) X(reconciliations) X(sessions_added) X(sessions_done) X(orphans)       \
             X(corrupt_blocks) X(drop_capability) X(drop_operation) X(drop_malformed) X(drop_unknown_socket)            \
-                X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full)
+                X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full) X(refused_by_policy)
 
 struct socket_counters {
 #define X(name) uint64_t name;
@@ -233,6 +233,12 @@ bool lanes_pending(const struct socket_server *server);
 void lane_answer(struct socket_server *server, uint32_t session, uint8_t lane, uint32_t sequence, int error,
                  const struct socket_entry *entry);
 void lanes_publish(struct socket_server *server);
+
+/* ---- permit.c ---- */
+/* Whether the session's rule lets it do this (enum control_operation): BIND and LISTEN with a local address, CONNECT with
+ * a remote one. */
+bool request_permitted(const struct session *session, uint32_t operation, uint8_t protocol,
+                       const struct ip_address *address, uint16_t port);
 
 /* ---- requests.c ---- */
 struct call {

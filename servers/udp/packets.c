@@ -171,6 +171,11 @@ static void send_datagram(struct udp_server *s, uint32_t endpoint, const struct 
         s->counters.drop_send_address++;
         return;
     }
+    if (!policy_permits(&t->context->session[s->endpoint[endpoint].session].connect, IP_PROTOCOL_UDP, &m.destination,
+                        m.destination_port)) {
+        s->counters.drop_send_policy++;
+        return;
+    }
     if (d->record.length > t->context->config->mtu - IP4_AND_UDP) { /* nothing is fragmented yet */
         s->counters.drop_send_too_big++;
         return;

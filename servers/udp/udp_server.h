@@ -12,7 +12,7 @@
 
 #define UDP_SERVER_COUNTERS(X)                                                                     \
     X(drop_receive_full) X(drop_receive_too_big) X(drop_send_record) X(drop_send_too_big)          \
-    X(drop_send_address) X(unreachable_sent) X(drop_unreachable_full)
+    X(drop_send_address) X(drop_send_policy) X(unreachable_sent) X(drop_unreachable_full)
 
 struct udp_server_counters {
 #define X(name) uint64_t name;

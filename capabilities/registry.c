@@ -111,6 +111,7 @@ static struct registry_node *node_new(struct registry *r, struct registry_node *
     *n = (struct registry_node){
         .grant = *grant, .id = use << REGISTRY_SLOT_BITS | slot, .use = use, .child = NOWHERE, .held = true};
     attach(r, n, parent);
+    r->changes++;
     r->count++;
     return n;
 }
@@ -127,6 +128,7 @@ static void settle(struct registry *r, struct registry_node *n)
                 registry_index_free(r, n->grant.index);
         }
         detach(r, n);
+        r->changes++;
         n->id = REGISTRY_NONE;
         n->next = r->free;
         r->free = slot_of(r, n);
@@ -198,6 +200,7 @@ enum registry_outcome registry_adopt(struct registry *r, uint32_t id, uint32_t p
         outcome = above == n ? REGISTRY_REFUSED_PARENT : REGISTRY_OK; /* nothing is derived from itself */
     if (outcome != REGISTRY_OK)
         return outcome;
+    r->changes++;
     old = at(r, n->parent);
     detach(r, n);
     attach(r, n, to);
@@ -265,6 +268,7 @@ static void mark_revoked(struct registry *r, struct registry_node *n)
 {
     uint16_t index = n->grant.index;
     n->revoked = true;
+    r->changes++;
     if (n->root && index != 0)
         generation_move(r, index);
     else if (n->grant.form == REGISTRY_ENTRY && n->grant.generation == r->generation[index])
@@ -330,6 +334,7 @@ static void children_up(struct registry *r, struct registry_node *n)
     struct registry_node *parent = at(r, n->parent);
     while (parent != NULL && n->child != NOWHERE) {
         struct registry_node *child = &r->node[n->child];
+        r->changes++;
         detach(r, child);
         attach(r, child, parent);
     }

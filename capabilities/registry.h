@@ -62,6 +62,7 @@ struct registry {
     uint32_t capacity, high;    /* slots from `high` on were never used */
     uint32_t free;              /* first free slot below `high` */
     uint32_t count;
+    uint64_t changes; /* moves with every one */
     uint16_t generation[REGISTRY_INDICES]; /* that entries with this index may have now */
     bool used[REGISTRY_INDICES];
     uint32_t refused[REGISTRY_INDICES]; /* mask of tables in which this generation was revoked */

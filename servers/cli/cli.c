@@ -73,6 +73,8 @@ static const struct {
     {"since", OPTION_SINCE, required_argument, "--since N        only events with a number above N"},
     {"signal", OPTION_SIGNAL, required_argument,
      "--signal S       name or number of the signal to die of (default KILL)"},
+    {"dot", OPTION_DOT, no_argument, "--dot            a graph for `dot -Tpng`: boxes are holders, arrows grants"},
+    {"revoke", OPTION_REVOKE, required_argument, "--revoke ID      take this entry of a table back, by its ID"},
 };
 
 #define OPTIONS_KNOWN (sizeof(options_known) / sizeof(options_known[0]))
@@ -139,6 +141,16 @@ static const char *option_take(struct cli_arguments *arguments, enum cli_option 
         return NULL;
     case OPTION_SINCE:
         return number_parse(value, UINT64_MAX, &arguments->since) ? NULL : "--since needs an event's number, such as 0";
+    case OPTION_DOT:
+        arguments->dot = true;
+        return NULL;
+    case OPTION_REVOKE: {
+        uint64_t id = 0;
+        if (!number_parse(value, UINT32_MAX, &id) || id == 0)
+            return "--revoke needs the ID of a grant, as `bulkhead caps` shows it";
+        arguments->revoke = (uint32_t)id;
+        return NULL;
+    }
     case OPTION_SIGNAL:
         return signal_parse(value, &arguments->signal) ? NULL
                                                        : "--signal needs a signal's name or number, such as SEGV or 11";

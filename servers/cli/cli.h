@@ -18,6 +18,8 @@ enum cli_option { /* bits: which a command takes */
                   OPTION_FOLLOW = 1 << 4,
                   OPTION_SINCE = 1 << 5,
                   OPTION_SIGNAL = 1 << 6,
+                  OPTION_DOT = 1 << 13,
+                  OPTION_REVOKE = 1 << 14,
 };
 
 struct cli_arguments {
@@ -26,6 +28,8 @@ struct cli_arguments {
     bool json, openmetrics, all, follow;
     uint64_t since;
     uint32_t signal;
+    bool dot;
+    uint32_t revoke;
     const char *server;
 };
 
@@ -57,6 +61,7 @@ int cli_beside(const char *program, char *ret_path, unsigned size) __attribute__
 int cli_ps(const struct cli_arguments *arguments);
 int cli_stat(const struct cli_arguments *arguments);
 int cli_events(const struct cli_arguments *arguments);
+int cli_caps(const struct cli_arguments *arguments);
 int cli_kill(const struct cli_arguments *arguments);
 int cli_restart(const struct cli_arguments *arguments);
 int cli_down(const struct cli_arguments *arguments);

@@ -375,6 +375,7 @@ void manage_receive(struct supervisor *s);
 void manage_close(struct supervisor *s);
 void manage_send_event(struct supervisor *s, const struct event *event);
 void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply);
+void status_caps(struct supervisor *s, uint32_t skip, Bulkhead__Manage__Reply *reply); /* caps.c: a page of the tree */
 void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhead__Manage__Reply *reply);
 void events_init(struct supervisor *s);

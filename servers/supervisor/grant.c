@@ -216,8 +216,12 @@ static void pools(struct supervisor *s, struct domain *d, uint32_t fresh)
             maps =
                 maps || (hosts(d, (enum server_id)id) && topology_maps_pool((enum server_id)id, (enum server_id)owner));
         bool news = ((SERVER_BIT(owner) | d->servers) & fresh) != 0;
-        if (maps && news && s->server[owner].pool >= 0 && alive(s, (enum server_id)owner))
+        if (!maps || s->server[owner].pool < 0 || !alive(s, (enum server_id)owner))
+            continue;
+        if (news)
             pool(s, d, (enum server_id)owner);
+        else
+            rights_pool(s, d, (enum server_id)owner); /* has it; by way of whoever is back */
     }
 }
 

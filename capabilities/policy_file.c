@@ -15,10 +15,7 @@
 #include "capabilities/settings.h"
 
 #define DEFAULT_NAME  "the default policy"
-#define SESSIONS_MOST 64
-#define SESSIONS_ELSE 48
-#define SOCKETS_MOST  4096
-#define MEMORY_MOST   256
+#define SESSIONS_ELSE (POLICY_SESSIONS_MOST - POLICY_SESSIONS_MOST / 4)
 
 /* A number, or a text of digits. */
 static bool number_read(const char *text, uint64_t most, uint32_t *ret)
@@ -200,15 +197,15 @@ static int field_read(const struct settings *settings, const config_setting_t *a
     if (strcmp(name, "gid") == 0)
         return who_read(settings, at, group_find, &rule->gid);
     if (strcmp(name, "sessions") == 0)
-        return limit_read(settings, at, SESSIONS_MOST, &rule->limits.sessions);
+        return limit_read(settings, at, POLICY_SESSIONS_MOST, &rule->limits.sessions);
     if (strcmp(name, "sockets") == 0)
-        return limit_read(settings, at, SOCKETS_MOST, &rule->limits.sockets);
+        return limit_read(settings, at, POLICY_SOCKETS_MOST, &rule->limits.sockets);
     if (strcmp(name, "bind") == 0)
         return list_read(settings, at, &rule->bind);
     if (strcmp(name, "connect") == 0)
         return list_read(settings, at, &rule->connect);
     if (strcmp(name, "memory") == 0) {
-        result = limit_read(settings, at, MEMORY_MOST, &memory);
+        result = limit_read(settings, at, POLICY_MEMORY_MOST, &memory);
         rule->limits.memory_octets = result == 0 ? (uint64_t)memory << 20 : rule->limits.memory_octets;
         return result;
     }
@@ -224,10 +221,11 @@ static int field_read(const struct settings *settings, const config_setting_t *a
 
 static int rule_read(const struct settings *settings, const config_setting_t *at, struct policy_rule *rule)
 {
-    *rule = (struct policy_rule){
-        .gid = POLICY_ANY,
-        .attach = true,
-        .limits = {.sessions = SESSIONS_ELSE, .sockets = SOCKETS_MOST, .memory_octets = (uint64_t)MEMORY_MOST << 20}};
+    *rule = (struct policy_rule){.gid = POLICY_ANY,
+                                 .attach = true,
+                                 .limits = {.sessions = SESSIONS_ELSE,
+                                            .sockets = POLICY_SOCKETS_MOST,
+                                            .memory_octets = (uint64_t)POLICY_MEMORY_MOST << 20}};
     if (!config_setting_is_group(at))
         return settings_complain(settings, at, "a rule: write { uid = ...; ... }");
     if (config_setting_get_member(at, "uid") == NULL)

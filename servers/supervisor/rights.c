@@ -293,22 +293,26 @@ bool rights_arena(struct supervisor *s, const struct session_memory *session, st
     return rights_mint(s, session->node, &grant, &arena->words_node);
 }
 
+struct session_end {
+    struct registry *registry;
+    struct session_memory *session;
+};
+
 static void session_take(void *data, const struct registry_node *node)
 {
-    struct session_memory *session = ((struct revocation *)data)->s->session + ((struct revocation *)data)->holder;
-    struct registry *registry = &((struct revocation *)data)->s->registry;
+    const struct session_end *end = data;
     if (node->grant.holder >= HOLDER_SUPERVISOR) {
-        registry_given_back(registry, node->id);
+        registry_given_back(end->registry, node->id);
         return;
     }
-    session->waiting |= 1U << node->grant.holder;
-    registry_ask(registry, node->id, session->epoch);
+    end->session->waiting |= 1U << node->grant.holder;
+    registry_ask(end->registry, node->id, end->session->epoch);
 }
 
 void rights_session_end(struct supervisor *s, struct session_memory *session)
 {
-    struct revocation revocation = {s, session->id};
-    registry_revoke(&s->registry, session->node, session_take, &revocation);
+    struct session_end end = {&s->registry, session};
+    registry_revoke(&s->registry, session->node, session_take, &end);
     registry_drop(&s->registry, HOLDER_SESSION(session->id));
 }
 

@@ -18,6 +18,9 @@
 #include "ipc/segment.h"
 #include "servers/supervisor/supervisor.h"
 
+_Static_assert(POLICY_SESSIONS_MOST == SESSIONS_MAX && POLICY_SOCKETS_MOST == SESSION_DESCRIPTORS,
+               "a policy can say what there is");
+
 void sessions_init(struct supervisor *s)
 {
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
@@ -36,17 +39,25 @@ uint32_t sessions_affordable(uint64_t descriptors)
 }
 
 /* ---- events ---- */
+/* One from the budget. */
+static bool event_affordable(struct supervisor *s)
+{
+    if (s->session_events_left == 0) {
+        s->session_events_more++;
+        return false;
+    }
+    s->session_events_left--;
+    return true;
+}
+
 static void session_event(struct supervisor *s, const char *kind, uint32_t id, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 static void session_event(struct supervisor *s, const char *kind, uint32_t id, const char *format, ...)
 {
     char subject[24], text[EVENT_TEXT];
-    if (s->session_events_left == 0) {
-        s->session_events_more++;
+    if (!event_affordable(s))
         return;
-    }
-    s->session_events_left--;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -247,7 +258,8 @@ static int rule_find(struct supervisor *s, const struct ucred *who, const struct
         return 0;
     }
     s->policy_refusals++;
-    session_event(s, "refused", 0, "uid %u, gid %u, pid %d may not attach: %s", who->uid, who->gid, who->pid,
+    if (event_affordable(s))
+        event_add(s, "refused", "attach", 0, NULL, 0, "uid %u, gid %u, pid %d: %s", who->uid, who->gid, who->pid,
                   rule != NULL ? "the policy says so" : "no rule of the policy is for them");
     return EACCES;
 }

@@ -31,6 +31,7 @@ enum capability_right {
     CAPABILITY_NOTIFY = 16, /* SOCKET: tell */
     CAPABILITY_INSPECT = 32,
     CAPABILITY_RESTART = 64,
+    CAPABILITY_WRITE = 128, /* descriptors */
 };
 
 enum capability_ethertype { /* LINK: what frames may carry */

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "capabilities/policy.h"
 #include "ipc/doorbell.h"
 #include "ipc/pool.h"
 #include "ipc/port.h"
@@ -81,6 +82,7 @@ struct session { /* a granted session, as a domain sees it; made and unmade by t
     uint32_t id;             /* index in the table, reused only after every domain let it go */
     uint32_t uid, pid;       /* of who attached (kernel's word) */
     uint32_t socket_quota;
+    struct policy_list bind, connect; /* the policy's rule: nothing else is permitted */
     const struct session_control *control;
     struct session_answer *answer; /* only in the domain of the socket server */
     struct doorbell bell;          /* to the application */

@@ -81,6 +81,8 @@ static const struct {
     {"count", OPTION_COUNT, required_argument, "--count N        ends after so many"},
     {"seconds", OPTION_SECONDS, required_argument, "--seconds S      ends after so long"},
     {"snap", OPTION_SNAP, required_argument, "--snap N         octets of each at most (default: all of it)"},
+    {"dot", OPTION_DOT, no_argument, "--dot            a graph for `dot -Tpng`: boxes are holders, arrows grants"},
+    {"revoke", OPTION_REVOKE, required_argument, "--revoke ID      take this entry of a table back, by its ID"},
 };
 
 #define OPTIONS_KNOWN (sizeof(options_known) / sizeof(options_known[0]))
@@ -163,6 +165,16 @@ static const char *option_take(struct cli_arguments *arguments, enum cli_option 
         if (!number_parse(value, CAPTURE_SNAP_MAX, &snap) || snap == 0)
             return "--snap needs a number of octets from 1 to 131072";
         arguments->snap = (uint32_t)snap;
+        return NULL;
+    }
+    case OPTION_DOT:
+        arguments->dot = true;
+        return NULL;
+    case OPTION_REVOKE: {
+        uint64_t id = 0;
+        if (!number_parse(value, UINT32_MAX, &id) || id == 0)
+            return "--revoke needs the ID of a grant, as `bulkhead caps` shows it";
+        arguments->revoke = (uint32_t)id;
         return NULL;
     }
     case OPTION_SIGNAL:

@@ -22,6 +22,8 @@ enum cli_option { /* bits: which a command takes */
                   OPTION_COUNT = 1 << 8,
                   OPTION_SECONDS = 1 << 9,
                   OPTION_SNAP = 1 << 10,
+                  OPTION_DOT = 1 << 13,
+                  OPTION_REVOKE = 1 << 14,
 };
 
 struct cli_arguments {
@@ -30,6 +32,8 @@ struct cli_arguments {
     bool json, openmetrics, all, follow;
     uint64_t since;
     uint32_t signal;
+    bool dot;
+    uint32_t revoke;
     const char *server;
     const char *channel, *file; /* capture */
     uint64_t count, seconds;    /* 0: no limit */
@@ -65,6 +69,7 @@ int cli_beside(const char *program, char *ret_path, unsigned size) __attribute__
 int cli_ps(const struct cli_arguments *arguments);
 int cli_stat(const struct cli_arguments *arguments);
 int cli_events(const struct cli_arguments *arguments);
+int cli_caps(const struct cli_arguments *arguments);
 int cli_kill(const struct cli_arguments *arguments);
 int cli_restart(const struct cli_arguments *arguments);
 int cli_down(const struct cli_arguments *arguments);

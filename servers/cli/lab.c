@@ -56,8 +56,9 @@ static int up_options_check(struct lab *lab)
     for (int i = 1; i < lab->supervisor_count; i++)
         if (own_option(lab->supervisor[i]) != NULL)
             return cli_wrong("lab", "%s is the lab's own; leave it out", own_option(lab->supervisor[i]));
-    if (options_parse(&parsed, lab->supervisor_count, lab->supervisor, &rest, error) < 0)
-        return cli_wrong("lab", "%s", error);
+    int result = options_parse(&parsed, lab->supervisor_count, lab->supervisor, &rest, error);
+    if (result < 0)
+        return result == -EBADMSG ? cli_failed("lab", "%s", error) : cli_wrong("lab", "%s", error);
     if (rest < lab->supervisor_count)
         return cli_wrong("lab", "write -- before the command; see `bulkhead lab --help`");
     return CLI_OK;

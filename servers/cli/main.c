@@ -18,6 +18,8 @@ static const struct cli_command commands[] = {
      .options = OPTION_RUN_DIR | OPTION_JSON | OPTION_OPENMETRICS | OPTION_ALL, .run = cli_stat},
     {"events", "[--since N] [--follow] [--json] [--run-dir DIR]", "Shows what happened: starts, deaths, recoveries.",
      .options = OPTION_RUN_DIR | OPTION_JSON | OPTION_FOLLOW | OPTION_SINCE, .run = cli_events},
+    {"caps", "[--json|--dot|--revoke ID] [--run-dir DIR]", "Shows every grant, and what it was derived from.",
+     .options = OPTION_RUN_DIR | OPTION_JSON | OPTION_DOT | OPTION_REVOKE, .run = cli_caps},
     {"kill", "SERVER [--signal S] [--run-dir DIR]", "Kills the domain of a server; the supervisor restarts it.",
      .options = OPTION_RUN_DIR | OPTION_SIGNAL, .takes_server = true, .run = cli_kill},
     {"restart", "SERVER [--run-dir DIR]", "Ends the domain of a server in order and starts its next incarnation.",

@@ -21,7 +21,7 @@ int grant_map(struct control_message *message, int32_t index, size_t octets, boo
     return result;
 }
 
-static bool address_read(const Bulkhead__Control__Address *from, struct ip_address *ret)
+bool grant_address(const Bulkhead__Control__Address *from, struct ip_address *ret)
 {
     size_t length = from->family == ADDRESS_IP4 ? 4 : from->family == ADDRESS_IP6 ? 16 : 0;
     if (from->octets.len != length || (length == 0 && from->family != ADDRESS_NONE))
@@ -37,7 +37,7 @@ static bool route_read(const Bulkhead__Control__Route *from, struct stack_route 
     if (from->prefix == NULL || from->gateway == NULL || from->prefix->prefix_length > 128)
         return false;
     ret->prefix_length = (uint8_t)from->prefix->prefix_length;
-    return address_read(from->prefix, &ret->prefix) && address_read(from->gateway, &ret->gateway);
+    return grant_address(from->prefix, &ret->prefix) && grant_address(from->gateway, &ret->gateway);
 }
 
 static int config_read(const Bulkhead__Control__Configure *from, struct stack_config *ret)
@@ -48,13 +48,13 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
         return -EINVAL;
     for (size_t i = 0; i < from->n_address; i++, c.address_count++) {
         c.prefix_length[i] = (uint8_t)from->address[i]->prefix_length;
-        if (!address_read(from->address[i], &c.address[i]) || from->address[i]->prefix_length > 128)
+        if (!grant_address(from->address[i], &c.address[i]) || from->address[i]->prefix_length > 128)
             return -EINVAL;
     }
     if (from->n_gateway > 2 || from->n_route > STACK_ROUTES_MAX || from->dad > STACK_DAD_OFF)
         return -EINVAL;
     for (size_t i = 0; i < from->n_gateway; i++)
-        if (!address_read(from->gateway[i], &c.gateway[i]))
+        if (!grant_address(from->gateway[i], &c.gateway[i]))
             return -EINVAL;
     for (size_t i = 0; i < from->n_route; i++, c.route_count++)
         if (!route_read(from->route[i], &c.route[i]))
@@ -226,7 +226,7 @@ int grant_capability(struct domain *domain, struct control_message *message)
     if (m->mac.len > 0)
         memcpy(entry.mac.octets, m->mac.data, m->mac.len);
     for (size_t i = 0; i < m->n_address; i++, entry.address_count++)
-        if (!address_read(m->address[i], &entry.address[i]))
+        if (!grant_address(m->address[i], &entry.address[i]))
             return -EINVAL;
     if (entry.type == CAPABILITY_POOL && m->mapped) {
         const struct domain_object *object = object_find(domain, m->object);
@@ -235,6 +235,18 @@ int grant_capability(struct domain *domain, struct control_message *message)
         entry.size = there ? object->octets : 0; /* object_add() fills them in when it comes */
     }
     return capability_grant(&port->port.table, (uint16_t)m->index, &entry) ? 0 : -EINVAL;
+}
+
+/* Another generation is no business of ours: what stands there came later. */
+int grant_revoke(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Revoke *m = message->what->revoke;
+    struct domain_port *port = port_at(domain, m->server, m->peer);
+    if (port == NULL || m->index >= CAPABILITY_TABLE_MAX || m->generation > UINT16_MAX)
+        return -EINVAL;
+    if (port->port.table.entry[m->index].generation == m->generation)
+        capability_revoke(&port->port.table, (uint16_t)m->index);
+    return control_send_ack(&domain->control, m->epoch);
 }
 
 int grant_pool(struct domain *domain, struct control_message *message)

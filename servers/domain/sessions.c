@@ -48,6 +48,26 @@ static int memory_take(struct control_message *message, struct session *s)
     return 0;
 }
 
+/* 0 or -EINVAL. */
+static int list_take(size_t count, Bulkhead__Control__Span *const *from, struct policy_list *ret)
+{
+    if (count > POLICY_SPANS)
+        return -EINVAL;
+    for (size_t i = 0; i < count; i++) {
+        const Bulkhead__Control__Span *m = from[i];
+        struct policy_span *to = &ret->span[i];
+        if (m->prefix == NULL || m->prefix->prefix_length > 128 || m->protocol > UINT8_MAX ||
+            m->port_first > UINT16_MAX || m->port_last > UINT16_MAX || !grant_address(m->prefix, &to->prefix))
+            return -EINVAL;
+        to->protocol = (uint8_t)m->protocol;
+        to->prefix_length = (uint8_t)m->prefix->prefix_length;
+        to->port_first = (uint16_t)m->port_first;
+        to->port_last = (uint16_t)m->port_last;
+        ret->count++;
+    }
+    return 0;
+}
+
 int session_grant(struct domain *domain, struct control_message *message)
 {
     const Bulkhead__Control__Session *m = message->what->session;
@@ -61,7 +81,12 @@ int session_grant(struct domain *domain, struct control_message *message)
                           .pid = m->pid,
                           .socket_quota = m->socket_quota,
                           .bell = {.fd = -1}};
-    int result = memory_take(message, s);
+    int result = list_take(m->n_bind, m->bind, &s->bind);
+    if (result == 0)
+        result = list_take(m->n_connect, m->connect, &s->connect);
+    if (result != 0)
+        return result;
+    result = memory_take(message, s);
     if (result != 0)
         control_log(&domain->control, 4, DOMAIN_NOBODY, "a session goes without memory", -result);
     call_servers(domain, offsetof(struct server, session_added), m->id);

@@ -88,7 +88,9 @@ uint64_t domain_clock_us(void);
 int domain_dispatch(struct domain *domain, struct control_message *message);
 
 /* ---- grants.c ---- */
-domain_handler grant_configure, grant_bell, grant_channel, grant_capability, grant_pool, grant_store, grant_device;
+domain_handler grant_configure, grant_bell, grant_channel, grant_capability, grant_pool, grant_store, grant_device,
+    grant_revoke;
+bool grant_address(const Bulkhead__Control__Address *from, struct ip_address *ret); /* false: malformed */
 /* Maps the descriptor at `index` of the message and closes it. 0, or a negative errno. */
 int grant_map(struct control_message *message, int32_t index, size_t octets, bool writable, void **ret)
     __attribute__((warn_unused_result));

@@ -88,6 +88,14 @@ static const char *request_objection(const Bulkhead__Manage__Request *request, b
             return changes;
         known = request->audit->base.n_unknown_fields == 0;
         break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_CAPS:
+        known = request->caps->base.n_unknown_fields == 0;
+        break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_REVOKE:
+        if (!may_change)
+            return changes;
+        known = request->revoke->base.n_unknown_fields == 0;
+        break;
     case BULKHEAD__MANAGE__REQUEST__WHAT__NOT_SET:
     default:
         known = false;

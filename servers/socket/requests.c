@@ -7,6 +7,7 @@
 #include "servers/addresses.h"
 #include "servers/socket/socket_internal.h"
 
+
 /* ---- checks ---- */
 static bool family_known(const struct socket_server *server, uint8_t family)
 {
@@ -309,13 +310,16 @@ static const struct operation operations[] = {
 };
 
 /* What is asked for is what the request names, of LISTEN what the socket is called. 0 or an errno value. */
-static int permitted(const struct socket_server *server, const struct call *call)
+static int permitted(struct socket_server *server, const struct call *call)
 {
     const struct socket_block *block = &call->socket->block;
     bool listen = call->request.operation == CONTROL_LISTEN;
-    return request_permitted(&server->context->session[call->session], (enum control_operation)call->request.operation,
-                             (enum session_transport)block->transport, listen ? &block->local : &call->request.address,
-                             listen ? block->local_port : call->request.port);
+    int error = request_permitted(
+        &server->context->session[call->session], (enum control_operation)call->request.operation,
+        (enum session_transport)block->transport, listen ? &block->local : &call->request.address,
+        listen ? block->local_port : call->request.port);
+    server->counters.refused_by_policy += error == EACCES;
+    return error;
 }
 
 static struct socket_entry *socket_of(struct socket_server *server, const struct call *call)

@@ -107,15 +107,19 @@ static int answer_send(int socket, const struct attach_answer *answer, const int
 }
 
 /* The doorbells of the session and of those who serve it: all stay valid across restarts. */
-static uint32_t hello_descriptors(const struct supervisor *s, uint32_t session, int fd[ANSWER_FDS])
+static uint32_t hello_descriptors(struct supervisor *s, uint32_t session, int fd[ANSWER_FDS])
 {
     static const enum server_id served_by[] = {SERVER_SOCKET, SERVER_TCP, SERVER_UDP};
     uint32_t count = 0;
-    fd[count++] = pipe_reopen(s->session[session].bell_read, false);
+    uint32_t holder = HOLDER_SESSION(session);
+    bool may = rights_have(s, s->session[session].bell_node, holder, CAPABILITY_RECEIVE) != NULL;
+    fd[count++] = may ? pipe_reopen(s->session[session].bell_read, false) : -EACCES;
     for (unsigned i = 0; i < sizeof served_by / sizeof served_by[0]; i++) {
         const struct domain *domain = s->server[served_by[i]].domain;
-        fd[count++] = pipe_reopen(domain->bell_write, true);
-        fd[count++] = segment_read_only(domain->status_fd);
+        may = rights_have(s, domain->bell_node, holder, CAPABILITY_SEND) != NULL &&
+              rights_have(s, domain->status_node, holder, CAPABILITY_READ) != NULL;
+        fd[count++] = may ? pipe_reopen(domain->bell_write, true) : -EACCES;
+        fd[count++] = may ? segment_read_only(domain->status_fd) : -EACCES;
     }
     return count;
 }
@@ -177,7 +181,7 @@ static bool hello(struct supervisor *s, struct connection *c, const int fd[REQUE
     uint32_t id = 0;
     if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
         return refuse(s, c, errno);
-    int error = session_new(s, fd, who.uid, (uint32_t)who.pid, &id);
+    int error = session_new(s, fd, &who, &id);
     if (error != 0)
         return refuse(s, c, error);
     c->session = (int32_t)id;

@@ -37,13 +37,11 @@ static void tell_lost(struct supervisor *s, struct domain *domain, uint32_t lost
     what.servers = servers;
     what.objects = objects;
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
-        if ((lost & SERVER_BIT(id)) == 0)
-            continue;
-        servers[what.n_servers++] = id;
-        if (s->server[id].pool >= 0)
-            objects[what.n_objects++] = s->server[id].pool_object;
+        if ((lost & SERVER_BIT(id)) != 0)
+            servers[what.n_servers++] = id;
     }
     what.epoch = ++s->epoch;
+    what.n_objects = rights_ask_lost(s, domain, what.epoch, objects, SERVER_COUNT);
     domain->losing = lost;
     domain->ack_epoch = what.epoch;
     domain->ack_deadline_us = now_us() + ACKNOWLEDGE_US;

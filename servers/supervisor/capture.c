@@ -59,7 +59,10 @@ static void tell(struct supervisor *s, const struct capture_memory *c, bool on)
     what.on = on;
     what.snap = c->snap;
     what.fd = on ? 0 : -1;
-    control_send(s, s->server[what.server].domain, &message, &c->segment, on ? 1 : 0, 0);
+    struct domain *d = s->server[what.server].domain;
+    bool granted = on && rights_have(s, c->node, d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL;
+    int fd = granted ? c->segment : -EACCES;
+    control_send(s, d, &message, &fd, on ? 1 : 0, 0);
 }
 
 void capture_grant(struct supervisor *s, const struct domain *domain)
@@ -75,6 +78,7 @@ void capture_close(struct supervisor *s, uint32_t index)
     if (c->segment >= 0) {
         if (domain_lives(s->server[capture_server(c->channel)].domain))
             tell(s, c, false);
+        rights_end(s, &c->node);
         close(c->segment);
     }
     if (c->fd >= 0) {
@@ -135,6 +139,17 @@ static int begin(struct supervisor *s, struct capture_memory *c, const struct ca
     c->segment = segment_create("capture", sizeof(struct capture_ring));
     if (c->segment < 0)
         return -c->segment;
+    const struct registry_grant grant = {
+        .holder = HOLDER_SUPERVISOR,
+        .type = OBJECT_CAPTURE,
+        .rights = CAPABILITY_READ | CAPABILITY_WRITE,
+        .part = {(uint8_t)capture_server(c->channel), (uint8_t)capture_peer(c->channel)},
+        .length = sizeof(struct capture_ring)};
+    if (!rights_mint(s, REGISTRY_NONE, &grant, &c->node)) {
+        close(c->segment);
+        c->segment = -1;
+        return ENOSPC;
+    }
     if (domain_lives(s->server[capture_server(c->channel)].domain))
         tell(s, c, true); /* else with the grants of its next incarnation */
     return 0;

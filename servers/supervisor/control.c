@@ -231,8 +231,7 @@ static bool dispatch(struct supervisor *s, struct domain *domain, const from_dom
         domain_ready(s, domain);
         return true;
     case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_ACK:
-        barrier_acknowledged(s, domain, message->ack->epoch);
-        session_acknowledged(s, domain, message->ack->epoch);
+        domain_acknowledged(s, domain, message->ack->epoch);
         return true;
     case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_SESSION_DONE:
         if (message->session_done->session >= SESSIONS_MAX || (domain->servers & SERVER_BIT(SERVER_SOCKET)) == 0)

@@ -78,7 +78,7 @@ int domains_init(struct supervisor *s)
     int result = 0;
     for (uint32_t i = 0; i < s->domain_count && result == 0; i++)
         result = domain_init(s, i);
-    return result;
+    return result == 0 && !rights_begin(s) ? -ENOSPC : result;
 }
 
 static void become(struct supervisor *s, struct domain *d)
@@ -244,13 +244,14 @@ static void died(struct supervisor *s, struct domain *d)
     bool counted = d->fault != FAULT_KILL; /* who kills on purpose shall see what the stack does, not the back-off */
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
     d->state = DOMAIN_DOWN;
-    d->ack_epoch = d->deadline_us = 0;
+    d->ack_epoch = d->deadline_us = d->revoke_deadline_us = 0;
     control_receive(s, d); /* its last words may wait */
     control_close(s, d);
     died_event(s, d, how);
     d->died_kill_us = d->kill_us;
     s->deaths++;
     status_clear(d);
+    rights_died(s, d);
     session_forget_domain(s, d);
     if (s->stopping)
         return;
@@ -335,6 +336,15 @@ void domain_ready(struct supervisor *s, struct domain *d)
         all_started(s);
 }
 
+/* Untrusted: epoch (domain); it counts for what was asked with it. What it has given back is gone before anybody goes on
+ * because of it. */
+void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
+{
+    rights_acknowledged(s, d, epoch);
+    barrier_acknowledged(s, d, epoch);
+    session_acknowledged(s, d, epoch);
+}
+
 void domain_tick(struct supervisor *s, struct domain *d)
 {
     (void)s;
@@ -356,6 +366,10 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
     }
     if (d->ack_epoch != 0 && now >= d->ack_deadline_us) {
         d->ack_deadline_us = now + ACKNOWLEDGE_US;
+        domain_kill(d, FAULT_HUNG);
+    }
+    if (d->revoke_deadline_us != 0 && now >= d->revoke_deadline_us) {
+        d->revoke_deadline_us = now + ACKNOWLEDGE_US;
         domain_kill(d, FAULT_HUNG);
     }
     if (d->deadline_us != 0 && now >= d->deadline_us) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What a domain gets. All of it follows from the topology table: a new incarnation gets every row that concerns its
- * servers, a survivor the rows that concern the servers in `fresh`. Descriptors are read-only unless the domain is the
- * one writer, and every holder of a doorbell has an open file of its own. */
+ * servers, a survivor the rows that concern the servers in `fresh`. Nothing is sent but by a node of the registry
+ * (rights.c), and the node says what: descriptors are read-only unless it has WRITE, which the one writer's has. Every
+ * holder of a doorbell has an open file of its own. What may not be had is not sent; a domain that cannot be without it
+ * is killed by that (control_send). */
 #include <errno.h>
 #include <string.h>
 
@@ -26,6 +28,25 @@ static void address_fill(control_address *to, const struct ip_address *from, uin
     to->octets.data = (uint8_t *)from->octets;
     to->octets.len = from->family == ADDRESS_IP4 ? 4 : from->family == ADDRESS_IP6 ? 16 : 0;
     to->prefix_length = prefix_length;
+}
+
+/* The descriptor by which `holder` gets this segment. */
+static int segment_by(const struct registry_node *node, int fd, uint32_t *owned, uint32_t place)
+{
+    if (node == NULL)
+        return -EACCES;
+    if ((node->grant.rights & CAPABILITY_WRITE) != 0)
+        return fd;
+    *owned |= 1U << place;
+    return segment_read_only(fd);
+}
+
+static int bell_by(const struct registry_node *node, const struct domain *d)
+{
+    if (node == NULL)
+        return -EACCES;
+    bool waits = (node->grant.rights & CAPABILITY_RECEIVE) != 0;
+    return pipe_reopen(waits ? d->bell_read : d->bell_write, !waits);
 }
 
 static uint32_t addresses_fill(const struct supervisor *s, struct address_list *list)
@@ -84,8 +105,13 @@ static void configure(struct supervisor *s, struct domain *d)
     what.counter_fd = 1;
     what.doorbell_fd = 2;
     what.crash_fd = 3;
-    int fd[] = {d->status_fd, d->counter_fd, pipe_reopen(d->bell_read, false), d->crash_fd};
-    control_send(s, d, &message, fd, 4, 1U << 2);
+    const uint32_t rights = CAPABILITY_READ | CAPABILITY_WRITE;
+    uint32_t owned = 1U << 2;
+    int fd[] = {segment_by(rights_have(s, d->status_node, d->index, rights), d->status_fd, &owned, 0),
+                segment_by(rights_have(s, d->counter_node, d->index, rights), d->counter_fd, &owned, 1),
+                bell_by(rights_have(s, d->bell_node, d->index, CAPABILITY_RECEIVE), d),
+                segment_by(rights_have(s, d->crash_node, d->index, rights), d->crash_fd, &owned, 3)};
+    control_send(s, d, &message, fd, 4, owned);
 }
 
 static void bells(struct supervisor *s, struct domain *d)
@@ -105,8 +131,11 @@ static void bells(struct supervisor *s, struct domain *d)
         what.domain = i;
         what.fd = 0;
         what.status_fd = 1;
-        int fd[] = {pipe_reopen(other->bell_write, true), segment_read_only(other->status_fd)};
-        control_send(s, d, &message, fd, 2, 3);
+        uint32_t owned = 3;
+        int fd[] = {
+            bell_by(rights_have(s, other->bell_node, d->index, CAPABILITY_SEND), other),
+            segment_by(rights_have(s, other->status_node, d->index, CAPABILITY_READ), other->status_fd, &owned, 1)};
+        control_send(s, d, &message, fd, 2, owned);
     }
 }
 
@@ -138,8 +167,13 @@ static void channel_end(struct supervisor *s, struct domain *d, unsigned index, 
     }
     what.mine_fd = 0;
     what.peer_fd = 1;
-    int fd[] = {memory->half[side], segment_read_only(memory->half[1 - side])};
-    control_send(s, d, &message, fd, 2, 2);
+    const struct registry_node *mine =
+        rights_have(s, memory->node[side], d->index, CAPABILITY_READ | CAPABILITY_WRITE);
+    const struct registry_node *theirs = rights_have(s, memory->node[1 - side], d->index, CAPABILITY_READ);
+    uint32_t owned = 0;
+    int fd[] = {segment_by(mine, memory->half[side], &owned, 0),
+                segment_by(theirs, memory->half[1 - side], &owned, 1)};
+    control_send(s, d, &message, fd, 2, owned);
 }
 
 static void channels(struct supervisor *s, struct domain *d, uint32_t fresh)
@@ -158,18 +192,22 @@ static void channels(struct supervisor *s, struct domain *d, uint32_t fresh)
 static void pool(struct supervisor *s, struct domain *d, enum server_id owner)
 {
     const struct server_memory *memory = &s->server[owner];
+    const struct registry_node *node = rights_pool(s, d, owner);
     Bulkhead__Control__Pool what = BULKHEAD__CONTROL__POOL__INIT;
     MESSAGE(message, POOL);
     message.pool = &what;
-    what.object = memory->pool_object;
     what.owner = owner;
-    what.octets = memory->pool_octets;
-    what.writable = hosts(d, owner);
+    if (node != NULL) {
+        what.object = node->grant.object;
+        what.octets = (uint32_t)node->grant.length;
+        what.writable = (node->grant.rights & CAPABILITY_WRITE) != 0;
+    }
     what.index = memory->pool_index;
     what.generation = memory->pool_generation;
     what.fd = 0;
-    int fd = what.writable ? memory->pool : segment_read_only(memory->pool);
-    control_send(s, d, &message, &fd, 1, what.writable ? 0 : 1);
+    uint32_t owned = 0;
+    int fd = segment_by(node, memory->pool, &owned, 0);
+    control_send(s, d, &message, &fd, 1, owned);
 }
 
 static void pools(struct supervisor *s, struct domain *d, uint32_t fresh)
@@ -180,15 +218,33 @@ static void pools(struct supervisor *s, struct domain *d, uint32_t fresh)
             maps =
                 maps || (hosts(d, (enum server_id)id) && topology_maps_pool((enum server_id)id, (enum server_id)owner));
         bool news = ((SERVER_BIT(owner) | d->servers) & fresh) != 0;
-        if (maps && news && s->server[owner].pool >= 0 && alive(s, (enum server_id)owner))
+        if (!maps || s->server[owner].pool < 0 || !alive(s, (enum server_id)owner))
+            continue;
+        if (news)
             pool(s, d, (enum server_id)owner);
+        else
+            rights_pool(s, d, (enum server_id)owner); /* has it; by way of whoever is back */
     }
 }
 
-static void entry_send(struct supervisor *s, struct domain *d, Bulkhead__Control__Capability *what)
+/* The entry of a table that `node` stands for; what a node does not know is in `what` already. */
+static void entry_send(struct supervisor *s, struct domain *d, const struct registry_node *node,
+                       Bulkhead__Control__Capability *what)
 {
+    if (node == NULL)
+        return; /* revoked there */
     MESSAGE(message, CAPABILITY);
     message.capability = what;
+    what->server = node->grant.table / SERVER_COUNT;
+    what->peer = node->grant.table % SERVER_COUNT;
+    what->index = node->grant.index;
+    what->generation = node->grant.generation;
+    what->rights = node->grant.rights;
+    what->protocol = node->grant.protocol;
+    if (what->type == CAPABILITY_POOL) {
+        what->object = node->grant.object;
+        what->size = (uint32_t)node->grant.length;
+    }
     control_send(s, d, &message, NULL, 0, 0);
 }
 
@@ -210,23 +266,20 @@ static void right_entries(struct supervisor *s, struct domain *d, uint32_t fresh
         const struct topology_right *row = &topology_right[i];
         if (!hosts(d, row->server) || ((SERVER_BIT(row->server) | SERVER_BIT(row->peer)) & fresh) == 0)
             continue;
+        const struct registry_node *node = rights_entry(s, row, (1U << addresses) - 1);
         Bulkhead__Control__Capability what = BULKHEAD__CONTROL__CAPABILITY__INIT;
-        what.server = row->server;
-        what.peer = row->peer;
-        what.index = CAPABILITY_INDEX_PEER;
-        what.generation = 1;
         what.type = row->type;
-        what.rights = row->rights;
-        what.protocol = row->protocol;
         if (row->type == CAPABILITY_LINK)
             what.ethertypes = ethertypes(s);
         if (row->type == CAPABILITY_LINK)
             what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
-        if (row->type == CAPABILITY_TRANSPORT) {
-            what.n_address = addresses;
-            what.address = list.pointer;
+        control_address *local[STACK_ADDRESSES_MAX];
+        what.address = local;
+        for (uint32_t a = 0; a < addresses && node != NULL; a++) {
+            if ((node->grant.addresses & 1U << a) != 0)
+                local[what.n_address++] = list.pointer[a];
         }
-        entry_send(s, d, &what);
+        entry_send(s, d, node, &what);
     }
 }
 
@@ -239,16 +292,9 @@ static void pool_entries(struct supervisor *s, struct domain *d, uint32_t fresh)
         if (!hosts(d, row->server) || (concerned & fresh) == 0 || !alive(s, row->owner) || memory->pool < 0)
             continue;
         Bulkhead__Control__Capability what = BULKHEAD__CONTROL__CAPABILITY__INIT;
-        what.server = row->server;
-        what.peer = row->peer;
-        what.index = memory->pool_index;
-        what.generation = memory->pool_generation;
         what.type = CAPABILITY_POOL;
-        what.rights = CAPABILITY_READ;
-        what.object = memory->pool_object;
-        what.size = memory->pool_octets;
         what.mapped = true;
-        entry_send(s, d, &what);
+        entry_send(s, d, rights_pool_entry(s, row), &what);
     }
 }
 
@@ -260,16 +306,9 @@ static void arena_entries(struct supervisor *s, struct domain *d, const struct a
             ((SERVER_BIT(row->server) | SERVER_BIT(row->peer)) & fresh) == 0)
             continue;
         Bulkhead__Control__Capability what = BULKHEAD__CONTROL__CAPABILITY__INIT;
-        what.server = row->server;
-        what.peer = row->peer;
-        what.index = arena->index;
-        what.generation = arena->generation;
         what.type = CAPABILITY_POOL;
-        what.rights = CAPABILITY_READ;
-        what.object = arena->object;
-        what.size = (uint32_t)arena_send_octets(arena->slots, arena->send_size);
         what.mapped = row->mapped;
-        entry_send(s, d, &what);
+        entry_send(s, d, rights_arena_entry(s, arena, row), &what);
     }
 }
 
@@ -283,6 +322,8 @@ static void arena_memory_send(struct supervisor *s, struct domain *d, const stru
         named = named || here;
         mapped = mapped || (here && topology_arena[i].mapped);
     }
+    mapped = mapped && rights_have(s, arena->app_node, d->index, CAPABILITY_READ) != NULL;
+    owner = owner && mapped && rights_have(s, arena->words_node, d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL;
     if (!named)
         return;
     Bulkhead__Control__Arena what = BULKHEAD__CONTROL__ARENA__INIT;
@@ -309,6 +350,36 @@ void grant_arena(struct supervisor *s, struct domain *d, const struct session_me
     arena_entries(s, d, &session->arena[index], SERVERS_ALL);
 }
 
+struct rule_message { /* the lists of a session's rule */
+    control_address prefix[2][POLICY_SPANS];
+    Bulkhead__Control__Span span[2][POLICY_SPANS];
+    Bulkhead__Control__Span *pointer[2][POLICY_SPANS];
+};
+
+static void list_fill(const struct policy_list *list, struct rule_message *ret, unsigned which)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct policy_span *from = &list->span[i];
+        Bulkhead__Control__Span *to = ret->pointer[which][i] = &ret->span[which][i];
+        *to = (Bulkhead__Control__Span)BULKHEAD__CONTROL__SPAN__INIT;
+        address_fill(&ret->prefix[which][i], &from->prefix, from->prefix_length);
+        to->prefix = &ret->prefix[which][i];
+        to->protocol = from->protocol;
+        to->port_first = from->port_first;
+        to->port_last = from->port_last;
+    }
+}
+
+static void rule_fill(const struct policy_rule *rule, struct rule_message *memory, Bulkhead__Control__Session *ret)
+{
+    list_fill(&rule->bind, memory, 0);
+    list_fill(&rule->connect, memory, 1);
+    ret->n_bind = rule->bind.count;
+    ret->bind = memory->pointer[0];
+    ret->n_connect = rule->connect.count;
+    ret->connect = memory->pointer[1];
+}
+
 void grant_session(struct supervisor *s, struct domain *d, const struct session_memory *session)
 {
     bool answers = hosts(d, SERVER_SOCKET);
@@ -320,12 +391,18 @@ void grant_session(struct supervisor *s, struct domain *d, const struct session_
     what.id = session->id;
     what.uid = session->uid;
     what.pid = session->pid;
-    what.socket_quota = SESSION_SOCKETS;
+    what.socket_quota = session->rule.limits.sockets;
     what.ending = session->state == SESSION_ENDING;
     what.control_fd = 0;
     what.bell_fd = 1;
     what.answer_fd = answers ? 2 : -1;
-    int fd[3] = {session->control, pipe_reopen(session->bell_write, true), session->answer};
+    struct rule_message rule;
+    rule_fill(&session->rule, &rule, &what);
+    bool may = rights_have(s, session->control_node, d->index, CAPABILITY_READ) != NULL &&
+               rights_have(s, session->bell_node, d->index, CAPABILITY_SEND) != NULL &&
+               (!answers ||
+                rights_have(s, session->answer_node, d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL);
+    int fd[3] = {session->control, may ? pipe_reopen(session->bell_write, true) : -EACCES, session->answer};
     if (fd[1] >= 0) {
         control_send(s, d, &message, fd, answers ? 3 : 2, 1U << 1);
         return;
@@ -357,7 +434,9 @@ static void stores(struct supervisor *s, struct domain *d)
         what.server = id;
         what.octets = s->server[id].store_octets;
         what.fd = 0;
-        control_send(s, d, &message, &s->server[id].store, 1, 0);
+        bool may = rights_have(s, s->server[id].store_node, d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL;
+        int fd = may ? s->server[id].store : -EACCES;
+        control_send(s, d, &message, &fd, 1, 0);
     }
 }
 
@@ -387,19 +466,21 @@ void grant_device(struct supervisor *s, struct domain *d, bool again)
     uint32_t count = 0, owned = 0;
     message.device = &what;
     what.server = SERVER_NIC;
+    bool granted =
+        rights_have(s, s->right_node[RIGHTS_DEVICE], d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL; /* a wire's link, too */
     what.kind = s->options.driver;
     what.can = s->device_can;
     what.fd = what.mine_fd = what.peer_fd = what.bell_fd = -1;
     if (!again) {
         what.fd = (int32_t)count;
         owned |= wire ? 1U << count : 0;
-        fd[count++] = wire ? pipe_reopen(s->wire.bell_read, false) : s->device;
+        fd[count++] = !granted ? -EACCES : wire ? pipe_reopen(s->wire.bell_read, false) : s->device;
     }
     if (wire) {
         impair_fill(&impair, &s->options.impair);
         what.impair = &impair;
     }
-    if (wire && s->wire.peer >= 0) {
+    if (wire && granted && s->wire.peer >= 0) {
         what.mine_fd = (int32_t)count;
         fd[count++] = s->wire.mine;
         what.peer_fd = (int32_t)count;

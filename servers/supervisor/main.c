@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* bulkhead-supervisor: what `bulkhead up` and `bulkhead lab` run. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "capabilities/policy_file.h"
 #include "servers/supervisor/supervisor.h"
 
 int main(int argc, char **argv)
@@ -22,10 +24,14 @@ int main(int argc, char **argv)
         snprintf(error, sizeof error, "'%.60s' is too much: only options here", argv[rest]);
         result = -1;
     }
+    bool usage = result < 0 && result != -EBADMSG;
+    if (result == 0)
+        result = policy_file_read(s->options.policy[0] != '\0' ? s->options.policy : NULL, &s->policy, error,
+                                  sizeof error);
     if (result < 0) {
         options_one_line(error);
         fprintf(stderr, "bulkhead: %s\n", error);
-        return OPTIONS_USAGE;
+        return usage ? OPTIONS_USAGE : EXIT_FAILURE;
     }
     if (supervisor_start(s, error) < 0) {
         options_one_line(error);

@@ -173,6 +173,12 @@ static char *serve_restart(struct supervisor *s, const Bulkhead__Manage__Restart
     return NULL;
 }
 
+static char *serve_revoke(struct supervisor *s, const Bulkhead__Manage__Revoke *request)
+{
+    const char *error = rights_revoke(s, request->id);
+    return error != NULL ? strdup(error) : NULL;
+}
+
 /* A client that got no answer, because the manage server died meanwhile, asks again with the same id: done is done. */
 static bool done_before(struct supervisor *s, uint64_t id)
 {
@@ -204,6 +210,12 @@ static bool serve(struct supervisor *s, const Bulkhead__Manage__Request *request
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_RESTART:
         error = done_before(s, request->id) ? NULL : serve_restart(s, request->restart);
+        break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_CAPS:
+        status_caps(s, request->caps->skip, reply);
+        break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_REVOKE:
+        error = done_before(s, request->id) ? NULL : serve_revoke(s, request->revoke);
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_DOWN:
         break;

@@ -18,29 +18,9 @@ int pipe_reopen(int fd, bool writable)
     return copy < 0 ? -errno : copy;
 }
 
-bool index_take(struct supervisor *s, uint16_t *ret_index, uint16_t *ret_generation)
-{
-    for (uint16_t i = CAPABILITY_INDEX_DYNAMIC; i < CAPABILITY_TABLE_MAX; i++) {
-        if (s->indices.used[i])
-            continue;
-        s->indices.used[i] = true;
-        if (++s->indices.generation[i] == 0) /* 0 is never granted */
-            s->indices.generation[i] = 1;
-        *ret_index = i;
-        *ret_generation = s->indices.generation[i];
-        return true;
-    }
-    return false;
-}
-
-void index_free(struct supervisor *s, uint16_t index)
-{
-    if (index >= CAPABILITY_INDEX_DYNAMIC && index < CAPABILITY_TABLE_MAX)
-        s->indices.used[index] = false;
-}
-
 void memory_init(struct supervisor *s)
 {
+    rights_init(s);
     for (unsigned id = 0; id < SERVER_COUNT; id++)
         s->server[id].pool = s->server[id].store = -1;
     for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
@@ -59,8 +39,7 @@ static int pool_renew(struct supervisor *s, enum server_id id)
 {
     struct server_memory *m = &s->server[id];
     descriptor_drop(&m->pool);
-    index_free(s, m->pool_index);
-    m->pool_index = 0;
+    rights_end(s, &m->pool_node);
     if (m->pool_octets == 0)
         return 0;
     char name[32];
@@ -69,7 +48,21 @@ static int pool_renew(struct supervisor *s, enum server_id id)
     if (m->pool < 0)
         return m->pool;
     m->pool_object = s->next_object++;
-    return index_take(s, &m->pool_index, &m->pool_generation) ? 0 : -ENOSPC;
+    if (!registry_index_take(&s->registry, CAPABILITY_INDEX_DYNAMIC, &m->pool_index, &m->pool_generation))
+        return -ENOSPC;
+    const struct registry_grant root = {.holder = (uint16_t)m->domain->index,
+                                        .form = REGISTRY_DESCRIPTOR,
+                                        .type = OBJECT_POOL,
+                                        .part = {(uint8_t)id},
+                                        .rights = CAPABILITY_READ | CAPABILITY_WRITE,
+                                        .index = m->pool_index,
+                                        .generation = m->pool_generation,
+                                        .object = m->pool_object,
+                                        .length = m->pool_octets};
+    if (rights_mint(s, REGISTRY_NONE, &root, &m->pool_node))
+        return 0;
+    registry_index_free(&s->registry, m->pool_index);
+    return -ENOSPC;
 }
 
 /* The store is made once, when its server first says how large, and kept, until its server cannot start from it. */
@@ -81,6 +74,13 @@ static int store_make(struct supervisor *s, enum server_id id)
     char name[32];
     snprintf(name, sizeof name, "store-%s", topology_server_name(id));
     m->store = segment_create(name, m->store_octets);
+    const struct registry_grant root = {.holder = HOLDER_SUPERVISOR,
+                                        .type = OBJECT_STORE,
+                                        .part = {(uint8_t)id},
+                                        .rights = CAPABILITY_READ | CAPABILITY_WRITE,
+                                        .length = m->store_octets};
+    if (m->store >= 0 && !rights_mint(s, REGISTRY_NONE, &root, &m->store_node))
+        return -ENOSPC;
     return m->store < 0 ? m->store : 0;
 }
 
@@ -92,6 +92,7 @@ bool memory_forget_stores(struct supervisor *s, uint32_t servers)
         if ((servers & SERVER_BIT(id)) == 0 || m->store < 0)
             continue;
         descriptor_drop(&m->store);
+        rights_end(s, &m->store_node);
         any = true;
     }
     return any;
@@ -103,6 +104,7 @@ static int channel_renew(struct supervisor *s, unsigned index)
     const enum server_id *end = topology_channel[index].end;
     for (unsigned side = 0; side < 2; side++) {
         descriptor_drop(&channel->half[side]);
+        rights_end(s, &channel->node[side]);
         if (s->server[end[0]].domain == s->server[end[1]].domain)
             continue;
         char name[32];
@@ -110,6 +112,13 @@ static int channel_renew(struct supervisor *s, unsigned index)
         channel->half[side] = segment_create(name, sizeof(struct ring_half));
         if (channel->half[side] < 0)
             return channel->half[side];
+        const struct registry_grant root = {.holder = HOLDER_SUPERVISOR,
+                                            .type = OBJECT_RING,
+                                            .part = {(uint8_t)end[side], (uint8_t)end[1 - side]},
+                                            .rights = CAPABILITY_READ | CAPABILITY_WRITE,
+                                            .length = sizeof(struct ring_half)};
+        if (!rights_mint(s, REGISTRY_NONE, &root, &channel->node[side]))
+            return -ENOSPC;
     }
     return 0;
 }

@@ -26,6 +26,9 @@ enum key {
     KEY_DAD,
     KEY_RUN_DIR,
     KEY_PLACEMENT,
+    KEY_POLICY,
+    KEY_LAST_SETTING = KEY_POLICY, /* what follows is for the command line only */
+    KEY_CONFIG,
     KEY_READY_FD,
     KEY_HELP
 };
@@ -49,6 +52,8 @@ static const struct argp_option options[] = {
     {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead",
      0},
     {"placement", KEY_PLACEMENT, "packed|spread|none", 0, "how domains are put on CPUs, by default packed", 0},
+    {"policy", KEY_POLICY, "FILE", 0, "what applications may get, by default everybody everything within quotas", 0},
+    {"config", KEY_CONFIG, "FILE", 0, "these options in a file, as in driver = \"tap:bh0\"; the command line wins", 0},
     {"ready-fd", KEY_READY_FD, "N", 0, "descriptor to write an octet to once the stack runs", 0},
     {"help", KEY_HELP, NULL, 0, "this list", -1},
     {0},
@@ -59,6 +64,7 @@ struct parse {
     char *error;
     bool help;
     int rest;
+    bool named[KEY_HELP - KEY_PARTITION]; /* given already, by key: the first --address replaces what the file has */
 };
 
 static int complain(struct parse *parse, const char *what, const char *value, const char *expected)
@@ -230,10 +236,34 @@ static int ready_fd_parse(struct parse *parse, const char *value)
     return 0;
 }
 
-static error_t option_parse(int key, char *value, struct argp_state *state)
+static int path_parse(struct parse *parse, const char *name, const char *value, char ret[OPTIONS_PATH])
 {
-    struct parse *parse = state->input;
+    if (value[0] == '\0' || strlen(value) >= OPTIONS_PATH)
+        return complain(parse, name, value, "write the name of a file, at most 255 octets");
+    snprintf(ret, OPTIONS_PATH, "%s", value);
+    return 0;
+}
+
+/* The first of an option that may be repeated. */
+static void lists_clear(struct parse *parse, int key)
+{
     struct options *o = parse->options;
+    if (parse->named[key - KEY_PARTITION])
+        return;
+    parse->named[key - KEY_PARTITION] = true;
+    if (key == KEY_ADDRESS)
+        o->address_count = 0;
+    else if (key == KEY_ROUTE)
+        o->route_count = 0;
+    else if (key == KEY_GATEWAY)
+        o->gateway[0] = o->gateway[1] = (struct ip_address){.family = ADDRESS_NONE};
+}
+
+/* What a file may say too. */
+static int setting_parse(struct parse *parse, int key, const char *value)
+{
+    struct options *o = parse->options;
+    lists_clear(parse, key);
     switch (key) {
     case KEY_PARTITION:
         return partition_parse(value, &o->partition, parse->error, OPTIONS_ERROR) < 0 ? EINVAL : 0;
@@ -251,6 +281,19 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
         return run_dir_parse(parse, value);
     case KEY_PLACEMENT:
         return placement_parse(parse, value);
+    default:
+        return path_parse(parse, "--policy", value, o->policy);
+    }
+}
+
+static error_t option_parse(int key, char *value, struct argp_state *state)
+{
+    struct parse *parse = state->input;
+    if (key >= KEY_PARTITION && key <= KEY_LAST_SETTING)
+        return setting_parse(parse, key, value);
+    switch (key) {
+    case KEY_CONFIG:
+        return path_parse(parse, "--config", value, parse->options->config);
     case KEY_READY_FD:
         return ready_fd_parse(parse, value);
     case KEY_HELP:
@@ -303,28 +346,54 @@ void options_one_line(char *text)
     }
 }
 
-int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, char ret_error[OPTIONS_ERROR])
+int options_set(struct options *options_to, const char *name, const char *value, char ret_error[OPTIONS_ERROR])
 {
-    struct options parsed = {.ready_fd = -1};
-    struct parse parse = {.options = &parsed, .error = ret_error, .rest = argc};
+    struct parse parse = {.options = options_to, .error = ret_error};
+    memset(parse.named, true, sizeof parse.named); /* values of one setting add up */
+    for (const struct argp_option *o = options; o->name != NULL; o++) {
+        if (strcmp(o->name, name) == 0 && o->key <= KEY_LAST_SETTING)
+            return -setting_parse(&parse, o->key, value);
+    }
+    return -ENOENT;
+}
+
+/* argp's own messages have two lines and its own exit: neither is wanted. 0, 1: help was printed, -EINVAL. */
+static int command_line_read(struct parse *parse, int argc, char **argv)
+{
     int index = 0;
-    ret_error[0] = '\0';
-    /* argp's own messages have two lines and its own exit: neither is wanted */
+    parse->error[0] = '\0';
     error_t error =
-        argp_parse(&argp, argc, argv, ARGP_IN_ORDER | ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT, &index, &parse);
-    if (parse.help)
+        argp_parse(&argp, argc, argv, ARGP_IN_ORDER | ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT, &index, parse);
+    if (parse->help)
         return 1;
     if (error == 0)
-        error = defaults_fill(&parse);
-    if (error != 0) {
-        int at = index > 0 && index <= argc ? index - 1 : argc - 1;
-        while (at > 1 && argv[at][0] != '-')
-            at--;
-        if (ret_error[0] == '\0')
-            snprintf(ret_error, OPTIONS_ERROR, "'%.60s' is no option here or lacks its value: see --help", argv[at]);
-        options_one_line(ret_error);
-        return -EINVAL;
+        return 0;
+    int at = index > 0 && index <= argc ? index - 1 : argc - 1;
+    while (at > 1 && argv[at][0] != '-')
+        at--;
+    if (parse->error[0] == '\0')
+        snprintf(parse->error, OPTIONS_ERROR, "'%.60s' is no option here or lacks its value: see --help", argv[at]);
+    return -EINVAL;
+}
+
+int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, char ret_error[OPTIONS_ERROR])
+{
+    struct options parsed = {.ready_fd = -1}, both = parsed;
+    struct parse parse = {.options = &parsed, .error = ret_error, .rest = argc};
+    int result = command_line_read(&parse, argc, argv);
+    if (result == 0 && parsed.config[0] != '\0') { /* the file first, then the command line over it */
+        struct parse again = {.options = &both, .error = ret_error, .rest = argc};
+        result = options_read_file(parsed.config, &both, ret_error) < 0 ? -EBADMSG : 0;
+        if (result == 0)
+            result = command_line_read(&again, argc, argv);
+        parsed = both;
     }
+    if (result == 0)
+        result = defaults_fill(&parse) != 0 ? -EINVAL : 0;
+    if (result < 0)
+        options_one_line(ret_error);
+    if (result != 0)
+        return result > 0 ? 1 : result == -EBADMSG ? -EBADMSG : -EINVAL;
     *ret_rest = parse.rest;
     *ret = parsed;
     return 0;

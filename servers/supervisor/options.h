@@ -11,6 +11,7 @@
 #define OPTIONS_RUN_DIR 88 /* a socket's path has 107 octets: room for the names in it */
 #define OPTIONS_DEVICE  16
 #define OPTIONS_WIRE_PATH 100 /* a socket's path has 107 octets */
+#define OPTIONS_PATH    256
 #define OPTIONS_ADDRESSES_MAX (STACK_ADDRESSES_MAX - 1) /* the link-local one is added */
 #define OPTIONS_ERROR   192
 #define OPTIONS_USAGE   2 /* exit status of wrong usage */
@@ -36,13 +37,23 @@ struct options {
     enum stack_dad dad;
     bool dad_given; /* else what fits the device */
     char run_dir[OPTIONS_RUN_DIR];
+    char config[OPTIONS_PATH]; /* files; empty: none */
+    char policy[OPTIONS_PATH];
     enum placement placement;
     int ready_fd; /* one octet is written to it once the stack runs; -1 none */
 };
 
 /* Reads the options up to the first argument that is none (or past "--"); its index is *ret_rest (argc: none is left).
- * Defaults are filled in. 0; 1: --help was printed; or -EINVAL with one line in ret_error: wrong usage. */
+ * What the command line does not say the file of --config may; then defaults are filled in. 0; 1: --help was printed; or
+ * with one line in ret_error -EINVAL: wrong usage, or -EBADMSG: a wrong file. */
 int options_parse(struct options *ret, int argc, char **argv, int *ret_rest, char ret_error[OPTIONS_ERROR])
+    __attribute__((warn_unused_result));
+
+/* One option by its name, as if the command line had it. 0, -EINVAL with a line in ret_error, or -ENOENT: no such. */
+int options_set(struct options *options, const char *name, const char *value, char ret_error[OPTIONS_ERROR])
+    __attribute__((warn_unused_result));
+/* config.c: all that the file says. 0, or a negative errno with "FILE:LINE: ..." in ret_error. */
+int options_read_file(const char *path, struct options *options, char ret_error[OPTIONS_ERROR])
     __attribute__((warn_unused_result));
 
 /* What stands in an error may be anybody's text: one line of printable ASCII is made of it. */

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Sessions: memory that applications pay for, granted on to the servers that serve them, and again to each later
  * incarnation. ACTIVE until the application's connection closes; ENDING until the socket server says that nothing of it
- * is open; REMOVING until every domain has unmapped it; then its indices and descriptors are free.
+ * is open; REMOVING until every domain that was granted any of it has unmapped it; then its indices and descriptors are
+ * free.
  *
- * Limits: SESSIONS_MAX, and what the descriptors are enough for, of which one user may have three quarters; events of
+ * Limits: the policy's rule for whoever attaches; SESSIONS_MAX, and what the descriptors are enough for, of which one
+ * user may have three quarters; events of
  * sessions have a budget, so that nobody pushes out all others. */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +17,9 @@
 
 #include "ipc/segment.h"
 #include "servers/supervisor/supervisor.h"
+
+_Static_assert(POLICY_SESSIONS_MOST == SESSIONS_MAX && POLICY_SOCKETS_MOST == SESSION_DESCRIPTORS,
+               "a policy can say what there is");
 
 void sessions_init(struct supervisor *s)
 {
@@ -34,17 +39,25 @@ uint32_t sessions_affordable(uint64_t descriptors)
 }
 
 /* ---- events ---- */
+/* One from the budget. */
+static bool event_affordable(struct supervisor *s)
+{
+    if (s->session_events_left == 0) {
+        s->session_events_more++;
+        return false;
+    }
+    s->session_events_left--;
+    return true;
+}
+
 static void session_event(struct supervisor *s, const char *kind, uint32_t id, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 static void session_event(struct supervisor *s, const char *kind, uint32_t id, const char *format, ...)
 {
     char subject[24], text[EVENT_TEXT];
-    if (s->session_events_left == 0) {
-        s->session_events_more++;
+    if (!event_affordable(s))
         return;
-    }
-    s->session_events_left--;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -126,8 +139,9 @@ static void descriptor_drop(int *fd)
     *fd = -1;
 }
 
-static void session_free(struct session_memory *session)
+static void session_free(struct supervisor *s, struct session_memory *session)
 {
+    rights_end(s, &session->node);
     descriptor_drop(&session->control);
     descriptor_drop(&session->answer);
     descriptor_drop(&session->bell_read);
@@ -140,10 +154,10 @@ static void session_free(struct session_memory *session)
         (struct session_memory){.id = session->id, .control = -1, .answer = -1, .bell_read = -1, .bell_write = -1};
 }
 
-static void for_living(struct supervisor *s, const to_domain *message)
+static void for_domains(struct supervisor *s, const to_domain *message, uint32_t mask)
 {
     for (uint32_t i = 0; i < s->domain_count; i++) {
-        if (domain_lives(&s->domain[i]))
+        if (domain_lives(&s->domain[i]) && (mask & 1U << i) != 0)
             control_send(s, &s->domain[i], message, NULL, 0, 0);
     }
 }
@@ -200,7 +214,7 @@ static void fence_next(struct supervisor *s, struct session_memory *session)
 }
 
 /* A free place for one more session of this user. 0 or an errno value. */
-static int place_find(const struct supervisor *s, uint32_t uid, uint32_t *ret_id)
+static int place_find(const struct supervisor *s, uint32_t uid, uint32_t sessions, uint32_t *ret_id)
 {
     uint32_t all = 0, own = 0, id = SESSIONS_MAX;
     for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
@@ -212,14 +226,14 @@ static int place_find(const struct supervisor *s, uint32_t uid, uint32_t *ret_id
     }
     if (all >= s->sessions_most)
         return ENOSPC;
-    if (own >= SESSIONS_OF_UID(s->sessions_most))
+    if (own >= sessions || own >= SESSIONS_OF_UID(s->sessions_most))
         return EDQUOT;
     *ret_id = id;
     return 0;
 }
 
 /* Descriptors of its own for a session. 0 or an errno value. */
-static int session_keep(struct session_memory *session, const int fd[2])
+static int session_keep(struct supervisor *s, struct session_memory *session, const int fd[2])
 {
     int bell[2];
     if (pipe2(bell, O_CLOEXEC | O_NONBLOCK) < 0)
@@ -231,25 +245,48 @@ static int session_keep(struct session_memory *session, const int fd[2])
     if (session->control >= 0 && session->answer >= 0)
         return 0;
     int error = refused(session->control);
-    session_free(session);
+    session_free(s, session);
     return error;
 }
 
-int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id)
+/* The rule for whoever attaches. 0 or an errno value. */
+static int rule_find(struct supervisor *s, const struct ucred *who, const struct policy_rule **ret)
+{
+    const struct policy_rule *rule = policy_match(&s->policy, who->uid, who->gid);
+    if (rule != NULL && rule->attach) {
+        *ret = rule;
+        return 0;
+    }
+    s->policy_refusals++;
+    if (event_affordable(s))
+        event_add(s, "refused", "attach", 0, NULL, 0, "uid %u, gid %u, pid %d: %s", who->uid, who->gid, who->pid,
+                  rule != NULL ? "the policy says so" : "no rule of the policy is for them");
+    return EACCES;
+}
+
+int session_new(struct supervisor *s, const int fd[2], const struct ucred *who, uint32_t *ret_id)
 {
     uint32_t id = 0, mask = 0;
     struct file_identity file[2];
-    int error = place_find(s, uid, &id);
+    const struct policy_rule *rule = NULL;
+    int error = rule_find(s, who, &rule);
+    if (error == 0)
+        error = place_find(s, who->uid, rule->limits.sessions, &id);
     if (error == 0)
         error = memory_check(s, fd, sizeof(struct session_control), sizeof(struct session_answer), file);
     struct session_memory *session = &s->session[id];
     if (error == 0)
-        error = session_keep(session, fd);
+        error = session_keep(s, session, fd);
+    if (error == 0 && !rights_session(s, session)) {
+        session_free(s, session);
+        error = ENOSPC;
+    }
     if (error != 0)
         return error;
     session->state = SESSION_ACTIVE;
-    session->uid = uid;
-    session->pid = pid;
+    session->uid = who->uid;
+    session->pid = (uint32_t)who->pid;
+    session->rule = *rule;
     memcpy(session->file, file, sizeof file);
     session->octets = sizeof(struct session_control) + sizeof(struct session_answer);
     for (uint32_t i = 0; i < s->domain_count; i++) {
@@ -258,7 +295,7 @@ int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pi
             mask |= 1U << i;
         }
     }
-    session_event(s, "session", id, "attached: pid %u, uid %u", pid, uid);
+    session_event(s, "session", id, "attached: pid %u, uid %u", session->pid, session->uid);
     *ret_id = id;
     session->fence = FENCE_HELLO;
     session->waiting = mask;
@@ -286,7 +323,7 @@ int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_req
         return EINVAL;
     size_t send = arena_send_octets(request->slots, request->send_size);
     size_t receive = arena_receive_octets(request->slots, request->receive_size);
-    if (session->arenas == SESSION_ARENAS || session->octets + send + receive > SESSION_MEMORY_MAX)
+    if (session->arenas == SESSION_ARENAS || session->octets + send + receive > session->rule.limits.memory_octets)
         return EDQUOT;
     struct file_identity file[2];
     int error = memory_check(s, fd, send, receive, file);
@@ -297,18 +334,20 @@ int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_req
                                  .slots = request->slots,
                                  .send_size = request->send_size,
                                  .receive_size = request->receive_size};
-    if (!index_take(s, &arena.index, &arena.generation))
+    if (!registry_index_take(&s->registry, CAPABILITY_INDEX_DYNAMIC, &arena.index, &arena.generation))
         return ENOSPC;
     arena.app = segment_read_only(fd[0]);
     arena.words = descriptor_keep(fd[1]);
-    if (arena.app < 0 || arena.words < 0) {
+    arena.object = s->next_object++;
+    if (arena.app < 0 || arena.words < 0 || !rights_arena(s, session, &arena)) {
         error = refused(arena.app);
         descriptor_drop(&arena.app);
         descriptor_drop(&arena.words);
-        index_free(s, arena.index);
+        if (arena.app_node == REGISTRY_NONE)
+            registry_index_free(&s->registry, arena.index);
+        rights_end(s, &arena.app_node);
         return error;
     }
-    arena.object = s->next_object++;
     session->octets += send + receive;
     session->arena[session->arenas] = arena;
     session->arenas++;
@@ -326,7 +365,7 @@ void session_ended(struct supervisor *s, uint32_t id)
     message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_ENDED;
     message.session_ended = &what;
     what.session = id;
-    for_living(s, &message);
+    for_domains(s, &message, UINT32_MAX);
 }
 
 static void session_let_go(struct supervisor *s, struct session_memory *session)
@@ -334,9 +373,7 @@ static void session_let_go(struct supervisor *s, struct session_memory *session)
     if (session->state != SESSION_REMOVING || session->waiting != 0)
         return;
     session_event(s, "session-end", session->id, "every domain let its memory go");
-    for (uint32_t i = 0; i < session->arenas; i++)
-        index_free(s, session->arena[i].index);
-    session_free(session);
+    session_free(s, session);
 }
 
 /* Untrusted: id is in range; the socket server says so. While the application is there, nobody else ends its session.
@@ -353,12 +390,11 @@ void session_done(struct supervisor *s, uint32_t id)
     session->epoch = what.epoch = ++s->epoch;
     session->deadline_us = now_us() + ACKNOWLEDGE_US;
     session->waiting = 0;
-    for (uint32_t i = 0; i < s->domain_count; i++)
-        session->waiting |= domain_lives(&s->domain[i]) ? 1U << i : 0;
+    rights_session_end(s, session);
     message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_REMOVE;
     message.session_remove = &what;
     what.session = id;
-    for_living(s, &message);
+    for_domains(s, &message, session->waiting);
     session_let_go(s, session);
 }
 

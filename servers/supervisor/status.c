@@ -159,6 +159,7 @@ void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply)
     }
     counter_add(list, "supervisor", "deaths", s->deaths);
     counter_add(list, "supervisor", "attaches_refused", s->refused_attaches);
+    counter_add(list, "supervisor", "attaches_refused_by_policy", s->policy_refusals);
     counter_add(list, "supervisor", "manage_dropped", s->manage_dropped);
 }
 

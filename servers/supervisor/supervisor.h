@@ -6,6 +6,7 @@
  *   rundir.c device.c wire.c  what it opens  spawn.c     a process in namespaces of its own
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
+ *   rights.c caps.c    the derivation tree of all that was granted
  *   attach.c session.c applications          manage_link.c status.c event.c   the management plane
  *   capture.c crash.c  what crosses a channel; reports of deaths
  *   audit*.c           what the kernel says against what was granted */
@@ -14,8 +15,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
+#include "capabilities/policy.h"
+#include "capabilities/registry.h"
 #include "capabilities/table.h"
 #include "ipc/capture.h"
 #include "ipc/control.pb-c.h"
@@ -48,14 +52,13 @@
 #define CONTROL_FDS_MAX      4
 #define FROM_DOMAIN_BURST    32
 #define LOGS_A_TICK          32
-#define SESSION_MEMORY_MAX   (256ULL << 20)
-#define SESSION_SOCKETS      SESSION_DESCRIPTORS
 #define CONNECTIONS_WAITING  16 /* attached to, no hello yet */
 #define CONNECTIONS_ATTACHED (SESSIONS_MAX + CONNECTIONS_WAITING)
 #define SESSIONS_OF_UID(n)   ((n) - (n) / 4) /* of n; the rest is for other users */
 #define SESSION_EVENTS_BURST 64 /* sessions may come and go without a pause; then one event a tick, with a count */
 #define SESSION_FDS          (4 + 1 + 2 * SESSION_ARENAS) /* what a session costs, with its connection */
 #define OTHER_FDS            256 /* everything else */
+#define RIGHTS_NODES         16384 /* more than SESSIONS_MAX full sessions and the servers need */
 #define CHANGES_KEPT         32
 #define EVENTS_KEPT          4096
 #define EVENT_KIND           16
@@ -124,12 +127,14 @@ struct domain {
     uint32_t queued;
     /* persist across incarnations */
     int filter_fd, status_fd, counter_fd, crash_fd, bell_read, bell_write;
+    uint32_t bell_node, status_node, counter_node, crash_node;
     const struct status_page *status;
     const struct counter_page *counters;
     const struct crash_page *crash;
     uint32_t known;  /* servers of other domains that this incarnation was told of and has not let go */
     uint32_t losing; /* servers whose loss it is to acknowledge */
     uint64_t ack_epoch, ack_deadline_us; /* 0: nothing awaited */
+    uint64_t revoke_epoch, revoke_deadline_us; /* of the last Revoke; deadline 0: acknowledged */
     uint64_t deadline_us;                /* SPAWNED, GRANTED, or told to stop; 0 none */
     uint64_t retry_us;                   /* DOWN */
     uint32_t accusations;                /* channels that it reported broken since ... */
@@ -150,16 +155,40 @@ struct server_memory {
     uint32_t pool_octets, pool_object;
     int pool;
     uint16_t pool_index, pool_generation;
+    uint32_t pool_node, store_node;
     uint64_t store_octets;
     int store;
 };
 struct channel_memory {
     int half[2]; /* written by end[0], end[1]; -1 none, or both ends in one domain */
+    uint32_t node[2];
 };
-struct indices { /* dynamic indices of capabilities, the same in every table */
-    uint16_t generation[CAPABILITY_TABLE_MAX];
-    bool used[CAPABILITY_TABLE_MAX];
+
+/* ---- rights: what the registry's numbers mean ---- */
+enum object_type {
+    OBJECT_POOL = 1,      /* part: server */
+    OBJECT_RING,          /* part: server that writes, server that reads */
+    OBJECT_BELL,          /* part: domain */
+    OBJECT_STATUS,        /* part: domain */
+    OBJECT_COUNTERS,      /* part: domain */
+    OBJECT_CRASH,         /* part: domain */
+    OBJECT_CAPTURE,       /* part: server that writes, server at the other end */
+    OBJECT_STORE,         /* part: server */
+    OBJECT_DEVICE,
+    OBJECT_LINK,
+    OBJECT_TRANSPORT,
+    OBJECT_SOCKET,
+    OBJECT_SESSION,       /* part: session, as those that follow */
+    OBJECT_CONTROL,
+    OBJECT_ANSWER,
+    OBJECT_SESSION_BELL,
+    OBJECT_SEND_ARENA,    /* part: session, arena */
+    OBJECT_RECEIVE_ARENA,
+    OBJECT_TYPES
 };
+enum rights_root { RIGHTS_LINK, RIGHTS_TRANSPORT, RIGHTS_SOCKET, RIGHTS_DEVICE, RIGHTS_ROOTS };
+#define HOLDER_SUPERVISOR  0x100U /* below: domains, by index */
+#define HOLDER_SESSION(id) ((uint16_t)(0x200U + (id)))
 
 /* ---- sessions ---- */
 enum session_state { SESSION_FREE, SESSION_ACTIVE, SESSION_ENDING, SESSION_REMOVING };
@@ -176,11 +205,14 @@ struct arena_memory {
     struct file_identity file[2];                       /* theirs */
     uint32_t object;
     uint16_t index, generation;
+    uint32_t app_node, words_node;
 };
 struct session_memory {
     enum session_state state;
     uint32_t id;
     uint32_t uid, pid;
+    struct policy_rule rule; /* that held when it attached */
+    uint32_t node, control_node, answer_node, bell_node;
     int control, answer, bell_read, bell_write; /* control read-only */
     struct file_identity file[2];               /* of control and answer */
     uint64_t octets;
@@ -216,6 +248,7 @@ struct event {
 struct capture_memory {
     int fd;      /* of the connection; -1: free */
     int segment; /* -1: asked for nothing yet */
+    uint32_t node;
     uint32_t channel, snap;
     pid_t pid;
 };
@@ -232,6 +265,7 @@ struct crash { /* a death whose report is to be written */
 
 struct supervisor {
     struct options options;
+    struct policy policy;
     int run_dir, lock, signals, listener, device;
     int epoll, attach_epoll; /* the second, with listener and connections, is one descriptor of the first */
     bool listener_off;       /* out of descriptors: until the next tick */
@@ -247,7 +281,9 @@ struct supervisor {
     struct domain domain[SERVER_COUNT];
     struct server_memory server[SERVER_COUNT];
     struct channel_memory channel[TOPOLOGY_CHANNELS];
-    struct indices indices;
+    struct registry registry;
+    struct registry_node node[RIGHTS_NODES];
+    uint32_t right_node[RIGHTS_ROOTS];
     uint32_t next_object;
     uint64_t epoch;
     struct session_memory session[SESSIONS_MAX];
@@ -259,7 +295,7 @@ struct supervisor {
     uint64_t manage_retry_us, manage_since_us;
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
     uint64_t change_count;
-    uint64_t manage_dropped, refused_attaches, deaths;
+    uint64_t manage_dropped, refused_attaches, policy_refusals, deaths;
     int capture_listener;
     struct capture_memory capture[CAPTURES_MAX];
     struct crash crash;
@@ -315,6 +351,7 @@ void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
 void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd is readable */
 void domain_standby(struct supervisor *s, struct domain *domain);
 void domain_ready(struct supervisor *s, struct domain *domain);
+void domain_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
 void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);
 static inline bool domain_lives(const struct domain *domain) /* has grants */
@@ -333,13 +370,37 @@ void control_close(struct supervisor *s, struct domain *domain);
 
 /* ---- memory.c ---- */
 int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */
-bool index_take(struct supervisor *s, uint16_t *ret_index, uint16_t *ret_generation);
-void index_free(struct supervisor *s, uint16_t index);
 void memory_init(struct supervisor *s);
 /* Fresh pools and channel halves for the servers in `fresh`, whose domains are about to get them. */
 int memory_renew(struct supervisor *s, uint32_t fresh) __attribute__((warn_unused_result));
 /* The next incarnations of these servers start from nothing. True: there was something. */
 bool memory_forget_stores(struct supervisor *s, uint32_t servers);
+
+/* ---- rights.c ---- */
+void rights_init(struct supervisor *s);
+bool rights_begin(struct supervisor *s) __attribute__((warn_unused_result)); /* roots that are there from the start */
+/* A new object, whose number is made if `from` has none. False: no room. */
+bool rights_mint(struct supervisor *s, uint32_t under, const struct registry_grant *from, uint32_t *ret_node)
+    __attribute__((warn_unused_result));
+void rights_end(struct supervisor *s, uint32_t *node); /* nobody has anything of this object any more */
+/* The node by which a holder has something: there already, or derived now. NULL: it may not have it. */
+const struct registry_node *rights_have(struct supervisor *s, uint32_t root, uint32_t holder, uint32_t rights);
+const struct registry_node *rights_pool(struct supervisor *s, const struct domain *d, enum server_id owner);
+const struct registry_node *rights_pool_entry(struct supervisor *s, const struct topology_pool *row);
+const struct registry_node *rights_entry(struct supervisor *s, const struct topology_right *row, uint32_t addresses);
+const struct registry_node *rights_arena_entry(struct supervisor *s, const struct arena_memory *arena,
+                                               const struct topology_arena *row);
+void rights_died(struct supervisor *s, const struct domain *d);
+/* Marks all that `d` has of the dead as asked for with this epoch; the pools among it, at most `most`. */
+uint32_t rights_ask_lost(struct supervisor *s, const struct domain *d, uint64_t epoch, uint32_t *objects, uint32_t most);
+bool rights_session(struct supervisor *s, struct session_memory *session) __attribute__((warn_unused_result));
+bool rights_arena(struct supervisor *s, const struct session_memory *session, struct arena_memory *arena)
+    __attribute__((warn_unused_result));
+/* Revokes all of it; `waiting` becomes the mask of domains that hold any, asked for with the session's epoch. */
+void rights_session_end(struct supervisor *s, struct session_memory *session);
+/* Takes one entry back from a living domain. NULL, or one line that says why not. */
+const char *rights_revoke(struct supervisor *s, uint32_t id);
+void rights_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch);
 
 /* ---- grant.c ---- */
 /* Everything to the domains in STANDBY; what is new of them to those that live. */
@@ -361,7 +422,7 @@ void attach_receive(struct supervisor *s, uint32_t connection);
 void attach_close(struct supervisor *s, uint32_t connection);
 void attach_answer(struct supervisor *s, uint32_t session, bool hello); /* the fence is down */
 /* 0 or an errno value. The answer follows from session_fence(), at once or when all domains have acknowledged. */
-int session_new(struct supervisor *s, const int fd[2], uint32_t uid, uint32_t pid, uint32_t *ret_id);
+int session_new(struct supervisor *s, const int fd[2], const struct ucred *who, uint32_t *ret_id);
 void session_fence(struct supervisor *s, uint32_t id);
 /* 0, and the answer comes when the grants are in force; or an errno value. */
 int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2]);
@@ -383,6 +444,7 @@ void manage_send_event(struct supervisor *s, const struct event *event);
 void manage_reply(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 const char *status_walls(const struct supervisor *s); /* which trust model holds */
 void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply);
+void status_caps(struct supervisor *s, uint32_t skip, Bulkhead__Manage__Reply *reply); /* caps.c: a page of the tree */
 void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhead__Manage__Reply *reply);
 void events_init(struct supervisor *s);

@@ -90,6 +90,9 @@ static bool envelope(struct udp_server *s, uint32_t endpoint, const struct datag
     const struct udp_binding *b = udp_binding_at(s->engine, e->connection);
     if (b == NULL || (r->flags & ~DATAGRAM_TRAFFIC_CLASS) != 0 || !destination(b, r, m))
         return refuse(s, endpoint, &s->counters.drop_send_address, 0);
+    const struct policy_list *may = &s->transport.context->session[e->session].connect;
+    if (!policy_permits(may, IP_PROTOCOL_UDP, &m->destination, m->destination_port))
+        return refuse(s, endpoint, &s->counters.drop_send_policy, EACCES);
     if (address_is_broadcast(config, &m->destination) && !udp_option(e, CONTROL_OPTION_BROADCAST))
         return refuse(s, endpoint, &s->counters.drop_send_broadcast, EACCES);
     if (!source(s, b, m))

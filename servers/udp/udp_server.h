@@ -14,7 +14,7 @@
     X(drop_receive_full) X(drop_receive_too_big) X(drop_receive_gso) X(drop_send_record)           \
     X(drop_send_too_big) X(drop_send_address) X(drop_send_no_source) X(drop_send_broadcast)        \
     X(unreachable_sent) X(drop_unreachable_full) X(errors_told) X(errors_unconnected)              \
-    X(gso_received)
+    X(gso_received) X(drop_send_policy)
 
 struct udp_server_counters {
 #define X(name) uint64_t name;

@@ -78,6 +78,8 @@ struct harness *harness_new(const struct server *server, enum server_id id, uint
     grant_tables(h, protocol);
     h->session[0] =
         (struct session){.present = true, .control = &h->control, .bell = {.fd = -1, .sleep = &h->control.sleep}};
+    policy_list_all(&h->session[0].bind);
+    policy_list_all(&h->session[0].connect);
     h->context = (struct server_context){.id = id,
                                          .config = &h->config,
                                          .pool = &h->pool,

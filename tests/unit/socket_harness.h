@@ -138,6 +138,8 @@ static inline void session_grant(uint32_t id)
                                    .control = control[id],
                                    .answer = answers[id],
                                    .bell = {.fd = -1, .sleep = &control[id]->sleep}};
+    policy_list_all(&session[id].bind);
+    policy_list_all(&session[id].connect);
 }
 
 static inline void setup(void)
@@ -256,7 +258,7 @@ static inline void reply(struct wire_pair *w, const struct message *request, int
     tell(w, &m);
 }
 
-static uint32_t new_listener(uint16_t port, uint32_t backlog)
+static inline uint32_t new_listener(uint16_t port, uint32_t backlog)
 {
     uint32_t s = new_socket(0, SESSION_TCP, 3);
     ck_assert_int_eq(call_error(naming(CONTROL_BIND, s, any4, port)), 0);
@@ -283,7 +285,7 @@ static inline struct message established(uint32_t listener, uint32_t connection)
     return m;
 }
 
-static uint32_t new_connected(uint32_t connection)
+static inline uint32_t new_connected(uint32_t connection)
 {
     uint32_t s = new_socket(0, SESSION_TCP, 20 + connection);
     struct control_request r = naming(CONTROL_CONNECT, s, theirs, 80);

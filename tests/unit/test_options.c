@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What a wrong command line is answered. */
+/* What a wrong command line is answered, and what a file may say. */
 #include "servers/supervisor/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "tests/unit/suite.h"
 
@@ -42,4 +47,71 @@ START_TEST(a_driver_is_read)
 }
 END_TEST
 
-SUITE_RUN("options", NULL, NULL, a_wrong_option_is_told_in_one_line, a_driver_is_read)
+static char path[] = "/tmp/test_options-XXXXXX";
+
+/* Parses `arguments` (up to three) with --config of a file with this text. */
+static int with_file(const char *text, char *const arguments[3], struct options *options, char *error)
+{
+    char name[sizeof path];
+    memcpy(name, path, sizeof path);
+    int fd = mkstemp(name), rest;
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    char *argv[7] = {(char *)"x", (char *)"--config", name};
+    int argc = 3;
+    for (unsigned i = 0; i < 3 && arguments[i] != NULL; i++)
+        argv[argc++] = arguments[i];
+    int result = options_parse(options, argc, argv, &rest, error);
+    unlink(name);
+    return result;
+}
+
+START_TEST(the_file_speaks_where_the_command_line_does_not)
+{
+    static const char text[] =
+        "partition = \"monolithic\"; driver = \"tap:other\"; dad = \"off\"; placement = \"spread\";"
+        "address = [\"192.0.2.1/25\", \"fd00::1/48\"]; gateway = \"192.0.2.2\";"
+        "route = (\"198.51.100.0/24,192.0.2.3\"); run-dir = \"/there\"; policy = \"/p\";";
+    struct options o;
+    char error[OPTIONS_ERROR];
+    ck_assert_msg(with_file(text, (char *const[3]){NULL}, &o, error) == 0, "%s", error);
+    ck_assert_uint_eq(o.partition.count, 1);
+    ck_assert_str_eq(o.device, "other");
+    ck_assert_int_eq(o.dad, STACK_DAD_OFF);
+    ck_assert_int_eq(o.placement, PLACEMENT_SPREAD);
+    ck_assert_uint_eq(o.address_count, 2);
+    ck_assert_uint_eq(o.prefix_length[1], 48);
+    ck_assert_uint_eq(o.gateway[0].octets[3], 2);
+    ck_assert_uint_eq(o.route_count, 1);
+    ck_assert_str_eq(o.run_dir, "/there");
+    ck_assert_str_eq(o.policy, "/p");
+    char *const over[][3] = {
+        {(char *)"--address", (char *)"10.0.0.1/8"}, {(char *)"--gateway=fd00::2"}, {(char *)"--dad=on"}};
+    ck_assert_int_eq(with_file(text, over[0], &o, error), 0);
+    ck_assert_uint_eq(o.address_count, 1); /* instead of the file's, not beside them */
+    ck_assert_uint_eq(o.address[0].octets[0], 10);
+    ck_assert_uint_eq(o.route_count, 1);
+    ck_assert_int_eq(with_file(text, over[1], &o, error), 0);
+    ck_assert_uint_eq(o.gateway[0].family, ADDRESS_NONE);
+    ck_assert_uint_eq(o.gateway[1].family, ADDRESS_IP6);
+    ck_assert_int_eq(with_file(text, over[2], &o, error), 0);
+    ck_assert_int_eq(o.dad, STACK_DAD_ON);
+    ck_assert_int_eq(with_file("", (char *const[3]){NULL}, &o, error), 0);
+    ck_assert_uint_eq(o.partition.count, SERVER_COUNT); /* the defaults */
+    ck_assert_uint_eq(o.address_count, 2);
+}
+END_TEST
+
+START_TEST(a_wrong_file_is_no_wrong_usage)
+{
+    struct options o;
+    char error[OPTIONS_ERROR];
+    ck_assert_int_eq(with_file("dad = 3;", (char *const[3]){NULL}, &o, error), -EBADMSG);
+    ck_assert_int_eq(with_file("", (char *const[3]){(char *)"--dad=3"}, &o, error), -EINVAL);
+    ck_assert_int_eq(options_set(&o, "ready-fd", "1", error), -ENOENT);
+}
+END_TEST
+
+SUITE_RUN("options", NULL, NULL, a_driver_is_read, the_file_speaks_where_the_command_line_does_not, a_wrong_file_is_no_wrong_usage,
+          a_wrong_option_is_told_in_one_line)

@@ -531,7 +531,11 @@ END_TEST
 
 START_TEST(what_is_permitted)
 {
-    const struct session gone = {.present = true, .ending = true}, here = {.present = true};
+    const struct session gone = {.present = true, .ending = true};
+    struct session here = {.present = true};
+    ck_assert_int_eq(request_permitted(&here, CONTROL_BIND, SESSION_TCP, &any4, 1), EACCES);
+    policy_list_all(&here.bind);
+    ck_assert_int_eq(request_permitted(&here, CONTROL_CONNECT, SESSION_TCP, &any4, 1), EACCES);
     ck_assert_int_eq(request_permitted(&here, CONTROL_BIND, SESSION_TCP, &any4, 1), 0);
     ck_assert_int_eq(request_permitted(&gone, CONTROL_BIND, SESSION_TCP, &any4, 1), EPERM);
     ck_assert_int_eq(request_permitted(&(struct session){0}, CONTROL_CONNECT, SESSION_UDP, &theirs, 1), EPERM);

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What domains say: whoever lies is killed, and nobody else is harmed. */
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ipc/segment.h"
+#include "tests/unit/supervisor_harness.h"
+
+static const struct {
+    const char *name;
+    const char *octets;
+    size_t length;
+} lies[] = {
+    {"no protobuf", "\xff\xff\xff\xff", 4},
+    {"nothing set", "\x7a\x00", 2},
+    {"Standby while it runs", "\x0a\x00", 2},
+    {"Ready while it runs", "\x12\x02\x08\x01", 4},
+    {"SessionDone of tcp", "\x22\x02\x08\x01", 4},
+    {"ChannelBroken of a server elsewhere", "\x2a\x04\x08\x00\x10\x01", 6},
+    {"ChannelBroken beyond the table", "\x2a\x06\x08\xff\x01\x10\xff\x01", 8},
+    {"too long", NULL, CONTROL_OCTETS_MAX + 1},
+};
+
+START_TEST(a_lie_ends_the_liar)
+{
+    static const char zeros[CONTROL_OCTETS_MAX + 1];
+    start_all();
+    struct domain *d = &s->domain[SERVER_TCP];
+    pid_t pid = victim(d);
+    const char *octets = lies[_i].octets != NULL ? lies[_i].octets : zeros;
+    ck_assert_int_eq(send(end[SERVER_TCP], octets, lies[_i].length, 0), (ssize_t)lies[_i].length);
+    control_receive(s, d);
+    ck_assert_msg(d->fault == FAULT_PROTOCOL, "%s", lies[_i].name);
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+END_TEST
+
+/* After the first lie nothing that a liar says moves anything. */
+START_TEST(after_a_lie_nothing_counts)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t pid = victim(d), neighbour = victim(tcp);
+    static const char broken[] = "\x2a\x04\x08\x04\x10\x02"; /* ChannelBroken of socket, with tcp */
+    d->ack_epoch = 7;
+    send(end[SERVER_SOCKET], "\xff\xff\xff\xff", 4, 0);
+    send(end[SERVER_SOCKET], broken, 6, 0);
+    send(end[SERVER_SOCKET], "\x1a\x02\x08\x07", 4, 0); /* Ack 7 */
+    control_receive(s, d);
+    ck_assert_int_eq(d->fault, FAULT_PROTOCOL);
+    for (int i = 0; i < 4; i++)
+        control_receive(s, d);
+    ck_assert_int_eq(tcp->fault, FAULT_NONE);
+    ck_assert_uint_eq(d->ack_epoch, 7);
+    waitpid(pid, NULL, 0);
+    kill(neighbour, SIGKILL);
+    waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
+/* The dead say their last words and that a session is over: they take nobody with them. */
+START_TEST(last_words_harm_nobody)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t neighbour = victim(tcp);
+    s->session[5].state = SESSION_ENDING;
+    ck_assert(rights_session(s, &s->session[5]));
+    ck_assert_ptr_nonnull(rights_have(s, s->session[5].control_node, SERVER_TCP, CAPABILITY_READ));
+    d->state = DOMAIN_DOWN;
+    send(end[SERVER_SOCKET], "\x2a\x04\x08\x04\x10\x02", 6, 0);
+    send(end[SERVER_SOCKET], "\x22\x02\x08\x05", 4, 0); /* SessionDone 5 */
+    send(end[SERVER_SOCKET], "\x32\x06\x10\x04\x1a\x02\x07h", 8, 0);
+    control_receive(s, d);
+    ck_assert_int_eq(tcp->fault, FAULT_NONE);
+    ck_assert_int_eq(s->session[5].state, SESSION_REMOVING);
+    ck_assert_str_eq(d->last_words, "?h");
+    kill(neighbour, SIGKILL);
+    waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
+/* The one that is said to have lied, and not its neighbour, unless that one says so all the time. */
+START_TEST(a_broken_channel_ends_who_wrote_it)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t pid = victim(d), neighbour = victim(tcp);
+    if (_i == 0)
+        d->known &= ~SERVER_BIT(SERVER_TCP); /* it has let that one go: it cannot know */
+    if (_i == 1)
+        tcp->state = DOMAIN_SPAWNED; /* the one with the broken ring is dead, this is the next */
+    if (_i == 3) {
+        d->accusations = ACCUSATIONS_FREE;
+        d->accused_since_us = now_us();
+    }
+    if (_i == 4) {
+        d->accusations = ACCUSATIONS_FREE;
+        d->accused_since_us = now_us() - ACCUSATIONS_US - 1;
+    }
+    send(end[SERVER_SOCKET], "\x2a\x04\x08\x04\x10\x02", 6, 0);
+    control_receive(s, d);
+    ck_assert_int_eq(d->fault, _i == 0 || _i == 3 ? FAULT_PROTOCOL : FAULT_NONE);
+    ck_assert_int_eq(tcp->fault, _i >= 2 ? FAULT_PROTOCOL : FAULT_NONE);
+    kill(pid, SIGKILL);
+    kill(neighbour, SIGKILL);
+    waitpid(pid, NULL, 0);
+    waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
+START_TEST(standby_is_bounded)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    d->state = DOMAIN_SPAWNED;
+    pid_t pid = victim(d);
+    /* pool_octets 0xffffffff, store_octets 0 */
+    ck_assert_int_gt(send(end[SERVER_TCP], "\x0a\x0a\x0a\x05\xff\xff\xff\xff\x0f\x12\x01\x00", 12, 0), 0);
+    control_receive(s, d);
+    ck_assert_int_eq(d->fault, FAULT_PROTOCOL);
+    ck_assert_uint_eq(s->server[SERVER_TCP].pool_octets, POOL_OCTETS);
+    waitpid(pid, NULL, 0);
+}
+END_TEST
+
+START_TEST(logs_are_rationed)
+{
+    start_all();
+    for (int i = 0; i < 200; i++)
+        send(end[SERVER_TCP], "\x32\x06\x10\x02\x1a\x02\x07h", 8, 0);
+    for (int i = 0; i < 10; i++)
+        control_receive(s, &s->domain[SERVER_TCP]);
+    ck_assert_uint_eq(s->event_count, LOGS_A_TICK);
+    ck_assert_str_eq(s->event[0].text, "?h");
+    ck_assert_str_eq(s->event[0].subject, "tcp");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("supervisor_lies");
+    TCase *tests = tcase_create("supervisor_lies");
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_loop_test(tests, a_lie_ends_the_liar, 0, sizeof lies / sizeof lies[0]);
+    tcase_add_test(tests, after_a_lie_nothing_counts);
+    tcase_add_test(tests, last_words_harm_nobody);
+    tcase_add_loop_test(tests, a_broken_channel_ends_who_wrote_it, 0, 5);
+    tcase_add_test(tests, standby_is_bounded);
+    tcase_add_test(tests, logs_are_rationed);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

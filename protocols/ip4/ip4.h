@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "protocols/base/address.h"
+#include "protocols/base/own.h"
 
 #define IP4_HEADER_MIN  20U
 #define IP4_HEADER_MAX  60U
@@ -69,8 +70,9 @@ struct ip4_counters {
 };
 
 struct ip4_config {
-    struct ip_address address; /* ours */
-    uint8_t prefix_length;     /* of the link; 31 and 32 have no directed broadcast (RFC 3021) */
+    /* IPv4 ones only. Prefix lengths 31 and 32 have no directed broadcast (RFC 3021); a tentative one is nobody's. */
+    struct ip_own_address own[IP_OWN_MAX];
+    uint32_t own_count;
 };
 
 enum ip4_class { /* what an address is to this host */
@@ -85,6 +87,10 @@ enum ip4_class { /* what an address is to this host */
 
 enum ip4_class ip4_classify(const struct ip4_config *config, const struct ip_address *address);
 
+/* The usable own address to speak to `destination` from: itself, then one whose link it is on, then the first.
+ * NULL: there is none. */
+const struct ip_address *ip4_source_select(const struct ip4_config *config, const struct ip_address *destination);
+
 struct ip4_header {
     struct ip_address source;
     struct ip_address destination;
@@ -98,7 +104,8 @@ struct ip4_header {
     uint8_t ecn;
     bool dont_fragment;
     bool more_fragments;
-    bool broadcast; /* found by the parse: the destination is a broadcast address */
+    bool broadcast;  /* found by the parse: the destination is a broadcast address */
+    uint8_t pointer; /* with IP4_DROP_options: the octet at fault, for a parameter problem (RFC 1122 3.2.2.5) */
 };
 
 static inline bool ip4_is_fragment(const struct ip4_header *h)
@@ -109,7 +116,7 @@ static inline bool ip4_is_fragment(const struct ip4_header *h)
 /* Untrusted: bytes (wire; a private copy of `captured` octets of a packet of which `available` octets are
  * there, padding included). `turned`: the packet comes from this host itself, so that loopback and our own
  * address may be its source and loopback its destination. RFC 1122 3.2.1.7: any TTL is accepted. Options are
- * skipped. Counts. IP4_OK or IP4_DROP_*; *ret only with IP4_OK. */
+ * skipped. Counts. IP4_OK or IP4_DROP_*; *ret only with IP4_OK and IP4_DROP_options. */
 enum ip4_result ip4_parse(struct ip4_counters *counters, const struct ip4_config *config, bool turned,
                           const uint8_t *bytes, size_t captured, size_t available,
                           struct ip4_header *ret) __attribute__((warn_unused_result));
@@ -143,7 +150,7 @@ enum ip4_route_result {
 void ip4_routes_init(struct ip4_routes *table);
 /* OK, FULL, BAD, EXISTS. */
 enum ip4_route_result ip4_route_add(struct ip4_routes *table, const struct ip4_route_entry *entry);
-/* The link's prefix and, unless it is ADDRESS_NONE, a default gateway. OK, FULL, BAD, EXISTS. */
+/* The links' prefixes and, unless it is ADDRESS_NONE, a default gateway. OK, FULL, BAD, EXISTS. */
 enum ip4_route_result ip4_route_link(struct ip4_routes *table, const struct ip4_config *config,
                                      const struct ip_address *gateway);
 /* Whom to hand a packet for `destination` to on the link. OK, NONE. */

@@ -167,7 +167,7 @@ enum ndp_lookup_result ndp_lookup(struct ndp *t, uint64_t now_us, const struct i
 void ndp_confirm(struct ndp *t, uint64_t now_us, const struct ip_address *address);
 
 /* Queues NDP_ADVERTISEMENTS unsolicited advertisements of each usable own address (RFC 4861 7.2.6). */
-void ndp_announce(struct ndp *t, uint64_t now_us);
+void ndp_announce(struct ndp *t);
 
 /* What happened to an own address, one at a time: true with *ret. To be called after ndp_init(), ndp_input() and
  * ndp_poll() until it is false. */

@@ -108,10 +108,12 @@ static int init_addresses(struct ip *ip, uint64_t now_us)
     for (uint32_t i = 0; i < config->address_count; i++) {
         if (config->address[i].family != ADDRESS_IP4)
             continue;
-        ip->config = (struct ip4_config){.address = config->address[i], .prefix_length = config->prefix_length[i]};
-        struct arp_config arp = {.mac = config->mac, .address = config->address[i]};
-        struct icmp_config icmp = {.ip4 = ip->config};
-        arp_init(&ip->arp, &arp);
+        ip->config = (struct ip4_config){
+            .own = {{.address = config->address[i], .prefix_length = config->prefix_length[i]}}, .own_count = 1};
+        struct arp_config arp = {.mac = config->mac, .dad = DAD_OPTIMISTIC, .restarted = true, .own_count = 1};
+        arp.own[0] = ip->config.own[0];
+        struct icmp_config icmp = {.ip4 = &ip->config};
+        arp_init(&ip->arp, &arp, now_us);
         icmp_init(&ip->icmp, &icmp, now_us);
         ip4_routes_init(&ip->routes);
         arp_announce(&ip->arp); /* RFC 5227 2.3: caches of an earlier holder of the address */

@@ -120,9 +120,8 @@ static void no_protocol(struct ip *ip, uint64_t now_us, const struct ip_frame *f
 {
     struct icmp_message icmp;
     ip4_count(&ip->ip4_counters, IP4_DROP_protocol);
-    if (icmp_unreachable(&ip->icmp, now_us, ICMP_CODE_PROTOCOL_UNREACHABLE, ip4, link_group,
-                         frame->head + ETHER_HEADER_LENGTH, frame->captured - ETHER_HEADER_LENGTH,
-                         &icmp) == ICMP_UNREACHABLE_SEND)
+    if (icmp_error(&ip->icmp, now_us, ICMP_TYPE_UNREACHABLE, ICMP_CODE_PROTOCOL_UNREACHABLE, 0, ip4, link_group,
+                   frame->head + ETHER_HEADER_LENGTH, frame->captured - ETHER_HEADER_LENGTH, &icmp) == ICMP_ERROR_SEND)
         ip_send_icmp(ip, now_us, &icmp);
 }
 

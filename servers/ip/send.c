@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "protocols/ether/ether_wire.h"
+#include "protocols/icmp/icmp_wire.h"
 
 struct outgoing {
     uint8_t header[IP_TRANSPORT_HEADER_MAX]; /* the copy that counts */
@@ -234,7 +235,7 @@ void ip_send_unreachable(struct ip *ip, uint64_t now_us, enum server_id from, co
     ip4_build(&offender, quote);
     memcpy(quote + IP4_HEADER_MIN, c->base + head->offset, ICMP_QUOTE_OCTETS);
     struct icmp_message icmp;
-    if (icmp_unreachable(&ip->icmp, now_us, ICMP_CODE_PORT_UNREACHABLE, &offender, false, quote, sizeof quote, &icmp) ==
-        ICMP_UNREACHABLE_SEND)
+    if (icmp_error(&ip->icmp, now_us, ICMP_TYPE_UNREACHABLE, ICMP_CODE_PORT_UNREACHABLE, 0, &offender, false, quote,
+                   sizeof quote, &icmp) == ICMP_ERROR_SEND)
         ip_send_icmp(ip, now_us, &icmp);
 }

@@ -9,8 +9,11 @@
 
 static const struct arp_config config = {
     .mac = {{2, 0, 0, 0, 0, 2}},
-    .address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}},
+    .own = {{.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}}, .prefix_length = 24}},
+    .own_count = 1,
+    .restarted = true, /* ours at once; the probing has tests of its own */
 };
+#define OURS config.own[0].address
 static const struct mac_address peer_mac = {{2, 0, 0, 0, 0, 1}};
 static const struct mac_address broadcast = {{255, 255, 255, 255, 255, 255}};
 static const struct ip_address peer = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 1}};
@@ -20,7 +23,7 @@ static uint64_t now;
 
 static void setup(void)
 {
-    arp_init(&engine, &config);
+    arp_init(&engine, &config, SECOND);
     now = SECOND;
 }
 
@@ -54,7 +57,7 @@ static struct arp_wire expect(const struct mac_address *destination, uint16_t op
     memcpy(&w, out.packet, sizeof w);
     ck_assert_uint_eq(be16_get(w.operation), operation);
     ck_assert_mem_eq(w.sender_mac, config.mac.octets, 6);
-    ck_assert_mem_eq(w.sender_ip4, config.address.octets, 4);
+    ck_assert_mem_eq(w.sender_ip4, OURS.octets, 4);
     return w;
 }
 
@@ -67,7 +70,7 @@ static void expect_silence(void)
 
 static void answer(void)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
     ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
 }
 
@@ -115,7 +118,7 @@ static uint64_t drops(const struct arp_counters *c, enum arp_input_result result
 
 START_TEST(test_malformed)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
     memcpy((uint8_t *)&w + rows[_i].offset, rows[_i].octets, rows[_i].count);
     ck_assert_msg(input(&w) == rows[_i].result, "%s", rows[_i].name);
     ck_assert_uint_eq(drops(&engine.counters, rows[_i].result), 1);
@@ -124,7 +127,7 @@ END_TEST
 
 START_TEST(test_short)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
     struct ip_address resolved;
     ck_assert_int_eq(arp_input(&engine, now, (uint8_t *)&w, 27, &resolved), ARP_DROP_short);
     ck_assert_uint_eq(engine.counters.drop_short, 1);
@@ -217,7 +220,7 @@ END_TEST
 
 START_TEST(test_replies)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &OURS);
     ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
     struct arp_wire reply = expect(&peer_mac, ARP_OPERATION_REPLY);
     ck_assert_mem_eq(reply.target_ip4, peer.octets, 4);
@@ -229,7 +232,7 @@ END_TEST
 START_TEST(test_probe_is_answered_and_not_learned)
 {
     static const struct ip_address zero = {.family = ADDRESS_IP4};
-    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &zero, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &zero, &peer_mac, &OURS);
     ck_assert_int_eq(input(&w), ARP_INPUT_DONE);
     expect(&peer_mac, ARP_OPERATION_REPLY);
     struct mac_address mac;
@@ -239,7 +242,7 @@ END_TEST
 
 START_TEST(test_reply_queue_is_bounded)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &OURS);
     for (unsigned i = 0; i < ARP_REPLIES; i++)
         ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
     ck_assert_int_eq(input(&w), ARP_DROP_reply_queue);
@@ -252,10 +255,10 @@ END_TEST
 
 START_TEST(test_conflict_is_defended_now_and_then)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &config.address, &peer_mac, &peer);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &OURS, &peer_mac, &peer);
     ck_assert_int_eq(input(&w), ARP_DROP_conflict);
     struct arp_wire announcement = expect(&broadcast, ARP_OPERATION_REQUEST);
-    ck_assert_mem_eq(announcement.target_ip4, config.address.octets, 4);
+    ck_assert_mem_eq(announcement.target_ip4, OURS.octets, 4);
     now += ARP_DEFEND_US - 1;
     ck_assert_int_eq(input(&w), ARP_DROP_conflict);
     expect_silence();
@@ -292,7 +295,7 @@ START_TEST(test_strangers_do_not_evict_the_used)
     ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_FOUND);
     for (uint32_t i = 0; i < 3000; i++, now += 10) {
         struct ip_address a = nth(i);
-        struct arp_wire w = packet(ARP_OPERATION_REPLY, &a, &peer_mac, &config.address);
+        struct arp_wire w = packet(ARP_OPERATION_REPLY, &a, &peer_mac, &OURS);
         ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
     }
     ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_FOUND);
@@ -306,11 +309,11 @@ START_TEST(test_full_table_reuses_the_oldest_used)
     struct mac_address mac;
     for (uint32_t i = 0; i < ARP_ENTRIES; i++, now++) {
         struct ip_address a = nth(i);
-        struct arp_wire w = packet(ARP_OPERATION_REPLY, &a, &peer_mac, &config.address);
+        struct arp_wire w = packet(ARP_OPERATION_REPLY, &a, &peer_mac, &OURS);
         ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
         ck_assert_int_eq(arp_lookup(&engine, now, &a, &mac), ARP_LOOKUP_FOUND);
     }
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
     ck_assert_int_eq(input(&w), ARP_DROP_table_full);
     struct ip_address first = nth(0), second = nth(1);
     ck_assert_int_eq(arp_lookup(&engine, now++, &first, &mac), ARP_LOOKUP_FOUND);

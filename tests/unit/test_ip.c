@@ -509,7 +509,7 @@ START_TEST(test_send)
     ck_assert_mem_eq(bytes_of(&m) + 34, headers, 32);
     struct ip4_counters counters = {0};
     struct ip4_header h;
-    struct ip4_config there = {.address = peer, .prefix_length = 24};
+    struct ip4_config there = {.own = {{.address = peer, .prefix_length = 24}}, .own_count = 1};
     ck_assert_int_eq(ip4_parse(&counters, &there, false, bytes_of(&m) + 14, 52, 5052, &h), IP4_OK);
     ck_assert(h.total_length == 5052 && h.ttl == 64 && h.dont_fragment && h.protocol == IP_PROTOCOL_TCP);
     nobody_says_anything();

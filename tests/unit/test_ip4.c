@@ -7,8 +7,8 @@
 #include "protocols/ip4/ip4_wire.h"
 
 static const struct ip4_config config = {
-    .address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}},
-    .prefix_length = 24,
+    .own = {{.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}}, .prefix_length = 24}},
+    .own_count = 1,
 };
 
 /* A row changes a good packet (20 octets of header, 8 of payload, from 10.77.0.1 to 10.77.0.2) in
@@ -161,7 +161,7 @@ END_TEST
 START_TEST(test_fields_and_build)
 {
     struct ip4_header out = {.source = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 1}},
-                             .destination = config.address,
+                             .destination = config.own[0].address,
                              .total_length = 1500,
                              .identification = 0xbeef,
                              .fragment_offset = 1480,
@@ -198,14 +198,14 @@ static struct ip_address ip4_of(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
 
 START_TEST(test_classes)
 {
-    struct ip4_config point = {.address = ip4_of(10, 0, 0, 1), .prefix_length = 31};
+    struct ip4_config point = {.own = {{.address = ip4_of(10, 0, 0, 1), .prefix_length = 31}}, .own_count = 1};
     struct ip_address a = ip4_of(10, 77, 0, 255);
     ck_assert_int_eq(ip4_classify(&config, &a), IP4_CLASS_BROADCAST);
     a = ip4_of(10, 77, 1, 255);
     ck_assert_int_eq(ip4_classify(&config, &a), IP4_CLASS_UNICAST);
     a = ip4_of(10, 0, 0, 0);
     ck_assert_int_eq(ip4_classify(&point, &a), IP4_CLASS_UNICAST);
-    ck_assert_int_eq(ip4_classify(&point, &point.address), IP4_CLASS_OURS);
+    ck_assert_int_eq(ip4_classify(&point, &point.own[0].address), IP4_CLASS_OURS);
 }
 END_TEST
 

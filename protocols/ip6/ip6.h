@@ -18,7 +18,7 @@
 #define IP6_HOP_LIMIT_DEFAULT      64U
 #define IP6_EXTENSIONS_OCTETS_MAX  256U /* all extension headers of a packet; a limit as RFC 8504 5.3 allows */
 #define IP6_EXTENSIONS_MAX         8U
-#define IP6_OPTIONS_MAX            8U   /* of one header, padding not counted: RFC 8504 5.3 */
+#define IP6_OPTIONS_MAX            8U /* of one header, padding not counted: RFC 8504 5.3 */
 /* Octets of a packet that the caller copies for ip6_parse(), at most: all it looks at. */
 #define IP6_CAPTURE_MAX (IP6_HEADER_LENGTH + IP6_EXTENSIONS_OCTETS_MAX)
 
@@ -31,55 +31,56 @@
 
 /* One name for result, counter and test. All but `fragment` and `protocol`, which are the caller's to decide, are
  * results of ip6_parse(). [code]: a parameter problem of that code is called for (see struct ip6_problem). */
-#define IP6_DROPS(X)                                                                               \
-    X(short)                   /* fewer than 40 octets */                                          \
-    X(version)                 /* not 6 */                                                         \
-    X(payload_length)          /* more than is there */                                            \
-    X(source_unspecified)      /* and not ICMPv6: only duplicate address detection has none */     \
-    X(source_loopback)                                                                             \
-    X(source_multicast)                                                                            \
-    X(source_mapped)           /* ::ffff:0:0/96 is never on the wire */                            \
-    X(source_own)              /* our own address, from the wire, and not ICMPv6 */                \
-    X(destination_unspecified)                                                                     \
-    X(destination_loopback)                                                                        \
-    X(destination_multicast)   /* a group that we are not in */                                    \
-    X(destination_mapped)                                                                          \
-    X(destination_tentative)   /* RFC 4862 5.4: not ours yet */                                    \
-    X(not_ours)                                                                                    \
-    X(hop_by_hop)              /* [1] not directly behind the fixed header */                      \
-    X(extension_truncated)     /* an extension header runs past the packet */                      \
-    X(extension_limit)         /* more headers or octets of them than IP6_EXTENSIONS_* */          \
-    X(option_length)           /* [0] an option runs past its header */                            \
-    X(option_limit)            /* more than IP6_OPTIONS_MAX */                                     \
-    X(option_discard)          /* unknown, of a type that says: discard */                         \
-    X(option_unknown)          /* [2] unknown, of a type that says: discard and tell */            \
-    X(routing)                 /* [0] segments left, type 0 (RFC 5095) or unknown */               \
-    X(fragment_length)         /* [0] not the last, and no multiple of eight, or nothing in it */  \
-    X(fragment_overflow)       /* [0] would end behind octet 65535 of the payload */               \
-    X(fragment_repeated)       /* a second fragment header */                                      \
-    X(fragment_chain)          /* [3] a first fragment without the whole chain: RFC 7112 */        \
-    X(no_next_header)          /* RFC 8200 4.7: there is nothing to deliver */                     \
-    X(fragment)                /* counted by the caller that cannot reassemble */                  \
-    X(protocol)                /* counted by the caller: nobody takes it; [1] is called for */
+#define IP6_DROPS(X)                                                                                                   \
+    X(short)              /* fewer than 40 octets */                                                                   \
+    X(version)            /* not 6 */                                                                                  \
+    X(payload_length)     /* more than is there */                                                                     \
+    X(source_unspecified) /* and not ICMPv6: only duplicate address detection has none */                              \
+    X(source_loopback)                                                                                                 \
+    X(source_multicast)                                                                                                \
+    X(source_mapped) /* ::ffff:0:0/96 is never on the wire */                                                          \
+    X(source_own)    /* our own address, from the wire, and not ICMPv6 */                                              \
+    X(destination_unspecified)                                                                                         \
+    X(destination_loopback)                                                                                            \
+    X(destination_multicast) /* a group that we are not in */                                                          \
+    X(destination_mapped)                                                                                              \
+    X(destination_tentative) /* RFC 4862 5.4: not ours yet */                                                          \
+    X(not_ours)                                                                                                        \
+    X(hop_by_hop)          /* [1] not directly behind the fixed header */                                              \
+    X(extension_truncated) /* an extension header runs past the packet */                                              \
+    X(extension_limit)     /* more headers or octets of them than IP6_EXTENSIONS_* */                                  \
+    X(option_length)       /* [0] an option runs past its header */                                                    \
+    X(option_limit)        /* more than IP6_OPTIONS_MAX */                                                             \
+    X(option_discard)      /* unknown, of a type that says: discard */                                                 \
+    X(option_unknown)      /* [2] unknown, of a type that says: discard and tell */                                    \
+    X(routing)             /* [0] segments left, type 0 (RFC 5095) or unknown */                                       \
+    X(fragment_length)     /* [0] not the last, and no multiple of eight, or nothing in it */                          \
+    X(fragment_overflow)   /* [0] would end behind octet 65535 of the payload */                                       \
+    X(fragment_repeated)   /* a second fragment header */                                                              \
+    X(fragment_chain)      /* [3] a first fragment without the whole chain: RFC 7112 */                                \
+    X(no_next_header)      /* RFC 8200 4.7: there is nothing to deliver */                                             \
+    X(fragment)            /* counted by the caller that cannot reassemble */                                          \
+    X(protocol)            /* counted by the caller: nobody takes it; [1] is called for */
 
 enum ip6_result {
     IP6_OK = 0,
 #define X(name) IP6_DROP_##name,
     IP6_DROPS(X)
 #undef X
-    IP6_RESULTS
+        IP6_RESULTS
 };
 
-#define IP6_COUNTERS(X)                                                                            \
-    X(packets_in) X(extensions_in) X(fragments_in) X(atomic_fragments_in) X(drop_short)            \
-    X(drop_version) X(drop_payload_length) X(drop_source_unspecified) X(drop_source_loopback)      \
-    X(drop_source_multicast) X(drop_source_mapped) X(drop_source_own)                              \
-    X(drop_destination_unspecified) X(drop_destination_loopback) X(drop_destination_multicast)     \
-    X(drop_destination_mapped) X(drop_destination_tentative) X(drop_not_ours) X(drop_hop_by_hop)   \
-    X(drop_extension_truncated) X(drop_extension_limit) X(drop_option_length)                      \
-    X(drop_option_limit) X(drop_option_discard) X(drop_option_unknown) X(drop_routing)             \
-    X(drop_fragment_length) X(drop_fragment_overflow) X(drop_fragment_repeated)                    \
-    X(drop_fragment_chain) X(drop_no_next_header) X(drop_fragment) X(drop_protocol)
+#define IP6_COUNTERS(X)                                                                                                \
+    X(packets_in)                                                                                                      \
+    X(extensions_in) X(fragments_in) X(atomic_fragments_in) X(drop_short) X(drop_version) X(drop_payload_length)       \
+        X(drop_source_unspecified) X(drop_source_loopback) X(drop_source_multicast) X(drop_source_mapped)              \
+            X(drop_source_own) X(drop_destination_unspecified) X(drop_destination_loopback)                            \
+                X(drop_destination_multicast) X(drop_destination_mapped) X(drop_destination_tentative)                 \
+                    X(drop_not_ours) X(drop_hop_by_hop) X(drop_extension_truncated) X(drop_extension_limit)            \
+                        X(drop_option_length) X(drop_option_limit) X(drop_option_discard) X(drop_option_unknown)       \
+                            X(drop_routing) X(drop_fragment_length) X(drop_fragment_overflow)                          \
+                                X(drop_fragment_repeated) X(drop_fragment_chain) X(drop_no_next_header)                \
+                                    X(drop_fragment) X(drop_protocol)
 
 struct ip6_counters {
 #define X(name) uint64_t name;
@@ -94,15 +95,15 @@ struct ip6_config {
     uint32_t own_count;
 };
 
-enum ip6_class { /* what an address is to this host */
-    IP6_CLASS_UNICAST = 0, /* somebody else's */
-    IP6_CLASS_OURS,
-    IP6_CLASS_TENTATIVE,   /* ours, but not (yet) to be used */
-    IP6_CLASS_LOOPBACK,    /* ::1 */
-    IP6_CLASS_GROUP,       /* a multicast group that we are in: all nodes, or solicited-node of an own address */
-    IP6_CLASS_MULTICAST,   /* another group */
-    IP6_CLASS_MAPPED,      /* ::ffff:0:0/96 */
-    IP6_CLASS_UNSPECIFIED, /* :: */
+enum ip6_class {                        /* what an address is to this host */
+                 IP6_CLASS_UNICAST = 0, /* somebody else's */
+                 IP6_CLASS_OURS,
+                 IP6_CLASS_TENTATIVE, /* ours, but not (yet) to be used */
+                 IP6_CLASS_LOOPBACK,  /* ::1 */
+                 IP6_CLASS_GROUP, /* a multicast group that we are in: all nodes, or solicited-node of an own address */
+                 IP6_CLASS_MULTICAST,   /* another group */
+                 IP6_CLASS_MAPPED,      /* ::ffff:0:0/96 */
+                 IP6_CLASS_UNSPECIFIED, /* :: */
 };
 
 enum ip6_class ip6_classify(const struct ip6_config *config, const struct ip_address *address);
@@ -128,8 +129,8 @@ struct ip6_fragment { /* all lengths in octets */
     uint16_t offset;                /* of this piece in the fragmentable part */
     uint16_t unfragmentable_length; /* fixed header and the extension headers before the fragment header */
     uint16_t data_offset;           /* of this piece, from the start of the fixed header */
-    uint16_t next_header_at;        /* the octet before it that names the fragment header: reassembly puts next_header there */
-    uint8_t next_header;            /* with which the fragmentable part begins */
+    uint16_t next_header_at; /* the octet before it that names the fragment header: reassembly puts next_header there */
+    uint8_t next_header;     /* with which the fragmentable part begins */
     bool more;
 };
 
@@ -166,8 +167,8 @@ struct ip6_problem { /* the ICMPv6 parameter problem that a drop calls for (icmp
 
 /* Untrusted: bytes (wire; a private copy of `captured` octets, IP6_CAPTURE_MAX or all, of a packet of which `available`
  * octets are there, padding included). `turned`: the packet comes from this host itself, so that ::1 and own addresses
- * may be its source and ::1 its destination. Counts. IP6_OK or IP6_DROP_*. *ret with IP6_OK; *ret_problem always, and if
- * it is called for, *ret has the fields of the fixed header. */
+ * may be its source and ::1 its destination. Counts. IP6_OK or IP6_DROP_*. *ret with IP6_OK; *ret_problem always, and
+ * if it is called for, *ret has the fields of the fixed header. */
 enum ip6_result ip6_parse(struct ip6_counters *counters, const struct ip6_config *config, bool turned,
                           const uint8_t *bytes, size_t captured, size_t available, struct ip6_header *ret,
                           struct ip6_problem *ret_problem) __attribute__((warn_unused_result));

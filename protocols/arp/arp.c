@@ -116,24 +116,26 @@ static bool own_is_hopeless(const struct arp *t)
 }
 
 /* Another station claims the address. RFC 5227 2.1.1: not to be used; 2.4 (c): defend, but not again within
- * DEFEND_INTERVAL. */
+ * DEFEND_INTERVAL. Told as often. */
 static void own_conflict(struct arp *t, uint64_t now_us, struct arp_own *o, const uint8_t station[6])
 {
+    bool defends = o->state == OWN_PREFERRED && (o->defended_us == 0 || now_us - o->defended_us >= ARP_DEFEND_US);
+    if (o->state != OWN_TENTATIVE && !defends)
+        return;
     memcpy(o->station.octets, station, sizeof o->station.octets);
     o->conflict = o->event = true;
     if (o->state == OWN_TENTATIVE) {
         o->state = OWN_DUPLICATE;
         o->at_us = UINT64_MAX;
         t->counters.duplicates++;
-    }
-    if (o->state != OWN_PREFERRED || t->config.dad == DAD_OFF)
         return;
-    if (o->defended_us == 0 || now_us - o->defended_us >= ARP_DEFEND_US) {
-        o->defended_us = now_us != 0 ? now_us : 1;
-        if (o->announcements == 0)
-            o->announcements = 1;
-        o->at_us = now_us;
     }
+    o->defended_us = now_us != 0 ? now_us : 1;
+    if (t->config.dad == DAD_OFF)
+        return;
+    if (o->announcements == 0)
+        o->announcements = 1;
+    o->at_us = now_us;
 }
 
 bool arp_event(struct arp *t, struct own_event *ret)

@@ -4,8 +4,7 @@
  * pseudo-header (RFC 4443 2.3), whose addresses are those of the IPv6 header; a request to a group is answered from an
  * own address, so the reply's is made anew. Neighbour discovery is only verified and told apart.
  *
- * Left out: multicast listener queries are not answered (ndp.c reports what it joins), node information. Read RFC 4443
- * 2.4 first. */
+ * Left out: node information, other hosts' listener reports. Read RFC 4443 2.4 first. */
 #include "protocols/icmp/icmp6.h"
 
 #include <string.h>
@@ -113,7 +112,8 @@ static enum icmp6_input_result dispatch(struct icmp6 *t, const struct ip6_header
                                         const uint8_t *message, size_t captured, size_t length, uint64_t payload_sum,
                                         struct icmp6_input_out *ret)
 {
-    if (w->type >= NDP_TYPE_ROUTER_SOLICITATION && w->type <= NDP_TYPE_REDIRECT) {
+    if ((w->type >= NDP_TYPE_ROUTER_SOLICITATION && w->type <= NDP_TYPE_REDIRECT) ||
+        w->type == ICMP6_TYPE_LISTENER_QUERY) {
         t->counters.neighbour_in++;
         return ICMP6_INPUT_NDP;
     }
@@ -126,7 +126,6 @@ static enum icmp6_input_result dispatch(struct icmp6 *t, const struct ip6_header
         return receive_echo(t, ip6, w, length, payload_sum, &ret->reply);
     case ICMP6_TYPE_ECHO_REPLY:
         return ICMP6_DROP_echo_reply;
-    case ICMP6_TYPE_LISTENER_QUERY:
     case ICMP6_TYPE_LISTENER_REPORT:
     case ICMP6_TYPE_LISTENER_DONE:
     case ICMP6_TYPE_LISTENER_REPORT2:

@@ -22,6 +22,36 @@ struct ndp_option_wire { /* source or target link-layer address over Ethernet (R
 };
 _Static_assert(sizeof(struct ndp_option_wire) == 8, "wire layout");
 
+struct ndp_query_wire { /* RFC 3810 5.1; what a version 2 query has more is not looked at */
+    uint8_t type;
+    uint8_t code;
+    be16 checksum;
+    be16 response_delay; /* milliseconds; a floating point code from 32768 on */
+    be16 reserved;
+    uint8_t group[16];
+};
+_Static_assert(sizeof(struct ndp_query_wire) == 24, "wire layout");
+
+struct ndp_report_wire { /* RFC 3810 5.2 with one record, behind a hop-by-hop header with a router alert (RFC 2711) */
+    uint8_t next_header;
+    uint8_t extension_length;
+    uint8_t alert[4];
+    uint8_t padding[2];
+    uint8_t type; /* the ICMPv6 message begins here */
+    uint8_t code;
+    be16 checksum;
+    be16 reserved;
+    be16 records;
+    uint8_t record_type;
+    uint8_t auxiliary_length;
+    be16 sources;
+    uint8_t group[16];
+};
+_Static_assert(sizeof(struct ndp_report_wire) == 36, "wire layout");
+
+#define NDP_RECORD_IS_EXCLUDE        2
+#define NDP_RECORD_CHANGE_TO_EXCLUDE 4
+
 #define NDP_TYPE_ROUTER_SOLICITATION     133
 #define NDP_TYPE_ROUTER_ADVERTISEMENT    134
 #define NDP_TYPE_NEIGHBOUR_SOLICITATION  135

@@ -53,8 +53,11 @@ enum ip4_class ip4_classify(const struct ip4_config *config, const struct ip_add
 
 const struct ip_address *ip4_source_select(const struct ip4_config *config, const struct ip_address *destination)
 {
+    static const struct ip_address loopback = {.family = ADDRESS_IP4, .octets = {127, 0, 0, 1}};
     const struct ip_address *found = NULL;
     bool on_link = false;
+    if (value(destination) >> 24 == 127)
+        return &loopback;
     for (uint32_t i = 0; i < config->own_count; i++) {
         const struct ip_own_address *own = &config->own[i];
         if (own->tentative)

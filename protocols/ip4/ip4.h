@@ -88,7 +88,7 @@ enum ip4_class { /* what an address is to this host */
 enum ip4_class ip4_classify(const struct ip4_config *config, const struct ip_address *address);
 
 /* The usable own address to speak to `destination` from: itself, then one whose link it is on, then the first.
- * NULL: there is none. */
+ * 127.0.0.1 for 127/8. NULL: there is none. */
 const struct ip_address *ip4_source_select(const struct ip4_config *config, const struct ip_address *destination);
 
 struct ip4_header {

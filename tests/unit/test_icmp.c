@@ -210,6 +210,34 @@ START_TEST(test_unreachable)
 }
 END_TEST
 
+static const struct {
+    uint8_t type, code;
+    uint16_t parameter;
+    const char *octets; /* behind the checksum */
+} errors[] = {
+    {ICMP_TYPE_UNREACHABLE, ICMP_CODE_HOST_UNREACHABLE, 0, "\0\0\0\0"},
+    {ICMP_TYPE_UNREACHABLE, ICMP_CODE_FRAGMENTATION_NEEDED, 1400, "\0\0\5\x78"},
+    {ICMP_TYPE_TIME_EXCEEDED, ICMP_CODE_REASSEMBLY, 0, "\0\0\0\0"},
+    {ICMP_TYPE_PARAMETER_PROBLEM, ICMP_CODE_POINTER, 22, "\x16\0\0\0"},
+};
+
+START_TEST(test_errors)
+{
+    offender_make(IP_PROTOCOL_UDP);
+    ck_assert_int_eq(icmp_error(&engine, 0, errors[_i].type, errors[_i].code, errors[_i].parameter, &offender_header,
+                                false, offender, 48, &sent),
+                     ICMP_ERROR_SEND);
+    ck_assert_uint_eq(sent.bytes[0], errors[_i].type);
+    ck_assert_uint_eq(sent.bytes[1], errors[_i].code);
+    ck_assert_mem_eq(sent.bytes + 4, errors[_i].octets, 4);
+    ck_assert_uint_eq(be16_get(checksum_finish(checksum_add(0, sent.bytes, sent.length))), 0);
+    const struct icmp_counters *c = &engine.counters;
+    ck_assert_uint_eq(c->unreachables_out, errors[_i].type == ICMP_TYPE_UNREACHABLE);
+    ck_assert_uint_eq(c->time_exceeded_out, errors[_i].type == ICMP_TYPE_TIME_EXCEEDED);
+    ck_assert_uint_eq(c->parameter_problems_out, errors[_i].type == ICMP_TYPE_PARAMETER_PROBLEM);
+}
+END_TEST
+
 START_TEST(test_withheld)
 {
     offender_make(IP_PROTOCOL_ICMP);
@@ -269,6 +297,7 @@ int main(void)
     tcase_add_test(c, test_checksum);
     tcase_add_test(c, test_echo_to_broadcast);
     tcase_add_test(c, test_unreachable);
+    tcase_add_loop_test(c, test_errors, 0, (int)(sizeof errors / sizeof errors[0]));
     tcase_add_test(c, test_withheld);
     tcase_add_test(c, test_rate);
     suite_add_tcase(s, c);

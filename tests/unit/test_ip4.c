@@ -126,15 +126,16 @@ static const struct {
     const char *name;
     const char *octets; /* eight */
     enum ip4_result result;
+    uint8_t pointer;
 } options[] = {
     {"end", "\0\xff\xff\xff\xff\xff\xff\xff", IP4_OK},
     {"nops", "\1\1\1\1\1\1\1\1", IP4_OK},
     {"router alert", "\x94\4\0\0\0\0\0\0", IP4_OK},
     {"unknown, to the end", "\x1e\x08\0\0\0\0\0\0", IP4_OK},
-    {"length past the header", "\x1e\x09\0\0\0\0\0\0", IP4_DROP_options},
-    {"length zero", "\x1e\0\0\0\0\0\0\0", IP4_DROP_options},
-    {"length one", "\1\1\x1e\1\0\0\0\0", IP4_DROP_options},
-    {"no length", "\1\1\1\1\1\1\1\x1e", IP4_DROP_options},
+    {"length past the header", "\x1e\x09\0\0\0\0\0\0", IP4_DROP_options, 20},
+    {"length zero", "\x1e\0\0\0\0\0\0\0", IP4_DROP_options, 20},
+    {"length one", "\1\1\x1e\1\0\0\0\0", IP4_DROP_options, 22},
+    {"no length", "\1\1\1\1\1\1\1\x1e", IP4_DROP_options, 27},
     {"loose source route", "\x83\7\4\x0a\0\0\1\0", IP4_DROP_source_route},
     {"strict source route", "\1\x89\7\4\x0a\0\0\1", IP4_DROP_source_route},
 };
@@ -154,6 +155,12 @@ START_TEST(test_options)
     if (options[_i].result == IP4_OK) {
         ck_assert_uint_eq(h.header_length, 28);
         ck_assert_uint_eq(counters.options_in, 1);
+    } else if (options[_i].result == IP4_DROP_options) { /* what a parameter problem needs */
+        ck_assert_uint_eq(h.pointer, options[_i].pointer);
+        ck_assert(ip_address_equal(&h.destination, &config.own[0].address));
+        bytes[19] = 7; /* not ours: whatever is wrong behind is nobody's business */
+        seal(bytes);
+        ck_assert_int_eq(ip4_parse(&counters, &config, false, bytes, 28, 28, &h), IP4_DROP_not_ours);
     }
 }
 END_TEST
@@ -206,6 +213,35 @@ START_TEST(test_classes)
     a = ip4_of(10, 0, 0, 0);
     ck_assert_int_eq(ip4_classify(&point, &a), IP4_CLASS_UNICAST);
     ck_assert_int_eq(ip4_classify(&point, &point.own[0].address), IP4_CLASS_OURS);
+}
+END_TEST
+
+/* Two links; the third address is not to be used (yet), but its link's broadcast is known. */
+START_TEST(test_several_addresses)
+{
+    struct ip4_config several = {.own = {{.address = ip4_of(10, 77, 0, 2), .prefix_length = 24},
+                                         {.address = ip4_of(192, 0, 2, 2), .prefix_length = 28},
+                                         {.address = ip4_of(198, 51, 100, 2), .prefix_length = 24, .tentative = true}},
+                                 .own_count = 3};
+    static const struct {
+        uint8_t octets[4];
+        enum ip4_class class;
+        int source; /* -1: loopback */
+    } cases[] = {
+        {{10, 77, 0, 2}, IP4_CLASS_OURS, 0},       {{192, 0, 2, 2}, IP4_CLASS_OURS, 1},
+        {{192, 0, 2, 15}, IP4_CLASS_BROADCAST, 1}, {{10, 77, 0, 255}, IP4_CLASS_BROADCAST, 0},
+        {{192, 0, 2, 255}, IP4_CLASS_UNICAST, 0},  {{192, 0, 2, 3}, IP4_CLASS_UNICAST, 1},
+        {{198, 51, 100, 2}, IP4_CLASS_UNICAST, 0}, {{198, 51, 100, 255}, IP4_CLASS_BROADCAST, 0},
+        {{127, 1, 2, 3}, IP4_CLASS_LOOPBACK, -1},  {{203, 0, 113, 1}, IP4_CLASS_UNICAST, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ip_address a = ip_address_from_ip4(cases[i].octets), loopback = ip4_of(127, 0, 0, 1);
+        ck_assert_int_eq(ip4_classify(&several, &a), cases[i].class);
+        const struct ip_address *source = ip4_source_select(&several, &a);
+        ck_assert(ip_address_equal(source, cases[i].source < 0 ? &loopback : &several.own[cases[i].source].address));
+    }
+    several.own_count = 0;
+    ck_assert_ptr_null(ip4_source_select(&several, &several.own[0].address));
 }
 END_TEST
 
@@ -262,6 +298,7 @@ int main(void)
     tcase_add_test(c, test_checksum_and_short);
     tcase_add_test(c, test_fields_and_build);
     tcase_add_test(c, test_classes);
+    tcase_add_test(c, test_several_addresses);
     tcase_add_test(c, test_route);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);

@@ -14,15 +14,12 @@
  * the table when it is reached. A full table gives up its oldest-used entry to a lookup. What strangers send may only
  * take entries that are free, failed or were never looked up: a flood cannot push out a neighbour that is talked to.
  *
- * Each own address has a state of enum own_state and timers of its own: reports that its solicited-node group has a
- * listener (RFC 3810), the probes of RFC 4862 5.4, announcements (RFC 4861 7.2.6). An address in use is never given up
- * but defended at most once in NDP_DEFEND_US: addresses here are configured and sockets are bound to them.
+ * What concerns own addresses is in own.c, the groups that they need in listener.c.
  *
  * Deviates: RFC 4861 6.3 (MUST process router advertisements) and 8.3 (redirects): addresses and routes are configured;
  * both are counted and ignored. 6.3.4: reachable time is not randomised: no other host takes it from ours. RFC 4429 3.3
  * (MUST NOT solicit from an optimistic address): done when there is no other, but without our link-layer address, so
- * that nobody's cache is changed by it, which is what the rule protects. RFC 3810 8.2: version 1 queries are answered
- * in version 2.
+ * that nobody's cache is changed by it, which is what the rule protects.
  *
  * Left out: anycast, proxies, inverse discovery, SEND. Read RFC 4861 7 first, then RFC 4862 5.4. */
 #include "protocols/ndp/ndp.h"
@@ -33,11 +30,10 @@
 #include "protocols/base/siphash.h"
 #include "protocols/ether/ether.h"
 #include "protocols/icmp/icmp6_wire.h"
+#include "protocols/ndp/ndp_internal.h"
 #include "protocols/ndp/ndp_wire.h"
 
 static const struct mac_address unknown;
-static const struct ip_address unspecified = {.family = ADDRESS_IP6};
-static const struct ip_address all_listeners = {.family = ADDRESS_IP6, .octets = {0xff, 0x02, [15] = 0x16}};
 
 /* ---- the table ---- */
 
@@ -114,62 +110,6 @@ static void entry_reachable(struct ndp *t, uint64_t now_us, struct ndp_entry *e)
     entry_schedule(t, e, NDP_REACHABLE, now_us + NDP_REACHABLE_US);
 }
 
-/* ---- own addresses ---- */
-
-/* In [0, most_us]. */
-static uint64_t random_us(const struct ndp *t, const struct ndp_own *o, uint64_t now_us, uint64_t most_us)
-{
-    uint8_t seed[16 + 6 + 8];
-    memcpy(seed, o->address.octets, 16);
-    memcpy(seed + 16, t->config.mac.octets, 6);
-    memcpy(seed + 22, &now_us, 8);
-    return siphash(t->config.secret, seed, sizeof seed) % (most_us + 1);
-}
-
-/* Usable from now on: what had no address to ask from can be asked. */
-static void own_use(struct ndp *t, struct ndp_own *o, uint64_t now_us, enum own_state state)
-{
-    o->state = (uint8_t)state;
-    o->event = true;
-    for (size_t i = 0; i < NDP_ENTRIES; i++)
-        if (t->entry[i].state == NDP_INCOMPLETE && t->entry[i].tries == 0)
-            t->entry[i].at_us = t->deadline_us = now_us;
-}
-
-static void own_announce(struct ndp_own *o, uint8_t count, uint64_t at_us)
-{
-    if (o->announcements < count)
-        o->announcements = count;
-    if (o->announce_at_us > at_us)
-        o->announce_at_us = at_us;
-}
-
-static void own_start(struct ndp *t, struct ndp_own *o, uint64_t now_us)
-{
-    o->probe_at_us = o->announce_at_us = o->report_at_us = UINT64_MAX;
-    if (t->config.restarted) {
-        own_use(t, o, now_us, OWN_PREFERRED);
-        return;
-    }
-    o->reports = NDP_REPORTS;
-    o->joining = true;
-    o->report_at_us = now_us;
-    o->probes = NDP_DAD_TRANSMITS;
-    switch (t->config.dad) {
-    case DAD_ON: /* RFC 4862 5.4.2: SHOULD delay joining the group and the first probe */
-        o->report_at_us = o->probe_at_us = now_us + random_us(t, o, now_us, NDP_DAD_DELAY_MAX_US);
-        break;
-    case DAD_OPTIMISTIC: /* the link is our own, or its owner knows */
-        o->probe_at_us = now_us;
-        own_use(t, o, now_us, OWN_OPTIMISTIC);
-        own_announce(o, 1, now_us);
-        break;
-    case DAD_OFF:
-        own_use(t, o, now_us, OWN_PREFERRED);
-        break;
-    }
-}
-
 void ndp_init(struct ndp *t, const struct ndp_config *config, uint64_t now_us)
 {
     memset(t, 0, sizeof *t);
@@ -179,81 +119,8 @@ void ndp_init(struct ndp *t, const struct ndp_config *config, uint64_t now_us)
         t->config.own_count = IP_OWN_MAX;
     for (size_t i = 0; i < t->config.own_count; i++) {
         t->own[i].address = config->own[i].address;
-        own_start(t, &t->own[i], now_us);
+        ndp_own_start(t, &t->own[i], now_us);
     }
-}
-
-static struct ndp_own *own_find(struct ndp *t, const uint8_t ip6[16])
-{
-    for (size_t i = 0; i < t->config.own_count; i++)
-        if (memcmp(t->own[i].address.octets, ip6, 16) == 0)
-            return &t->own[i];
-    return NULL;
-}
-
-/* The own address to ask for `target` from: preferred before optimistic, then on its link (a link-local address for a
- * link-local one). NULL: none is usable. */
-static const struct ndp_own *own_for(const struct ndp *t, const struct ip_address *target)
-{
-    const struct ndp_own *found = NULL;
-    unsigned most = 0;
-    for (size_t i = 0; i < t->config.own_count; i++) {
-        const struct ndp_own *o = &t->own[i];
-        if (!own_state_is_usable(o->state))
-            continue;
-        bool on_link = ip6_prefix_match(&o->address, target, t->config.own[i].prefix_length);
-        unsigned worth = 1U + (o->state == OWN_PREFERRED ? 2U : 0U) + (on_link ? 1U : 0U);
-        if (worth > most) {
-            most = worth;
-            found = o;
-        }
-    }
-    return found;
-}
-
-static bool own_is_hopeless(const struct ndp *t)
-{
-    for (size_t i = 0; i < t->config.own_count; i++)
-        if (t->own[i].state != OWN_DUPLICATE)
-            return false;
-    return true;
-}
-
-/* Another station claims the address. RFC 4862 5.4.5: what is being probed is not to be used; what is in use is
- * defended, now and then. Told as often. */
-static enum ndp_input_result own_conflict(struct ndp *t, uint64_t now_us, struct ndp_own *o,
-                                          const struct mac_address *station)
-{
-    bool probing = o->state == OWN_TENTATIVE || o->state == OWN_OPTIMISTIC;
-    bool defends = o->state == OWN_PREFERRED && (o->defended_us == 0 || now_us - o->defended_us >= NDP_DEFEND_US);
-    if (!probing && !defends)
-        return NDP_DROP_conflict;
-    o->station = *station;
-    o->conflict = o->event = true;
-    if (probing) {
-        o->state = OWN_DUPLICATE;
-        o->probe_at_us = o->announce_at_us = o->report_at_us = UINT64_MAX;
-        t->counters.duplicates++;
-        return NDP_DROP_conflict;
-    }
-    o->defended_us = now_us != 0 ? now_us : 1;
-    if (t->config.dad != DAD_OFF)
-        own_announce(o, 1, now_us);
-    return NDP_DROP_conflict;
-}
-
-bool ndp_event(struct ndp *t, struct own_event *ret)
-{
-    for (size_t i = 0; i < t->config.own_count; i++) {
-        struct ndp_own *o = &t->own[i];
-        if (!o->event)
-            continue;
-        *ret = (struct own_event){
-            .address = o->address, .state = o->state, .conflict = o->conflict, .station = o->station};
-        o->event = o->conflict = false;
-        return true;
-    }
-    return false;
 }
 
 /* ---- input ---- */
@@ -378,13 +245,13 @@ static struct ndp_entry *source_learn(struct ndp *t, const struct arrival *a, bo
 static enum ndp_input_result solicitation(struct ndp *t, uint64_t now_us, const struct arrival *a,
                                           struct ip_address *ret)
 {
-    struct ndp_own *own = own_find(t, a->w.target);
+    struct ndp_own *own = ndp_own_find(t, a->w.target);
     struct ndp_entry *e = NULL;
     bool full = false;
     if (own == NULL)
         return NDP_DROP_not_ours;
     if (a->unspecified && own->state == OWN_TENTATIVE)
-        return own_conflict(t, now_us, own, a->station);
+        return ndp_own_conflict(t, now_us, own, a->station);
     if (!own_state_is_usable(own->state))
         return NDP_DROP_tentative;
     if (a->has_address)
@@ -404,9 +271,9 @@ static enum ndp_input_result advertisement(struct ndp *t, uint64_t now_us, const
                                            struct ip_address *ret)
 {
     bool solicited = (a->w.flags & NDP_FLAG_SOLICITED) != 0, override = (a->w.flags & NDP_FLAG_OVERRIDE) != 0;
-    struct ndp_own *own = own_find(t, a->w.target);
+    struct ndp_own *own = ndp_own_find(t, a->w.target);
     if (own != NULL)
-        return own_conflict(t, now_us, own, a->station);
+        return ndp_own_conflict(t, now_us, own, a->station);
     if (a->ip6->source_own)
         return NDP_DROP_source;
     struct ndp_entry *e = entry_find(t, a->w.target);
@@ -433,42 +300,6 @@ static enum ndp_input_result advertisement(struct ndp *t, uint64_t now_us, const
     return NDP_INPUT_RESOLVED;
 }
 
-/* RFC 3810 5.1.3: exponent and mantissa from 32768 on. */
-static uint64_t response_delay_us(uint16_t code)
-{
-    uint64_t ms = code < 32768 ? code : (uint64_t)(0x1000U | (code & 0xfffU)) << ((code >> 12 & 7U) + 3U);
-    return ms * 1000;
-}
-
-/* RFC 3810 6.2: an answer for each of our groups that it asks about, after a random delay. */
-static enum ndp_input_result query(struct ndp *t, uint64_t now_us, const struct arrival *a, const uint8_t *message,
-                                   size_t length)
-{
-    struct ndp_query_wire q;
-    enum ndp_input_result result = NDP_DROP_query;
-    if (length < sizeof q)
-        return NDP_DROP_short;
-    memcpy(&q, message, sizeof q);
-    struct ip_address group = ip_address_from_ip6(q.group);
-    if (a->ip6->hop_limit != 1 || !ip6_is_link_local(&a->ip6->source))
-        return NDP_DROP_query;
-    for (size_t i = 0; i < t->config.own_count; i++) {
-        struct ndp_own *o = &t->own[i];
-        struct ip_address own_group = ip6_solicited_node(&o->address);
-        if (!own_state_is_usable(o->state) || (!ip_address_is_any(&group) && !ip_address_equal(&group, &own_group)))
-            continue;
-        uint64_t at_us = now_us + random_us(t, o, now_us, response_delay_us(be16_get(q.response_delay)));
-        if (o->reports == 0)
-            o->reports = 1;
-        if (at_us < o->report_at_us)
-            o->report_at_us = at_us;
-        result = NDP_INPUT_DONE;
-    }
-    if (result == NDP_INPUT_DONE)
-        t->counters.queries_in++;
-    return result;
-}
-
 static enum ndp_input_result receive(struct ndp *t, uint64_t now_us, struct arrival *a, const uint8_t *message,
                                      size_t length, struct ip_address *ret)
 {
@@ -485,7 +316,7 @@ static enum ndp_input_result receive(struct ndp *t, uint64_t now_us, struct arri
     case NDP_TYPE_REDIRECT:
         return NDP_DROP_redirect;
     case ICMP6_TYPE_LISTENER_QUERY:
-        return query(t, now_us, a, message, length);
+        return ndp_query(t, now_us, a->ip6, message, length);
     case NDP_TYPE_NEIGHBOUR_SOLICITATION:
     case NDP_TYPE_NEIGHBOUR_ADVERTISEMENT:
         break;
@@ -529,7 +360,7 @@ enum ndp_input_result ndp_input(struct ndp *t, uint64_t now_us, const struct ip6
 enum ndp_lookup_result ndp_lookup(struct ndp *t, uint64_t now_us, const struct ip_address *address,
                                   struct mac_address *ret)
 {
-    if (address->family != ADDRESS_IP6 || own_is_hopeless(t))
+    if (address->family != ADDRESS_IP6 || ndp_own_is_hopeless(t))
         return NDP_LOOKUP_FAILED;
     if (ip6_is_multicast(address)) {
         *ret = ip6_multicast_mac(address);
@@ -561,18 +392,11 @@ void ndp_confirm(struct ndp *t, uint64_t now_us, const struct ip_address *addres
         entry_reachable(t, now_us, e);
 }
 
-void ndp_announce(struct ndp *t)
-{
-    for (size_t i = 0; i < t->config.own_count; i++)
-        if (own_state_is_usable(t->own[i].state))
-            own_announce(&t->own[i], NDP_ADVERTISEMENTS, 0);
-}
-
 /* ---- output ---- */
 
-static void message_build(const struct ip_address *source, const struct ip_address *destination,
-                          const struct mac_address *station, struct ndp_wire w, uint8_t option,
-                          const struct mac_address *own, struct ndp_output *ret)
+void ndp_message_build(const struct ip_address *source, const struct ip_address *destination,
+                       const struct mac_address *station, struct ndp_wire w, uint8_t option,
+                       const struct mac_address *own, struct ndp_output *ret)
 {
     struct ndp_option_wire o = {.type = option, .length = 1};
     *ret = (struct ndp_output){.destination = station != NULL ? *station : ip6_multicast_mac(destination),
@@ -596,7 +420,7 @@ static void message_build(const struct ip_address *source, const struct ip_addre
 static bool solicit(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struct ndp_output *ret)
 {
     struct ip_address target = ip_address_from_ip6(e->ip6);
-    const struct ndp_own *own = own_for(t, &target);
+    const struct ndp_own *own = ndp_own_for(t, &target);
     e->at_us = now_us + NDP_RETRANS_US;
     if (own == NULL)
         return false;
@@ -604,8 +428,8 @@ static bool solicit(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struct 
     struct ip_address destination = unicast ? target : ip6_solicited_node(&target);
     struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_SOLICITATION};
     memcpy(w.target, e->ip6, sizeof w.target);
-    message_build(&own->address, &destination, unicast ? &e->mac : NULL, w,
-                  own->state == OWN_OPTIMISTIC ? 0 : NDP_OPTION_SOURCE, &t->config.mac, ret);
+    ndp_message_build(&own->address, &destination, unicast ? &e->mac : NULL, w,
+                      own->state == OWN_OPTIMISTIC ? 0 : NDP_OPTION_SOURCE, &t->config.mac, ret);
     e->tries++;
     t->counters.solicitations_out++;
     return true;
@@ -628,7 +452,7 @@ static bool entry_act(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struc
         entry_free(t, e);
         return false;
     case NDP_INCOMPLETE:
-        if (e->tries < NDP_MULTICAST_SOLICIT && !own_is_hopeless(t))
+        if (e->tries < NDP_MULTICAST_SOLICIT && !ndp_own_is_hopeless(t))
             return solicit(t, now_us, e, ret);
         t->counters.failed++;
         entry_schedule(t, e, NDP_FAILED, now_us + NDP_FAILED_US);
@@ -645,14 +469,14 @@ static bool entry_act(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struc
 }
 
 /* 7.2.4, 7.2.6. RFC 4429 3.3: an optimistic address MUST NOT override. */
-static void advertise(struct ndp *t, const struct ndp_own *own, const struct ip_address *destination,
-                      const struct mac_address *station, struct ndp_output *ret)
+void ndp_advertise(struct ndp *t, const struct ndp_own *own, const struct ip_address *destination,
+                   const struct mac_address *station, struct ndp_output *ret)
 {
     struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_ADVERTISEMENT};
     w.flags =
         (uint8_t)((station != NULL ? NDP_FLAG_SOLICITED : 0) | (own->state == OWN_OPTIMISTIC ? 0 : NDP_FLAG_OVERRIDE));
     memcpy(w.target, own->address.octets, sizeof w.target);
-    message_build(&own->address, destination, station, w, NDP_OPTION_TARGET, &t->config.mac, ret);
+    ndp_message_build(&own->address, destination, station, w, NDP_OPTION_TARGET, &t->config.mac, ret);
     t->counters.advertisements_out++;
 }
 
@@ -669,81 +493,7 @@ static bool reply_send(struct ndp *t, struct ndp_output *ret)
             continue;
         if (probe)
             destination = ip6_all_nodes();
-        advertise(t, own, &destination, probe ? NULL : &r->mac, ret);
-        return true;
-    }
-    return false;
-}
-
-/* RFC 4862 5.4.2. False: nobody has objected, the address is ours. */
-static bool probe_send(struct ndp *t, uint64_t now_us, struct ndp_own *o, struct ndp_output *ret)
-{
-    if (o->probes == 0) {
-        o->probe_at_us = UINT64_MAX;
-        own_use(t, o, now_us, OWN_PREFERRED);
-        own_announce(o, 1, now_us);
-        return false;
-    }
-    struct ip_address destination = ip6_solicited_node(&o->address);
-    struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_SOLICITATION};
-    memcpy(w.target, o->address.octets, sizeof w.target);
-    message_build(&unspecified, &destination, NULL, w, 0, &t->config.mac, ret);
-    o->probes--;
-    o->probe_at_us = now_us + NDP_RETRANS_US;
-    t->counters.probes_out++;
-    return true;
-}
-
-static void announcement_send(struct ndp *t, uint64_t now_us, struct ndp_own *o, struct ndp_output *ret)
-{
-    struct ip_address everybody = ip6_all_nodes();
-    advertise(t, o, &everybody, NULL, ret);
-    o->announcements--;
-    o->announce_at_us = o->announcements == 0 ? UINT64_MAX : now_us + NDP_RETRANS_US;
-}
-
-/* RFC 3810 5.2, RFC 3590: from a link-local address, or none while there is none. */
-static void report_send(struct ndp *t, uint64_t now_us, struct ndp_own *o, struct ndp_output *ret)
-{
-    struct ip_address group = ip6_solicited_node(&o->address), source = unspecified;
-    for (size_t i = 0; i < t->config.own_count; i++)
-        if (t->own[i].state == OWN_PREFERRED && ip6_is_link_local(&t->own[i].address))
-            source = t->own[i].address;
-    struct ndp_report_wire w = {.next_header = IP_PROTOCOL_ICMP6,
-                                .alert = {5, 2},
-                                .padding = {1},
-                                .type = ICMP6_TYPE_LISTENER_REPORT2,
-                                .records = be16_make(1),
-                                .record_type = o->joining ? NDP_RECORD_CHANGE_TO_EXCLUDE : NDP_RECORD_IS_EXCLUDE};
-    memcpy(w.group, group.octets, sizeof w.group);
-    size_t length = sizeof w - offsetof(struct ndp_report_wire, type);
-    uint64_t sum = checksum_pseudo_header(&source, &all_listeners, IP_PROTOCOL_ICMP6, (uint32_t)length);
-    w.checksum = checksum_finish(checksum_add(sum, &w.type, length));
-    *ret = (struct ndp_output){.destination = ip6_multicast_mac(&all_listeners), .length = sizeof w};
-    ret->ip6 = (struct ip6_header){.source = source,
-                                   .destination = all_listeners,
-                                   .payload_length = sizeof w,
-                                   .transport_offset = IP6_HEADER_LENGTH,
-                                   .protocol = IP_PROTOCOL_HOP_BY_HOP,
-                                   .hop_limit = 1};
-    memcpy(ret->message, &w, sizeof w);
-    o->reports--;
-    o->joining = o->joining && o->reports != 0;
-    o->report_at_us = o->reports == 0 ? UINT64_MAX : now_us + NDP_REPORT_US;
-    t->counters.reports_out++;
-}
-
-/* What an own address has to send, in this order: listener, probe, announcement. */
-static bool own_act(struct ndp *t, uint64_t now_us, struct ndp_own *o, struct ndp_output *ret)
-{
-    if (now_us >= o->report_at_us) {
-        report_send(t, now_us, o, ret);
-        return true;
-    }
-    if (now_us >= o->probe_at_us && probe_send(t, now_us, o, ret))
-        return true;
-    if (now_us >= o->announce_at_us) {
-        announcement_send(t, now_us, o, ret);
+        ndp_advertise(t, own, &destination, probe ? NULL : &r->mac, ret);
         return true;
     }
     return false;
@@ -754,7 +504,7 @@ bool ndp_poll(struct ndp *t, uint64_t now_us, struct ndp_output *ret)
     if (reply_send(t, ret))
         return true;
     for (size_t i = 0; i < t->config.own_count; i++)
-        if (own_act(t, now_us, &t->own[i], ret))
+        if (ndp_own_act(t, now_us, &t->own[i], ret))
             return true;
     if (now_us < t->deadline_us)
         return false;

@@ -97,13 +97,18 @@ static void arp(const uint8_t *bytes, size_t length)
     static struct arp engine;
     struct arp_config config = {.mac = own_mac, .own = {ip4_config.own[0]}, .own_count = 1};
     struct arp_output out;
+    struct own_event event;
+    config.restarted = length % 2 == 0; /* in use at once, or being probed */
     struct ip_address resolved;
     uint8_t *copy = copy_of(bytes, length);
     arp_init(&engine, &config, 1);
     enum arp_input_result result = arp_input(&engine, 1000000, copy, length, &resolved);
     check(result < ARP_INPUT_RESULTS);
-    for (int n = 0; arp_poll(&engine, 1000000, &out); n++)
-        check(n < 100);
+    for (uint64_t now = 1000000; now < 10000000; now += 500000)
+        for (int n = 0; arp_poll(&engine, now, &out); n++)
+            check(n < 100);
+    for (int n = 0; arp_event(&engine, &event); n++)
+        check(n < 1);
     free(copy);
 }
 

@@ -37,8 +37,8 @@ static inline bool own_state_is_usable(enum own_state state)
 
 struct own_event { /* something happened to an own address since it was last told */
     struct ip_address address;
-    enum own_state state;      /* what it is now */
-    bool conflict;             /* another station claimed it (again) */
+    enum own_state state;       /* what it is now */
+    bool conflict;              /* another station claimed it (again) */
     struct mac_address station; /* with `conflict`: which */
 };
 

@@ -61,14 +61,16 @@ enum icmp6_code {
     X(no_source)        /* no own address to send it from */                                                           \
     X(rate_limited)
 
-#define ICMP6_COUNTERS(X)                                                                                              \
-    X(messages_in)                                                                                                     \
-    X(echo_requests_in) X(errors_in) X(neighbour_in) X(echo_replies_out) X(unreachables_out) X(too_bigs_out)           \
-        X(time_exceeded_out) X(parameter_problems_out) X(drop_short) X(drop_checksum) X(drop_type) X(drop_code)        \
-            X(drop_source) X(drop_echo_reply) X(drop_no_address) X(drop_listener) X(drop_too_small)                    \
-                X(drop_quote_short) X(drop_quote_header) X(drop_quote_fragment) X(drop_quote_source)                   \
-                    X(withheld_about_error) X(withheld_about_multicast) X(withheld_about_bad_source)                   \
-                        X(withheld_about_truncated) X(withheld_no_source) X(withheld_rate_limited)
+/* clang-format off */
+#define ICMP6_COUNTERS(X)                                                                           \
+    X(messages_in) X(echo_requests_in) X(errors_in) X(neighbour_in) X(echo_replies_out)             \
+    X(unreachables_out) X(too_bigs_out) X(time_exceeded_out) X(parameter_problems_out)              \
+    X(drop_short) X(drop_checksum) X(drop_type) X(drop_code) X(drop_source) X(drop_echo_reply)      \
+    X(drop_no_address) X(drop_listener) X(drop_too_small) X(drop_quote_short) X(drop_quote_header)  \
+    X(drop_quote_fragment) X(drop_quote_source) X(withheld_about_error)                             \
+    X(withheld_about_multicast) X(withheld_about_bad_source) X(withheld_about_truncated)            \
+    X(withheld_no_source) X(withheld_rate_limited)
+/* clang-format on */
 
 struct icmp6_counters {
 #define X(name) uint64_t name;

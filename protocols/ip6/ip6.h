@@ -70,17 +70,18 @@ enum ip6_result {
         IP6_RESULTS
 };
 
-#define IP6_COUNTERS(X)                                                                                                \
-    X(packets_in)                                                                                                      \
-    X(extensions_in) X(fragments_in) X(atomic_fragments_in) X(drop_short) X(drop_version) X(drop_payload_length)       \
-        X(drop_source_unspecified) X(drop_source_loopback) X(drop_source_multicast) X(drop_source_mapped)              \
-            X(drop_source_own) X(drop_destination_unspecified) X(drop_destination_loopback)                            \
-                X(drop_destination_multicast) X(drop_destination_mapped) X(drop_destination_tentative)                 \
-                    X(drop_not_ours) X(drop_hop_by_hop) X(drop_extension_truncated) X(drop_extension_limit)            \
-                        X(drop_option_length) X(drop_option_limit) X(drop_option_discard) X(drop_option_unknown)       \
-                            X(drop_routing) X(drop_fragment_length) X(drop_fragment_overflow)                          \
-                                X(drop_fragment_repeated) X(drop_fragment_chain) X(drop_no_next_header)                \
-                                    X(drop_fragment) X(drop_protocol)
+/* clang-format off */
+#define IP6_COUNTERS(X)                                                                             \
+    X(packets_in) X(extensions_in) X(fragments_in) X(atomic_fragments_in) X(drop_short)             \
+    X(drop_version) X(drop_payload_length) X(drop_source_unspecified) X(drop_source_loopback)       \
+    X(drop_source_multicast) X(drop_source_mapped) X(drop_source_own)                               \
+    X(drop_destination_unspecified) X(drop_destination_loopback) X(drop_destination_multicast)      \
+    X(drop_destination_mapped) X(drop_destination_tentative) X(drop_not_ours) X(drop_hop_by_hop)    \
+    X(drop_extension_truncated) X(drop_extension_limit) X(drop_option_length) X(drop_option_limit)  \
+    X(drop_option_discard) X(drop_option_unknown) X(drop_routing) X(drop_fragment_length)           \
+    X(drop_fragment_overflow) X(drop_fragment_repeated) X(drop_fragment_chain)                      \
+    X(drop_no_next_header) X(drop_fragment) X(drop_protocol)
+/* clang-format on */
 
 struct ip6_counters {
 #define X(name) uint64_t name;

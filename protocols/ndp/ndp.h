@@ -62,15 +62,17 @@
     X(query)               /* a listener query not from the link (RFC 3810 6.2), or for other groups */                \
     X(type)
 
-#define NDP_COUNTERS(X)                                                                                                \
-    X(solicitations_in)                                                                                                \
-    X(advertisements_in)                                                                                               \
-    X(queries_in) X(solicitations_out) X(advertisements_out) X(probes_out) X(reports_out) X(resolved) X(failed)        \
-        X(evicted) X(duplicates) X(drop_short) X(drop_long) X(drop_hop_limit) X(drop_code) X(drop_fragmented)          \
-            X(drop_target) X(drop_option_length) X(drop_destination) X(drop_option_source) X(drop_solicited_multicast) \
-                X(drop_link_layer) X(drop_own) X(drop_source) X(drop_conflict) X(drop_not_ours) X(drop_tentative)      \
-                    X(drop_not_asked) X(drop_no_address) X(drop_not_override) X(drop_table_full) X(drop_reply_queue)   \
-                        X(drop_router) X(drop_redirect) X(drop_query) X(drop_type)
+/* clang-format off */
+#define NDP_COUNTERS(X)                                                                             \
+    X(solicitations_in) X(advertisements_in) X(queries_in) X(solicitations_out)                     \
+    X(advertisements_out) X(probes_out) X(reports_out) X(resolved) X(failed) X(evicted)             \
+    X(duplicates) X(drop_short) X(drop_long) X(drop_hop_limit) X(drop_code) X(drop_fragmented)      \
+    X(drop_target) X(drop_option_length) X(drop_destination) X(drop_option_source)                  \
+    X(drop_solicited_multicast) X(drop_link_layer) X(drop_own) X(drop_source) X(drop_conflict)      \
+    X(drop_not_ours) X(drop_tentative) X(drop_not_asked) X(drop_no_address) X(drop_not_override)    \
+    X(drop_table_full) X(drop_reply_queue) X(drop_router) X(drop_redirect) X(drop_query)            \
+    X(drop_type)
+/* clang-format on */
 
 struct ndp_counters {
 #define X(name) uint64_t name;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* IPv4 (RFC 791, RFC 1122 3.2.1): checked parse of a private copy of a header into a representation in which
- * malformed things are gone, the build, the classes of addresses, and a small routing table. There is
+ * malformed things are gone, the build, and the classes of addresses. There is
  * nothing to wait for, so no poll and no deadline. Fragments are told as such: reassembly is the caller's. */
 #ifndef BULKHEAD_PROTOCOLS_IP4_IP4_H
 #define BULKHEAD_PROTOCOLS_IP4_IP4_H
@@ -15,7 +15,6 @@
 #define IP4_HEADER_MIN  20U
 #define IP4_HEADER_MAX  60U
 #define IP4_TTL_DEFAULT 64U /* RFC 1122 3.2.1.7; the value is RFC 1340's */
-#define IP4_ROUTES_MAX  16U
 
 #define IP_PROTOCOL_ICMP 1
 #define IP_PROTOCOL_TCP  6
@@ -126,35 +125,5 @@ void ip4_count(struct ip4_counters *counters, enum ip4_result result);
 
 /* Writes 20 octets, checksum included. Options are not built. */
 void ip4_build(const struct ip4_header *header, uint8_t *ret_bytes);
-
-/* ---- routing ---- */
-struct ip4_route_entry {
-    struct ip_address prefix;
-    struct ip_address gateway; /* ADDRESS_NONE: on-link */
-    uint8_t prefix_length;
-};
-
-struct ip4_routes { /* longest prefix first */
-    uint32_t count;
-    struct ip4_route_entry entry[IP4_ROUTES_MAX];
-};
-
-enum ip4_route_result {
-    IP4_ROUTE_OK = 0,
-    IP4_ROUTE_FULL = 1,
-    IP4_ROUTE_BAD = 2,    /* prefix length over 32, octets behind it set, or another family */
-    IP4_ROUTE_EXISTS = 3, /* the prefix has a route */
-    IP4_ROUTE_NONE = 4,   /* no route to the destination */
-};
-
-void ip4_routes_init(struct ip4_routes *table);
-/* OK, FULL, BAD, EXISTS. */
-enum ip4_route_result ip4_route_add(struct ip4_routes *table, const struct ip4_route_entry *entry);
-/* The links' prefixes and, unless it is ADDRESS_NONE, a default gateway. OK, FULL, BAD, EXISTS. */
-enum ip4_route_result ip4_route_link(struct ip4_routes *table, const struct ip4_config *config,
-                                     const struct ip_address *gateway);
-/* Whom to hand a packet for `destination` to on the link. OK, NONE. */
-enum ip4_route_result ip4_route(const struct ip4_routes *table, const struct ip_address *destination,
-                                struct ip_address *ret_next_hop) __attribute__((warn_unused_result));
 
 #endif

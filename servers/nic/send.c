@@ -54,7 +54,7 @@ static bool check_link(struct nic *nic, const struct capability *link, const str
         return false;
     }
     uint16_t type = be16_get(w.type);
-    if (type != ETHER_TYPE_IP4 && type != ETHER_TYPE_ARP) {
+    if (type != ETHER_TYPE_IP4 && type != ETHER_TYPE_IP6 && type != ETHER_TYPE_ARP) {
         nic->counters.drop_type++;
         return false;
     }

@@ -245,50 +245,6 @@ START_TEST(test_several_addresses)
 }
 END_TEST
 
-START_TEST(test_route)
-{
-    struct ip4_routes table;
-    struct ip_address gateway = ip4_of(10, 77, 0, 1), none = {0}, hop, to;
-    ip4_routes_init(&table);
-    to = ip4_of(10, 77, 0, 9);
-    ck_assert_int_eq(ip4_route(&table, &to, &hop), IP4_ROUTE_NONE);
-    ck_assert_int_eq(ip4_route_link(&table, &config, &none), IP4_ROUTE_OK);
-    ck_assert_int_eq(ip4_route(&table, &to, &hop), IP4_ROUTE_OK);
-    ck_assert(ip_address_equal(&hop, &to));
-    to = ip4_of(192, 0, 2, 1);
-    ck_assert_int_eq(ip4_route(&table, &to, &hop), IP4_ROUTE_NONE);
-
-    ip4_routes_init(&table);
-    ck_assert_int_eq(ip4_route_link(&table, &config, &gateway), IP4_ROUTE_OK);
-    ck_assert_int_eq(ip4_route(&table, &to, &hop), IP4_ROUTE_OK);
-    ck_assert(ip_address_equal(&hop, &gateway));
-    struct ip4_route_entry more = {
-        .prefix = ip4_of(192, 0, 2, 0), .prefix_length = 24, .gateway = ip4_of(10, 77, 0, 254)};
-    ck_assert_int_eq(ip4_route_add(&table, &more), IP4_ROUTE_OK);
-    ck_assert_int_eq(ip4_route_add(&table, &more), IP4_ROUTE_EXISTS);
-    ck_assert_int_eq(ip4_route(&table, &to, &hop), IP4_ROUTE_OK);
-    ck_assert(ip_address_equal(&hop, &more.gateway));
-    struct ip4_route_entry host = {.prefix = to, .prefix_length = 32};
-    ck_assert_int_eq(ip4_route_add(&table, &host), IP4_ROUTE_OK);
-    ck_assert_int_eq(ip4_route(&table, &to, &hop), IP4_ROUTE_OK);
-    ck_assert(ip_address_equal(&hop, &to));
-
-    struct ip4_route_entry bad = {.prefix = ip4_of(192, 0, 2, 1), .prefix_length = 24};
-    ck_assert_int_eq(ip4_route_add(&table, &bad), IP4_ROUTE_BAD);
-    bad.prefix_length = 33;
-    ck_assert_int_eq(ip4_route_add(&table, &bad), IP4_ROUTE_BAD);
-    for (uint8_t i = 0; i < IP4_ROUTES_MAX - 4; i++) {
-        struct ip4_route_entry e = {.prefix = ip4_of(172, 16, i, 0), .prefix_length = 24};
-        ck_assert_int_eq(ip4_route_add(&table, &e), IP4_ROUTE_OK);
-    }
-    bad.prefix_length = 32;
-    bad.prefix.octets[3] = 7;
-    ck_assert_int_eq(ip4_route_add(&table, &bad), IP4_ROUTE_FULL);
-    struct ip_address six = {.family = ADDRESS_IP6};
-    ck_assert_int_eq(ip4_route(&table, &six, &hop), IP4_ROUTE_NONE);
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("ip4");
@@ -299,7 +255,6 @@ int main(void)
     tcase_add_test(c, test_fields_and_build);
     tcase_add_test(c, test_classes);
     tcase_add_test(c, test_several_addresses);
-    tcase_add_test(c, test_route);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

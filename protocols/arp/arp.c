@@ -15,23 +15,141 @@
  * to a lookup. What strangers send may only take entries that are free, failed or were never looked
  * up, so that a flood of requests cannot push out a neighbour that is being talked to.
  *
- * Left out: proxy ARP, address probing before use (RFC 5227 2.1). Read RFC 826 first. */
+ * Each own address goes through RFC 5227: TENTATIVE while it is probed (2.1.1), then PREFERRED, announced (2.3) and
+ * defended (2.4); DUPLICATE, for good, if somebody had it first. An address in use is never given up, but defended at
+ * most once in ARP_DEFEND_US (2.4 (c)): addresses here are configured and sockets are bound to them.
+ *
+ * Left out: proxy ARP. Read RFC 826 first, then RFC 5227 2. */
 #include "protocols/arp/arp.h"
 
 #include <string.h>
 
 #include "protocols/arp/arp_wire.h"
+#include "protocols/base/siphash.h"
 #include "protocols/ether/ether.h"
 #include "protocols/ether/ether_wire.h"
 
 static const struct mac_address broadcast = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 static const struct mac_address unknown;
 
-void arp_init(struct arp *t, const struct arp_config *config)
+/* ---- own addresses ---- */
+
+/* In [0, below_us). */
+static uint64_t random_us(const struct arp *t, size_t own, uint64_t below_us)
+{
+    const struct arp_own *o = &t->own[own];
+    uint8_t seed[] = {o->address.octets[0],    o->address.octets[1],    o->address.octets[2],    o->address.octets[3],
+                      t->config.mac.octets[3], t->config.mac.octets[4], t->config.mac.octets[5], o->probes};
+    return siphash(t->config.secret, seed, sizeof seed) % below_us;
+}
+
+static void own_prefer(struct arp *t, struct arp_own *o, uint64_t now_us, bool announce)
+{
+    o->state = OWN_PREFERRED;
+    o->event = true;
+    o->announcements = announce ? ARP_ANNOUNCEMENTS : 0;
+    o->at_us = announce ? now_us : UINT64_MAX;
+    for (size_t i = 0; i < ARP_ENTRIES; i++) /* what had no sender to ask from */
+        if (t->entry[i].state == ARP_INCOMPLETE && t->entry[i].tries == 0)
+            t->entry[i].at_us = t->deadline_us = now_us;
+}
+
+void arp_init(struct arp *t, const struct arp_config *config, uint64_t now_us)
 {
     memset(t, 0, sizeof *t);
     t->config = *config;
     t->deadline_us = UINT64_MAX;
+    if (t->config.own_count > IP_OWN_MAX)
+        t->config.own_count = IP_OWN_MAX;
+    for (size_t i = 0; i < t->config.own_count; i++) {
+        struct arp_own *o = &t->own[i];
+        o->address = config->own[i].address;
+        if (config->restarted || config->dad != DAD_ON) {
+            own_prefer(t, o, now_us, !config->restarted && config->dad == DAD_OPTIMISTIC);
+            continue;
+        }
+        o->probes = ARP_PROBES;
+        o->at_us = now_us + random_us(t, i, ARP_PROBE_WAIT_US + 1);
+    }
+}
+
+static struct arp_own *own_find(struct arp *t, const uint8_t ip4[4])
+{
+    for (size_t i = 0; i < t->config.own_count; i++)
+        if (memcmp(t->own[i].address.octets, ip4, 4) == 0)
+            return &t->own[i];
+    return NULL;
+}
+
+static bool same_link(const uint8_t a[4], const uint8_t b[4], uint8_t prefix_length)
+{
+    for (unsigned i = 0; i < 4 && prefix_length > 8 * i; i++) {
+        unsigned bits = prefix_length - 8 * i;
+        if (((a[i] ^ b[i]) & (bits >= 8 ? 0xffU : 0xffU << (8 - bits))) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* The own address to ask for `target` from: on its link, else any. NULL: none is usable. */
+static const struct arp_own *own_for(const struct arp *t, const uint8_t target[4])
+{
+    const struct arp_own *any = NULL;
+    for (size_t i = 0; i < t->config.own_count; i++) {
+        const struct arp_own *o = &t->own[i];
+        if (o->state != OWN_PREFERRED)
+            continue;
+        if (same_link(o->address.octets, target, t->config.own[i].prefix_length))
+            return o;
+        if (any == NULL)
+            any = o;
+    }
+    return any;
+}
+
+static bool own_is_hopeless(const struct arp *t)
+{
+    for (size_t i = 0; i < t->config.own_count; i++)
+        if (t->own[i].state != OWN_DUPLICATE)
+            return false;
+    return true;
+}
+
+/* Another station claims the address. RFC 5227 2.1.1: not to be used; 2.4 (c): defend, but not again within
+ * DEFEND_INTERVAL. Told as often. */
+static void own_conflict(struct arp *t, uint64_t now_us, struct arp_own *o, const uint8_t station[6])
+{
+    bool defends = o->state == OWN_PREFERRED && (o->defended_us == 0 || now_us - o->defended_us >= ARP_DEFEND_US);
+    if (o->state != OWN_TENTATIVE && !defends)
+        return;
+    memcpy(o->station.octets, station, sizeof o->station.octets);
+    o->conflict = o->event = true;
+    if (o->state == OWN_TENTATIVE) {
+        o->state = OWN_DUPLICATE;
+        o->at_us = UINT64_MAX;
+        t->counters.duplicates++;
+        return;
+    }
+    o->defended_us = now_us != 0 ? now_us : 1;
+    if (t->config.dad == DAD_OFF)
+        return;
+    if (o->announcements == 0)
+        o->announcements = 1;
+    o->at_us = now_us;
+}
+
+bool arp_event(struct arp *t, struct own_event *ret)
+{
+    for (size_t i = 0; i < t->config.own_count; i++) {
+        struct arp_own *o = &t->own[i];
+        if (!o->event)
+            continue;
+        *ret = (struct own_event){
+            .address = o->address, .state = o->state, .conflict = o->conflict, .station = o->station};
+        o->event = o->conflict = false;
+        return true;
+    }
+    return false;
 }
 
 /* ---- the table ---- */
@@ -132,16 +250,6 @@ static enum arp_input_result check(const struct arp *t, const struct arp_wire *w
     return ARP_INPUT_DONE;
 }
 
-/* RFC 5227 2.4 (b): announce, but not again within DEFEND_INTERVAL. */
-static enum arp_input_result defend(struct arp *t, uint64_t now_us)
-{
-    if (t->defended_us == 0 || now_us - t->defended_us >= ARP_DEFEND_US) {
-        t->defended_us = now_us != 0 ? now_us : 1;
-        t->announce = true;
-    }
-    return ARP_DROP_conflict;
-}
-
 static void merge(struct arp *t, uint64_t now_us, struct arp_entry *e, const uint8_t mac[6])
 {
     memcpy(e->mac.octets, mac, sizeof e->mac.octets);
@@ -152,13 +260,14 @@ static void merge(struct arp *t, uint64_t now_us, struct arp_entry *e, const uin
     entry_schedule(t, e, now_us + ARP_REACHABLE_US);
 }
 
-static bool reply_queue(struct arp *t, const struct arp_wire *w)
+static bool reply_queue(struct arp *t, const struct arp_own *own, const struct arp_wire *w)
 {
     if (t->reply_count == ARP_REPLIES)
         return false;
     struct arp_reply *r = &t->reply[(t->reply_first + t->reply_count++) % ARP_REPLIES];
     memcpy(r->ip4, w->sender_ip4, sizeof r->ip4);
     memcpy(r->mac.octets, w->sender_mac, sizeof r->mac.octets);
+    r->own = (uint8_t)(own - t->own);
     return true;
 }
 
@@ -168,13 +277,19 @@ static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struc
 {
     static const uint8_t zero[4];
     bool request = be16_get(w->operation) == ARP_OPERATION_REQUEST;
-    bool for_us = memcmp(w->target_ip4, t->config.address.octets, 4) == 0;
     bool probe = memcmp(w->sender_ip4, zero, 4) == 0;
     bool full = false;
     struct arp_entry *e = NULL;
+    struct arp_own *claimed = own_find(t, w->sender_ip4), *target = own_find(t, w->target_ip4);
 
-    if (memcmp(w->sender_ip4, t->config.address.octets, 4) == 0)
-        return defend(t, now_us);
+    /* RFC 5227 2.1.1: another station's probe for what we are probing is a conflict as well */
+    if (claimed == NULL && probe && request && target != NULL && target->state == OWN_TENTATIVE)
+        claimed = target;
+    if (claimed != NULL) {
+        own_conflict(t, now_us, claimed, w->sender_mac);
+        return ARP_DROP_conflict;
+    }
+    bool for_us = target != NULL && target->state == OWN_PREFERRED;
     if (!probe) {
         e = entry_find(t, w->sender_ip4);
         if (e == NULL && for_us) {
@@ -184,7 +299,7 @@ static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struc
     }
     if (e != NULL)
         merge(t, now_us, e, w->sender_mac);
-    if (for_us && request && !reply_queue(t, w))
+    if (for_us && request && !reply_queue(t, target, w))
         return ARP_DROP_reply_queue;
     if (full)
         return ARP_DROP_table_full;
@@ -192,7 +307,9 @@ static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struc
         *ret = ip_address_from_ip4(e->ip4);
         return ARP_INPUT_RESOLVED;
     }
-    return for_us ? ARP_INPUT_DONE : ARP_DROP_not_ours;
+    if (for_us)
+        return ARP_INPUT_DONE;
+    return target != NULL ? ARP_DROP_tentative : ARP_DROP_not_ours;
 }
 
 static void count_result(struct arp_counters *c, enum arp_input_result result)
@@ -243,7 +360,7 @@ static void ask(struct arp *t, uint64_t now_us, struct arp_entry *e, enum arp_st
 enum arp_lookup_result arp_lookup(struct arp *t, uint64_t now_us, const struct ip_address *address,
                                   struct mac_address *ret)
 {
-    if (address->family != ADDRESS_IP4)
+    if (address->family != ADDRESS_IP4 || own_is_hopeless(t))
         return ARP_LOOKUP_FAILED;
     struct arp_entry *e = entry_find(t, address->octets);
     if (e == NULL) {
@@ -268,13 +385,17 @@ enum arp_lookup_result arp_lookup(struct arp *t, uint64_t now_us, const struct i
 
 void arp_announce(struct arp *t)
 {
-    t->announce = true;
+    for (size_t i = 0; i < t->config.own_count; i++)
+        if (t->own[i].state == OWN_PREFERRED && t->own[i].announcements == 0) {
+            t->own[i].announcements = 1;
+            t->own[i].at_us = 0;
+        }
 }
 
 /* ---- output ---- */
 
-static void packet_build(const struct arp *t, uint16_t operation, const struct mac_address *target,
-                         const uint8_t target_ip4[4], struct arp_output *ret)
+static void packet_build(const struct arp *t, uint16_t operation, const uint8_t sender_ip4[4],
+                         const struct mac_address *target, const uint8_t target_ip4[4], struct arp_output *ret)
 {
     struct arp_wire w = {.hardware = be16_make(ARP_HARDWARE_ETHERNET),
                          .protocol = be16_make(ETHER_TYPE_IP4),
@@ -282,21 +403,26 @@ static void packet_build(const struct arp *t, uint16_t operation, const struct m
                          .protocol_length = 4,
                          .operation = be16_make(operation)};
     memcpy(w.sender_mac, t->config.mac.octets, sizeof w.sender_mac);
-    memcpy(w.sender_ip4, t->config.address.octets, sizeof w.sender_ip4);
+    memcpy(w.sender_ip4, sender_ip4, sizeof w.sender_ip4);
     memcpy(w.target_mac, target->octets, sizeof w.target_mac);
     memcpy(w.target_ip4, target_ip4, sizeof w.target_ip4);
     memcpy(ret->packet, &w, sizeof w);
 }
 _Static_assert(sizeof(struct arp_wire) == ARP_PACKET_LENGTH, "one number");
 
-static void request_send(struct arp *t, uint64_t now_us, struct arp_entry *e, struct arp_output *ret)
+/* False: there is no address to ask from yet; own_prefer() will have it asked. */
+static bool request_send(struct arp *t, uint64_t now_us, struct arp_entry *e, struct arp_output *ret)
 {
     bool unicast = e->state == ARP_STALE;
-    packet_build(t, ARP_OPERATION_REQUEST, unicast ? &e->mac : &unknown, e->ip4, ret);
+    const struct arp_own *own = own_for(t, e->ip4);
+    e->at_us = now_us + ARP_RETRY_US;
+    if (own == NULL)
+        return false;
+    packet_build(t, ARP_OPERATION_REQUEST, own->address.octets, unicast ? &e->mac : &unknown, e->ip4, ret);
     ret->destination = unicast ? e->mac : broadcast;
     e->tries++;
-    e->at_us = now_us + ARP_RETRY_US;
     t->counters.requests_out++;
+    return true;
 }
 
 /* An entry whose time has come. True: *ret is to be sent. */
@@ -313,19 +439,14 @@ static bool entry_act(struct arp *t, uint64_t now_us, struct arp_entry *e, struc
         entry_free(t, e);
         return false;
     case ARP_STALE:
-        if (e->tries < ARP_TRIES) {
-            request_send(t, now_us, e, ret);
-            return true;
-        }
+        if (e->tries < ARP_TRIES)
+            return request_send(t, now_us, e, ret);
         e->state = ARP_INCOMPLETE;
         e->tries = 0;
-        request_send(t, now_us, e, ret);
-        return true;
+        return request_send(t, now_us, e, ret);
     case ARP_INCOMPLETE:
-        if (e->tries < ARP_TRIES) {
-            request_send(t, now_us, e, ret);
-            return true;
-        }
+        if (e->tries < ARP_TRIES && !own_is_hopeless(t))
+            return request_send(t, now_us, e, ret);
         e->state = ARP_FAILED;
         e->at_us = now_us + ARP_FAILED_US;
         t->counters.failed++;
@@ -339,7 +460,7 @@ static bool reply_send(struct arp *t, struct arp_output *ret)
     if (t->reply_count == 0)
         return false;
     const struct arp_reply *r = &t->reply[t->reply_first];
-    packet_build(t, ARP_OPERATION_REPLY, &r->mac, r->ip4, ret);
+    packet_build(t, ARP_OPERATION_REPLY, t->own[r->own].address.octets, &r->mac, r->ip4, ret);
     ret->destination = r->mac;
     t->reply_first = (t->reply_first + 1) % ARP_REPLIES;
     t->reply_count--;
@@ -347,17 +468,36 @@ static bool reply_send(struct arp *t, struct arp_output *ret)
     return true;
 }
 
+/* An own address whose time has come: RFC 5227 2.1.1 (probe), 2.3 (announce). True: *ret is to be sent. */
+static void own_act(struct arp *t, uint64_t now_us, size_t own, struct arp_output *ret)
+{
+    static const uint8_t none[4];
+    struct arp_own *o = &t->own[own];
+    if (o->state == OWN_TENTATIVE && o->probes == 0)
+        own_prefer(t, o, now_us, true);
+    if (o->state == OWN_TENTATIVE) {
+        packet_build(t, ARP_OPERATION_REQUEST, none, &unknown, o->address.octets, ret);
+        o->at_us =
+            now_us + (--o->probes == 0 ? ARP_ANNOUNCE_WAIT_US
+                                       : ARP_PROBE_MIN_US + random_us(t, own, ARP_PROBE_MAX_US - ARP_PROBE_MIN_US + 1));
+        t->counters.probes_out++;
+    } else {
+        packet_build(t, ARP_OPERATION_REQUEST, o->address.octets, &unknown, o->address.octets, ret);
+        o->at_us = --o->announcements == 0 ? UINT64_MAX : now_us + ARP_ANNOUNCE_INTERVAL_US;
+        t->counters.announcements_out++;
+    }
+    ret->destination = broadcast;
+}
+
 bool arp_poll(struct arp *t, uint64_t now_us, struct arp_output *ret)
 {
     if (reply_send(t, ret))
         return true;
-    if (t->announce) {
-        packet_build(t, ARP_OPERATION_REQUEST, &unknown, t->config.address.octets, ret);
-        ret->destination = broadcast;
-        t->announce = false;
-        t->counters.announcements_out++;
-        return true;
-    }
+    for (size_t i = 0; i < t->config.own_count; i++)
+        if (now_us >= t->own[i].at_us) {
+            own_act(t, now_us, i, ret);
+            return true;
+        }
     if (now_us < t->deadline_us)
         return false;
     uint64_t earliest_us = UINT64_MAX;
@@ -374,5 +514,11 @@ bool arp_poll(struct arp *t, uint64_t now_us, struct arp_output *ret)
 
 uint64_t arp_deadline_us(const struct arp *t)
 {
-    return t->reply_count != 0 || t->announce ? 0 : t->deadline_us;
+    if (t->reply_count != 0)
+        return 0;
+    uint64_t earliest_us = t->deadline_us;
+    for (size_t i = 0; i < t->config.own_count; i++)
+        if (t->own[i].at_us < earliest_us)
+            earliest_us = t->own[i].at_us;
+    return earliest_us;
 }

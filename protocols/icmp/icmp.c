@@ -11,20 +11,37 @@
 #include "protocols/icmp/icmp_wire.h"
 #include "protocols/ip4/ip4_wire.h"
 
-#define SECOND_US 1000000U
+#define SECOND_US         1000000U
+#define ERRORS_PER_SECOND 1000U
+#define ERRORS_BURST      50U
 
 void icmp_init(struct icmp *t, const struct icmp_config *config, uint64_t now_us)
 {
     memset(t, 0, sizeof *t);
     t->config = *config;
-    if (t->config.errors_per_second == 0)
-        t->config.errors_per_second = 1000;
-    if (t->config.errors_per_second > SECOND_US)
-        t->config.errors_per_second = SECOND_US;
-    if (t->config.errors_burst == 0)
-        t->config.errors_burst = 50;
-    t->tokens_us = (uint64_t)t->config.errors_burst * (SECOND_US / t->config.errors_per_second);
-    t->refilled_us = now_us;
+    icmp_bucket_init(&t->bucket, config->errors_per_second, config->errors_burst, now_us);
+}
+
+/* ---- the limit of errors ---- */
+
+void icmp_bucket_init(struct icmp_bucket *bucket, uint32_t errors_per_second, uint32_t errors_burst, uint64_t now_us)
+{
+    uint32_t rate = errors_per_second == 0 ? ERRORS_PER_SECOND : errors_per_second;
+    uint64_t cost_us = rate > SECOND_US ? 1 : SECOND_US / rate;
+    uint64_t most_us = cost_us * (errors_burst == 0 ? ERRORS_BURST : errors_burst);
+    *bucket = (struct icmp_bucket){.tokens_us = most_us, .most_us = most_us, .cost_us = cost_us, .refilled_us = now_us};
+}
+
+bool icmp_bucket_take(struct icmp_bucket *bucket, uint64_t now_us)
+{
+    uint64_t passed_us = now_us > bucket->refilled_us ? now_us - bucket->refilled_us : 0;
+    bool full = passed_us >= bucket->most_us - bucket->tokens_us;
+    bucket->tokens_us = full ? bucket->most_us : bucket->tokens_us + passed_us;
+    bucket->refilled_us = now_us;
+    if (bucket->tokens_us < bucket->cost_us)
+        return false;
+    bucket->tokens_us -= bucket->cost_us;
+    return true;
 }
 
 /* ---- input ---- */
@@ -77,7 +94,7 @@ static enum icmp_input_result receive_error(struct icmp *t, const struct ip4_hea
     if ((be16_get(q.fragment) & IP4_FRAGMENT_OFFSET) != 0)
         return ICMP_DROP_quote_fragment;
     struct ip_address source = ip_address_from_ip4(q.source);
-    enum ip4_class class = ip4_classify(&t->config.ip4, &source);
+    enum ip4_class class = ip4_classify(t->config.ip4, &source);
     if (class != IP4_CLASS_OURS && class != IP4_CLASS_LOOPBACK)
         return ICMP_DROP_quote_source;
 
@@ -89,6 +106,8 @@ static enum icmp_input_result receive_error(struct icmp *t, const struct ip4_hea
                                .destination = ip_address_from_ip4(q.destination)};
     if (w->type == ICMP_TYPE_UNREACHABLE && w->code == ICMP_CODE_FRAGMENTATION_NEEDED)
         ret->next_hop_mtu = be16_get(w->unreachable.next_hop_mtu);
+    else if (w->type == ICMP_TYPE_PARAMETER_PROBLEM)
+        ret->pointer = w->pointer[0];
     memcpy(ret->quoted_octets, quote + header_length, sizeof ret->quoted_octets);
     t->counters.errors_in++;
     return ICMP_INPUT_ERROR;
@@ -146,19 +165,6 @@ enum icmp_input_result icmp_input(struct icmp *t, const struct ip4_header *ip4, 
 
 /* ---- errors sent ---- */
 
-static bool token_take(struct icmp *t, uint64_t now_us)
-{
-    uint64_t cost_us = SECOND_US / t->config.errors_per_second;
-    uint64_t most_us = cost_us * t->config.errors_burst;
-    uint64_t passed_us = now_us > t->refilled_us ? now_us - t->refilled_us : 0;
-    t->tokens_us = passed_us >= most_us - t->tokens_us ? most_us : t->tokens_us + passed_us;
-    t->refilled_us = now_us;
-    if (t->tokens_us < cost_us)
-        return false;
-    t->tokens_us -= cost_us;
-    return true;
-}
-
 static bool is_icmp_error(uint8_t type)
 {
     return type == ICMP_TYPE_UNREACHABLE || type == ICMP_TYPE_SOURCE_QUENCH || type == ICMP_TYPE_REDIRECT ||
@@ -166,11 +172,11 @@ static bool is_icmp_error(uint8_t type)
 }
 
 /* RFC 1122 3.2.2: the MUST NOTs, in its order. */
-static enum icmp_unreachable_result check_sendable(struct icmp *t, uint64_t now_us, const struct ip4_header *ip4,
-                                                   bool link_group, const uint8_t *packet, size_t captured)
+static enum icmp_error_result check_sendable(struct icmp *t, uint64_t now_us, const struct ip4_header *ip4,
+                                             bool link_group, const uint8_t *packet, size_t captured)
 {
-    enum ip4_class source = ip4_classify(&t->config.ip4, &ip4->source);
-    enum ip4_class destination = ip4_classify(&t->config.ip4, &ip4->destination);
+    enum ip4_class source = ip4_classify(t->config.ip4, &ip4->source);
+    enum ip4_class destination = ip4_classify(t->config.ip4, &ip4->destination);
     /* a first fragment may be shorter than what RFC 792 quotes; then all there is */
     if (captured < ip4->header_length || captured < IP4_HEADER_MIN)
         return ICMP_WITHHELD_about_truncated;
@@ -183,18 +189,17 @@ static enum icmp_unreachable_result check_sendable(struct icmp *t, uint64_t now_
         return ICMP_WITHHELD_about_fragment;
     if (source != IP4_CLASS_UNICAST && source != IP4_CLASS_OURS && source != IP4_CLASS_LOOPBACK)
         return ICMP_WITHHELD_about_bad_source;
-    return token_take(t, now_us) ? ICMP_UNREACHABLE_SEND : ICMP_WITHHELD_rate_limited;
+    return icmp_bucket_take(&t->bucket, now_us) ? ICMP_ERROR_SEND : ICMP_WITHHELD_rate_limited;
 }
 
-static void unreachable_build(enum icmp_code code, const struct ip4_header *ip4, const uint8_t *packet, size_t captured,
-                              struct icmp_message *ret)
+static void error_build(struct icmp_wire w, const struct ip4_header *ip4, const uint8_t *packet, size_t captured,
+                        struct icmp_message *ret)
 {
     size_t quote = (size_t)ip4->header_length + ICMP_QUOTE_OCTETS;
     if (quote > captured)
         quote = captured;
     if (quote > ip4->total_length)
         quote = ip4->total_length;
-    struct icmp_wire w = {.type = ICMP_TYPE_UNREACHABLE, .code = (uint8_t)code};
     w.checksum = checksum_finish(checksum_add(checksum_add(0, &w, sizeof w), packet, quote));
     memcpy(ret->bytes, &w, sizeof w);
     memcpy(ret->bytes + sizeof w, packet, quote);
@@ -202,11 +207,31 @@ static void unreachable_build(enum icmp_code code, const struct ip4_header *ip4,
     ret->ip4 = answer_to(ip4, ret->length);
 }
 
-enum icmp_unreachable_result icmp_unreachable(struct icmp *t, uint64_t now_us, enum icmp_code code,
-                                              const struct ip4_header *ip4, bool link_group, const uint8_t *packet,
-                                              size_t captured, struct icmp_message *ret)
+static void error_send(struct icmp *t, uint8_t type, uint8_t code, uint16_t parameter, const struct ip4_header *ip4,
+                       const uint8_t *packet, size_t captured, struct icmp_message *ret)
 {
-    enum icmp_unreachable_result result = check_sendable(t, now_us, ip4, link_group, packet, captured);
+    struct icmp_wire w = {.type = type, .code = code};
+    switch (type) {
+    case ICMP_TYPE_TIME_EXCEEDED:
+        t->counters.time_exceeded_out++;
+        break;
+    case ICMP_TYPE_PARAMETER_PROBLEM:
+        w.pointer[0] = (uint8_t)parameter;
+        t->counters.parameter_problems_out++;
+        break;
+    default:
+        w.unreachable.next_hop_mtu = be16_make(parameter);
+        t->counters.unreachables_out++;
+        break;
+    }
+    error_build(w, ip4, packet, captured, ret);
+}
+
+enum icmp_error_result icmp_error(struct icmp *t, uint64_t now_us, uint8_t type, uint8_t code, uint16_t parameter,
+                                  const struct ip4_header *ip4, bool link_group, const uint8_t *packet, size_t captured,
+                                  struct icmp_message *ret)
+{
+    enum icmp_error_result result = check_sendable(t, now_us, ip4, link_group, packet, captured);
     switch (result) {
 #define X(name)                                                                                                        \
     case ICMP_WITHHELD_##name:                                                                                         \
@@ -214,10 +239,9 @@ enum icmp_unreachable_result icmp_unreachable(struct icmp *t, uint64_t now_us, e
         break;
         ICMP_WITHHELD(X)
 #undef X
-    case ICMP_UNREACHABLE_SEND:
-    case ICMP_UNREACHABLE_RESULTS:
-        t->counters.unreachables_out++;
-        unreachable_build(code, ip4, packet, captured, ret);
+    case ICMP_ERROR_SEND:
+    case ICMP_ERROR_RESULTS:
+        error_send(t, type, code, parameter, ip4, packet, captured, ret);
         break;
     }
     return result;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* ICMP for IPv4, sans-I/O (RFC 792, RFC 1122 3.2.2): echo answered, errors told to the transport, and
- * destination unreachable sent. Whatever is to be sent is the result of the call that caused it, so there is
+ * errors sent. Whatever is to be sent is the result of the call that caused it, so there is
  * no poll, and nothing waits, so there is no deadline. */
 #ifndef BULKHEAD_PROTOCOLS_ICMP_ICMP_H
 #define BULKHEAD_PROTOCOLS_ICMP_ICMP_H
@@ -23,6 +23,8 @@ enum icmp_code { /* of destination unreachable */
     ICMP_CODE_PROTOCOL_UNREACHABLE = 2,
     ICMP_CODE_PORT_UNREACHABLE = 3,
     ICMP_CODE_FRAGMENTATION_NEEDED = 4,
+    ICMP_CODE_REASSEMBLY = 1,  /* of time exceeded */
+    ICMP_CODE_POINTER = 0,     /* of parameter problem */
 };
 
 /* One name for result, counter and test. */
@@ -50,7 +52,7 @@ enum icmp_code { /* of destination unreachable */
 
 #define ICMP_COUNTERS(X)                                                                           \
     X(messages_in) X(echo_requests_in) X(errors_in) X(echo_replies_out) X(unreachables_out)        \
-    X(drop_short) X(drop_checksum) X(drop_type) X(drop_code) X(drop_echo_broadcast)                \
+    X(time_exceeded_out) X(parameter_problems_out) X(drop_short) X(drop_checksum) X(drop_type) X(drop_code) X(drop_echo_broadcast)                \
     X(drop_echo_reply) X(drop_redirect) X(drop_quote_short) X(drop_quote_header)                   \
     X(drop_quote_fragment) X(drop_quote_source) X(withheld_about_error) X(withheld_about_fragment) \
     X(withheld_about_broadcast) X(withheld_about_bad_source) X(withheld_about_truncated)           \
@@ -63,16 +65,26 @@ struct icmp_counters {
 };
 
 struct icmp_config {
-    struct ip4_config ip4;
-    uint32_t errors_per_second; /* 0: 1000 (RFC 1812 4.3.2.8: SHOULD be limited) */
-    uint32_t errors_burst;      /* 0: 50 */
+    const struct ip4_config *ip4; /* the caller's, who keeps it */
+    uint32_t errors_per_second;   /* 0: 1000 (RFC 1812 4.3.2.8: SHOULD be limited) */
+    uint32_t errors_burst;        /* 0: 50 */
 };
+
+struct icmp_bucket { /* limits the errors sent; of icmp.c and icmp6.c */
+    uint64_t tokens_us;   /* credit */
+    uint64_t most_us;
+    uint64_t cost_us;     /* of an error: 1000000 / errors_per_second */
+    uint64_t refilled_us;
+};
+
+/* Zero as either number is the default of struct icmp_config. */
+void icmp_bucket_init(struct icmp_bucket *bucket, uint32_t errors_per_second, uint32_t errors_burst, uint64_t now_us);
+bool icmp_bucket_take(struct icmp_bucket *bucket, uint64_t now_us);
 
 struct icmp { /* in the caller's memory; the engine's own */
     struct icmp_config config;
     struct icmp_counters counters;
-    uint64_t tokens_us; /* credit; an error costs 1000000 / errors_per_second */
-    uint64_t refilled_us;
+    struct icmp_bucket bucket;
 };
 
 void icmp_init(struct icmp *t, const struct icmp_config *config, uint64_t now_us);
@@ -84,12 +96,13 @@ struct icmp_reply { /* an echo reply: IP header, these eight octets, then the re
     uint32_t payload_length;
 };
 
-struct icmp_error { /* checked; about a packet that we (or somebody in our name) sent */
-    uint8_t type;          /* ICMP_TYPE_* of an error */
+struct icmp_error { /* of either family, checked; about a packet that we (or somebody in our name) sent */
+    uint8_t type;          /* ICMP_TYPE_*, ICMP6_TYPE_* of an error */
     uint8_t code;
     uint8_t protocol;      /* of the quoted packet */
     uint8_t quoted_octets[ICMP_QUOTE_OCTETS]; /* the beginning of its payload */
-    uint16_t next_hop_mtu; /* with "fragmentation needed"; 0: not told (RFC 1191 5) */
+    uint16_t next_hop_mtu; /* with "fragmentation needed" (0: not told, RFC 1191 5), "packet too big" (65535: or more) */
+    uint32_t pointer;      /* with "parameter problem" */
     struct ip_address reporter;
     struct ip_address source; /* of the quoted packet: ours */
     struct ip_address destination;
@@ -116,27 +129,26 @@ enum icmp_input_result icmp_input(struct icmp *t, const struct ip4_header *ip4, 
                                   size_t captured, size_t length, uint64_t rest_sum,
                                   struct icmp_input_out *ret) __attribute__((warn_unused_result));
 
-struct icmp_message { /* a destination unreachable, complete */
+struct icmp_message { /* an error, complete */
     struct ip4_header ip4; /* for ip4_build() */
     uint8_t bytes[ICMP_HEADER_LENGTH + IP4_HEADER_MAX + ICMP_QUOTE_OCTETS];
     uint32_t length;
 };
 
-enum icmp_unreachable_result {
-    ICMP_UNREACHABLE_SEND = 0, /* *ret is to be sent */
+enum icmp_error_result {
+    ICMP_ERROR_SEND = 0, /* *ret is to be sent */
 #define X(name) ICMP_WITHHELD_##name,
     ICMP_WITHHELD(X)
 #undef X
-    ICMP_UNREACHABLE_RESULTS
+    ICMP_ERROR_RESULTS
 };
 
 /* Untrusted: packet (wire; a private copy of the offending packet from its IP header on, that was parsed
- * into `ip4`). `link_group`: it came in a broadcast or multicast frame.
- * ICMP_UNREACHABLE_SEND (with *ret), or ICMP_WITHHELD_*, counted. */
-enum icmp_unreachable_result icmp_unreachable(struct icmp *t, uint64_t now_us, enum icmp_code code,
-                                              const struct ip4_header *ip4, bool link_group,
-                                              const uint8_t *packet, size_t captured,
-                                              struct icmp_message *ret)
-    __attribute__((warn_unused_result));
+ * into `ip4`). `type`: unreachable, time exceeded or parameter problem. `parameter`: MTU of the next hop, or pointer,
+ * else 0. `link_group`: it came in a broadcast or multicast frame.
+ * ICMP_ERROR_SEND (with *ret), or ICMP_WITHHELD_*, counted. */
+enum icmp_error_result icmp_error(struct icmp *t, uint64_t now_us, uint8_t type, uint8_t code, uint16_t parameter,
+                                  const struct ip4_header *ip4, bool link_group, const uint8_t *packet,
+                                  size_t captured, struct icmp_message *ret) __attribute__((warn_unused_result));
 
 #endif

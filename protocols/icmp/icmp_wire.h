@@ -18,6 +18,7 @@ struct icmp_wire {
             be16 unused;
             be16 next_hop_mtu; /* only with ICMP_CODE_FRAGMENTATION_NEEDED */
         } unreachable;
+        uint8_t pointer[4]; /* of a parameter problem, in the first */
     };
 };
 _Static_assert(sizeof(struct icmp_wire) == 8, "wire layout");

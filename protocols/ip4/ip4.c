@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* IPv4. Theory of operation: ip4_parse() goes through the header in the order of its fields, form
- * first (check_form, check_options, check_fragment), then the addresses (check_source,
- * check_destination); the first thing wrong is the reason of the drop. Multicast groups,
- * reassembly, fragmentation and forwarding are left out. Read RFC 791 3.1 and RFC 1122 3.2.1 first.
+ * first (check_form, check_fragment), then the addresses (check_source, check_destination), then the options
+ * (check_options: what is wrong with them may be told to the source); the first thing wrong is the reason of the drop.
+ * Multicast groups, reassembly, fragmentation and forwarding are left out. Read RFC 791 3.1 and RFC 1122 3.2.1 first.
  */
 #include "protocols/ip4/ip4.h"
 
@@ -21,21 +21,25 @@ static uint32_t mask(uint8_t prefix_length)
     return prefix_length == 0 ? 0 : ~0U << (32 - prefix_length);
 }
 
-static bool is_link_broadcast(const struct ip4_config *config, uint32_t address)
+static bool is_link_broadcast(const struct ip_own_address *own, uint32_t address)
 {
-    if (config->address.family != ADDRESS_IP4 || config->prefix_length > 30)
+    if (own->prefix_length > 30)
         return false;
-    uint32_t m = mask(config->prefix_length);
-    return (address & m) == (value(&config->address) & m) && (address & ~m) == ~m;
+    uint32_t m = mask(own->prefix_length);
+    return (address & m) == (value(&own->address) & m) && (address & ~m) == ~m;
 }
 
 enum ip4_class ip4_classify(const struct ip4_config *config, const struct ip_address *address)
 {
     uint32_t a = value(address);
-    if (ip_address_equal(address, &config->address))
-        return IP4_CLASS_OURS;
-    if (a == 0xffffffffU || is_link_broadcast(config, a))
+    for (uint32_t i = 0; i < config->own_count; i++)
+        if (!config->own[i].tentative && ip_address_equal(address, &config->own[i].address))
+            return IP4_CLASS_OURS;
+    if (a == 0xffffffffU)
         return IP4_CLASS_BROADCAST;
+    for (uint32_t i = 0; i < config->own_count; i++)
+        if (is_link_broadcast(&config->own[i], a))
+            return IP4_CLASS_BROADCAST;
     if (a >> 24 == 0)
         return IP4_CLASS_ZERO;
     if (a >> 24 == 127)
@@ -45,6 +49,28 @@ enum ip4_class ip4_classify(const struct ip4_config *config, const struct ip_add
     if (a >> 28 == 15)
         return IP4_CLASS_RESERVED;
     return IP4_CLASS_UNICAST;
+}
+
+const struct ip_address *ip4_source_select(const struct ip4_config *config, const struct ip_address *destination)
+{
+    static const struct ip_address loopback = {.family = ADDRESS_IP4, .octets = {127, 0, 0, 1}};
+    const struct ip_address *found = NULL;
+    bool on_link = false;
+    if (value(destination) >> 24 == 127)
+        return &loopback;
+    for (uint32_t i = 0; i < config->own_count; i++) {
+        const struct ip_own_address *own = &config->own[i];
+        if (own->tentative)
+            continue;
+        if (ip_address_equal(&own->address, destination))
+            return &own->address;
+        bool same = ((value(&own->address) ^ value(destination)) & mask(own->prefix_length)) == 0;
+        if (found == NULL || (same && !on_link)) {
+            found = &own->address;
+            on_link = same;
+        }
+    }
+    return found;
 }
 
 /* ---- parse ---- */
@@ -66,15 +92,17 @@ static enum ip4_result check_form(const struct ip4_wire *w, const uint8_t *bytes
 }
 
 /* Unknown options are passed over (RFC 1122 3.2.1.8). */
-static enum ip4_result check_options(const uint8_t *options, size_t length)
+static enum ip4_result check_options(const uint8_t *options, size_t length, uint8_t *ret_pointer)
 {
     for (size_t at = 0; at < length && options[at] != IP4_OPTION_END;) {
         if (options[at] == IP4_OPTION_NOP) {
             at++;
             continue;
         }
-        if (length - at < 2 || options[at + 1] < 2 || options[at + 1] > length - at)
+        if (length - at < 2 || options[at + 1] < 2 || options[at + 1] > length - at) {
+            *ret_pointer = (uint8_t)(sizeof(struct ip4_wire) + at);
             return IP4_DROP_options;
+        }
         if (options[at] == IP4_OPTION_LOOSE_SOURCE_ROUTE || options[at] == IP4_OPTION_STRICT_SOURCE_ROUTE)
             return IP4_DROP_source_route;
         at += options[at + 1];
@@ -164,12 +192,6 @@ static enum ip4_result parse(struct ip4_counters *counters, const struct ip4_con
         return result;
 
     struct ip4_header h = represent(&w);
-    if (h.header_length > sizeof w) {
-        result = check_options(bytes + sizeof w, h.header_length - sizeof w);
-        if (result != IP4_OK)
-            return result;
-        counters->options_in++;
-    }
     result = check_fragment(&h);
     if (result != IP4_OK)
         return result;
@@ -181,8 +203,13 @@ static enum ip4_result parse(struct ip4_counters *counters, const struct ip4_con
     if (result != IP4_OK)
         return result;
     h.broadcast = destination == IP4_CLASS_BROADCAST;
-    *ret = h;
-    return IP4_OK;
+    if (h.header_length > sizeof w) {
+        counters->options_in++;
+        result = check_options(bytes + sizeof w, h.header_length - sizeof w, &h.pointer);
+    }
+    if (result == IP4_OK || result == IP4_DROP_options)
+        *ret = h;
+    return result;
 }
 
 void ip4_count(struct ip4_counters *counters, enum ip4_result result)
@@ -231,67 +258,4 @@ void ip4_build(const struct ip4_header *header, uint8_t *ret_bytes)
     memcpy(w.destination, header->destination.octets, sizeof w.destination);
     w.checksum = checksum_finish(checksum_add(0, &w, sizeof w));
     memcpy(ret_bytes, &w, sizeof w);
-}
-
-/* ---- routing ---- */
-
-void ip4_routes_init(struct ip4_routes *table)
-{
-    memset(table, 0, sizeof *table);
-}
-
-enum ip4_route_result ip4_route_add(struct ip4_routes *table, const struct ip4_route_entry *entry)
-{
-    bool gateway_ok = entry->gateway.family == ADDRESS_NONE || entry->gateway.family == ADDRESS_IP4;
-    if (entry->prefix.family != ADDRESS_IP4 || entry->prefix_length > 32 || !gateway_ok ||
-        (value(&entry->prefix) & ~mask(entry->prefix_length)) != 0)
-        return IP4_ROUTE_BAD;
-    uint32_t at = 0;
-    while (at < table->count && table->entry[at].prefix_length > entry->prefix_length)
-        at++;
-    for (uint32_t i = at; i < table->count; i++)
-        if (table->entry[i].prefix_length == entry->prefix_length &&
-            ip_address_equal(&table->entry[i].prefix, &entry->prefix))
-            return IP4_ROUTE_EXISTS;
-    if (table->count == IP4_ROUTES_MAX)
-        return IP4_ROUTE_FULL;
-    memmove(&table->entry[at + 1], &table->entry[at], (table->count - at) * sizeof table->entry[0]);
-    table->entry[at] = *entry;
-    table->count++;
-    return IP4_ROUTE_OK;
-}
-
-enum ip4_route_result ip4_route_link(struct ip4_routes *table, const struct ip4_config *config,
-                                     const struct ip_address *gateway)
-{
-    if (config->prefix_length > 32)
-        return IP4_ROUTE_BAD;
-    uint32_t prefix = value(&config->address) & mask(config->prefix_length);
-    struct ip4_route_entry link = {
-        .prefix = {.family = ADDRESS_IP4,
-                   .octets = {(uint8_t)(prefix >> 24), (uint8_t)(prefix >> 16), (uint8_t)(prefix >> 8),
-                              (uint8_t)prefix}},
-        .prefix_length = config->prefix_length,
-    };
-    enum ip4_route_result result = ip4_route_add(table, &link);
-    if (result != IP4_ROUTE_OK || gateway->family == ADDRESS_NONE)
-        return result;
-    struct ip4_route_entry other = {.prefix = {.family = ADDRESS_IP4}, .gateway = *gateway};
-    return ip4_route_add(table, &other);
-}
-
-enum ip4_route_result ip4_route(const struct ip4_routes *table, const struct ip_address *destination,
-                                struct ip_address *ret_next_hop)
-{
-    if (destination->family != ADDRESS_IP4)
-        return IP4_ROUTE_NONE;
-    uint32_t address = value(destination);
-    for (uint32_t i = 0; i < table->count; i++) {
-        const struct ip4_route_entry *e = &table->entry[i];
-        if ((address & mask(e->prefix_length)) != value(&e->prefix))
-            continue;
-        *ret_next_hop = e->gateway.family == ADDRESS_NONE ? *destination : e->gateway;
-        return IP4_ROUTE_OK;
-    }
-    return IP4_ROUTE_NONE;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* IPv4 (RFC 791, RFC 1122 3.2.1): checked parse of a private copy of a header into a representation in which
- * malformed things are gone, the build, the classes of addresses, and a small routing table. There is
+ * malformed things are gone, the build, and the classes of addresses. There is
  * nothing to wait for, so no poll and no deadline. Fragments are told as such: reassembly is the caller's. */
 #ifndef BULKHEAD_PROTOCOLS_IP4_IP4_H
 #define BULKHEAD_PROTOCOLS_IP4_IP4_H
@@ -10,11 +10,11 @@
 #include <stdint.h>
 
 #include "protocols/base/address.h"
+#include "protocols/base/own.h"
 
 #define IP4_HEADER_MIN  20U
 #define IP4_HEADER_MAX  60U
 #define IP4_TTL_DEFAULT 64U /* RFC 1122 3.2.1.7; the value is RFC 1340's */
-#define IP4_ROUTES_MAX  16U
 
 #define IP_PROTOCOL_ICMP 1
 #define IP_PROTOCOL_TCP  6
@@ -69,8 +69,9 @@ struct ip4_counters {
 };
 
 struct ip4_config {
-    struct ip_address address; /* ours */
-    uint8_t prefix_length;     /* of the link; 31 and 32 have no directed broadcast (RFC 3021) */
+    /* IPv4 ones only. Prefix lengths 31 and 32 have no directed broadcast (RFC 3021); a tentative one is nobody's. */
+    struct ip_own_address own[IP_OWN_MAX];
+    uint32_t own_count;
 };
 
 enum ip4_class { /* what an address is to this host */
@@ -85,6 +86,10 @@ enum ip4_class { /* what an address is to this host */
 
 enum ip4_class ip4_classify(const struct ip4_config *config, const struct ip_address *address);
 
+/* The usable own address to speak to `destination` from: itself, then one whose link it is on, then the first.
+ * 127.0.0.1 for 127/8. NULL: there is none. */
+const struct ip_address *ip4_source_select(const struct ip4_config *config, const struct ip_address *destination);
+
 struct ip4_header {
     struct ip_address source;
     struct ip_address destination;
@@ -98,7 +103,8 @@ struct ip4_header {
     uint8_t ecn;
     bool dont_fragment;
     bool more_fragments;
-    bool broadcast; /* found by the parse: the destination is a broadcast address */
+    bool broadcast;  /* found by the parse: the destination is a broadcast address */
+    uint8_t pointer; /* with IP4_DROP_options: the octet at fault, for a parameter problem (RFC 1122 3.2.2.5) */
 };
 
 static inline bool ip4_is_fragment(const struct ip4_header *h)
@@ -109,7 +115,7 @@ static inline bool ip4_is_fragment(const struct ip4_header *h)
 /* Untrusted: bytes (wire; a private copy of `captured` octets of a packet of which `available` octets are
  * there, padding included). `turned`: the packet comes from this host itself, so that loopback and our own
  * address may be its source and loopback its destination. RFC 1122 3.2.1.7: any TTL is accepted. Options are
- * skipped. Counts. IP4_OK or IP4_DROP_*; *ret only with IP4_OK. */
+ * skipped. Counts. IP4_OK or IP4_DROP_*; *ret only with IP4_OK and IP4_DROP_options. */
 enum ip4_result ip4_parse(struct ip4_counters *counters, const struct ip4_config *config, bool turned,
                           const uint8_t *bytes, size_t captured, size_t available,
                           struct ip4_header *ret) __attribute__((warn_unused_result));
@@ -119,35 +125,5 @@ void ip4_count(struct ip4_counters *counters, enum ip4_result result);
 
 /* Writes 20 octets, checksum included. Options are not built. */
 void ip4_build(const struct ip4_header *header, uint8_t *ret_bytes);
-
-/* ---- routing ---- */
-struct ip4_route_entry {
-    struct ip_address prefix;
-    struct ip_address gateway; /* ADDRESS_NONE: on-link */
-    uint8_t prefix_length;
-};
-
-struct ip4_routes { /* longest prefix first */
-    uint32_t count;
-    struct ip4_route_entry entry[IP4_ROUTES_MAX];
-};
-
-enum ip4_route_result {
-    IP4_ROUTE_OK = 0,
-    IP4_ROUTE_FULL = 1,
-    IP4_ROUTE_BAD = 2,    /* prefix length over 32, octets behind it set, or another family */
-    IP4_ROUTE_EXISTS = 3, /* the prefix has a route */
-    IP4_ROUTE_NONE = 4,   /* no route to the destination */
-};
-
-void ip4_routes_init(struct ip4_routes *table);
-/* OK, FULL, BAD, EXISTS. */
-enum ip4_route_result ip4_route_add(struct ip4_routes *table, const struct ip4_route_entry *entry);
-/* The link's prefix and, unless it is ADDRESS_NONE, a default gateway. OK, FULL, BAD, EXISTS. */
-enum ip4_route_result ip4_route_link(struct ip4_routes *table, const struct ip4_config *config,
-                                     const struct ip_address *gateway);
-/* Whom to hand a packet for `destination` to on the link. OK, NONE. */
-enum ip4_route_result ip4_route(const struct ip4_routes *table, const struct ip_address *destination,
-                                struct ip_address *ret_next_hop) __attribute__((warn_unused_result));
 
 #endif

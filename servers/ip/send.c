@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* From the transports to nic, and what ip sends of itself: ICMP. */
+/* What transports send: looked at here, and handed to output.c or, if it is for this stack, to local.c. */
 #include "servers/ip/ip.h"
 
 #include <string.h>
 
-#include "protocols/ether/ether_wire.h"
-
-struct outgoing {
-    uint8_t header[IP_TRANSPORT_HEADER_MAX]; /* the copy that counts */
-    uint32_t header_length;
-    uint32_t total_length; /* of the IP packet */
-    struct ip_address next_hop;
-};
+#define IP_OCTETS_MAX 65535U
 
 static bool drop(uint64_t *counter)
 {
@@ -19,13 +12,8 @@ static bool drop(uint64_t *counter)
     return false;
 }
 
-static uint16_t port_at(const uint8_t *header, unsigned offset)
-{
-    return (uint16_t)((unsigned)header[offset] << 8 | header[offset + 1]);
-}
-
 /* Untrusted: m. Copies the transport header, once. */
-static bool gather(struct ip *ip, struct capability_table *table, const struct message *m, struct outgoing *out)
+static bool gather(struct ip *ip, struct capability_table *table, const struct message *m, struct ip_packet *p)
 {
     const struct message_reference *head = &m->reference[0], *body = &m->reference[1];
     if (head->length < IP_TRANSPORT_HEADER_MIN || head->length > IP_TRANSPORT_HEADER_MAX)
@@ -33,208 +21,144 @@ static bool gather(struct ip *ip, struct capability_table *table, const struct m
     const struct capability *c = capability_range(table, head->pool, head->generation, head->offset, head->length);
     if (c == NULL || c->base == NULL)
         return drop(&ip->counters.drop_reference);
-    memcpy(out->header, c->base + head->offset, head->length);
-    out->header_length = head->length;
+    memcpy(p->head, c->base + head->offset, head->length);
+    p->head_octets = head->length;
     if (body->length > 0 && capability_range(table, body->pool, body->generation, body->offset, body->length) == NULL)
         return drop(&ip->counters.drop_reference);
-    uint64_t total = (uint64_t)IP4_HEADER_MIN + head->length + body->length;
-    if (total > 65535)
-        return drop(&ip->counters.drop_send_offload);
-    out->total_length = (uint32_t)total;
+    p->payload = *body;
     return true;
 }
 
-/* What the transport right says: protocol, local address; and the message must say what the header
- * says. */
-static bool check_right(struct ip *ip, const struct capability *right, const struct message *m,
-                        const struct outgoing *out)
+/* What the right says: protocol and local address; and the message must say what the header says. */
+static bool check_right(struct ip *ip, const struct capability *right, const struct message *m, struct ip_packet *p)
 {
-    if (m->protocol != right->protocol || m->source.family != ADDRESS_IP4 ||
-        !capability_has_address(right, &m->source) || m->source_port != port_at(out->header, 0) ||
-        m->destination_port != port_at(out->header, 2))
+    uint8_t family = m->source.family;
+    bool ok = m->protocol == right->protocol && (family == ADDRESS_IP4 || family == ADDRESS_IP6) &&
+              m->destination.family == family && m->source_port == ip_port_at(p->head, 0) &&
+              m->destination_port == ip_port_at(p->head, 2);
+    ok = ok && (capability_has_address(right, &m->source) || ip_classify(ip, &m->source) == IP_CLASS_LOOPBACK);
+    if (!ok)
         return drop(&ip->counters.drop_send_field);
+    p->source = m->source;
+    p->destination = m->destination;
+    p->source_port = m->source_port;
+    p->destination_port = m->destination_port;
+    p->sequence = (uint32_t)ip_port_at(p->head, 4) << 16 | ip_port_at(p->head, 6);
+    p->protocol = m->protocol;
+    p->ttl = m->ttl;
+    p->traffic_class = m->traffic_class;
     return true;
 }
 
-static bool check_offload(struct ip *ip, const struct message *m, const struct outgoing *out)
+static uint8_t gso_of(const struct ip_packet *p)
 {
-    uint32_t mtu = ip->context.config->mtu;
+    if (p->protocol != IP_PROTOCOL_TCP)
+        return MESSAGE_GSO_UDP;
+    return p->source.family == ADDRESS_IP6 ? MESSAGE_GSO_TCP6 : MESSAGE_GSO_TCP4;
+}
+
+static bool check_offload(struct ip *ip, const struct message *m, struct ip_packet *p)
+{
+    uint32_t headers = p->source.family == ADDRESS_IP6 ? 0 : IP4_HEADER_MIN;
     bool partial = m->checksum_state == MESSAGE_CHECKSUM_PARTIAL;
-    bool ok = m->checksum_state <= MESSAGE_CHECKSUM_PARTIAL;
+    bool ok = m->checksum_state <= MESSAGE_CHECKSUM_PARTIAL &&
+              (uint64_t)headers + p->head_octets + p->payload.length <= IP_OCTETS_MAX;
     if (partial)
-        ok = ok && m->checksum_start == 0 && (uint32_t)m->checksum_offset + 2 <= out->header_length;
-    if (m->gso_type == MESSAGE_GSO_NONE) /* RFC 1122 3.3.3: we do not fragment */
-        ok = ok && out->total_length <= mtu;
-    else
-        ok = ok && partial && m->gso_size > 0 && IP4_HEADER_MIN + out->header_length + m->gso_size <= mtu &&
-             m->gso_type == (m->protocol == IP_PROTOCOL_TCP ? MESSAGE_GSO_TCP4 : MESSAGE_GSO_UDP);
-    return ok || drop(&ip->counters.drop_send_offload);
-}
-
-static bool check_destination(struct ip *ip, const struct message *m, struct outgoing *out)
-{
-    if (m->destination.family != ADDRESS_IP4 || ip4_classify(&ip->config, &m->destination) != IP4_CLASS_UNICAST)
-        return drop(&ip->counters.drop_send_class);
-    if (ip4_route(&ip->routes, &m->destination, &out->next_hop) != IP4_ROUTE_OK)
-        return drop(&ip->counters.drop_no_route);
+        ok = ok && m->checksum_start == 0 && (uint32_t)m->checksum_offset + 2 <= p->head_octets;
+    if (m->gso_type != MESSAGE_GSO_NONE)
+        ok = ok && partial && m->gso_size > 0 && m->gso_type == gso_of(p);
+    if (!ok)
+        return drop(&ip->counters.drop_send_offload);
+    p->checksum_state = m->checksum_state;
+    p->checksum_offset = m->checksum_offset;
+    p->gso_type = m->gso_type;
+    p->gso_size = m->gso_type != MESSAGE_GSO_NONE ? m->gso_size : 0;
+    /* TCP does its own path MTU discovery (RFC 1191 6, RFC 8201 5.4) */
+    p->dont_fragment = (m->flags & MESSAGE_DONT_FRAGMENT) != 0 || m->protocol == IP_PROTOCOL_TCP;
     return true;
 }
 
-static uint32_t sequence_of(const struct outgoing *out)
+enum direction { DIRECTION_NONE, DIRECTION_WIRE, DIRECTION_HERE };
+
+/* Where it goes, by what its addresses are to this stack. */
+static enum direction check_addresses(struct ip *ip, const struct ip_packet *p)
 {
-    return (uint32_t)port_at(out->header, 4) << 16 | port_at(out->header, 6);
+    enum ip_class source = ip_classify(ip, &p->source), destination = ip_classify(ip, &p->destination);
+    if (source == IP_CLASS_TENTATIVE) {
+        struct message about = ip_message_of(p);
+        ip->counters.drop_tentative++;
+        ip_tell_reason(ip, &about, p->sequence, IP_REASON_HOST, 0);
+        return DIRECTION_NONE;
+    }
+    if (destination == IP_CLASS_OURS || destination == IP_CLASS_LOOPBACK)
+        return DIRECTION_HERE;
+    /* RFC 1122 3.2.1.3 (g), RFC 4291 2.5.3: a loopback address never leaves the host */
+    bool group = destination == IP_CLASS_BROADCAST && p->protocol == IP_PROTOCOL_UDP;
+    if (source == IP_CLASS_OURS && (destination == IP_CLASS_UNICAST || group))
+        return DIRECTION_WIRE;
+    ip->counters.drop_send_class++;
+    return DIRECTION_NONE;
 }
 
-static void forward(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m,
-                    const struct outgoing *out)
+static bool keep(struct ip *ip, enum server_id from, const struct message *m, uint32_t buffers)
 {
-    uint32_t buffer = pool_take(ip->pool);
-    if (buffer == POOL_NONE) {
-        ip->counters.drop_no_buffer++;
-        ip_owe(ip, from, (uint32_t)m->cookie);
-        return;
-    }
-    ip->out[buffer] = (struct ip_out){.origin = (uint8_t)from, .cookie = (uint32_t)m->cookie};
-    struct ip4_header header = {
-        .source = m->source,
-        .destination = m->destination,
-        .total_length = (uint16_t)out->total_length,
-        .identification = ip->identification++,
-        .protocol = m->protocol,
-        .ttl = m->ttl != 0 ? m->ttl : (uint8_t)IP4_TTL_DEFAULT,
-        .dscp = m->traffic_class >> 2,
-        .ecn = m->traffic_class & 3,
-        .dont_fragment = true, /* RFC 1191 3 */
-    };
-    ip_headers_build(ip, buffer, &header);
-    memcpy(pool_buffer(ip->pool, buffer) + IP_HEADERS, out->header, out->header_length);
-
-    struct message down = ip_send_message(ip, buffer, IP_HEADERS + out->header_length);
-    down.reference[1] = m->reference[1];
-    down.source = m->source;
-    down.destination = m->destination;
-    down.source_port = m->source_port;
-    down.destination_port = m->destination_port;
-    down.protocol = m->protocol;
-    down.gso_type = m->gso_type;
-    down.gso_size = m->gso_type != MESSAGE_GSO_NONE ? m->gso_size : 0;
-    down.checksum_state = m->checksum_state;
-    if (m->checksum_state == MESSAGE_CHECKSUM_PARTIAL) {
-        down.checksum_start = IP_HEADERS;
-        down.checksum_offset = m->checksum_offset;
-    }
-    ip_transmit(ip, now_us, buffer, &down, &out->next_hop, sequence_of(out));
+    ip->kept[from] = (struct ip_kept){.present = true, .buffers = buffers, .message = *m};
+    return false;
 }
 
-void ip_send(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m)
+/* For one packet in one buffer. Those that another's kept packet waits for are not for it. */
+static bool wire_room(struct ip *ip, enum server_id from)
 {
-    struct outgoing out;
+    uint32_t reserved = IP_RESERVED;
+    for (unsigned i = 0; i < SERVER_COUNT; i++)
+        if (i != from && ip->kept[i].present)
+            reserved += ip->kept[i].buffers;
+    return port_space(ip->nic) >= IP_SPACE && ip_buffers_free(ip) > reserved;
+}
+
+static bool to_wire(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m,
+                    const struct ip_packet *p)
+{
+    uint32_t mtu = 0, buffers = 0;
+    if (!ip->nic->attached) {
+        if (now_us < ip->nic_lost_us + IP_NIC_PATIENCE_US)
+            return keep(ip, from, m, 0);
+        ip->counters.drop_no_nic++;
+        ip_loan_done(ip, &p->loan);
+        return true;
+    }
+    if (!wire_room(ip, from))
+        return keep(ip, from, m, 0);
+    switch (ip_output(ip, now_us, p, &mtu, &buffers)) {
+    case IP_OUTPUT_DONE:
+        break;
+    case IP_OUTPUT_LATER:
+        return keep(ip, from, m, buffers);
+    case IP_OUTPUT_TOO_LONG:
+        ip->counters.drop_too_long++;
+        struct message about = ip_message_of(p);
+        ip_tell_reason(ip, &about, p->sequence, IP_REASON_TOO_BIG, mtu);
+        ip_loan_done(ip, &p->loan);
+        break;
+    }
+    return true;
+}
+
+bool ip_send(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m)
+{
+    struct ip_packet p = {.loan = {.origin = (uint8_t)from, .cookie = (uint32_t)m->cookie}};
     struct capability_table *table = &ip->context.port[from]->table;
     const struct capability *right =
         capability_lookup(table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_SEND);
+    enum direction direction = DIRECTION_NONE;
     bool ok = right != NULL || drop(&ip->counters.drop_right);
-    ok = ok && gather(ip, table, m, &out) && check_right(ip, right, m, &out) && check_offload(ip, m, &out) &&
-         check_destination(ip, m, &out);
-    if (ok)
-        forward(ip, now_us, from, m, &out);
+    if (ok && gather(ip, table, m, &p) && check_right(ip, right, m, &p) && check_offload(ip, m, &p))
+        direction = check_addresses(ip, &p);
+    if (direction == DIRECTION_WIRE)
+        return to_wire(ip, now_us, from, m, &p);
+    if (direction == DIRECTION_HERE)
+        ip_deliver_here(ip, &p);
     else
-        ip_owe(ip, from, (uint32_t)m->cookie);
-}
-
-/* ---- ICMP ---- */
-
-/* A buffer with headers in it and `octets` behind them; POOL_NONE: none, counted. */
-static uint32_t own_packet(struct ip *ip, const struct ip4_header *header, const uint8_t *bytes, uint32_t octets)
-{
-    uint32_t buffer = pool_take(ip->pool);
-    if (buffer == POOL_NONE) {
-        ip->counters.drop_no_buffer++;
-        return POOL_NONE;
-    }
-    ip->out[buffer] = (struct ip_out){.origin = SERVER_IP};
-    ip_headers_build(ip, buffer, header);
-    memcpy(pool_buffer(ip->pool, buffer) + IP_HEADERS, bytes, octets);
-    return buffer;
-}
-
-void ip_send_icmp(struct ip *ip, uint64_t now_us, const struct icmp_message *icmp)
-{
-    struct ip_address next_hop;
-    if (ip4_route(&ip->routes, &icmp->ip4.destination, &next_hop) != IP4_ROUTE_OK) {
-        ip->counters.drop_no_route++;
-        return;
-    }
-    uint32_t buffer = own_packet(ip, &icmp->ip4, icmp->bytes, icmp->length);
-    if (buffer == POOL_NONE)
-        return;
-    struct message m = ip_send_message(ip, buffer, IP_HEADERS + icmp->length);
-    ip_transmit(ip, now_us, buffer, &m, &next_hop, 0);
-}
-
-void ip_send_echo_reply(struct ip *ip, uint64_t now_us, const struct icmp_reply *reply, const struct ip_frame *frame,
-                        uint32_t icmp_offset)
-{
-    const struct message_reference *received = &frame->message->reference[0];
-    uint32_t cookie = (uint32_t)frame->message->cookie, buffer = POOL_NONE;
-    struct ip_address next_hop;
-    if (reply->ip4.total_length > ip->context.config->mtu)
-        ip->counters.drop_send_offload++;
-    else if (ip4_route(&ip->routes, &reply->ip4.destination, &next_hop) != IP4_ROUTE_OK)
-        ip->counters.drop_no_route++;
-    else
-        buffer = own_packet(ip, &reply->ip4, reply->header, sizeof reply->header);
-    if (buffer == POOL_NONE) {
-        ip_frame_done(ip, cookie);
-        return;
-    }
-    struct message m = ip_send_message(ip, buffer, IP_HEADERS + sizeof reply->header);
-    if (reply->payload_length > 0) { /* the frame stays lent to us until this is home */
-        m.reference[1] = *received;
-        m.reference[1].offset = received->offset + icmp_offset + reply->payload_offset;
-        m.reference[1].length = reply->payload_length;
-    }
-    ip->out[buffer] = (struct ip_out){.origin = SERVER_NIC, .cookie = cookie};
-    ip_transmit(ip, now_us, buffer, &m, &next_hop, 0);
-}
-
-void ip_send_unreachable(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m)
-{
-    struct capability_table *table = &ip->context.port[from]->table;
-    const struct message_reference *head = &m->reference[0];
-    const struct capability *right =
-        capability_lookup(table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_SEND);
-    if (right == NULL) {
-        ip->counters.drop_right++;
-        return;
-    }
-    if (m->protocol != right->protocol || !capability_has_address(right, &m->source) ||
-        m->source.family != ADDRESS_IP4 || m->destination.family != ADDRESS_IP4 || head->length < ICMP_QUOTE_OCTETS ||
-        head->length > 65535U - IP4_HEADER_MIN) {
-        ip->counters.drop_send_field++;
-        return;
-    }
-    const struct capability *c = capability_range(table, head->pool, head->generation, head->offset, head->length);
-    if (c == NULL || c->base == NULL) {
-        ip->counters.drop_reference++;
-        return;
-    }
-    /* the offending packet as far as it is told: what ICMP quotes is its addresses, protocol and
-     * first octets */
-    struct ip4_header offender = {
-        .source = m->destination,
-        .destination = m->source,
-        .total_length = (uint16_t)(IP4_HEADER_MIN + head->length),
-        .header_length = IP4_HEADER_MIN,
-        .protocol = m->protocol,
-        .ttl = m->ttl,
-        .dscp = m->traffic_class >> 2,
-        .ecn = m->traffic_class & 3,
-    };
-    uint8_t quote[IP4_HEADER_MIN + ICMP_QUOTE_OCTETS];
-    ip4_build(&offender, quote);
-    memcpy(quote + IP4_HEADER_MIN, c->base + head->offset, ICMP_QUOTE_OCTETS);
-    struct icmp_message icmp;
-    if (icmp_unreachable(&ip->icmp, now_us, ICMP_CODE_PORT_UNREACHABLE, &offender, false, quote, sizeof quote, &icmp) ==
-        ICMP_UNREACHABLE_SEND)
-        ip_send_icmp(ip, now_us, &icmp);
+        ip_loan_done(ip, &p.loan);
+    return true;
 }

@@ -9,14 +9,15 @@
 #include "protocols/base/checksum.h"
 #include "protocols/ether/ether.h"
 #include "protocols/icmp/icmp.h"
+#include "protocols/icmp/icmp_wire.h"
 #include "protocols/ip4/ip4.h"
 #include "protocols/udp/udp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct mac_address own_mac = {{2, 0, 0, 0, 0, 2}};
-static const struct ip4_config ip4_config = {.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}},
-                                             .prefix_length = 24};
+static const struct ip4_config ip4_config = {
+    .own = {{.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}}, .prefix_length = 24}}, .own_count = 1};
 
 static void check(bool condition)
 {
@@ -34,7 +35,7 @@ static uint8_t *copy_of(const uint8_t *bytes, size_t length)
 static void icmp(const struct ip4_header *header, const uint8_t *bytes, size_t length)
 {
     struct icmp engine;
-    struct icmp_config config = {.ip4 = ip4_config};
+    struct icmp_config config = {.ip4 = &ip4_config};
     struct icmp_input_out out;
     size_t captured = length < ICMP_CAPTURE_MAX ? length : ICMP_CAPTURE_MAX;
     uint8_t *copy = copy_of(bytes, captured);
@@ -48,12 +49,12 @@ static void icmp(const struct ip4_header *header, const uint8_t *bytes, size_t l
 static void unreachable(const struct ip4_header *header, const uint8_t *bytes, size_t length)
 {
     struct icmp engine;
-    struct icmp_config config = {.ip4 = ip4_config};
+    struct icmp_config config = {.ip4 = &ip4_config};
     struct icmp_message message;
     uint8_t *copy = copy_of(bytes, length);
     icmp_init(&engine, &config, 1);
-    if (icmp_unreachable(&engine, 2, ICMP_CODE_PORT_UNREACHABLE, header, false, copy, length, &message) ==
-        ICMP_UNREACHABLE_SEND)
+    if (icmp_error(&engine, 2, ICMP_TYPE_UNREACHABLE, ICMP_CODE_PORT_UNREACHABLE, 0, header, false, copy, length,
+                   &message) == ICMP_ERROR_SEND)
         check(message.length <= sizeof message.bytes);
     free(copy);
 }
@@ -94,15 +95,20 @@ static void ip4(const uint8_t *bytes, size_t length)
 static void arp(const uint8_t *bytes, size_t length)
 {
     static struct arp engine;
-    struct arp_config config = {.mac = own_mac, .address = ip4_config.address};
+    struct arp_config config = {.mac = own_mac, .own = {ip4_config.own[0]}, .own_count = 1};
     struct arp_output out;
+    struct own_event event;
+    config.restarted = length % 2 == 0; /* in use at once, or being probed */
     struct ip_address resolved;
     uint8_t *copy = copy_of(bytes, length);
-    arp_init(&engine, &config);
+    arp_init(&engine, &config, 1);
     enum arp_input_result result = arp_input(&engine, 1000000, copy, length, &resolved);
     check(result < ARP_INPUT_RESULTS);
-    for (int n = 0; arp_poll(&engine, 1000000, &out); n++)
-        check(n < 100);
+    for (uint64_t now = 1000000; now < 10000000; now += 500000)
+        for (int n = 0; arp_poll(&engine, now, &out); n++)
+            check(n < 100);
+    for (int n = 0; arp_event(&engine, &event); n++)
+        check(n < 1);
     free(copy);
 }
 

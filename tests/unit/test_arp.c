@@ -9,8 +9,11 @@
 
 static const struct arp_config config = {
     .mac = {{2, 0, 0, 0, 0, 2}},
-    .address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}},
+    .own = {{.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}}, .prefix_length = 24}},
+    .own_count = 1,
+    .restarted = true, /* ours at once; the probing has tests of its own */
 };
+#define OURS config.own[0].address
 static const struct mac_address peer_mac = {{2, 0, 0, 0, 0, 1}};
 static const struct mac_address broadcast = {{255, 255, 255, 255, 255, 255}};
 static const struct ip_address peer = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 1}};
@@ -20,7 +23,7 @@ static uint64_t now;
 
 static void setup(void)
 {
-    arp_init(&engine, &config);
+    arp_init(&engine, &config, SECOND);
     now = SECOND;
 }
 
@@ -54,7 +57,7 @@ static struct arp_wire expect(const struct mac_address *destination, uint16_t op
     memcpy(&w, out.packet, sizeof w);
     ck_assert_uint_eq(be16_get(w.operation), operation);
     ck_assert_mem_eq(w.sender_mac, config.mac.octets, 6);
-    ck_assert_mem_eq(w.sender_ip4, config.address.octets, 4);
+    ck_assert_mem_eq(w.sender_ip4, OURS.octets, 4);
     return w;
 }
 
@@ -67,7 +70,7 @@ static void expect_silence(void)
 
 static void answer(void)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
     ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
 }
 
@@ -115,7 +118,7 @@ static uint64_t drops(const struct arp_counters *c, enum arp_input_result result
 
 START_TEST(test_malformed)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
     memcpy((uint8_t *)&w + rows[_i].offset, rows[_i].octets, rows[_i].count);
     ck_assert_msg(input(&w) == rows[_i].result, "%s", rows[_i].name);
     ck_assert_uint_eq(drops(&engine.counters, rows[_i].result), 1);
@@ -124,7 +127,7 @@ END_TEST
 
 START_TEST(test_short)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
     struct ip_address resolved;
     ck_assert_int_eq(arp_input(&engine, now, (uint8_t *)&w, 27, &resolved), ARP_DROP_short);
     ck_assert_uint_eq(engine.counters.drop_short, 1);
@@ -217,7 +220,7 @@ END_TEST
 
 START_TEST(test_replies)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &OURS);
     ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
     struct arp_wire reply = expect(&peer_mac, ARP_OPERATION_REPLY);
     ck_assert_mem_eq(reply.target_ip4, peer.octets, 4);
@@ -229,7 +232,7 @@ END_TEST
 START_TEST(test_probe_is_answered_and_not_learned)
 {
     static const struct ip_address zero = {.family = ADDRESS_IP4};
-    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &zero, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &zero, &peer_mac, &OURS);
     ck_assert_int_eq(input(&w), ARP_INPUT_DONE);
     expect(&peer_mac, ARP_OPERATION_REPLY);
     struct mac_address mac;
@@ -239,7 +242,7 @@ END_TEST
 
 START_TEST(test_reply_queue_is_bounded)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &OURS);
     for (unsigned i = 0; i < ARP_REPLIES; i++)
         ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
     ck_assert_int_eq(input(&w), ARP_DROP_reply_queue);
@@ -252,10 +255,10 @@ END_TEST
 
 START_TEST(test_conflict_is_defended_now_and_then)
 {
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &config.address, &peer_mac, &peer);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &OURS, &peer_mac, &peer);
     ck_assert_int_eq(input(&w), ARP_DROP_conflict);
     struct arp_wire announcement = expect(&broadcast, ARP_OPERATION_REQUEST);
-    ck_assert_mem_eq(announcement.target_ip4, config.address.octets, 4);
+    ck_assert_mem_eq(announcement.target_ip4, OURS.octets, 4);
     now += ARP_DEFEND_US - 1;
     ck_assert_int_eq(input(&w), ARP_DROP_conflict);
     expect_silence();
@@ -292,7 +295,7 @@ START_TEST(test_strangers_do_not_evict_the_used)
     ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_FOUND);
     for (uint32_t i = 0; i < 3000; i++, now += 10) {
         struct ip_address a = nth(i);
-        struct arp_wire w = packet(ARP_OPERATION_REPLY, &a, &peer_mac, &config.address);
+        struct arp_wire w = packet(ARP_OPERATION_REPLY, &a, &peer_mac, &OURS);
         ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
     }
     ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_FOUND);
@@ -306,17 +309,185 @@ START_TEST(test_full_table_reuses_the_oldest_used)
     struct mac_address mac;
     for (uint32_t i = 0; i < ARP_ENTRIES; i++, now++) {
         struct ip_address a = nth(i);
-        struct arp_wire w = packet(ARP_OPERATION_REPLY, &a, &peer_mac, &config.address);
+        struct arp_wire w = packet(ARP_OPERATION_REPLY, &a, &peer_mac, &OURS);
         ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
         ck_assert_int_eq(arp_lookup(&engine, now, &a, &mac), ARP_LOOKUP_FOUND);
     }
-    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &config.address);
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
     ck_assert_int_eq(input(&w), ARP_DROP_table_full);
     struct ip_address first = nth(0), second = nth(1);
     ck_assert_int_eq(arp_lookup(&engine, now++, &first, &mac), ARP_LOOKUP_FOUND);
     ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_RESOLVING); /* takes the place of nth(1) */
     ck_assert_int_eq(arp_lookup(&engine, ++now, &first, &mac), ARP_LOOKUP_FOUND);
     ck_assert_int_eq(arp_lookup(&engine, ++now, &second, &mac), ARP_LOOKUP_RESOLVING);
+}
+END_TEST
+
+/* ---- RFC 5227 ---- */
+static void only_ours(enum dad_mode dad)
+{
+    struct arp_config c = config;
+    c.dad = dad;
+    c.restarted = false;
+    now = SECOND;
+    arp_init(&engine, &c, now);
+}
+
+static void expect_event(enum own_state state, bool conflict)
+{
+    struct own_event event;
+    ck_assert(arp_event(&engine, &event));
+    ck_assert(ip_address_equal(&event.address, &OURS));
+    ck_assert_int_eq(event.state, state);
+    ck_assert_int_eq(event.conflict, conflict);
+    if (conflict)
+        ck_assert(mac_address_equal(&event.station, &peer_mac));
+    ck_assert(!arp_event(&engine, &event));
+}
+
+static void expect_no_event(void)
+{
+    struct own_event event;
+    ck_assert(!arp_event(&engine, &event));
+}
+
+static void expect_probe(void)
+{
+    struct arp_output out;
+    struct arp_wire w;
+    ck_assert_uint_le(arp_deadline_us(&engine), now);
+    ck_assert(arp_poll(&engine, now, &out));
+    memcpy(&w, out.packet, sizeof w);
+    ck_assert(mac_address_equal(&out.destination, &broadcast));
+    ck_assert_uint_eq(be16_get(w.operation), ARP_OPERATION_REQUEST);
+    ck_assert_mem_eq(w.sender_ip4, "\0\0\0\0", 4);
+    ck_assert_mem_eq(w.target_ip4, OURS.octets, 4);
+}
+
+static void expect_announcement(void)
+{
+    struct arp_wire w = expect(&broadcast, ARP_OPERATION_REQUEST);
+    ck_assert_mem_eq(w.target_ip4, OURS.octets, 4);
+}
+
+START_TEST(test_probes_announces_is_ours)
+{
+    struct mac_address mac;
+    only_ours(DAD_ON);
+    expect_no_event();
+    ck_assert_uint_le(arp_deadline_us(&engine), now + ARP_PROBE_WAIT_US);
+    now += ARP_PROBE_WAIT_US;
+    for (unsigned i = 0; i < ARP_PROBES; i++) {
+        expect_probe();
+        expect_silence();
+        if (i + 1 == ARP_PROBES)
+            break;
+        ck_assert_uint_ge(arp_deadline_us(&engine), now + ARP_PROBE_MIN_US);
+        ck_assert_uint_le(arp_deadline_us(&engine), now + ARP_PROBE_MAX_US);
+        now = arp_deadline_us(&engine);
+    }
+    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &peer, &peer_mac, &OURS);
+    ck_assert_int_eq(input(&w), ARP_DROP_tentative);
+    ck_assert_uint_eq(engine.counters.drop_tentative, 1);
+    ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_RESOLVING); /* nobody to ask as */
+    expect_silence();
+    now += ARP_ANNOUNCE_WAIT_US - 1;
+    expect_silence();
+    expect_no_event();
+    now++;
+    expect_announcement();
+    expect_event(OWN_PREFERRED, false);
+    w = expect(&broadcast, ARP_OPERATION_REQUEST); /* what waited */
+    ck_assert_mem_eq(w.target_ip4, peer.octets, 4);
+    answer();
+    expect_silence();
+    now += ARP_ANNOUNCE_INTERVAL_US;
+    expect_announcement();
+    expect_silence();
+    ck_assert_uint_eq(engine.counters.probes_out, ARP_PROBES);
+}
+END_TEST
+
+/* RFC 5227 2.1.1: a packet from the address, another's probe for it; not our own come back */
+START_TEST(test_duplicate)
+{
+    static const struct ip_address zero = {.family = ADDRESS_IP4};
+    for (int how = 0; how < 2; how++) {
+        struct mac_address mac;
+        only_ours(DAD_ON);
+        now += ARP_PROBE_WAIT_US;
+        expect_probe();
+        struct arp_wire w = packet(ARP_OPERATION_REQUEST, &zero, &config.mac, &OURS);
+        ck_assert_int_eq(input(&w), ARP_DROP_own);
+        w = how == 0 ? packet(ARP_OPERATION_REPLY, &OURS, &peer_mac, &zero)
+                     : packet(ARP_OPERATION_REQUEST, &zero, &peer_mac, &OURS);
+        ck_assert_int_eq(input(&w), ARP_DROP_conflict);
+        expect_event(OWN_DUPLICATE, true);
+        ck_assert_int_eq(input(&w), how == 0 ? ARP_DROP_conflict : ARP_DROP_tentative);
+        expect_no_event();
+        now += 3600ULL * SECOND;
+        arp_announce(&engine);
+        expect_silence();
+        ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_FAILED);
+        ck_assert_uint_eq(engine.counters.duplicates, 1);
+    }
+}
+END_TEST
+
+START_TEST(test_optimistic_off_and_restarted)
+{
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &OURS, &peer_mac, &peer);
+    only_ours(DAD_OPTIMISTIC);
+    expect_event(OWN_PREFERRED, false);
+    expect_announcement();
+    expect_silence();
+    now += ARP_ANNOUNCE_INTERVAL_US;
+    expect_announcement();
+    expect_silence();
+    ck_assert_int_eq(input(&w), ARP_DROP_conflict);
+    expect_announcement(); /* defended, and told as often */
+    expect_event(OWN_PREFERRED, true);
+    ck_assert_int_eq(input(&w), ARP_DROP_conflict);
+    expect_no_event();
+
+    only_ours(DAD_OFF);
+    expect_event(OWN_PREFERRED, false);
+    expect_silence();
+    ck_assert_int_eq(input(&w), ARP_DROP_conflict);
+    expect_event(OWN_PREFERRED, true);
+    expect_silence();
+
+    struct arp_config c = config;
+    for (int dad = DAD_ON; dad <= DAD_OFF; dad++) {
+        c.dad = (enum dad_mode)dad;
+        arp_init(&engine, &c, now);
+        expect_event(OWN_PREFERRED, false);
+        expect_silence();
+        ck_assert_uint_eq(arp_deadline_us(&engine), UINT64_MAX);
+    }
+}
+END_TEST
+
+START_TEST(test_several_addresses)
+{
+    static const struct ip_address second = {.family = ADDRESS_IP4, .octets = {192, 0, 2, 2}};
+    static const struct ip_address there = {.family = ADDRESS_IP4, .octets = {192, 0, 2, 1}};
+    struct arp_config c = config;
+    struct arp_output out;
+    struct mac_address mac;
+    c.own[1] = (struct ip_own_address){.address = second, .prefix_length = 24};
+    c.own_count = 2;
+    arp_init(&engine, &c, now);
+    ck_assert_int_eq(arp_lookup(&engine, now, &there, &mac), ARP_LOOKUP_RESOLVING);
+    ck_assert(arp_poll(&engine, now, &out));
+    ck_assert_mem_eq(out.packet + 14, second.octets, 4); /* asked from the address on its link */
+    struct arp_wire w = packet(ARP_OPERATION_REQUEST, &there, &peer_mac, &second);
+    ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
+    ck_assert(arp_poll(&engine, now, &out));
+    ck_assert_mem_eq(out.packet + 14, second.octets, 4); /* answered from the address asked for */
+    arp_announce(&engine);
+    ck_assert(arp_poll(&engine, now, &out) && arp_poll(&engine, now, &out));
+    ck_assert(!arp_poll(&engine, now, &out));
 }
 END_TEST
 
@@ -348,6 +519,10 @@ int main(void)
     tcase_add_test(c, test_change_of_station_is_merged);
     tcase_add_test(c, test_strangers_do_not_evict_the_used);
     tcase_add_test(c, test_full_table_reuses_the_oldest_used);
+    tcase_add_test(c, test_probes_announces_is_ours);
+    tcase_add_test(c, test_duplicate);
+    tcase_add_test(c, test_optimistic_off_and_restarted);
+    tcase_add_test(c, test_several_addresses);
     tcase_add_test(c, test_other_families_fail);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);

@@ -11,8 +11,12 @@
 
 static const struct ip_address us = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}};
 static const struct ip_address peer = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 1}};
+static const struct ip4_config own = {
+    .own = {{.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}}, .prefix_length = 24}},
+    .own_count = 1,
+};
 static const struct icmp_config config = {
-    .ip4 = {.address = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}}, .prefix_length = 24},
+    .ip4 = &own,
     .errors_per_second = 10,
     .errors_burst = 3,
 };
@@ -184,16 +188,16 @@ static void offender_make(uint8_t protocol)
     ip4_build(&offender_header, offender);
 }
 
-static enum icmp_unreachable_result unreachable(uint64_t now, size_t captured)
+static enum icmp_error_result unreachable(uint64_t now, size_t captured)
 {
-    return icmp_unreachable(&engine, now, ICMP_CODE_PORT_UNREACHABLE, &offender_header, false, offender, captured,
-                            &sent);
+    return icmp_error(&engine, now, ICMP_TYPE_UNREACHABLE, ICMP_CODE_PORT_UNREACHABLE, 0, &offender_header, false,
+                      offender, captured, &sent);
 }
 
 START_TEST(test_unreachable)
 {
     offender_make(IP_PROTOCOL_UDP);
-    ck_assert_int_eq(unreachable(0, 48), ICMP_UNREACHABLE_SEND);
+    ck_assert_int_eq(unreachable(0, 48), ICMP_ERROR_SEND);
     ck_assert_uint_eq(sent.length, 36);
     ck_assert_mem_eq(sent.bytes + 8, offender, 28);
     ck_assert_uint_eq(sent.bytes[0], 3);
@@ -203,6 +207,34 @@ START_TEST(test_unreachable)
     ck_assert(ip_address_equal(&sent.ip4.source, &us));
     ck_assert_uint_eq(sent.ip4.total_length, 56);
     ck_assert_uint_eq(engine.counters.unreachables_out, 1);
+}
+END_TEST
+
+static const struct {
+    uint8_t type, code;
+    uint16_t parameter;
+    const char *octets; /* behind the checksum */
+} errors[] = {
+    {ICMP_TYPE_UNREACHABLE, ICMP_CODE_HOST_UNREACHABLE, 0, "\0\0\0\0"},
+    {ICMP_TYPE_UNREACHABLE, ICMP_CODE_FRAGMENTATION_NEEDED, 1400, "\0\0\5\x78"},
+    {ICMP_TYPE_TIME_EXCEEDED, ICMP_CODE_REASSEMBLY, 0, "\0\0\0\0"},
+    {ICMP_TYPE_PARAMETER_PROBLEM, ICMP_CODE_POINTER, 22, "\x16\0\0\0"},
+};
+
+START_TEST(test_errors)
+{
+    offender_make(IP_PROTOCOL_UDP);
+    ck_assert_int_eq(icmp_error(&engine, 0, errors[_i].type, errors[_i].code, errors[_i].parameter, &offender_header,
+                                false, offender, 48, &sent),
+                     ICMP_ERROR_SEND);
+    ck_assert_uint_eq(sent.bytes[0], errors[_i].type);
+    ck_assert_uint_eq(sent.bytes[1], errors[_i].code);
+    ck_assert_mem_eq(sent.bytes + 4, errors[_i].octets, 4);
+    ck_assert_uint_eq(be16_get(checksum_finish(checksum_add(0, sent.bytes, sent.length))), 0);
+    const struct icmp_counters *c = &engine.counters;
+    ck_assert_uint_eq(c->unreachables_out, errors[_i].type == ICMP_TYPE_UNREACHABLE);
+    ck_assert_uint_eq(c->time_exceeded_out, errors[_i].type == ICMP_TYPE_TIME_EXCEEDED);
+    ck_assert_uint_eq(c->parameter_problems_out, errors[_i].type == ICMP_TYPE_PARAMETER_PROBLEM);
 }
 END_TEST
 
@@ -221,9 +253,9 @@ START_TEST(test_withheld)
     offender_header.destination.octets[0] = 224;
     ck_assert_int_eq(unreachable(0, 48), ICMP_WITHHELD_about_broadcast);
     offender_make(IP_PROTOCOL_UDP);
-    ck_assert_int_eq(
-        icmp_unreachable(&engine, 0, ICMP_CODE_PORT_UNREACHABLE, &offender_header, true, offender, 48, &sent),
-        ICMP_WITHHELD_about_broadcast);
+    ck_assert_int_eq(icmp_error(&engine, 0, ICMP_TYPE_UNREACHABLE, ICMP_CODE_PORT_UNREACHABLE, 0, &offender_header,
+                                true, offender, 48, &sent),
+                     ICMP_WITHHELD_about_broadcast);
     offender_header.source.octets[0] = 255;
     ck_assert_int_eq(unreachable(0, 48), ICMP_WITHHELD_about_bad_source);
     offender_make(IP_PROTOCOL_UDP);
@@ -242,13 +274,13 @@ START_TEST(test_rate)
 {
     offender_make(IP_PROTOCOL_UDP);
     for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(unreachable(0, 48), ICMP_UNREACHABLE_SEND);
+        ck_assert_int_eq(unreachable(0, 48), ICMP_ERROR_SEND);
     ck_assert_int_eq(unreachable(0, 48), ICMP_WITHHELD_rate_limited);
     ck_assert_int_eq(unreachable(SECOND / 10 - 1, 48), ICMP_WITHHELD_rate_limited);
-    ck_assert_int_eq(unreachable(SECOND / 10, 48), ICMP_UNREACHABLE_SEND);
+    ck_assert_int_eq(unreachable(SECOND / 10, 48), ICMP_ERROR_SEND);
     ck_assert_int_eq(unreachable(SECOND / 10, 48), ICMP_WITHHELD_rate_limited);
     for (int i = 0; i < 3; i++) /* never more than the burst */
-        ck_assert_int_eq(unreachable(100 * SECOND, 48), ICMP_UNREACHABLE_SEND);
+        ck_assert_int_eq(unreachable(100 * SECOND, 48), ICMP_ERROR_SEND);
     ck_assert_int_eq(unreachable(100 * SECOND, 48), ICMP_WITHHELD_rate_limited);
     ck_assert_uint_eq(engine.counters.withheld_rate_limited, 4);
 }
@@ -265,6 +297,7 @@ int main(void)
     tcase_add_test(c, test_checksum);
     tcase_add_test(c, test_echo_to_broadcast);
     tcase_add_test(c, test_unreachable);
+    tcase_add_loop_test(c, test_errors, 0, (int)(sizeof errors / sizeof errors[0]));
     tcase_add_test(c, test_withheld);
     tcase_add_test(c, test_rate);
     suite_add_tcase(s, c);

@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Neighbour discovery. Theory of operation.
+ *
+ * A table of NDP_ENTRIES neighbours, found by a hash over their address, each in a state of RFC 4861 7.3.2:
+ *
+ *   lookup of a stranger -> INCOMPLETE: NDP_MULTICAST_SOLICIT solicitations NDP_RETRANS_US apart, then FAILED for
+ *                           NDP_FAILED_US (the negative cache), then forgotten
+ *   a solicited answer, or a layer above that hears from it -> REACHABLE for NDP_REACHABLE_US, then STALE
+ *   a solicitation from it, a change of its station         -> STALE
+ *   lookup of a STALE    -> still used; DELAY for NDP_DELAY_US, then PROBE: NDP_UNICAST_SOLICIT solicitations to the
+ *                           station, then forgotten, so that the next lookup asks everybody
+ *
+ * Each entry has one time at which something is to be done; the earliest is the deadline, found again by one pass over
+ * the table when it is reached. A full table gives up its oldest-used entry to a lookup. What strangers send may only
+ * take entries that are free, failed or were never looked up: a flood cannot push out a neighbour that is talked to.
+ *
+ * What concerns own addresses is in own.c, the groups that they need in listener.c.
+ *
+ * Deviates: RFC 4861 6.3 (MUST process router advertisements) and 8.3 (redirects): addresses and routes are configured;
+ * both are counted and ignored. 6.3.4: reachable time is not randomised: no other host takes it from ours. RFC 4429 3.3
+ * (MUST NOT solicit from an optimistic address): done when there is no other, but without our link-layer address, so
+ * that nobody's cache is changed by it, which is what the rule protects.
+ *
+ * Left out: anycast, proxies, inverse discovery, SEND. Read RFC 4861 7 first, then RFC 4862 5.4. */
+#include "protocols/ndp/ndp.h"
+
+#include <string.h>
+
+#include "protocols/base/checksum.h"
+#include "protocols/base/siphash.h"
+#include "protocols/ether/ether.h"
+#include "protocols/icmp/icmp6_wire.h"
+#include "protocols/ndp/ndp_internal.h"
+#include "protocols/ndp/ndp_wire.h"
+
+static const struct mac_address unknown;
+
+/* ---- the table ---- */
+
+static uint16_t *bucket_of(struct ndp *t, const uint8_t ip6[16])
+{
+    return &t->bucket[siphash(t->config.secret, ip6, 16) % NDP_ENTRIES];
+}
+
+static struct ndp_entry *entry_find(struct ndp *t, const uint8_t ip6[16])
+{
+    for (uint16_t i = *bucket_of(t, ip6); i != 0; i = t->entry[i - 1].next)
+        if (memcmp(t->entry[i - 1].ip6, ip6, 16) == 0)
+            return &t->entry[i - 1];
+    return NULL;
+}
+
+static void entry_free(struct ndp *t, struct ndp_entry *e)
+{
+    uint16_t number = (uint16_t)(e - t->entry + 1);
+    uint16_t *link = bucket_of(t, e->ip6);
+    while (*link != number)
+        link = &t->entry[*link - 1].next;
+    *link = e->next;
+    memset(e, 0, sizeof *e);
+}
+
+static void entry_schedule(struct ndp *t, struct ndp_entry *e, enum ndp_state state, uint64_t at_us)
+{
+    e->state = (uint8_t)state;
+    e->tries = 0;
+    e->at_us = at_us;
+    if (at_us < t->deadline_us)
+        t->deadline_us = at_us;
+}
+
+/* The entry to be given up: a free one, else a failed one, else the oldest-used (never used counts as oldest). NULL:
+ * `stranger`, and every entry has been looked up. */
+static struct ndp_entry *entry_victim(struct ndp *t, bool stranger)
+{
+    struct ndp_entry *oldest = NULL;
+    uint64_t oldest_us = UINT64_MAX;
+    for (size_t i = 0; i < NDP_ENTRIES; i++) {
+        struct ndp_entry *e = &t->entry[i];
+        if (e->state == NDP_FREE)
+            return e;
+        uint64_t used_us = e->state == NDP_FAILED ? 0 : e->used_us;
+        if (used_us < oldest_us) {
+            oldest_us = used_us;
+            oldest = e;
+        }
+    }
+    return stranger && oldest_us != 0 ? NULL : oldest;
+}
+
+static struct ndp_entry *entry_new(struct ndp *t, const uint8_t ip6[16], bool stranger)
+{
+    struct ndp_entry *e = entry_victim(t, stranger);
+    if (e == NULL)
+        return NULL;
+    if (e->state != NDP_FREE) {
+        t->counters.evicted++;
+        entry_free(t, e);
+    }
+    uint16_t *bucket = bucket_of(t, ip6);
+    memcpy(e->ip6, ip6, sizeof e->ip6);
+    e->next = *bucket;
+    e->at_us = UINT64_MAX;
+    *bucket = (uint16_t)(e - t->entry + 1);
+    return e;
+}
+
+static void entry_reachable(struct ndp *t, uint64_t now_us, struct ndp_entry *e)
+{
+    entry_schedule(t, e, NDP_REACHABLE, now_us + NDP_REACHABLE_US);
+}
+
+void ndp_init(struct ndp *t, const struct ndp_config *config, uint64_t now_us)
+{
+    memset(t, 0, sizeof *t);
+    t->config = *config;
+    t->deadline_us = UINT64_MAX;
+    if (t->config.own_count > IP_OWN_MAX)
+        t->config.own_count = IP_OWN_MAX;
+    for (size_t i = 0; i < t->config.own_count; i++) {
+        t->own[i].address = config->own[i].address;
+        ndp_own_start(t, &t->own[i], now_us);
+    }
+}
+
+/* ---- input ---- */
+
+struct arrival { /* a solicitation or advertisement, checked */
+    const struct ip6_header *ip6;
+    const struct mac_address *station;
+    struct ndp_wire w;
+    struct ip_address target;
+    struct mac_address address; /* of the option that belongs to the type */
+    bool has_address;
+    bool unspecified; /* no source */
+};
+
+static enum ndp_input_result option_take(const uint8_t *option, struct arrival *a)
+{
+    struct ndp_option_wire o;
+    memcpy(&o, option, sizeof o);
+    memcpy(a->address.octets, o.mac, sizeof o.mac);
+    a->has_address = true;
+    if (o.length != 1 || mac_address_is_group(&a->address) || mac_address_equal(&a->address, &unknown))
+        return NDP_DROP_link_layer;
+    return NDP_INPUT_DONE;
+}
+
+/* Options that are not known are passed over (4.6). */
+static enum ndp_input_result options_parse(const uint8_t *message, size_t length, uint8_t wanted, struct arrival *a)
+{
+    for (size_t at = sizeof(struct ndp_wire); at < length; at += (size_t)message[at + 1] * 8) {
+        if (length - at < 8 || message[at + 1] == 0 || (size_t)message[at + 1] * 8 > length - at)
+            return NDP_DROP_option_length;
+        if (message[at] != wanted || a->has_address)
+            continue;
+        enum ndp_input_result result = option_take(message + at, a);
+        if (result != NDP_INPUT_DONE)
+            return result;
+    }
+    return NDP_INPUT_DONE;
+}
+
+static bool is_solicited_node(const struct ip_address *group)
+{
+    struct ip_address same = ip6_solicited_node(group);
+    return ip_address_equal(&same, group);
+}
+
+/* 7.1.1 */
+static enum ndp_input_result solicitation_check(const struct arrival *a)
+{
+    if (!a->unspecified)
+        return a->ip6->source_own ? NDP_DROP_source : NDP_INPUT_DONE;
+    if (!is_solicited_node(&a->ip6->destination))
+        return NDP_DROP_destination;
+    return a->has_address ? NDP_DROP_option_source : NDP_INPUT_DONE;
+}
+
+/* 7.1.2 */
+static enum ndp_input_result advertisement_check(const struct arrival *a)
+{
+    if ((a->w.flags & NDP_FLAG_SOLICITED) != 0 && ip6_is_multicast(&a->ip6->destination))
+        return NDP_DROP_solicited_multicast;
+    return a->unspecified ? NDP_DROP_source : NDP_INPUT_DONE;
+}
+
+/* 7.1, what both have in common. */
+static enum ndp_input_result check(const struct ndp *t, const uint8_t *message, size_t length, struct arrival *a)
+{
+    static const struct ip_address loopback = {.family = ADDRESS_IP6, .octets = {[15] = 1}};
+    if (length < sizeof a->w)
+        return NDP_DROP_short;
+    memcpy(&a->w, message, sizeof a->w);
+    bool solicitation = a->w.type == NDP_TYPE_NEIGHBOUR_SOLICITATION;
+    a->target = ip_address_from_ip6(a->w.target);
+    a->unspecified = ip_address_is_any(&a->ip6->source);
+    if (a->ip6->hop_limit != 255)
+        return NDP_DROP_hop_limit;
+    if (a->w.code != 0)
+        return NDP_DROP_code;
+    if (ip6_is_multicast(&a->target) || ip_address_is_any(&a->target) || ip_address_equal(&a->target, &loopback))
+        return NDP_DROP_target;
+    enum ndp_input_result result =
+        options_parse(message, length, solicitation ? NDP_OPTION_SOURCE : NDP_OPTION_TARGET, a);
+    if (result != NDP_INPUT_DONE)
+        return result;
+    if (mac_address_equal(a->station, &t->config.mac) ||
+        (a->has_address && mac_address_equal(&a->address, &t->config.mac)))
+        return NDP_DROP_own;
+    return solicitation ? solicitation_check(a) : advertisement_check(a);
+}
+
+static bool reply_queue(struct ndp *t, const struct ndp_own *own, const struct arrival *a, const struct ndp_entry *e)
+{
+    if (t->reply_count == NDP_REPLIES)
+        return false;
+    struct ndp_reply *r = &t->reply[(t->reply_first + t->reply_count++) % NDP_REPLIES];
+    memcpy(r->destination, a->ip6->source.octets, sizeof r->destination);
+    /* 7.2.4 would resolve a source that told no address; where its frame came from is as good */
+    r->mac = e != NULL && e->state != NDP_INCOMPLETE && e->state != NDP_FAILED ? e->mac : *a->station;
+    r->own = (uint8_t)(own - t->own);
+    return true;
+}
+
+/* 7.2.3: a source that tells its address is known, but not that it is reachable. NULL with *ret_full: no room. */
+static struct ndp_entry *source_learn(struct ndp *t, const struct arrival *a, bool *ret_full)
+{
+    struct ndp_entry *e = entry_find(t, a->ip6->source.octets);
+    if (e == NULL) {
+        e = entry_new(t, a->ip6->source.octets, true);
+        *ret_full = e == NULL;
+        if (e == NULL)
+            return NULL;
+    } else if (e->state != NDP_INCOMPLETE && e->state != NDP_FAILED && mac_address_equal(&e->mac, &a->address)) {
+        return e;
+    }
+    e->mac = a->address;
+    t->counters.resolved++;
+    entry_schedule(t, e, NDP_STALE, UINT64_MAX);
+    return e;
+}
+
+/* RFC 4862 5.4.3, RFC 4861 7.2.3, 7.2.4 */
+static enum ndp_input_result solicitation(struct ndp *t, uint64_t now_us, const struct arrival *a,
+                                          struct ip_address *ret)
+{
+    struct ndp_own *own = ndp_own_find(t, a->w.target);
+    struct ndp_entry *e = NULL;
+    bool full = false;
+    if (own == NULL)
+        return NDP_DROP_not_ours;
+    if (a->unspecified && own->state == OWN_TENTATIVE)
+        return ndp_own_conflict(t, now_us, own, a->station);
+    if (!own_state_is_usable(own->state))
+        return NDP_DROP_tentative;
+    if (a->has_address)
+        e = source_learn(t, a, &full);
+    if (!reply_queue(t, own, a, e))
+        return NDP_DROP_reply_queue;
+    if (full)
+        return NDP_DROP_table_full;
+    if (e == NULL)
+        return NDP_INPUT_DONE;
+    *ret = a->ip6->source;
+    return NDP_INPUT_RESOLVED;
+}
+
+/* 7.2.5 */
+static enum ndp_input_result advertisement(struct ndp *t, uint64_t now_us, const struct arrival *a,
+                                           struct ip_address *ret)
+{
+    bool solicited = (a->w.flags & NDP_FLAG_SOLICITED) != 0, override = (a->w.flags & NDP_FLAG_OVERRIDE) != 0;
+    struct ndp_own *own = ndp_own_find(t, a->w.target);
+    if (own != NULL)
+        return ndp_own_conflict(t, now_us, own, a->station);
+    if (a->ip6->source_own)
+        return NDP_DROP_source;
+    struct ndp_entry *e = entry_find(t, a->w.target);
+    if (e == NULL)
+        return NDP_DROP_not_asked;
+    bool lacking = e->state == NDP_INCOMPLETE || e->state == NDP_FAILED;
+    bool differs = a->has_address && !mac_address_equal(&e->mac, &a->address);
+    if (lacking && !a->has_address)
+        return NDP_DROP_no_address;
+    if (!lacking && differs && !override) { /* (I) */
+        if (e->state == NDP_REACHABLE)
+            entry_schedule(t, e, NDP_STALE, UINT64_MAX);
+        return NDP_DROP_not_override;
+    }
+    if (a->has_address)
+        e->mac = a->address;
+    if (lacking)
+        t->counters.resolved++;
+    if (solicited)
+        entry_reachable(t, now_us, e);
+    else if (lacking || differs)
+        entry_schedule(t, e, NDP_STALE, UINT64_MAX);
+    *ret = a->target;
+    return NDP_INPUT_RESOLVED;
+}
+
+static enum ndp_input_result receive(struct ndp *t, uint64_t now_us, struct arrival *a, const uint8_t *message,
+                                     size_t length, struct ip_address *ret)
+{
+    if (length < sizeof(struct icmp6_wire))
+        return NDP_DROP_short;
+    if (length > NDP_CAPTURE_MAX)
+        return NDP_DROP_long;
+    if (a->ip6->fragment_header)
+        return NDP_DROP_fragmented;
+    switch (message[0]) {
+    case NDP_TYPE_ROUTER_SOLICITATION:
+    case NDP_TYPE_ROUTER_ADVERTISEMENT:
+        return NDP_DROP_router;
+    case NDP_TYPE_REDIRECT:
+        return NDP_DROP_redirect;
+    case ICMP6_TYPE_LISTENER_QUERY:
+        return ndp_query(t, now_us, a->ip6, message, length);
+    case NDP_TYPE_NEIGHBOUR_SOLICITATION:
+    case NDP_TYPE_NEIGHBOUR_ADVERTISEMENT:
+        break;
+    default:
+        return NDP_DROP_type;
+    }
+    enum ndp_input_result result = check(t, message, length, a);
+    if (result != NDP_INPUT_DONE)
+        return result;
+    if (message[0] == NDP_TYPE_NEIGHBOUR_SOLICITATION) {
+        t->counters.solicitations_in++;
+        return solicitation(t, now_us, a, ret);
+    }
+    t->counters.advertisements_in++;
+    return advertisement(t, now_us, a, ret);
+}
+
+enum ndp_input_result ndp_input(struct ndp *t, uint64_t now_us, const struct ip6_header *ip6,
+                                const struct mac_address *station, const uint8_t *message, size_t length,
+                                struct ip_address *ret)
+{
+    struct arrival a = {.ip6 = ip6, .station = station};
+    enum ndp_input_result result = receive(t, now_us, &a, message, length, ret);
+    switch (result) {
+#define X(name)                                                                                                        \
+    case NDP_DROP_##name:                                                                                              \
+        t->counters.drop_##name++;                                                                                     \
+        break;
+        NDP_DROPS(X)
+#undef X
+    case NDP_INPUT_DONE:
+    case NDP_INPUT_RESOLVED:
+    case NDP_INPUT_RESULTS:
+        break;
+    }
+    return result;
+}
+
+/* ---- lookup ---- */
+
+enum ndp_lookup_result ndp_lookup(struct ndp *t, uint64_t now_us, const struct ip_address *address,
+                                  struct mac_address *ret)
+{
+    if (address->family != ADDRESS_IP6 || ndp_own_is_hopeless(t))
+        return NDP_LOOKUP_FAILED;
+    if (ip6_is_multicast(address)) {
+        *ret = ip6_multicast_mac(address);
+        return NDP_LOOKUP_FOUND;
+    }
+    struct ndp_entry *e = entry_find(t, address->octets);
+    if (e == NULL) {
+        e = entry_new(t, address->octets, false);
+        entry_schedule(t, e, NDP_INCOMPLETE, now_us);
+    }
+    e->used_us = now_us != 0 ? now_us : 1;
+    if (e->state == NDP_STALE || (e->state == NDP_REACHABLE && now_us >= e->at_us))
+        entry_schedule(t, e, NDP_DELAY, now_us + NDP_DELAY_US);
+    else if (e->state == NDP_FAILED && now_us >= e->at_us)
+        entry_schedule(t, e, NDP_INCOMPLETE, now_us);
+
+    if (e->state == NDP_FAILED)
+        return NDP_LOOKUP_FAILED;
+    if (e->state == NDP_INCOMPLETE)
+        return NDP_LOOKUP_RESOLVING;
+    *ret = e->mac;
+    return NDP_LOOKUP_FOUND;
+}
+
+void ndp_confirm(struct ndp *t, uint64_t now_us, const struct ip_address *address)
+{
+    struct ndp_entry *e = address->family == ADDRESS_IP6 ? entry_find(t, address->octets) : NULL;
+    if (e != NULL && e->state != NDP_INCOMPLETE && e->state != NDP_FAILED)
+        entry_reachable(t, now_us, e);
+}
+
+/* ---- output ---- */
+
+void ndp_message_build(const struct ip_address *source, const struct ip_address *destination,
+                       const struct mac_address *station, struct ndp_wire w, uint8_t option,
+                       const struct mac_address *own, struct ndp_output *ret)
+{
+    struct ndp_option_wire o = {.type = option, .length = 1};
+    *ret = (struct ndp_output){.destination = station != NULL ? *station : ip6_multicast_mac(destination),
+                               .length = (uint32_t)(sizeof w + (option != 0 ? sizeof o : 0))};
+    ret->ip6 = (struct ip6_header){.source = *source,
+                                   .destination = *destination,
+                                   .payload_length = (uint16_t)ret->length,
+                                   .transport_offset = IP6_HEADER_LENGTH,
+                                   .protocol = IP_PROTOCOL_ICMP6,
+                                   .hop_limit = 255};
+    memcpy(o.mac, own->octets, sizeof o.mac);
+    memcpy(ret->message, &w, sizeof w);
+    if (option != 0)
+        memcpy(ret->message + sizeof w, &o, sizeof o);
+    uint64_t sum = checksum_pseudo_header(source, destination, IP_PROTOCOL_ICMP6, ret->length);
+    be16 checksum = checksum_finish(checksum_add(sum, ret->message, ret->length));
+    memcpy(ret->message + offsetof(struct ndp_wire, checksum), &checksum, sizeof checksum);
+}
+
+/* 7.2.2. False: there is no address to ask from yet; own_use() will have it asked. */
+static bool solicit(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struct ndp_output *ret)
+{
+    struct ip_address target = ip_address_from_ip6(e->ip6);
+    const struct ndp_own *own = ndp_own_for(t, &target);
+    e->at_us = now_us + NDP_RETRANS_US;
+    if (own == NULL)
+        return false;
+    bool unicast = e->state == NDP_PROBE;
+    struct ip_address destination = unicast ? target : ip6_solicited_node(&target);
+    struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_SOLICITATION};
+    memcpy(w.target, e->ip6, sizeof w.target);
+    ndp_message_build(&own->address, &destination, unicast ? &e->mac : NULL, w,
+                      own->state == OWN_OPTIMISTIC ? 0 : NDP_OPTION_SOURCE, &t->config.mac, ret);
+    e->tries++;
+    t->counters.solicitations_out++;
+    return true;
+}
+
+/* An entry whose time has come: 7.3.3. True: *ret is to be sent. */
+static bool entry_act(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struct ndp_output *ret)
+{
+    switch ((enum ndp_state)e->state) {
+    case NDP_REACHABLE:
+        entry_schedule(t, e, NDP_STALE, UINT64_MAX);
+        return false;
+    case NDP_DELAY:
+        entry_schedule(t, e, NDP_PROBE, now_us);
+        return solicit(t, now_us, e, ret);
+    case NDP_PROBE:
+        if (e->tries < NDP_UNICAST_SOLICIT)
+            return solicit(t, now_us, e, ret);
+        t->counters.failed++;
+        entry_free(t, e);
+        return false;
+    case NDP_INCOMPLETE:
+        if (e->tries < NDP_MULTICAST_SOLICIT && !ndp_own_is_hopeless(t))
+            return solicit(t, now_us, e, ret);
+        t->counters.failed++;
+        entry_schedule(t, e, NDP_FAILED, now_us + NDP_FAILED_US);
+        return false;
+    case NDP_FAILED:
+        entry_free(t, e);
+        return false;
+    case NDP_FREE:
+    case NDP_STALE:
+        break;
+    }
+    e->at_us = UINT64_MAX;
+    return false;
+}
+
+/* 7.2.4, 7.2.6. RFC 4429 3.3: an optimistic address MUST NOT override. */
+void ndp_advertise(struct ndp *t, const struct ndp_own *own, const struct ip_address *destination,
+                   const struct mac_address *station, struct ndp_output *ret)
+{
+    struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_ADVERTISEMENT};
+    w.flags =
+        (uint8_t)((station != NULL ? NDP_FLAG_SOLICITED : 0) | (own->state == OWN_OPTIMISTIC ? 0 : NDP_FLAG_OVERRIDE));
+    memcpy(w.target, own->address.octets, sizeof w.target);
+    ndp_message_build(&own->address, destination, station, w, NDP_OPTION_TARGET, &t->config.mac, ret);
+    t->counters.advertisements_out++;
+}
+
+static bool reply_send(struct ndp *t, struct ndp_output *ret)
+{
+    while (t->reply_count != 0) {
+        const struct ndp_reply *r = &t->reply[t->reply_first];
+        const struct ndp_own *own = &t->own[r->own];
+        struct ip_address destination = ip_address_from_ip6(r->destination);
+        bool probe = ip_address_is_any(&destination);
+        t->reply_first = (t->reply_first + 1) % NDP_REPLIES;
+        t->reply_count--;
+        if (!own_state_is_usable(own->state))
+            continue;
+        if (probe)
+            destination = ip6_all_nodes();
+        ndp_advertise(t, own, &destination, probe ? NULL : &r->mac, ret);
+        return true;
+    }
+    return false;
+}
+
+bool ndp_poll(struct ndp *t, uint64_t now_us, struct ndp_output *ret)
+{
+    if (reply_send(t, ret))
+        return true;
+    for (size_t i = 0; i < t->config.own_count; i++)
+        if (ndp_own_act(t, now_us, &t->own[i], ret))
+            return true;
+    if (now_us < t->deadline_us)
+        return false;
+    uint64_t earliest_us = UINT64_MAX;
+    for (size_t i = 0; i < NDP_ENTRIES; i++) {
+        struct ndp_entry *e = &t->entry[i];
+        if (e->state != NDP_FREE && now_us >= e->at_us && entry_act(t, now_us, e, ret))
+            return true; /* the deadline is still past: the caller comes again */
+        if (e->state != NDP_FREE && e->at_us < earliest_us)
+            earliest_us = e->at_us;
+    }
+    t->deadline_us = earliest_us;
+    return false;
+}
+
+uint64_t ndp_deadline_us(const struct ndp *t)
+{
+    if (t->reply_count != 0)
+        return 0;
+    uint64_t earliest_us = t->deadline_us;
+    for (size_t i = 0; i < t->config.own_count; i++) {
+        const struct ndp_own *o = &t->own[i];
+        uint64_t own_us = o->report_at_us < o->probe_at_us ? o->report_at_us : o->probe_at_us;
+        own_us = o->announce_at_us < own_us ? o->announce_at_us : own_us;
+        earliest_us = own_us < earliest_us ? own_us : earliest_us;
+    }
+    return earliest_us;
+}

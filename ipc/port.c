@@ -100,6 +100,11 @@ uint32_t port_space(struct port *port)
     return port->attached ? ring_space(&port->ring, SPACE_KNOWN) : 0;
 }
 
+bool port_has_space(struct port *port, uint32_t slots)
+{
+    return port->attached && ring_space(&port->ring, slots) >= slots;
+}
+
 bool port_pending(struct port *port)
 {
     return port->attached && ring_available(&port->ring) > 0;

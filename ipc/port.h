@@ -51,6 +51,8 @@ static inline bool port_pull(struct port *port, struct message *ret)
 /* Slots free for pushing (a message takes up to two today), exact when there are fewer than a quarter of the ring; 0 when
  * detached. */
 uint32_t port_space(struct port *port);
+/* Whether so many slots are free, exactly. */
+bool port_has_space(struct port *port, uint32_t slots);
 bool port_pending(struct port *port); /* something to pull */
 /* Publishes both indices; rings the peer's bell unless only returned loans went out (then every RING_RETURNS of them). */
 void port_flush(struct port *port);

@@ -222,7 +222,7 @@ enum ip_output_result ip_output(struct ip *ip, uint64_t now_us, const struct ip_
     }
     uint32_t most = piece_most(p, &route);
     uint32_t count = (p->head_octets + p->payload.length + most - 1) / most;
-    if (ip_buffers_free(ip) < count + IP_RESERVED || port_space(ip->nic) < 2 * count + IP_SPACE) {
+    if (ip_buffers_free(ip) < count + IP_RESERVED || !port_has_space(ip->nic, 2 * count + IP_SPACE)) {
         *ret_buffers = count;
         return IP_OUTPUT_LATER;
     }

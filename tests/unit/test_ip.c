@@ -502,7 +502,27 @@ START_TEST(test_nic_dies_with_full_rings)
 }
 END_TEST
 
+/* The ring is empty while nic is away, and an old return comes after: it is still none of the next nic's. */
+START_TEST(test_late_return_of_a_dead_nic)
+{
+    struct message m;
+    know_peer();
+    packet_frame(9, IP_PROTOCOL_TCP, segment, sizeof segment);
+    ck_assert(take(tcp, MESSAGE_RECEIVE, &m));
+    port_detach(&nic->server);
+    server_ip.peer_lost(ip, SERVER_NIC);
+    burst();
+    wire_return(tcp, 9);
+    wire_attach(nic);
+    server_ip.peer_attached(ip, SERVER_NIC, now);
+    packet_frame(9, IP_PROTOCOL_TCP, segment, sizeof segment);
+    ck_assert(take(tcp, MESSAGE_RECEIVE, &m));
+    ck_assert_uint_eq(ip->held[SERVER_TCP], 1);
+    ck_assert_uint_eq(ip->counters.drop_return, 0);
+}
+END_TEST
+
 SUITE_RUN("ip", setup, teardown, test_arp_reply, test_echo, test_protocol_unreachable, test_error_is_told,
           test_port_unreachable, test_deliver, test_padding_is_cut, test_offload_up, test_share_and_absence,
           test_refused_frames, test_send, test_send_refused, test_unresolved, test_pending_is_bounded,
-          test_backpressure, test_nic_dies, test_nic_dies_with_full_rings)
+          test_backpressure, test_nic_dies, test_nic_dies_with_full_rings, test_late_return_of_a_dead_nic)

@@ -266,10 +266,35 @@ START_TEST(test_duplicate)
         drain();
     ck_assert(ip->ip6_config.own[0].tentative && !ip->ip4_config.own[0].tentative);
     ck_assert_ptr_nonnull(strstr(noticed, "not used"));
+    packet6_frame(9, IP_PROTOCOL_TCP, segment, sizeof segment);
+    ck_assert_uint_eq(ip->counters.delivered_tcp, 0);
     struct message m = datagram(&us6, &us6, 10);
     wire_send(udp, &m);
     burst();
     ck_assert_uint_eq(ip->counters.drop_tentative, 1);
+}
+END_TEST
+
+/* ... and an IPv4 address that another station answers for while we probe it. */
+START_TEST(test_duplicate4)
+{
+    restart(STACK_DAD_ON, 1);
+    drain();
+    struct arp_wire w = {.hardware = be16_make(1),
+                         .protocol = be16_make(ETHER_TYPE_IP4),
+                         .hardware_length = 6,
+                         .protocol_length = 4,
+                         .operation = be16_make(ARP_OPERATION_REPLY)};
+    struct ether_header ether = {.destination = config.mac, .source = peer_mac, .type = ETHER_TYPE_ARP};
+    memcpy(w.sender_mac, peer_mac.octets, 6);
+    memcpy(w.sender_ip4, us.octets, 4);
+    ether_build(&ether, frames);
+    memcpy(frames + 14, &w, sizeof w);
+    frame_send(0, 60);
+    for (unsigned i = 0; i < 20; i++, now += SECOND)
+        drain();
+    ck_assert(ip->ip4_config.own[0].tentative && !ip->ip6_config.own[0].tentative);
+    ck_assert_ptr_nonnull(strstr(noticed, "10.77.0.2 is also claimed by 02:00:00:00:00:01: not used"));
 }
 END_TEST
 
@@ -341,4 +366,4 @@ END_TEST
 
 SUITE_RUN("ip6_server", setup, teardown, test_echo, test_deliver, test_extension_headers, test_next_header_unknown,
           test_port_unreachable, test_resolution, test_send_refused, test_conflict_is_told, test_tentative,
-          test_duplicate, test_restarted_never_probes, test_one_family, test_routes)
+          test_duplicate, test_duplicate4, test_restarted_never_probes, test_one_family, test_routes)

@@ -398,5 +398,36 @@ START_TEST(test_path_mtu)
 }
 END_TEST
 
+/* The most fragments that there can be, when what is known of nic's ring is old: they do not wait for ever. */
+START_TEST(test_most_fragments)
+{
+    static uint8_t packet[70000];
+    uint32_t cookies[200], length;
+    know_peer();
+    too_big(0, 576, 1500);
+    struct message m;
+    ck_assert(take(udp, MESSAGE_UNREACHABLE, &m));
+    for (unsigned i = 0; i < 10; i++) {
+        m = datagram(&us, &peer, 65507);
+        wire_send(udp, &m);
+        burst();
+        uint32_t count = collect(0, packet, &length, cookies);
+        ck_assert(count == 119 && length == 65515);
+        for (uint32_t k = 0; k < count; k++)
+            wire_return(nic, cookies[k]);
+        burst();
+        returned(udp, 99);
+        for (unsigned k = 0; k < 10 * i; k++) {
+            m = datagram(&us, &peer, 10);
+            wire_send(udp, &m);
+            sent(false);
+            returned(udp, 99);
+        }
+    }
+    all_home();
+}
+END_TEST
+
 SUITE_RUN("ip_fragments", setup, teardown, test_out, test_out_refused, test_kept, test_sender_dies, test_in,
-          test_in_extension, test_in_overlap, test_in_share, test_time_exceeded, test_large_echo, test_path_mtu)
+          test_in_extension, test_in_overlap, test_in_share, test_time_exceeded, test_large_echo, test_path_mtu,
+          test_most_fragments)

@@ -49,6 +49,9 @@ START_TEST(test_longest_prefix)
     find(&t, four(192, 0, 2, 1), four(192, 0, 2, 1));
     ck_assert_int_eq(add(&t, six(0xfd, 0, 5), 128, six(0xfd, 0, 6)), ROUTE_OK);
     find(&t, six(0xfd, 0, 5), six(0xfd, 0, 6));
+    ck_assert_int_eq(add(&t, four(192, 0, 0, 0), 16, four(10, 77, 0, 253)), ROUTE_OK); /* shorter, and later */
+    find(&t, four(192, 0, 2, 127), four(10, 77, 0, 254));
+    find(&t, four(192, 0, 2, 128), four(10, 77, 0, 253));
 }
 END_TEST
 

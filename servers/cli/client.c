@@ -33,11 +33,17 @@ int client_probe(const char *run_dir, const char *name)
     return result;
 }
 
+/* The supervisor answers (it does, of another type of socket), the management plane is not there yet. */
+static bool starting(const struct cli_arguments *arguments, int result)
+{
+    return result == -ENOENT && client_probe(arguments->run_dir, "attach") == -EPROTOTYPE;
+}
+
 /* nanomsg would wait silently for a stack that is not there; a refused connection may be one that is just back. */
 static int stack_find(const struct cli_arguments *arguments, const char *name)
 {
     int result = client_probe(arguments->run_dir, name);
-    for (int i = 0; result == -ECONNREFUSED && i < REOPEN_TRIES; i++) {
+    for (int i = 0; (result == -ECONNREFUSED || starting(arguments, result)) && i < REOPEN_TRIES; i++) {
         nanosleep(&(struct timespec){.tv_nsec = REOPEN_WAIT_MS * 1000000L}, NULL);
         result = client_probe(arguments->run_dir, name);
     }

@@ -19,9 +19,11 @@ static uint32_t servers_alive(const struct supervisor *s)
     return alive;
 }
 
-static uint32_t domain_distance(const struct domain *domain, const uint32_t distance[SERVER_COUNT])
+/* Hops from the dead one to the nearest server of the domain. */
+static uint32_t domain_distance(const struct domain *domain, uint32_t dead)
 {
-    uint32_t least = UINT32_MAX;
+    uint32_t distance[SERVER_COUNT], least = UINT32_MAX;
+    topology_distances(dead, distance);
     for (unsigned id = 0; id < SERVER_COUNT; id++) {
         if ((domain->servers & SERVER_BIT(id)) != 0 && distance[id] < least)
             least = distance[id];
@@ -52,29 +54,39 @@ static void tell_lost(struct supervisor *s, struct domain *domain, uint32_t lost
     control_send(s, domain, &message, NULL, 0, 0);
 }
 
-/* Tells those who are nearest of what they have lost. False: nobody has anything to let go. */
+/* Who is nearest to this dead one of those who still know it: a mask of domains. */
+static uint32_t nearest_to(const struct supervisor *s, uint32_t dead)
+{
+    uint32_t mask = 0, least = UINT32_MAX;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (!domain_lives(&s->domain[i]) || (s->domain[i].known & dead) == 0)
+            continue;
+        uint32_t distance = domain_distance(&s->domain[i], dead);
+        if (distance < least)
+            mask = 0;
+        if (distance <= least)
+            mask |= 1U << i;
+        least = distance < least ? distance : least;
+    }
+    return mask;
+}
+
+/* Tells those who are nearest of what they have lost; of several dead ones each by its own distance, because who is near
+ * to one may be the far end of what another's buffers are passed along. False: nobody has anything to let go. */
 static bool tell_next(struct supervisor *s)
 {
-    uint32_t dead = SERVERS_ALL & ~servers_alive(s), lost = 0, nearest = UINT32_MAX;
-    for (uint32_t i = 0; i < s->domain_count; i++) {
-        if (domain_lives(&s->domain[i]))
-            lost |= s->domain[i].known & dead;
-    }
-    if (lost == 0)
-        return false;
-    uint32_t distance[SERVER_COUNT];
-    topology_distances(lost, distance);
-    for (uint32_t i = 0; i < s->domain_count; i++) {
-        const struct domain *d = &s->domain[i];
-        if (domain_lives(d) && (d->known & dead) != 0 && domain_distance(d, distance) < nearest)
-            nearest = domain_distance(d, distance);
+    uint32_t dead = SERVERS_ALL & ~servers_alive(s), lost[SERVER_COUNT] = {0}, any = 0;
+    for (unsigned id = 0; id < SERVER_COUNT; id++) {
+        uint32_t nearest = (dead & SERVER_BIT(id)) != 0 ? nearest_to(s, SERVER_BIT(id)) : 0;
+        for (uint32_t i = 0; i < s->domain_count; i++)
+            lost[i] |= (nearest & (1U << i)) != 0 ? SERVER_BIT(id) : 0;
+        any |= nearest;
     }
     for (uint32_t i = 0; i < s->domain_count; i++) {
-        struct domain *d = &s->domain[i];
-        if (domain_lives(d) && (d->known & dead) != 0 && domain_distance(d, distance) == nearest)
-            tell_lost(s, d, d->known & dead);
+        if (lost[i] != 0)
+            tell_lost(s, &s->domain[i], lost[i]);
     }
-    return true;
+    return any != 0;
 }
 
 void barrier_advance(struct supervisor *s)

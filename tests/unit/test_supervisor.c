@@ -168,8 +168,7 @@ START_TEST(a_second_death_joins_the_barrier)
     die(SERVER_UDP); /* it was told, and never answers */
     lets_go(SERVER_IP, SERVER_BIT(SERVER_SOCKET) | SERVER_BIT(SERVER_UDP), 1);
     ck_assert_uint_eq(s->domain[SERVER_TCP].known & SERVER_BIT(SERVER_SOCKET), 0);
-    hear_nothing(SERVER_NIC); /* further away than tcp, which is a neighbour of socket */
-    lets_go(SERVER_TCP, SERVER_BIT(SERVER_UDP), 1);
+    lets_go(SERVER_TCP, SERVER_BIT(SERVER_UDP), 1); /* as far from udp as nic */
     lets_go(SERVER_NIC, SERVER_BIT(SERVER_SOCKET) | SERVER_BIT(SERVER_UDP), 1);
     for (uint32_t i = SERVER_NIC; i <= SERVER_TCP; i++)
         ck_assert_uint_eq(s->domain[i].known & (SERVER_BIT(SERVER_UDP) | SERVER_BIT(SERVER_SOCKET)), 0);
@@ -182,6 +181,24 @@ START_TEST(a_second_death_joins_the_barrier)
         if (m->what_case == BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CHANNEL)
             ck_assert_uint_ne(m->channel->peer, SERVER_UDP);
     }
+}
+END_TEST
+
+/* nic's buffers go through ip to udp, which is a neighbour of socket: it lets go of each in its turn. */
+START_TEST(each_death_has_its_own_distances)
+{
+    start_all();
+    s->domain[SERVER_NIC].state = DOMAIN_DOWN;
+    die(SERVER_SOCKET);
+    lets_go(SERVER_UDP, SERVER_BIT(SERVER_SOCKET), 0);
+    lets_go(SERVER_TCP, SERVER_BIT(SERVER_SOCKET), 0);
+    hear_nothing(SERVER_UDP);
+    lets_go(SERVER_IP, SERVER_BIT(SERVER_NIC), 1);
+    lets_go(SERVER_TCP, SERVER_BIT(SERVER_NIC), 1);
+    lets_go(SERVER_UDP, SERVER_BIT(SERVER_NIC), 1);
+    lets_go(SERVER_IP, SERVER_BIT(SERVER_SOCKET), 0);
+    for (uint32_t i = SERVER_IP; i <= SERVER_UDP; i++)
+        ck_assert_uint_eq(s->domain[i].known & (SERVER_BIT(SERVER_NIC) | SERVER_BIT(SERVER_SOCKET)), 0);
 }
 END_TEST
 
@@ -781,6 +798,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, nearest_let_go_first);
     tcase_add_test(tests, a_second_death_joins_the_barrier);
+    tcase_add_test(tests, each_death_has_its_own_distances);
     tcase_add_loop_test(tests, a_lie_ends_the_liar, 0, sizeof lies / sizeof lies[0]);
     tcase_add_test(tests, after_a_lie_nothing_counts);
     tcase_add_test(tests, last_words_harm_nobody);

@@ -25,7 +25,7 @@ static void stage_local(struct sim_domain *d, struct sim_port *one, struct sim_p
     one->staged_bell = other->staged_bell = NULL;
 }
 
-void sim_stage_channels(struct sim_domain *d, uint32_t fresh)
+void sim_stage_channels(struct sim_domain *d, uint32_t fresh, uint32_t alive)
 {
     struct sim_stack *k = d->stack;
     for (uint32_t i = 0; i < TOPOLOGY_CHANNELS; i++) {
@@ -34,7 +34,7 @@ void sim_stage_channels(struct sim_domain *d, uint32_t fresh)
             continue;
         for (uint32_t side = 0; side < 2; side++) {
             struct sim_domain *peer = k->memory[end[1 - side]].domain;
-            if (!sim_hosts(d, end[side]) || !sim_lives(peer))
+            if (!sim_hosts(d, end[side]) || (peer->servers & alive) == 0)
                 continue;
             struct sim_port *p = d->life->server[end[side]].port[end[1 - side]];
             if (peer == d) {
@@ -73,13 +73,14 @@ static void entries_of_rights(struct sim_domain *d, uint32_t fresh)
     }
 }
 
-static void entries_of_pools(struct sim_domain *d, uint32_t fresh)
+static void entries_of_pools(struct sim_domain *d, uint32_t fresh, uint32_t alive)
 {
     for (uint32_t i = 0; i < TOPOLOGY_POOLS; i++) {
         const struct topology_pool *row = &topology_pool[i];
         const struct sim_memory *m = &d->stack->memory[row->owner];
         uint32_t concerned = SERVER_BIT(row->server) | SERVER_BIT(row->peer) | SERVER_BIT(row->owner);
-        if (!sim_hosts(d, row->server) || (concerned & fresh) == 0 || !sim_lives(m->domain) || m->pool == NULL)
+        if (!sim_hosts(d, row->server) || (concerned & fresh) == 0 || (m->domain->servers & alive) == 0 ||
+            m->pool == NULL)
             continue;
         struct capability entry = {.type = CAPABILITY_POOL,
                                    .generation = m->generation,
@@ -108,10 +109,10 @@ static void entries_of_arena(struct sim_domain *d, const struct sim_arena *a, ui
     }
 }
 
-void sim_entries(struct sim_domain *d, uint32_t fresh)
+void sim_entries(struct sim_domain *d, uint32_t fresh, uint32_t alive)
 {
     entries_of_rights(d, fresh);
-    entries_of_pools(d, fresh);
+    entries_of_pools(d, fresh, alive);
     for (uint32_t id = 0; id < SIM_SESSIONS; id++) {
         const struct sim_session *s = &d->stack->session[id];
         bool there = s->state == SESSION_ATTACHING || s->state == SESSION_ACTIVE || s->state == SESSION_ENDING;

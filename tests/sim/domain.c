@@ -80,7 +80,7 @@ static void server_grant(struct sim_domain *d, enum server_id id)
     at->context.pool_generation = m->generation;
 }
 
-static void grants(struct sim_domain *d)
+static void grants(struct sim_domain *d, uint32_t alive)
 {
     d->life_memory =
         mmap(NULL, LIFE_OCTETS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -100,15 +100,15 @@ static void grants(struct sim_domain *d)
         for (uint32_t side = 0; side < 2; side++)
             if (sim_hosts(d, topology_channel[i].end[side]))
                 port_make(d, topology_channel[i].end[side], topology_channel[i].end[1 - side]);
-    sim_stage_channels(d, d->servers);
+    sim_stage_channels(d, d->servers, alive);
     for (uint32_t i = 0; i < d->life->port_count; i++)
         sim_take_staged(d->life->port[i]);
-    sim_entries(d, d->servers);
+    sim_entries(d, d->servers, alive);
 }
 
 static void start(struct sim_domain *d, const struct sim_told *t)
 {
-    grants(d);
+    grants(d, t->alive);
     for (uint32_t id = 0; id < SIM_SESSIONS; id++) {
         if (t->granted[id] == 0)
             continue;
@@ -271,8 +271,8 @@ static void told(struct sim_domain *d)
         start(d, &t);
         break;
     case TELL_NEWS:
-        sim_stage_channels(d, t.servers);
-        sim_entries(d, t.servers);
+        sim_stage_channels(d, t.servers, t.alive);
+        sim_entries(d, t.servers, t.alive);
         break;
     case TELL_ATTACHED:
         sim_told_attached(d, &t);

@@ -93,6 +93,7 @@ enum sim_tell { TELL_START, TELL_NEWS, TELL_ATTACHED, TELL_LOST, TELL_SESSION, T
 struct sim_told {
     enum sim_tell what;
     uint32_t servers; /* mask: LOST, NEWS, ATTACHED */
+    uint32_t alive;   /* mask, when it was said: START, NEWS */
     uint32_t object[SERVER_COUNT];
     uint32_t objects;
     uint32_t session, arena;
@@ -163,8 +164,8 @@ uint64_t sim_domain_deadline(const struct sim_domain *d);
 bool sim_domain_round(struct sim_domain *d);
 void sim_domain_settle(struct sim_domain *d);
 /* barrier.c, grants */
-void sim_entries(struct sim_domain *d, uint32_t fresh); /* table entries for what is new */
-void sim_stage_channels(struct sim_domain *d, uint32_t fresh);
+void sim_entries(struct sim_domain *d, uint32_t fresh, uint32_t alive); /* table entries for what is new */
+void sim_stage_channels(struct sim_domain *d, uint32_t fresh, uint32_t alive);
 void sim_take_staged(struct sim_port *port);
 void sim_told_lost(struct sim_domain *d, const struct sim_told *told);
 void sim_told_attached(struct sim_domain *d, const struct sim_told *told);

@@ -9,6 +9,8 @@
 
 #define CHUNK_MAX 6000U
 #define PAUSE_US  1000U /* before a refused request is repeated */
+#define HALF_US                                                                                                        \
+    120000000U /* a connection whose other end died may stay half-open for ever (RFC 9293 3.5.1): given up */
 
 uint32_t sim_connections_lost;
 
@@ -136,8 +138,20 @@ static void lost(struct sim_app *a, struct task *t, uint32_t error)
     if (!t->lost)
         sim_connections_lost++;
     t->lost = true;
+    t->patience_us = 0;
     t->step = STREAM_CLOSE;
     app_progress(a, t, error);
+}
+
+/* The reset that tells of a tcp's death is said once: it may have been lost on a bad link, or with another server that
+ * died at the time. */
+static bool half_open(struct sim_app *a, struct task *t, bool did)
+{
+    const struct sim_link_quality *q = &a->sim->scenario->quality;
+    if (did || t->patience_us == 0)
+        t->patience_us = a->sim->now_us + HALF_US;
+    bool may_be = a->sim->deaths > 1 || q->loss + q->corrupt > 0;
+    return may_be && a->sim->now_us >= t->patience_us && sim_tcp_deaths(a->sim) > 0;
 }
 
 static bool data_step(struct sim_app *a, struct task *t)
@@ -145,6 +159,7 @@ static bool data_step(struct sim_app *a, struct task *t)
     struct app_view v = app_look(a, t);
     bool did = receive_some(a, t, &v);
     if (!did && complete(t, &v)) {
+        t->patience_us = 0;
         t->step = STREAM_CLOSE;
         return true;
     }
@@ -156,6 +171,10 @@ static bool data_step(struct sim_app *a, struct task *t)
         wrong(a, t, "the end came too early, after", t->received);
     if ((v.state & (SLOT_ERROR | SLOT_CLOSED)) == 0)
         did |= send_some(a, t, &v);
+    if (half_open(a, t, did)) {
+        lost(a, t, 0);
+        return true;
+    }
     return did;
 }
 
@@ -164,6 +183,7 @@ static void begin(struct task *t, uint32_t tcp_deaths)
 {
     t->sent = t->received = 0;
     t->shut = t->lost = false;
+    t->patience_us = 0;
     t->slot.arena = NULL;
     t->attempt++;
     t->tcp_deaths = tcp_deaths;

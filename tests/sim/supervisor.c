@@ -100,9 +100,10 @@ static uint32_t servers_alive(const struct sim_stack *k)
     return alive;
 }
 
-static uint32_t domain_distance(const struct sim_domain *d, const uint32_t distance[SERVER_COUNT])
+static uint32_t domain_distance(const struct sim_domain *d, uint32_t dead)
 {
-    uint32_t least = UINT32_MAX;
+    uint32_t distance[SERVER_COUNT], least = UINT32_MAX;
+    topology_distances(dead, distance);
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         if (sim_hosts(d, (enum server_id)id) && distance[id] < least)
             least = distance[id];
@@ -120,26 +121,35 @@ static void tell_lost(struct sim_domain *d, uint32_t lost)
     tell(d, &t);
 }
 
+static uint32_t nearest_to(const struct sim_stack *k, uint32_t dead)
+{
+    uint32_t mask = 0, least = UINT32_MAX;
+    for (uint32_t i = 0; i < k->domain_count; i++) {
+        if (!sim_lives(&k->domain[i]) || (k->domain[i].known & dead) == 0)
+            continue;
+        uint32_t distance = domain_distance(&k->domain[i], dead);
+        if (distance < least)
+            mask = 0;
+        if (distance <= least)
+            mask |= 1U << i;
+        least = distance < least ? distance : least;
+    }
+    return mask;
+}
+
 static bool tell_next(struct sim_stack *k)
 {
-    uint32_t dead = SERVERS_ALL & ~servers_alive(k), lost = 0, nearest = UINT32_MAX, distance[SERVER_COUNT];
+    uint32_t dead = SERVERS_ALL & ~servers_alive(k), lost[SERVER_COUNT] = {0}, any = 0;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        uint32_t nearest = (dead & SERVER_BIT(id)) != 0 ? nearest_to(k, SERVER_BIT(id)) : 0;
+        for (uint32_t i = 0; i < k->domain_count; i++)
+            lost[i] |= (nearest & (1U << i)) != 0 ? SERVER_BIT(id) : 0;
+        any |= nearest;
+    }
     for (uint32_t i = 0; i < k->domain_count; i++)
-        if (sim_lives(&k->domain[i]))
-            lost |= k->domain[i].known & dead;
-    if (lost == 0)
-        return false;
-    topology_distances(lost, distance);
-    for (uint32_t i = 0; i < k->domain_count; i++) {
-        const struct sim_domain *d = &k->domain[i];
-        if (sim_lives(d) && (d->known & dead) != 0 && domain_distance(d, distance) < nearest)
-            nearest = domain_distance(d, distance);
-    }
-    for (uint32_t i = 0; i < k->domain_count; i++) {
-        struct sim_domain *d = &k->domain[i];
-        if (sim_lives(d) && (d->known & dead) != 0 && domain_distance(d, distance) == nearest)
-            tell_lost(d, d->known & dead);
-    }
-    return true;
+        if (lost[i] != 0)
+            tell_lost(&k->domain[i], lost[i]);
+    return any != 0;
 }
 
 static void grant_standby(struct sim_stack *k)
@@ -156,7 +166,7 @@ static void grant_standby(struct sim_stack *k)
         struct sim_domain *d = &k->domain[i];
         if (!sim_lives(d))
             continue;
-        struct sim_told t = {.what = TELL_START, .servers = fresh};
+        struct sim_told t = {.what = TELL_START, .servers = fresh, .alive = living | fresh};
         for (uint32_t id = 0; id < SIM_SESSIONS; id++) {
             const struct sim_session *s = &k->session[id];
             if (s->state == SESSION_ATTACHING || s->state == SESSION_ACTIVE || s->state == SESSION_ENDING)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What a domain does, step by step, as servers/domain/loop.c does it: rounds while anything moves; then it says that it
  * sleeps, looks at every input again, and waits for its bell (a pipe, rung by ipc/doorbell.c), its deadline, the device
- * or the supervisor. What is there and was not rung for is found only by a deadline, and counted. */
+ * or the supervisor. Input that nobody rang for is a lost wake-up, and the end of the run. */
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -249,12 +249,31 @@ static bool may_wake(const struct sim_domain *d)
     return d->wake_us <= d->sim->now_us || rung(d) || device_ready(d);
 }
 
+/* Returned loans may wait for a deadline; who died between publishing and ringing is seen to by the supervisor;
+ * anything else should have rung. */
+static bool only_returns(struct sim_domain *d)
+{
+    struct sim_life *l = d->life;
+    for (uint32_t p = 0; p < l->port_count; p++) {
+        const struct ring *ring = &l->port[p]->port.ring;
+        if (!port_pending(&l->port[p]->port) || !sim_lives(d->stack->memory[l->port[p]->peer].domain))
+            continue;
+        for (uint32_t at = ring->tail; at != ring->peer->producer; at++)
+            if (((const struct message *)(const void *)&ring->peer->slot[at % RING_SLOTS])->operation != MESSAGE_RETURN)
+                return false;
+    }
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        const struct sim_server *at = &l->server[id];
+        if (at->server != NULL && at->server->pending != NULL && at->server->pending(at->state))
+            return false;
+    }
+    return true;
+}
+
 static void wake(struct sim_domain *d)
 {
-    bool bell = rung(d);
-    if (!bell && !d->stuck && !device_ready(d) && server_deadline(d) > d->sim->now_us + OVERDUE_US &&
-        anything_pending(d))
-        d->sim->late_wakes++;
+    if (!rung(d) && d->told_count == 0 && !d->stuck && !device_ready(d) && !only_returns(d))
+        sim_fail(d->sim, "%c %s sleeps, has input, and nobody rang", 'A' + d->stack->index, d->name);
     doorbell_drain(d->bell_read);
     doorbell_wake(&d->status->sleep);
     d->phase = PHASE_AWAKE;

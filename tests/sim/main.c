@@ -115,10 +115,9 @@ static int one(void)
     sim_run(&scenario, NULL, &first);
     scenario.trace = false;
     sim_run(&scenario, NULL, &again);
-    printf("seed %lu: trace %016lx, %lu steps, %.3f s simulated, %u deaths, %u connection ends lost, %lu late wakes; "
+    printf("seed %lu: trace %016lx, %lu steps, %.3f s simulated, %u deaths, %u connection ends lost; "
            "points",
-           scenario.seed, first.hash, first.steps, (double)first.now_us / 1e6, first.deaths, first.connections_lost,
-           first.late_wakes);
+           scenario.seed, first.hash, first.steps, (double)first.now_us / 1e6, first.deaths, first.connections_lost);
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         printf(" %s %lu", topology_server_name((enum server_id)id), first.points[0][id]);
     printf("\n");
@@ -220,7 +219,7 @@ static int sweep(void)
 static int soak(void)
 {
     double until = now_s() + option.seconds;
-    uint64_t runs = 0, deaths = 0, lost = 0, late = 0;
+    uint64_t runs = 0, deaths = 0, lost = 0;
     for (; now_s() < until; runs++) {
         struct sim_scenario s = {.seed = scenario.seed + runs};
         struct sim_result result;
@@ -228,10 +227,9 @@ static int soak(void)
         sim_run(&s, NULL, &result);
         deaths += result.deaths;
         lost += result.connections_lost;
-        late += result.late_wakes;
     }
-    printf("seeds %lu to %lu: %lu runs, %lu deaths, %lu connection ends lost with tcp, %lu late wakes\n", scenario.seed,
-           scenario.seed + runs - 1, runs, deaths, lost, late);
+    printf("seeds %lu to %lu: %lu runs, %lu deaths, %lu connection ends lost with tcp\n", scenario.seed,
+           scenario.seed + runs - 1, runs, deaths, lost);
     return 0;
 }
 

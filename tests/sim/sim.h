@@ -294,7 +294,7 @@ struct sim {
 };
 
 struct sim_result {
-    uint64_t hash, now_us, steps, late_wakes;
+    uint64_t hash, now_us, steps;
     uint32_t deaths, connections_lost;
     uint64_t points[SIM_STACKS][SERVER_COUNT]; /* of the domain that hosts the server */
 };

@@ -289,7 +289,6 @@ static void result_fill(const struct sim *sim, struct sim_result *ret)
     *ret = (struct sim_result){.hash = sim->hash,
                                .now_us = sim->now_us,
                                .steps = sim->steps,
-                               .late_wakes = sim->late_wakes,
                                .deaths = sim->deaths,
                                .connections_lost = sim_connections_lost};
     for (uint32_t k = 0; k < SIM_STACKS; k++)

@@ -125,12 +125,9 @@ static void revoke(struct sim_domain *d, uint32_t object)
 {
     for (uint32_t p = 0; p < d->life->port_count; p++) {
         struct capability_table *table = &d->life->port[p]->port.table;
-        for (uint16_t i = CAPABILITY_INDEX_DYNAMIC; i < CAPABILITY_TABLE_MAX; i++) {
-            if (!d->stack->index_used[i] && table->entry[i].type == CAPABILITY_NONE)
-                continue;
+        for (uint16_t i = CAPABILITY_INDEX_DYNAMIC; i < d->stack->index_high; i++) /* those from here on never were */
             if (table->entry[i].type == CAPABILITY_POOL && table->entry[i].object == object)
                 capability_revoke(table, i);
-        }
     }
 }
 

@@ -14,9 +14,11 @@
     "another\n"                                                                                                        \
     "       sim --soak --seconds S [--seed N]                            random runs with random deaths\n"
 
+#define TWICE_WITHIN 60U /* points */
+
 static struct sim_scenario scenario;
 static struct {
-    bool sweep, writes, soak, random;
+    bool sweep, writes, twice, soak, random;
     const char *server;
     uint32_t seconds, every;
 } option = {.every = 1, .seconds = 1000000};
@@ -150,6 +152,22 @@ static void count_writes(struct sim *sim, uint64_t point, uint64_t writes)
     writes_at[point] += writes;
 }
 
+/* One run with this death; with --twice another one soon after it, while what the first left is still being mended. */
+static void sweep_run(struct sim_scenario *s, enum server_id id, uint64_t point, uint64_t write, uint64_t number)
+{
+    struct sim_result result;
+    uint64_t random = number;
+    s->kills = option.twice ? 2 : 1;
+    s->kill[0] = (struct sim_kill){.server = id, .point = point, .write = write};
+    s->kill[1] =
+        (struct sim_kill){.server = id, .point = point + 1 + sim_below(&random, TWICE_WITHIN), .write = SIM_ANY};
+    sim_run(s, NULL, &result);
+    if (result.deaths == 0) {
+        fprintf(stderr, "sim: %s did not die at %lu\n", topology_server_name(id), point);
+        exit(1);
+    }
+}
+
 static uint64_t sweep_writes(struct sim_scenario *s, const struct sim_result *base, enum server_id id, double until,
                              uint64_t *number)
 {
@@ -163,16 +181,15 @@ static uint64_t sweep_writes(struct sim_scenario *s, const struct sim_result *ba
     writes_room = 0;
     sim_run(s, count_writes, &result);
     s->count_writes = false;
-    if (result.hash != base->hash)
-        printf("sim: watching writes changed the run\n"), exit(1);
+    if (result.hash != base->hash) {
+        fprintf(stderr, "sim: watching writes changed the run\n");
+        exit(1);
+    }
     for (uint64_t point = 1; point < writes_room; point++) {
         for (uint64_t w = 1; w <= writes_at[point] && now_s() < until; w++) {
             if ((*number)++ % option.every != 0)
                 continue;
-            s->kill[0] = (struct sim_kill){.server = id, .point = point, .write = w};
-            sim_run(s, NULL, &result);
-            if (result.deaths != 1)
-                printf("sim: %s@%lu.%lu killed %u\n", topology_server_name(id), point, w, result.deaths), exit(1);
+            sweep_run(s, id, point, w, *number);
             runs++;
         }
     }
@@ -182,14 +199,11 @@ static uint64_t sweep_writes(struct sim_scenario *s, const struct sim_result *ba
 static uint64_t sweep_points(struct sim_scenario *s, const struct sim_result *base, enum server_id id, double until,
                              uint64_t *number)
 {
-    struct sim_result result;
     uint64_t runs = 0;
-    s->kills = 1;
     for (uint64_t point = 1; point <= base->points[0][id] && now_s() < until; point++) {
         if ((*number)++ % option.every != 0)
             continue;
-        s->kill[0] = (struct sim_kill){.server = id, .point = point, .write = SIM_ANY};
-        sim_run(s, NULL, &result);
+        sweep_run(s, id, point, SIM_ANY, *number);
         runs++;
     }
     return runs;
@@ -302,6 +316,8 @@ static void parse(int count, char **argument)
             option.random = true;
         else if (strcmp(name, "--soak") == 0)
             option.soak = true;
+        else if (strcmp(name, "--twice") == 0)
+            option.twice = true;
         else if (strcmp(name, "--writes") == 0)
             option.writes = true;
         else if (strcmp(name, "--sweep") == 0) {

@@ -222,6 +222,7 @@ struct sim_stack {
     struct ring_half *half[TOPOLOGY_CHANNELS][2]; /* NULL: both ends in one domain */
     struct sim_session session[SIM_SESSIONS];
     bool index_used[CAPABILITY_TABLE_MAX];
+    uint16_t index_high;
     uint16_t index_generation[CAPABILITY_TABLE_MAX];
     uint32_t next_object;
     uint64_t epoch;

@@ -39,6 +39,7 @@ static void index_take(struct sim_stack *k, uint16_t *ret_index, uint16_t *ret_g
         if (k->index_used[i])
             continue;
         k->index_used[i] = true;
+        k->index_high = i >= k->index_high ? (uint16_t)(i + 1) : k->index_high;
         if (++k->index_generation[i] == 0)
             k->index_generation[i] = 1;
         *ret_index = i;

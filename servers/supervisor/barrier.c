@@ -6,7 +6,8 @@
  * There is no list of barriers. What is to be done follows from the state: each survivor has the set of servers that it
  * still `known`s; whatever of them is dead it must be told of, in the order of the distance from the dead. So a death
  * in the midst of a barrier simply joins it, and a survivor that does not answer is killed and joins it too. When
- * nobody has anything left to forget, those in STANDBY get their grants. */
+ * nobody has anything left to forget, those in STANDBY get their grants. They start when those know of their pools who
+ * will be told of buffers in them by somebody in between: nic's, at tcp and udp. */
 #include "servers/supervisor/supervisor.h"
 
 static uint32_t servers_alive(const struct supervisor *s)
@@ -89,11 +90,30 @@ static bool tell_next(struct supervisor *s)
     return any != 0;
 }
 
+void barrier_start(struct supervisor *s)
+{
+    Bulkhead__Control__Start what = BULKHEAD__CONTROL__START__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START;
+    message.start = &what;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (domain_lives(&s->domain[i]) && s->domain[i].attach_epoch != 0)
+            return;
+    }
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        struct domain *d = &s->domain[i];
+        if (d->state == DOMAIN_GRANTED && d->start_waits)
+            control_send(s, d, &message, NULL, 0, 0);
+        d->start_waits = false;
+    }
+}
+
 void barrier_advance(struct supervisor *s)
 {
     bool standby = false, all_standby = true;
     if (s->stopping)
         return;
+    barrier_start(s);
     for (uint32_t i = 0; i < s->domain_count; i++) {
         if (domain_lives(&s->domain[i]) && s->domain[i].ack_epoch != 0)
             return;
@@ -109,6 +129,10 @@ void barrier_advance(struct supervisor *s)
 
 void barrier_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch)
 {
+    if (domain->attach_epoch != 0 && epoch == domain->attach_epoch) {
+        domain->attach_epoch = 0;
+        barrier_start(s);
+    }
     if (domain->ack_epoch == 0 || epoch != domain->ack_epoch)
         return;
     domain->known &= ~domain->losing;

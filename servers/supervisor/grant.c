@@ -360,11 +360,9 @@ static void device(struct supervisor *s, struct domain *d)
     control_send(s, d, &message, &s->device, 1, 0);
 }
 
+/* All but Start: barrier_start(). */
 static void grant_all(struct supervisor *s, struct domain *d)
 {
-    Bulkhead__Control__Start what = BULKHEAD__CONTROL__START__INIT;
-    MESSAGE(message, START);
-    message.start = &what;
     configure(s, d);
     bells(s, d);
     channels(s, d, d->servers);
@@ -374,7 +372,21 @@ static void grant_all(struct supervisor *s, struct domain *d)
     stores(s, d);
     device(s, d);
     sessions(s, d);
-    control_send(s, d, &message, NULL, 0, 0);
+    d->start_waits = true;
+}
+
+/* Somebody between them may pass on what names a buffer of a fresh pool before this one has looked at its grants. */
+static bool must_know_first(const struct domain *d, uint32_t fresh)
+{
+    for (unsigned owner = 0; owner < SERVER_COUNT; owner++) {
+        if ((fresh & SERVER_BIT(owner)) == 0 || (topology_neighbours((enum server_id)owner) & d->servers) != 0)
+            continue;
+        for (unsigned id = 0; id < SERVER_COUNT; id++) {
+            if (hosts(d, (enum server_id)id) && topology_maps_pool((enum server_id)id, (enum server_id)owner))
+                return true;
+        }
+    }
+    return false;
 }
 
 static void grant_news(struct supervisor *s, struct domain *d, uint32_t fresh)
@@ -399,6 +411,10 @@ static void grant_news(struct supervisor *s, struct domain *d, uint32_t fresh)
             servers[what.n_servers++] = id;
     }
     control_send(s, d, &message, NULL, 0, 0);
+    if (must_know_first(d, fresh)) {
+        d->attach_epoch = what.epoch;
+        d->attach_deadline_us = now_us() + ACKNOWLEDGE_US;
+    }
 }
 
 void grant_standby(struct supervisor *s)
@@ -433,4 +449,5 @@ void grant_standby(struct supervisor *s)
             grant_news(s, d, fresh);
         d->known = (living | fresh) & ~d->servers;
     }
+    barrier_start(s);
 }

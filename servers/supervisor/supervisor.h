@@ -112,6 +112,8 @@ struct domain {
     uint32_t known;  /* servers of other domains that this incarnation was told of and has not let go */
     uint32_t losing; /* servers whose loss it is to acknowledge */
     uint64_t ack_epoch, ack_deadline_us; /* 0: nothing awaited */
+    uint64_t attach_epoch, attach_deadline_us; /* PeerAttached that others wait for before they start; 0 none */
+    bool start_waits;      /* has its grants, but not everyone knows of it yet */
     uint64_t deadline_us;                /* SPAWNED, GRANTED, or told to stop; 0 none */
     uint64_t retry_us;                   /* DOWN */
     uint32_t unhealthy;                  /* failed starts in a row */
@@ -287,6 +289,8 @@ void grant_arena(struct supervisor *s, struct domain *domain, const struct sessi
 /* ---- barrier.c ---- */
 /* Goes on with whatever deaths, acknowledgements and new processes allow. */
 void barrier_advance(struct supervisor *s);
+/* Sends Start to those in GRANTED once all who must know of them before do. */
+void barrier_start(struct supervisor *s);
 void barrier_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
 
 /* ---- attach.c, session.c ---- */

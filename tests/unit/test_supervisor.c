@@ -202,6 +202,47 @@ START_TEST(each_death_has_its_own_distances)
 }
 END_TEST
 
+/* nic's buffers reach tcp and udp through ip: it starts when they know its pool. */
+START_TEST(a_pool_is_known_before_its_owner_starts)
+{
+    start_all();
+    die(SERVER_NIC);
+    lets_go(SERVER_IP, SERVER_BIT(SERVER_NIC), 1);
+    lets_go(SERVER_TCP, SERVER_BIT(SERVER_NIC), 1);
+    lets_go(SERVER_UDP, SERVER_BIT(SERVER_NIC), 1);
+    lets_go(SERVER_SOCKET, SERVER_BIT(SERVER_NIC), 1);
+    s->domain[SERVER_NIC].state = DOMAIN_STANDBY;
+    barrier_advance(s);
+    ck_assert_int_eq(s->domain[SERVER_NIC].state, DOMAIN_GRANTED);
+    ck_assert_uint_eq(hear_all(SERVER_NIC, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START), 0);
+    for (uint32_t i = SERVER_IP; i < SERVER_COUNT; i++)
+        ck_assert_uint_eq(hear_all(i, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_ATTACHED), 1);
+    ck_assert_uint_eq(s->domain[SERVER_IP].attach_epoch, 0);
+    ck_assert_uint_eq(s->domain[SERVER_SOCKET].attach_epoch, 0);
+    barrier_acknowledged(s, &s->domain[SERVER_TCP], s->domain[SERVER_TCP].attach_epoch);
+    hear_nothing(SERVER_NIC);
+    barrier_acknowledged(s, &s->domain[SERVER_UDP], s->domain[SERVER_UDP].attach_epoch);
+    ck_assert_uint_eq(hear_all(SERVER_NIC, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START), 1);
+}
+END_TEST
+
+/* Nobody waits for the dead. */
+START_TEST(a_start_does_not_wait_for_who_dies)
+{
+    start_all();
+    die(SERVER_NIC);
+    for (uint32_t i = SERVER_IP; i < SERVER_COUNT; i++)
+        lets_go(i, SERVER_BIT(SERVER_NIC), 1);
+    s->domain[SERVER_NIC].state = DOMAIN_STANDBY;
+    barrier_advance(s);
+    barrier_acknowledged(s, &s->domain[SERVER_TCP], s->domain[SERVER_TCP].attach_epoch);
+    hear_all(SERVER_NIC, 0);
+    s->domain[SERVER_UDP].attach_epoch = 0; /* as domain_died() does */
+    die(SERVER_UDP);
+    ck_assert_uint_eq(hear_all(SERVER_NIC, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START), 1);
+}
+END_TEST
+
 /* ---- what domains say ---- */
 
 static pid_t victim(struct domain *d)
@@ -799,6 +840,8 @@ int main(void)
     tcase_add_test(tests, nearest_let_go_first);
     tcase_add_test(tests, a_second_death_joins_the_barrier);
     tcase_add_test(tests, each_death_has_its_own_distances);
+    tcase_add_test(tests, a_pool_is_known_before_its_owner_starts);
+    tcase_add_test(tests, a_start_does_not_wait_for_who_dies);
     tcase_add_loop_test(tests, a_lie_ends_the_liar, 0, sizeof lies / sizeof lies[0]);
     tcase_add_test(tests, after_a_lie_nothing_counts);
     tcase_add_test(tests, last_words_harm_nobody);

@@ -136,7 +136,7 @@ typedef void session_call(void *state, uint32_t session);
 
 static void call_servers(struct sim_domain *d, size_t which, uint32_t session)
 {
-    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+    for (uint32_t id = 0; id < SERVER_COUNT && d->life->started; id++) {
         const struct sim_server *at = &d->life->server[id];
         if (at->server == NULL)
             continue;
@@ -147,7 +147,7 @@ static void call_servers(struct sim_domain *d, size_t which, uint32_t session)
     }
 }
 
-void sim_told_session(struct sim_domain *d, uint32_t id, bool ending, bool call)
+void sim_told_session(struct sim_domain *d, uint32_t id, bool ending)
 {
     const struct sim_session *from = &d->stack->session[id];
     if (!sim_hosts(d, SERVER_SOCKET) && !sim_hosts(d, SERVER_TCP) && !sim_hosts(d, SERVER_UDP))
@@ -160,11 +160,10 @@ void sim_told_session(struct sim_domain *d, uint32_t id, bool ending, bool call)
                           .control = from->control,
                           .answer = sim_hosts(d, SERVER_SOCKET) ? from->answer : NULL,
                           .bell = {.fd = from->bell_write, .sleep = &from->control->sleep}};
-    if (call)
-        call_servers(d, offsetof(struct server, session_added), id);
+    call_servers(d, offsetof(struct server, session_added), id);
 }
 
-void sim_told_arena(struct sim_domain *d, uint32_t id, uint32_t arena, bool call)
+void sim_told_arena(struct sim_domain *d, uint32_t id, uint32_t arena)
 {
     const struct sim_arena *from = &d->stack->session[id].arena[arena];
     struct session *s = &d->life->session[id];
@@ -183,8 +182,7 @@ void sim_told_arena(struct sim_domain *d, uint32_t id, uint32_t arena, bool call
                                              .transport_words = owner ? from->words : NULL,
                                              .capability = from->index,
                                              .capability_generation = from->generation};
-    if (call)
-        call_servers(d, offsetof(struct server, session_added), id);
+    call_servers(d, offsetof(struct server, session_added), id);
 }
 
 void sim_told_ended(struct sim_domain *d, uint32_t id)
@@ -210,7 +208,7 @@ void sim_told_remove(struct sim_domain *d, uint32_t id)
 /* ---- a peer's death and its successor ---- */
 void sim_told_lost(struct sim_domain *d, const struct sim_told *t)
 {
-    for (uint32_t i = 0; i < DRAIN_ROUNDS && sim_domain_round(d); i++)
+    for (uint32_t i = 0; d->life->started && i < DRAIN_ROUNDS && sim_domain_round(d); i++)
         ;
     for (uint32_t p = 0; p < d->life->port_count; p++) {
         struct sim_port *port = d->life->port[p];
@@ -219,7 +217,7 @@ void sim_told_lost(struct sim_domain *d, const struct sim_told *t)
         port_detach(&port->port);
         port->staged[0] = NULL;
     }
-    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+    for (uint32_t id = 0; id < SERVER_COUNT && d->life->started; id++) {
         const struct sim_server *at = &d->life->server[id];
         for (uint32_t lost = 0; at->server != NULL && at->server->peer_lost != NULL && lost < SERVER_COUNT; lost++) {
             if ((t->servers & SERVER_BIT(lost)) == 0)
@@ -238,7 +236,7 @@ void sim_told_attached(struct sim_domain *d, const struct sim_told *t)
     for (uint32_t p = 0; p < d->life->port_count; p++)
         if ((t->servers & SERVER_BIT(d->life->port[p]->peer)) != 0)
             sim_take_staged(d->life->port[p]);
-    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+    for (uint32_t id = 0; id < SERVER_COUNT && d->life->started; id++) {
         const struct sim_server *at = &d->life->server[id];
         for (uint32_t peer = 0; at->server != NULL && at->server->peer_attached != NULL && peer < SERVER_COUNT;
              peer++) {

@@ -106,16 +106,20 @@ static void grants(struct sim_domain *d, uint32_t alive)
     sim_entries(d, d->servers, alive);
 }
 
-static void start(struct sim_domain *d, const struct sim_told *t)
+static void granted(struct sim_domain *d, const struct sim_told *t)
 {
     grants(d, t->alive);
     for (uint32_t id = 0; id < SIM_SESSIONS; id++) {
         if (t->granted[id] == 0)
             continue;
-        sim_told_session(d, id, (t->granted[id] & GRANTED_ENDING) != 0, false);
+        sim_told_session(d, id, (t->granted[id] & GRANTED_ENDING) != 0);
         for (uint32_t i = 0; i + 1 < (t->granted[id] & ~GRANTED_ENDING); i++)
-            sim_told_arena(d, id, i, false);
+            sim_told_arena(d, id, i);
     }
+}
+
+static void start(struct sim_domain *d)
+{
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         struct sim_server *at = &d->life->server[id];
         if (at->server == NULL)
@@ -136,13 +140,13 @@ static void start(struct sim_domain *d, const struct sim_told *t)
 void sim_domain_settle(struct sim_domain *d)
 {
     struct sim_life *l = d->life;
-    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+    for (uint32_t id = 0; id < SERVER_COUNT && l->started; id++) {
         if (l->server[id].server == NULL || l->server[id].server->commit == NULL)
             continue;
         sim_point(d);
         l->server[id].server->commit(l->server[id].state);
     }
-    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+    for (uint32_t id = 0; id < SERVER_COUNT && l->started; id++) {
         if (l->server[id].server == NULL || l->server[id].server->publish == NULL)
             continue;
         sim_point(d);
@@ -285,9 +289,16 @@ static void told(struct sim_domain *d)
     const struct sim_told t = d->told[d->told_first];
     d->told_first = (d->told_first + 1) % SIM_TOLD;
     d->told_count--;
+    static const char *const names[] = {"grants",  "start", "news",          "attached", "lost",
+                                        "session", "arena", "session ended", "remove"};
+    sim_note(d->sim, "%c %s is told: %s, servers %x of %x", 'A' + d->stack->index, d->name, names[t.what], t.servers,
+             t.alive);
     switch (t.what) {
+    case TELL_GRANTS:
+        granted(d, &t);
+        break;
     case TELL_START:
-        start(d, &t);
+        start(d);
         break;
     case TELL_NEWS:
         sim_stage_channels(d, t.servers, t.alive);
@@ -300,10 +311,10 @@ static void told(struct sim_domain *d)
         sim_told_lost(d, &t);
         break;
     case TELL_SESSION:
-        sim_told_session(d, t.session, false, true);
+        sim_told_session(d, t.session, false);
         break;
     case TELL_ARENA:
-        sim_told_arena(d, t.session, t.arena, true);
+        sim_told_arena(d, t.session, t.arena);
         break;
     case TELL_ENDED:
         sim_told_ended(d, t.session);

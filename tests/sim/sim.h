@@ -88,16 +88,26 @@ uint64_t sim_link_deadline(const struct sim_link *link,
 /* ---- domains ---- */
 enum sim_state { SIM_DOWN, SIM_SPAWNED, SIM_STANDBY, SIM_GRANTED, SIM_RUNNING };
 
-enum sim_tell { TELL_START, TELL_NEWS, TELL_ATTACHED, TELL_LOST, TELL_SESSION, TELL_ARENA, TELL_ENDED, TELL_REMOVE };
+enum sim_tell {
+    TELL_GRANTS,
+    TELL_START,
+    TELL_NEWS,
+    TELL_ATTACHED,
+    TELL_LOST,
+    TELL_SESSION,
+    TELL_ARENA,
+    TELL_ENDED,
+    TELL_REMOVE
+};
 
 struct sim_told {
     enum sim_tell what;
     uint32_t servers; /* mask: LOST, NEWS, ATTACHED */
-    uint32_t alive;   /* mask, when it was said: START, NEWS */
+    uint32_t alive;   /* mask, when it was said: GRANTS, NEWS */
     uint32_t object[SERVER_COUNT];
     uint32_t objects;
     uint32_t session, arena;
-    uint8_t granted[SIM_SESSIONS]; /* START: 0 no session, else 1 + its arenas, GRANTED_ENDING */
+    uint8_t granted[SIM_SESSIONS]; /* GRANTS: 0 no session, else 1 + its arenas, GRANTED_ENDING */
     uint64_t epoch;                /* to be acknowledged; 0 not */
 };
 #define GRANTED_ENDING 0x80U
@@ -141,7 +151,8 @@ struct sim_domain {
     uint64_t points;        /* passed, over all incarnations */
     uint64_t spawned_at_us; /* SPAWNED: standby then */
     uint32_t known, losing; /* as in the supervisor */
-    uint64_t ack_epoch;
+    uint64_t ack_epoch, attach_epoch;
+    bool start_waits;
     struct status_page *status; /* persists */
     struct status_counter *counter[SERVER_COUNT];
     int bell_read, bell_write;
@@ -169,9 +180,9 @@ void sim_stage_channels(struct sim_domain *d, uint32_t fresh, uint32_t alive);
 void sim_take_staged(struct sim_port *port);
 void sim_told_lost(struct sim_domain *d, const struct sim_told *told);
 void sim_told_attached(struct sim_domain *d, const struct sim_told *told);
-void sim_told_session(struct sim_domain *d, uint32_t id, bool ending, bool call);
+void sim_told_session(struct sim_domain *d, uint32_t id, bool ending);
 void sim_told_ended(struct sim_domain *d, uint32_t id);
-void sim_told_arena(struct sim_domain *d, uint32_t id, uint32_t arena, bool call);
+void sim_told_arena(struct sim_domain *d, uint32_t id, uint32_t arena);
 void sim_told_remove(struct sim_domain *d, uint32_t id);
 static inline bool sim_hosts(const struct sim_domain *d, enum server_id id)
 {

@@ -153,6 +153,31 @@ static bool tell_next(struct sim_stack *k)
     return any != 0;
 }
 
+static void start_all(struct sim_stack *k)
+{
+    const struct sim_told t = {.what = TELL_START};
+    for (uint32_t i = 0; i < k->domain_count; i++)
+        if (sim_lives(&k->domain[i]) && k->domain[i].attach_epoch != 0)
+            return;
+    for (uint32_t i = 0; i < k->domain_count; i++) {
+        if (k->domain[i].state == SIM_GRANTED && k->domain[i].start_waits)
+            tell(&k->domain[i], &t);
+        k->domain[i].start_waits = false;
+    }
+}
+
+static bool must_know_first(const struct sim_domain *d, uint32_t fresh)
+{
+    for (uint32_t owner = 0; owner < SERVER_COUNT; owner++) {
+        if ((fresh & SERVER_BIT(owner)) == 0 || (topology_neighbours((enum server_id)owner) & d->servers) != 0)
+            continue;
+        for (uint32_t id = 0; id < SERVER_COUNT; id++)
+            if (sim_hosts(d, (enum server_id)id) && topology_maps_pool((enum server_id)id, (enum server_id)owner))
+                return true;
+    }
+    return false;
+}
+
 static void grant_standby(struct sim_stack *k)
 {
     uint32_t fresh = 0, living = servers_alive(k);
@@ -167,7 +192,7 @@ static void grant_standby(struct sim_stack *k)
         struct sim_domain *d = &k->domain[i];
         if (!sim_lives(d))
             continue;
-        struct sim_told t = {.what = TELL_START, .servers = fresh, .alive = living | fresh};
+        struct sim_told t = {.what = TELL_GRANTS, .servers = fresh, .alive = living | fresh};
         for (uint32_t id = 0; id < SIM_SESSIONS; id++) {
             const struct sim_session *s = &k->session[id];
             if (s->state == SESSION_ATTACHING || s->state == SESSION_ACTIVE || s->state == SESSION_ENDING)
@@ -177,15 +202,21 @@ static void grant_standby(struct sim_stack *k)
             t.what = TELL_NEWS;
             tell(d, &t);
             t.what = TELL_ATTACHED;
+            t.epoch = ++k->epoch;
+            d->attach_epoch = must_know_first(d, fresh) ? t.epoch : 0;
+        } else {
+            d->start_waits = true;
         }
         tell(d, &t);
         d->known = (living | fresh) & ~d->servers;
     }
+    start_all(k);
 }
 
 void sim_supervisor_advance(struct sim_stack *k)
 {
     bool standby = false, all_standby = true;
+    start_all(k);
     for (uint32_t i = 0; i < k->domain_count; i++) {
         const struct sim_domain *d = &k->domain[i];
         if (sim_lives(d) && d->ack_epoch != 0)
@@ -204,7 +235,8 @@ static void spawn(struct sim_domain *d)
 {
     d->incarnation++;
     d->known = d->losing = 0;
-    d->ack_epoch = 0;
+    d->ack_epoch = d->attach_epoch = 0;
+    d->start_waits = false;
     d->state = SIM_SPAWNED;
     d->phase = PHASE_AWAKE;
     d->spawned_at_us = d->sim->now_us + SPAWN_LEAST_US + sim_below(&d->sim->random, SPAWN_MORE_US);
@@ -238,6 +270,10 @@ void sim_supervisor_standby(struct sim_domain *d)
 void sim_supervisor_acknowledged(struct sim_domain *d, uint64_t epoch)
 {
     struct sim_stack *k = d->stack;
+    if (d->attach_epoch == epoch) {
+        d->attach_epoch = 0;
+        start_all(k);
+    }
     if (d->ack_epoch == epoch) {
         d->known &= ~d->losing;
         d->losing = 0;

@@ -64,8 +64,8 @@ static void random_scenario(struct sim_scenario *s)
 {
     uint64_t random = s->seed ^ 0x72616e646f6dU;
     bool bad = sim_below(&random, 3) > 0;
-    s->quality =
-        (struct sim_link_quality){.delay_us = 10 + sim_below(&random, 2000), .jitter_us = sim_below(&random, 500)};
+    s->quality.delay_us = 10 + sim_below(&random, 2000);
+    s->quality.jitter_us = sim_below(&random, 500);
     if (bad) {
         s->quality.loss = sim_below(&random, 50);
         s->quality.duplicate = sim_below(&random, 30);
@@ -86,10 +86,13 @@ static void random_scenario(struct sim_scenario *s)
     }
     uint32_t kills = sim_below(&random, 8);
     for (uint32_t i = 0; i < kills; i++) {
-        struct sim_kill k = {.stack = sim_below(&random, 2),
-                             .server = (enum server_id)sim_below(&random, SERVER_COUNT),
-                             .point = 1 + sim_below(&random, 1U << (6 + sim_below(&random, 8))),
-                             .write = sim_below(&random, 3) > 0 ? SIM_ANY : 1 + sim_below(&random, 60)};
+        struct sim_kill k = {.write = SIM_ANY};
+        k.stack = sim_below(&random, 2);
+        k.server = (enum server_id)sim_below(&random, SERVER_COUNT);
+        uint32_t late = 6 + sim_below(&random, 8);
+        k.point = 1 + sim_below(&random, 1U << late);
+        if (sim_below(&random, 3) == 0)
+            k.write = 1 + sim_below(&random, 60);
         if (s->kills < SIM_KILLS && !option.random)
             s->kill[s->kills++] = k;
     }

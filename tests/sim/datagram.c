@@ -183,6 +183,8 @@ static bool asked(struct sim_app *a, struct task *t, const struct control_reques
         app_later(a, t, PAUSE_US);
         return false;
     }
+    if (q->operation == CONTROL_CLOSE)
+        t->slot.arena = NULL; /* it may be another's before the answer is seen */
     t->step = next;
     return true;
 }

@@ -144,14 +144,25 @@ static void lost(struct sim_app *a, struct task *t, uint32_t error)
 }
 
 /* The reset that tells of a tcp's death is said once: it may have been lost on a bad link, or with another server that
- * died at the time. */
+ * died at the time (an ip that knows no neighbours yet keeps a few packets only). */
+static bool reset_may_be_lost(const struct sim *sim)
+{
+    const struct sim_link_quality *q = &sim->scenario->quality;
+    bool together = false;
+    for (uint32_t k = 0; k < SIM_STACKS; k++)
+        together = together || (sim->stack[k].deaths[SERVER_TCP] > 0 && sim->stack[k].deaths[SERVER_IP] > 0);
+    return sim_tcp_deaths(sim) > 0 && (sim->deaths > 1 || together || q->loss + q->corrupt > 0);
+}
+
 static bool half_open(struct sim_app *a, struct task *t, bool did)
 {
-    const struct sim_link_quality *q = &a->sim->scenario->quality;
     if (did || t->patience_us == 0)
         t->patience_us = a->sim->now_us + HALF_US;
-    bool may_be = a->sim->deaths > 1 || q->loss + q->corrupt > 0;
-    return may_be && a->sim->now_us >= t->patience_us && sim_tcp_deaths(a->sim) > 0;
+    if (a->sim->now_us < t->patience_us)
+        return false;
+    if (!reset_may_be_lost(a->sim))
+        wrong(a, t, "nothing has come for so many seconds", HALF_US / 1000000);
+    return true;
 }
 
 static bool data_step(struct sim_app *a, struct task *t)

@@ -84,6 +84,7 @@ void port_attach(struct port *port, struct ring_half *mine, const struct ring_ha
     ring_init(&port->ring, mine, peer);
     port->bell = bell;
     port->attached = true;
+    port->attachments++;
     port->quiet_output = true;
     port->returns_unrung = 0;
 }

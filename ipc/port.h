@@ -22,6 +22,7 @@ struct port {
     struct capability_table table; /* what the peer may name in messages to us */
     struct doorbell *bell;         /* of the peer's domain; NULL: same domain */
     bool attached;                 /* false between the death of a peer and the next incarnation */
+    uint32_t attachments;          /* how often it was attached: wrappers tell one life of the channel from the next */
     bool quiet_output;             /* all that was pushed since the last flush were returned loans */
     uint32_t returns_unrung;       /* returned loans that were flushed without ringing */
     struct port_counters counters;

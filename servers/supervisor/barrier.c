@@ -6,7 +6,8 @@
  * There is no list of barriers. What is to be done follows from the state: each survivor has the set of servers that it
  * still `known`s; whatever of them is dead it must be told of, in the order of the distance from the dead. So a death
  * in the midst of a barrier simply joins it, and a survivor that does not answer is killed and joins it too. When
- * nobody has anything left to forget, those in STANDBY get their grants. */
+ * nobody has anything left to forget, those in STANDBY get their grants. They start when those know of their pools who
+ * will be told of buffers in them by somebody in between: nic's, at tcp and udp. */
 #include "servers/supervisor/supervisor.h"
 
 static uint32_t servers_alive(const struct supervisor *s)
@@ -19,9 +20,11 @@ static uint32_t servers_alive(const struct supervisor *s)
     return alive;
 }
 
-static uint32_t domain_distance(const struct domain *domain, const uint32_t distance[SERVER_COUNT])
+/* Hops from the dead one to the nearest server of the domain. */
+static uint32_t domain_distance(const struct domain *domain, uint32_t dead)
 {
-    uint32_t least = UINT32_MAX;
+    uint32_t distance[SERVER_COUNT], least = UINT32_MAX;
+    topology_distances(dead, distance);
     for (unsigned id = 0; id < SERVER_COUNT; id++) {
         if ((domain->servers & SERVER_BIT(id)) != 0 && distance[id] < least)
             least = distance[id];
@@ -41,7 +44,7 @@ static void tell_lost(struct supervisor *s, struct domain *domain, uint32_t lost
             servers[what.n_servers++] = id;
     }
     what.epoch = ++s->epoch;
-    what.n_objects = rights_ask_lost(s, domain, what.epoch, objects, SERVER_COUNT);
+    what.n_objects = rights_ask_lost(s, domain, lost, what.epoch, objects, SERVER_COUNT);
     domain->losing = lost;
     domain->ack_epoch = what.epoch;
     domain->ack_deadline_us = now_us() + ACKNOWLEDGE_US;
@@ -50,29 +53,57 @@ static void tell_lost(struct supervisor *s, struct domain *domain, uint32_t lost
     control_send(s, domain, &message, NULL, 0, 0);
 }
 
-/* Tells those who are nearest of what they have lost. False: nobody has anything to let go. */
+/* Who is nearest to this dead one of those who still know it: a mask of domains. */
+static uint32_t nearest_to(const struct supervisor *s, uint32_t dead)
+{
+    uint32_t mask = 0, least = UINT32_MAX;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (!domain_lives(&s->domain[i]) || (s->domain[i].known & dead) == 0)
+            continue;
+        uint32_t distance = domain_distance(&s->domain[i], dead);
+        if (distance < least)
+            mask = 0;
+        if (distance <= least)
+            mask |= 1U << i;
+        least = distance < least ? distance : least;
+    }
+    return mask;
+}
+
+/* Tells those who are nearest of what they have lost; of several dead ones each by its own distance, because who is near
+ * to one may be the far end of what another's buffers are passed along. False: nobody has anything to let go. */
 static bool tell_next(struct supervisor *s)
 {
-    uint32_t dead = SERVERS_ALL & ~servers_alive(s), lost = 0, nearest = UINT32_MAX;
-    for (uint32_t i = 0; i < s->domain_count; i++) {
-        if (domain_lives(&s->domain[i]))
-            lost |= s->domain[i].known & dead;
+    uint32_t dead = SERVERS_ALL & ~servers_alive(s), lost[SERVER_COUNT] = {0}, any = 0;
+    for (unsigned id = 0; id < SERVER_COUNT; id++) {
+        uint32_t nearest = (dead & SERVER_BIT(id)) != 0 ? nearest_to(s, SERVER_BIT(id)) : 0;
+        for (uint32_t i = 0; i < s->domain_count; i++)
+            lost[i] |= (nearest & (1U << i)) != 0 ? SERVER_BIT(id) : 0;
+        any |= nearest;
     }
-    if (lost == 0)
-        return false;
-    uint32_t distance[SERVER_COUNT];
-    topology_distances(lost, distance);
     for (uint32_t i = 0; i < s->domain_count; i++) {
-        const struct domain *d = &s->domain[i];
-        if (domain_lives(d) && (d->known & dead) != 0 && domain_distance(d, distance) < nearest)
-            nearest = domain_distance(d, distance);
+        if (lost[i] != 0)
+            tell_lost(s, &s->domain[i], lost[i]);
+    }
+    return any != 0;
+}
+
+void barrier_start(struct supervisor *s)
+{
+    Bulkhead__Control__Start what = BULKHEAD__CONTROL__START__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START;
+    message.start = &what;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (domain_lives(&s->domain[i]) && s->domain[i].attach_epoch != 0)
+            return;
     }
     for (uint32_t i = 0; i < s->domain_count; i++) {
         struct domain *d = &s->domain[i];
-        if (domain_lives(d) && (d->known & dead) != 0 && domain_distance(d, distance) == nearest)
-            tell_lost(s, d, d->known & dead);
+        if (d->state == DOMAIN_GRANTED && d->start_waits)
+            control_send(s, d, &message, NULL, 0, 0);
+        d->start_waits = false;
     }
-    return true;
 }
 
 void barrier_advance(struct supervisor *s)
@@ -80,6 +111,7 @@ void barrier_advance(struct supervisor *s)
     bool standby = false, all_standby = true;
     if (s->stopping)
         return;
+    barrier_start(s);
     for (uint32_t i = 0; i < s->domain_count; i++) {
         if (domain_lives(&s->domain[i]) && s->domain[i].ack_epoch != 0)
             return;
@@ -95,6 +127,10 @@ void barrier_advance(struct supervisor *s)
 
 void barrier_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch)
 {
+    if (domain->attach_epoch != 0 && epoch == domain->attach_epoch) {
+        domain->attach_epoch = 0;
+        barrier_start(s);
+    }
     if (domain->ack_epoch == 0 || epoch != domain->ack_epoch)
         return;
     domain->known &= ~domain->losing;

@@ -145,7 +145,8 @@ void domain_spawn(struct supervisor *s, struct domain *d)
     d->incarnation++;
     d->fault = FAULT_NONE;
     d->known = d->losing = d->accusations = 0;
-    d->ack_epoch = d->kill_us = 0;
+    d->ack_epoch = d->attach_epoch = d->kill_us = 0;
+    d->start_waits = false;
     d->last_words[0] = '\0';
     d->state = DOMAIN_SPAWNED;
     d->deadline_us = now_us() + START_US;
@@ -244,7 +245,7 @@ static void died(struct supervisor *s, struct domain *d)
     bool counted = d->fault != FAULT_KILL; /* who kills on purpose shall see what the stack does, not the back-off */
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
     d->state = DOMAIN_DOWN;
-    d->ack_epoch = d->deadline_us = d->revoke_deadline_us = 0;
+    d->ack_epoch = d->attach_epoch = d->deadline_us = d->revoke_deadline_us = 0;
     control_receive(s, d); /* its last words may wait */
     control_close(s, d);
     died_event(s, d, how);
@@ -370,6 +371,10 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
     }
     if (d->revoke_deadline_us != 0 && now >= d->revoke_deadline_us) {
         d->revoke_deadline_us = now + ACKNOWLEDGE_US;
+        domain_kill(d, FAULT_HUNG);
+    }
+    if (d->attach_epoch != 0 && now >= d->attach_deadline_us) {
+        d->attach_deadline_us = now + ACKNOWLEDGE_US;
         domain_kill(d, FAULT_HUNG);
     }
     if (d->deadline_us != 0 && now >= d->deadline_us) {

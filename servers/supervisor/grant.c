@@ -167,12 +167,10 @@ static void channel_end(struct supervisor *s, struct domain *d, unsigned index, 
     }
     what.mine_fd = 0;
     what.peer_fd = 1;
-    const struct registry_node *mine =
-        rights_have(s, memory->node[side], d->index, CAPABILITY_READ | CAPABILITY_WRITE);
+    const struct registry_node *mine = rights_have(s, memory->node[side], d->index, CAPABILITY_READ | CAPABILITY_WRITE);
     const struct registry_node *theirs = rights_have(s, memory->node[1 - side], d->index, CAPABILITY_READ);
     uint32_t owned = 0;
-    int fd[] = {segment_by(mine, memory->half[side], &owned, 0),
-                segment_by(theirs, memory->half[1 - side], &owned, 1)};
+    int fd[] = {segment_by(mine, memory->half[side], &owned, 0), segment_by(theirs, memory->half[1 - side], &owned, 1)};
     control_send(s, d, &message, fd, 2, owned);
 }
 
@@ -400,8 +398,7 @@ void grant_session(struct supervisor *s, struct domain *d, const struct session_
     rule_fill(&session->rule, &rule, &what);
     bool may = rights_have(s, session->control_node, d->index, CAPABILITY_READ) != NULL &&
                rights_have(s, session->bell_node, d->index, CAPABILITY_SEND) != NULL &&
-               (!answers ||
-                rights_have(s, session->answer_node, d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL);
+               (!answers || rights_have(s, session->answer_node, d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL);
     int fd[3] = {session->control, may ? pipe_reopen(session->bell_write, true) : -EACCES, session->answer};
     if (fd[1] >= 0) {
         control_send(s, d, &message, fd, answers ? 3 : 2, 1U << 1);
@@ -466,8 +463,8 @@ void grant_device(struct supervisor *s, struct domain *d, bool again)
     uint32_t count = 0, owned = 0;
     message.device = &what;
     what.server = SERVER_NIC;
-    bool granted =
-        rights_have(s, s->right_node[RIGHTS_DEVICE], d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL; /* a wire's link, too */
+    bool granted = rights_have(s, s->right_node[RIGHTS_DEVICE], d->index, CAPABILITY_READ | CAPABILITY_WRITE) !=
+                   NULL; /* a wire's link, too */
     what.kind = s->options.driver;
     what.can = s->device_can;
     what.fd = what.mine_fd = what.peer_fd = what.bell_fd = -1;
@@ -492,11 +489,9 @@ void grant_device(struct supervisor *s, struct domain *d, bool again)
     control_send(s, d, &message, fd, count, owned);
 }
 
+/* All but Start: barrier_start(). */
 static void grant_all(struct supervisor *s, struct domain *d)
 {
-    Bulkhead__Control__Start what = BULKHEAD__CONTROL__START__INIT;
-    MESSAGE(message, START);
-    message.start = &what;
     configure(s, d);
     bells(s, d);
     channels(s, d, d->servers);
@@ -507,7 +502,21 @@ static void grant_all(struct supervisor *s, struct domain *d)
     grant_device(s, d, false);
     sessions(s, d);
     capture_grant(s, d);
-    control_send(s, d, &message, NULL, 0, 0);
+    d->start_waits = true;
+}
+
+/* Somebody between them may pass on what names a buffer of a fresh pool before this one has looked at its grants. */
+static bool must_know_first(const struct domain *d, uint32_t fresh)
+{
+    for (unsigned owner = 0; owner < SERVER_COUNT; owner++) {
+        if ((fresh & SERVER_BIT(owner)) == 0 || (topology_neighbours((enum server_id)owner) & d->servers) != 0)
+            continue;
+        for (unsigned id = 0; id < SERVER_COUNT; id++) {
+            if (hosts(d, (enum server_id)id) && topology_maps_pool((enum server_id)id, (enum server_id)owner))
+                return true;
+        }
+    }
+    return false;
 }
 
 static void grant_news(struct supervisor *s, struct domain *d, uint32_t fresh)
@@ -532,6 +541,10 @@ static void grant_news(struct supervisor *s, struct domain *d, uint32_t fresh)
             servers[what.n_servers++] = id;
     }
     control_send(s, d, &message, NULL, 0, 0);
+    if (must_know_first(d, fresh)) {
+        d->attach_epoch = what.epoch;
+        d->attach_deadline_us = now_us() + ACKNOWLEDGE_US;
+    }
 }
 
 void grant_standby(struct supervisor *s)
@@ -566,4 +579,5 @@ void grant_standby(struct supervisor *s)
             grant_news(s, d, fresh);
         d->known = (living | fresh) & ~d->servers;
     }
+    barrier_start(s);
 }

@@ -241,11 +241,21 @@ void rights_died(struct supervisor *s, const struct domain *d)
     registry_drop(&s->registry, (uint16_t)d->index);
 }
 
-uint32_t rights_ask_lost(struct supervisor *s, const struct domain *d, uint64_t epoch, uint32_t *objects, uint32_t most)
+/* Whether it went with one of these servers: another dead one's share is asked for in its own turn. */
+static bool went_with(const struct registry_grant *grant, uint32_t lost)
+{
+    uint32_t of = grant->type == OBJECT_POOL   ? SERVER_BIT(grant->part[0])
+                  : grant->type == OBJECT_RING ? SERVER_BIT(grant->part[0]) | SERVER_BIT(grant->part[1])
+                                               : SERVERS_ALL;
+    return (of & lost) != 0;
+}
+
+uint32_t rights_ask_lost(struct supervisor *s, const struct domain *d, uint32_t lost, uint64_t epoch, uint32_t *objects,
+                         uint32_t most)
 {
     uint32_t count = 0, position = 0;
     for (const struct registry_node *n; (n = registry_next(&s->registry, &position)) != NULL;) {
-        if (n->grant.holder != d->index || !n->held || !n->revoked || n->epoch != 0)
+        if (n->grant.holder != d->index || !n->held || !n->revoked || n->epoch != 0 || !went_with(&n->grant, lost))
             continue;
         registry_ask(&s->registry, n->id, epoch);
         bool listed = n->grant.type != OBJECT_POOL;

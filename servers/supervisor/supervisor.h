@@ -135,6 +135,8 @@ struct domain {
     uint32_t losing; /* servers whose loss it is to acknowledge */
     uint64_t ack_epoch, ack_deadline_us; /* 0: nothing awaited */
     uint64_t revoke_epoch, revoke_deadline_us; /* of the last Revoke; deadline 0: acknowledged */
+    uint64_t attach_epoch, attach_deadline_us; /* PeerAttached that others wait for before they start; 0 none */
+    bool start_waits;      /* has its grants, but not everyone knows of it yet */
     uint64_t deadline_us;                /* SPAWNED, GRANTED, or told to stop; 0 none */
     uint64_t retry_us;                   /* DOWN */
     uint32_t accusations;                /* channels that it reported broken since ... */
@@ -391,8 +393,9 @@ const struct registry_node *rights_entry(struct supervisor *s, const struct topo
 const struct registry_node *rights_arena_entry(struct supervisor *s, const struct arena_memory *arena,
                                                const struct topology_arena *row);
 void rights_died(struct supervisor *s, const struct domain *d);
-/* Marks all that `d` has of the dead as asked for with this epoch; the pools among it, at most `most`. */
-uint32_t rights_ask_lost(struct supervisor *s, const struct domain *d, uint64_t epoch, uint32_t *objects, uint32_t most);
+/* Marks all that `d` has of the dead `lost` as asked for with this epoch; the pools among it, at most `most`. */
+uint32_t rights_ask_lost(struct supervisor *s, const struct domain *d, uint32_t lost, uint64_t epoch, uint32_t *objects,
+                         uint32_t most);
 bool rights_session(struct supervisor *s, struct session_memory *session) __attribute__((warn_unused_result));
 bool rights_arena(struct supervisor *s, const struct session_memory *session, struct arena_memory *arena)
     __attribute__((warn_unused_result));
@@ -412,6 +415,8 @@ void grant_arena(struct supervisor *s, struct domain *domain, const struct sessi
 /* ---- barrier.c ---- */
 /* Goes on with whatever deaths, acknowledgements and new processes allow. */
 void barrier_advance(struct supervisor *s);
+/* Sends Start to those in GRANTED once all who must know of them before do. */
+void barrier_start(struct supervisor *s);
 void barrier_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
 
 /* ---- attach.c, session.c ---- */

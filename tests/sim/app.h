@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* An application of the simulation, private to app.c, stream.c and datagram.c. */
+#ifndef BULKHEAD_TESTS_SIM_APP_H
+#define BULKHEAD_TESTS_SIM_APP_H
+
+#include "tests/sim/sim.h"
+
+#define APP_DESCRIPTORS 256U
+#define LANE_NONE       UINT32_MAX
+#define STREAM_HEAD     16U /* octets before the data that a client sends: what it is, how much each way */
+
+struct app_slot {            /* our side of a socket's slot */
+    struct sim_arena *arena; /* NULL: none */
+    uint32_t slot, generation;
+    uint32_t send_head, receive_tail, receive_told;
+    uint32_t wiped; /* the send ring is overwritten up to here, as soon as we may */
+};
+
+struct app_view { /* the transport's words, as servers/client/readiness.c reads them */
+    uint32_t space, available, state, error;
+};
+
+enum task_kind { TASK_LISTENER, TASK_ACCEPTED, TASK_CLIENT, TASK_ECHO, TASK_ASKER, TASK_FREE };
+
+struct task {
+    enum task_kind kind;
+    uint32_t step;
+    uint32_t lane;     /* of the request that waits for its answer */
+    uint64_t again_us; /* not before */
+    uint32_t descriptor, socket, generation;
+    struct app_slot slot;
+    struct ip_address to;
+    uint16_t port; /* to, or our own of a server */
+    uint16_t local_port;
+    uint64_t content; /* of the stream or the requests: seed of the octets */
+    uint32_t attempt;
+    uint32_t tcp_deaths; /* when the connection was asked for */
+    uint32_t up, down;   /* octets of a stream from the client, to it */
+    uint32_t sent, received;
+    uint8_t head[STREAM_HEAD];
+    bool shut, lost;
+    uint32_t count, most; /* datagrams */
+    uint32_t tries;
+    uint64_t patience_us;
+};
+
+struct sim_app {
+    struct sim *sim;
+    struct sim_stack *stack;
+    struct sim_session *session;
+    uint64_t random;
+    struct doorbell bell[SERVER_COUNT];
+    uint32_t lane_sequence[SESSION_LANES];
+    bool lane_busy[SESSION_LANES];
+    uint64_t kick_us[SESSION_LANES];
+    bool descriptor_used[APP_DESCRIPTORS];
+    uint32_t notified[SIM_ARENAS][ARENA_SLOTS_MAX];
+    uint32_t notify_producer[SIM_ARENAS];
+    struct task task[SIM_TASKS];
+    bool leaving, left, gone;
+    enum sim_phase phase;
+    uint64_t wake_us;
+};
+
+#define STEP_DONE    100U
+#define STEP_LISTENS 6U /* of a listener (stream.c) */
+#define STEP_BOUND   4U /* of a server of datagrams (datagram.c) */
+
+/* ---- app.c ---- */
+/* The task's request is on its way; `lane` is set. False: no lane is free. */
+bool app_ask(struct sim_app *a, struct task *t, const struct control_request *request);
+bool app_answered(struct sim_app *a, struct task *t, struct control_answer *ret);
+struct control_request app_request(const struct task *t, uint32_t operation);
+bool app_take_descriptor(struct sim_app *a, struct task *t);
+void app_take_slot(struct sim_app *a, struct task *t, const struct control_answer *answer);
+struct app_view app_look(struct sim_app *a, struct task *t);
+uint8_t *app_send_ring(const struct task *t);
+const uint8_t *app_receive_ring(const struct task *t);
+void app_publish_send(struct sim_app *a, struct task *t, uint32_t head);
+void app_publish_receive(struct sim_app *a, struct task *t, uint32_t tail);
+void app_notify(struct sim_app *a, struct task *t);
+void app_progress(struct sim_app *a, const struct task *t, uint32_t what);
+void app_later(struct sim_app *a, struct task *t, uint64_t us);
+struct task *app_task_new(struct sim_app *a, enum task_kind kind);
+uint8_t app_octet(uint64_t content, uint32_t offset);
+void app_end(struct sim_app *a, struct task *t); /* after CLOSE was answered */
+
+/* Each does what can be done; true: something. */
+bool stream_step(struct sim_app *a, struct task *t);
+bool datagram_step(struct sim_app *a, struct task *t);
+bool listener_step(struct sim_app *a, struct task *t);
+
+#endif

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Datagrams: requests that are repeated until they are answered, and a server that sends back what it got. Every octet
+ * follows from who asked and which request it is, so that a datagram that is wrong, or another's, is found; that it
+ * comes from the port that it always came from shows that sockets stay bound. Losing one is no fault; an error is. */
+#include <errno.h>
+#include <string.h>
+
+#include "tests/sim/app.h"
+
+#define HEAD        ((uint32_t)sizeof(struct datagram_record))
+#define PAUSE_US    1000U
+#define PATIENCE_US 100000U
+
+enum datagram_phase {
+    DATAGRAM_SOCKET = 0,
+    DATAGRAM_SOCKET_WAIT,
+    DATAGRAM_NAME,
+    DATAGRAM_NAME_WAIT,
+    DATAGRAM_OPEN = STEP_BOUND,
+    DATAGRAM_CLOSE,
+    DATAGRAM_CLOSE_WAIT,
+};
+
+struct request { /* at the start of every payload */
+    uint64_t content;
+    uint32_t number;
+    uint32_t length; /* of all */
+};
+
+static _Noreturn void wrong(struct sim_app *a, const struct task *t, const char *what, uint32_t value)
+{
+    sim_fail(a->sim, "%c: task %td, datagrams' %s, step %u: %s (%u)", 'A' + a->stack->index, t - a->task,
+             t->kind == TASK_ECHO ? "server" : "client", t->step, what, value);
+}
+
+static uint32_t record_octets(uint32_t payload)
+{
+    return HEAD + ((payload + DATAGRAM_STEP - 1) & ~(DATAGRAM_STEP - 1));
+}
+
+/* ---- sending ---- */
+static bool put(struct sim_app *a, struct task *t, const struct datagram_record *record, const uint8_t *payload)
+{
+    struct app_view v = app_look(a, t);
+    uint32_t size = t->slot.arena->send_size, head = t->slot.send_head, octets = record_octets(record->length);
+    uint32_t left = size - head % size, wrap = DATAGRAM_WRAP;
+    if (v.space < (octets <= left ? octets : left + octets))
+        return false;
+    uint8_t *ring = app_send_ring(t);
+    if (octets > left) {
+        memcpy(ring + head % size, &wrap, sizeof wrap);
+        head += left;
+    }
+    memcpy(ring + head % size, record, HEAD);
+    memcpy(ring + head % size + HEAD, payload, record->length);
+    app_publish_send(a, t, head + octets);
+    return true;
+}
+
+static bool ask(struct sim_app *a, struct task *t)
+{
+    static uint8_t payload[DATAGRAM_MOST];
+    uint64_t length_of = t->content + t->count;
+    struct request q = {.content = t->content, .number = t->count};
+    q.length = (uint32_t)sizeof q + (t->most > sizeof q ? sim_below(&length_of, t->most - (uint32_t)sizeof q) : 0);
+    memcpy(payload, &q, sizeof q);
+    for (uint32_t i = sizeof q; i < q.length; i++)
+        payload[i] = app_octet(t->content + t->count, i);
+    struct datagram_record record = {.length = q.length};
+    if (t->up == 0) { /* not connected: named each time */
+        record.port = t->port;
+        record.family = t->to.family;
+        memcpy(record.octets, t->to.octets, sizeof record.octets);
+    }
+    t->patience_us = a->sim->now_us + PATIENCE_US;
+    t->tries++;
+    return put(a, t, &record, payload);
+}
+
+/* ---- receiving ---- */
+/* The next record, its payload in place. False: none. */
+static bool take(struct sim_app *a, struct task *t, struct datagram_record *ret, const uint8_t **ret_payload)
+{
+    for (;;) {
+        struct app_view v = app_look(a, t);
+        uint32_t size = t->slot.arena->receive_size, place = t->slot.receive_tail % size, left = size - place;
+        if ((v.state & SLOT_ERROR) != 0)
+            wrong(a, t, "an error for datagrams that were merely lost", v.error);
+        if (v.available == 0)
+            return false;
+        memcpy(ret, app_receive_ring(t) + place, left < HEAD ? left : HEAD);
+        if (ret->length == DATAGRAM_WRAP) {
+            app_publish_receive(a, t, t->slot.receive_tail + left);
+            continue;
+        }
+        if (record_octets(ret->length) > left || record_octets(ret->length) > v.available)
+            wrong(a, t, "a record that cannot be", ret->length);
+        *ret_payload = app_receive_ring(t) + place + HEAD;
+        return true;
+    }
+}
+
+static struct request check(struct sim_app *a, const struct task *t, const struct datagram_record *r,
+                            const uint8_t *payload)
+{
+    struct request q;
+    if (r->length < sizeof q)
+        wrong(a, t, "a datagram is short", r->length);
+    memcpy(&q, payload, sizeof q);
+    if (q.length != r->length)
+        wrong(a, t, "a datagram has another length", r->length);
+    for (uint32_t i = sizeof q; i < q.length; i++)
+        if (payload[i] != app_octet(q.content + q.number, i))
+            wrong(a, t, "a wrong octet in a datagram at", i);
+    return q;
+}
+
+static void check_name(struct sim_app *a, const struct task *t, uint64_t content, uint16_t port)
+{
+    const struct sim_app *other = a->sim->app[1 - a->stack->index];
+    for (uint32_t i = 0; i < SIM_TASKS; i++)
+        if (other->task[i].kind == TASK_ASKER && other->task[i].content == content && other->task[i].local_port == port)
+            return;
+    wrong(a, t, "nobody asked this from port", port);
+}
+
+static bool echo(struct sim_app *a, struct task *t)
+{
+    struct datagram_record r;
+    const uint8_t *payload;
+    if (!take(a, t, &r, &payload))
+        return false;
+    struct request q = check(a, t, &r, payload);
+    check_name(a, t, q.content, r.port);
+    struct datagram_record answer = {.length = r.length, .port = r.port, .family = r.family};
+    memcpy(answer.octets, r.octets, sizeof answer.octets);
+    put(a, t, &answer, payload); /* no room: lost */
+    app_publish_receive(a, t, t->slot.receive_tail + record_octets(r.length));
+    return true;
+}
+
+static bool hear(struct sim_app *a, struct task *t)
+{
+    struct datagram_record r;
+    const uint8_t *payload;
+    if (!take(a, t, &r, &payload))
+        return false;
+    struct request q = check(a, t, &r, payload);
+    if (q.content != t->content || r.port != t->port || memcmp(r.octets, t->to.octets, sizeof r.octets) != 0)
+        wrong(a, t, "an answer for somebody else, from port", r.port);
+    app_publish_receive(a, t, t->slot.receive_tail + record_octets(r.length));
+    if (q.number != t->count)
+        return true; /* of a request that was repeated */
+    app_progress(a, t, q.number);
+    t->patience_us = 0;
+    t->count--;
+    return true;
+}
+
+static bool open_step(struct sim_app *a, struct task *t)
+{
+    if (t->kind == TASK_ECHO) {
+        if (echo(a, t))
+            return true;
+        if (!a->leaving)
+            return false;
+        t->step = DATAGRAM_CLOSE;
+        return true;
+    }
+    if (hear(a, t))
+        return true;
+    if (t->count == 0) {
+        t->step = DATAGRAM_CLOSE;
+        return true;
+    }
+    return t->patience_us <= a->sim->now_us ? ask(a, t) : false;
+}
+
+/* ---- its life ---- */
+static bool asked(struct sim_app *a, struct task *t, const struct control_request *q, uint32_t next)
+{
+    if (!app_ask(a, t, q)) {
+        app_later(a, t, PAUSE_US);
+        return false;
+    }
+    if (q->operation == CONTROL_CLOSE)
+        t->slot.arena = NULL; /* it may be another's before the answer is seen */
+    t->step = next;
+    return true;
+}
+
+/* A server binds its port; every other client connects, the others are given any port. */
+static bool name(struct sim_app *a, struct task *t)
+{
+    t->up = t->kind == TASK_ASKER && t->content % 2 == 0;
+    struct control_request q = app_request(t, t->up != 0 ? CONTROL_CONNECT : CONTROL_BIND);
+    q.address.family = ADDRESS_IP4;
+    if (t->up != 0)
+        q.address = t->to;
+    if (t->kind == TASK_ECHO || t->up != 0)
+        q.port = t->port;
+    return asked(a, t, &q, DATAGRAM_NAME_WAIT);
+}
+
+static bool named(struct sim_app *a, struct task *t)
+{
+    struct control_answer answer;
+    if (!app_answered(a, t, &answer))
+        return false;
+    if (answer.error == ENOBUFS) { /* a slot is not free yet */
+        t->step = DATAGRAM_NAME;
+        app_later(a, t, PAUSE_US);
+        return true;
+    }
+    if (answer.error != 0)
+        wrong(a, t, "BIND or CONNECT refused", (uint32_t)answer.error);
+    app_take_slot(a, t, &answer);
+    t->local_port = answer.local_port;
+    t->step = DATAGRAM_OPEN;
+    return true;
+}
+
+static bool closed(struct sim_app *a, struct task *t)
+{
+    struct control_answer answer;
+    if (!app_answered(a, t, &answer))
+        return false;
+    if (answer.error != 0)
+        wrong(a, t, "CLOSE refused", (uint32_t)answer.error);
+    app_end(a, t);
+    t->step = STEP_DONE;
+    return true;
+}
+
+bool datagram_step(struct sim_app *a, struct task *t)
+{
+    struct control_answer answer;
+    struct control_request q = app_request(t, CONTROL_SOCKET);
+    switch (t->step) {
+    case DATAGRAM_SOCKET:
+        if (!app_take_descriptor(a, t))
+            wrong(a, t, "no descriptor", 0);
+        q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {SESSION_UDP, t->descriptor}};
+        return asked(a, t, &q, DATAGRAM_SOCKET_WAIT);
+    case DATAGRAM_SOCKET_WAIT:
+        if (!app_answered(a, t, &answer))
+            return false;
+        if (answer.error != 0)
+            wrong(a, t, "SOCKET refused", (uint32_t)answer.error);
+        t->socket = answer.socket;
+        t->generation = answer.generation;
+        t->step = DATAGRAM_NAME;
+        return true;
+    case DATAGRAM_NAME:
+        return name(a, t);
+    case DATAGRAM_NAME_WAIT:
+        return named(a, t);
+    case DATAGRAM_OPEN:
+        return open_step(a, t);
+    case DATAGRAM_CLOSE:
+        q = app_request(t, CONTROL_CLOSE);
+        return asked(a, t, &q, DATAGRAM_CLOSE_WAIT);
+    default:
+        return closed(a, t);
+    }
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Two stacks, a link between them and applications on both, in one thread on simulated time. See README.md.
+ *
+ *   memory.c      segments: shared memory with one writer; the writes of a victim counted one instruction at a time
+ *   point.c       kill points: every message, every step of a round; the plan of deaths; ports and pools that watch
+ *   link.c        the device of both nics, and what happens to frames between them
+ *   domain.c      what a domain does: grants, rounds, sleep (the counterpart of servers/domain)
+ *   barrier.c     ... and when a peer dies
+ *   supervisor.c  deaths, barriers, grants, sessions (the counterpart of servers/supervisor)
+ *   app.c stream.c datagram.c   applications that speak the session protocol
+ *   world.c       the scheduler, quiescence, what must hold
+ *   main.c        command line, sweep */
+#ifndef BULKHEAD_TESTS_SIM_SIM_H
+#define BULKHEAD_TESTS_SIM_SIM_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "servers/server.h"
+#include "servers/topology/topology.h"
+
+#define SIM_STACKS    2
+#define SIM_SEGMENTS  512
+#define SIM_TOLD      64 /* messages of the supervisor that wait at a domain */
+#define SIM_SESSIONS  4  /* of one stack */
+#define SIM_ARENAS    2  /* of a session: tcp, udp */
+#define SIM_KILLS     16
+#define SIM_TASKS     16 /* of one application */
+#define SIM_NEVER     UINT64_MAX
+#define SIM_ANY       UINT64_MAX /* sim_kill.write: at the point itself */
+#define SIM_HANG_US   (10ULL * 60 * 1000000)
+#define SIM_STEPS_MAX 20000000ULL
+
+struct sim;
+struct sim_stack;
+struct sim_domain;
+
+/* ---- random numbers and the trace ---- */
+uint64_t sim_random(uint64_t *state);
+static inline uint32_t sim_below(uint64_t *state, uint32_t limit)
+{
+    return limit == 0 ? 0 : (uint32_t)((sim_random(state) >> 32) * limit >> 32);
+}
+static inline bool sim_chance(uint64_t *state, uint32_t of_1000)
+{
+    return sim_below(state, 1000) < of_1000;
+}
+
+/* ---- memory.c ---- */
+struct sim_segment {
+    uint8_t *base; /* NULL: free */
+    size_t octets;
+    const struct sim_domain *writer; /* whose writes are counted; NULL nobody's */
+};
+void *sim_segment_new(struct sim *sim, size_t octets, const struct sim_domain *writer);
+void sim_segment_free(struct sim *sim, const void *base); /* NULL: nothing. Who still looks at it, dies of it */
+/* Counts each write of `victim` to its segments from here on; after `limit` of them it dies. */
+void sim_watch(struct sim *sim, const struct sim_domain *victim, uint64_t limit);
+uint64_t sim_watch_end(struct sim *sim); /* how many there were */
+void sim_watch_install(void);
+
+/* ---- point.c ---- */
+struct sim_kill {
+    uint32_t stack;
+    enum server_id server;
+    uint64_t point; /* of its domain, from 1, over all incarnations */
+    uint64_t write; /* and this many writes to shared memory after it; SIM_ANY: there */
+    bool done;
+};
+/* The domain that runs may die here. */
+void sim_point(struct sim_domain *d);
+void sim_port_watch(struct sim_domain *d, struct port *port);
+_Noreturn void sim_die(struct sim *sim); /* the domain that runs dies now */
+
+/* ---- link.c ---- */
+struct sim_link_quality { /* of 1000 frames each */
+    uint32_t loss, duplicate, reorder, corrupt;
+    uint32_t delay_us, jitter_us;
+};
+struct sim_link;
+struct sim_link *sim_link_new(struct sim *sim, const struct sim_link_quality *quality);
+void sim_link_free(struct sim_link *link);
+uint64_t sim_link_deadline(const struct sim_link *link,
+                           uint32_t stack); /* of the next frame to this stack; SIM_NEVER */
+
+/* ---- domains ---- */
+enum sim_state { SIM_DOWN, SIM_SPAWNED, SIM_STANDBY, SIM_GRANTED, SIM_RUNNING };
+
+enum sim_tell {
+    TELL_GRANTS,
+    TELL_START,
+    TELL_NEWS,
+    TELL_ATTACHED,
+    TELL_LOST,
+    TELL_SESSION,
+    TELL_ARENA,
+    TELL_ENDED,
+    TELL_REMOVE
+};
+
+struct sim_told {
+    enum sim_tell what;
+    uint32_t servers; /* mask: LOST, NEWS, ATTACHED */
+    uint32_t alive;   /* mask, when it was said: GRANTS, NEWS */
+    uint32_t object[SERVER_COUNT];
+    uint32_t objects;
+    uint32_t session, arena;
+    uint8_t granted[SIM_SESSIONS]; /* GRANTS: 0 no session, else 1 + its arenas, GRANTED_ENDING */
+    uint64_t epoch;                /* to be acknowledged; 0 not */
+};
+#define GRANTED_ENDING 0x80U
+
+struct sim_port {
+    struct port port;
+    struct sim_domain *domain;
+    enum server_id server, peer;
+    struct ring_half *staged[2]; /* mine, peer's */
+    struct doorbell *staged_bell;
+};
+
+struct sim_server {
+    const struct server *server; /* NULL: not here */
+    void *state;
+    struct sim_port *port[SERVER_COUNT];
+    struct pool pool;
+    struct server_context context;
+};
+
+struct sim_life { /* private memory of one incarnation */
+    struct sim_server server[SERVER_COUNT];
+    struct doorbell bell[SERVER_COUNT]; /* of the other domains */
+    struct sim_port *port[SERVER_COUNT * SERVER_COUNT];
+    uint32_t port_count;
+    struct session session[SESSIONS_MAX];
+    uint64_t stuck_us;
+    bool started;
+};
+
+enum sim_phase { PHASE_AWAKE, PHASE_SLEEPY, PHASE_ASLEEP }; /* SLEEPY: has said so, has not looked again */
+
+struct sim_domain {
+    struct sim *sim;
+    struct sim_stack *stack;
+    uint32_t index;
+    char name[PARTITION_TEXT];
+    uint32_t servers; /* mask */
+    enum sim_state state;
+    uint32_t incarnation;
+    uint64_t points;        /* passed, over all incarnations */
+    uint64_t spawned_at_us; /* SPAWNED: standby then */
+    uint32_t known, losing; /* as in the supervisor */
+    uint64_t ack_epoch, attach_epoch;
+    bool start_waits;
+    struct status_page *status; /* persists */
+    struct status_counter *counter[SERVER_COUNT];
+    int bell_read, bell_write;
+    struct sim_told told[SIM_TOLD];
+    uint32_t told_first, told_count;
+    enum sim_phase phase;
+    uint64_t wake_us;     /* ASLEEP until then */
+    bool stuck;           /* ... for room, not until a deadline */
+    uint8_t *life_memory; /* what `life` and all else private lies in */
+    size_t life_used;
+    struct sim_life *life; /* NULL: nobody lives */
+};
+
+void *sim_private(struct sim_domain *d, size_t octets); /* zeroed, gone with the life */
+void sim_domain_clear(struct sim_domain *d);            /* the life is over */
+/* What it does next: a message of the supervisor, a round, falling asleep. May die within. */
+void sim_domain_step(struct sim_domain *d);
+bool sim_domain_can_step(struct sim_domain *d); /* now */
+uint64_t sim_domain_deadline(const struct sim_domain *d);
+bool sim_domain_round(struct sim_domain *d);
+void sim_domain_settle(struct sim_domain *d);
+/* barrier.c, grants */
+void sim_entries(struct sim_domain *d, uint32_t fresh, uint32_t alive); /* table entries for what is new */
+void sim_stage_channels(struct sim_domain *d, uint32_t fresh, uint32_t alive);
+void sim_take_staged(struct sim_port *port);
+void sim_told_lost(struct sim_domain *d, const struct sim_told *told);
+void sim_told_attached(struct sim_domain *d, const struct sim_told *told);
+void sim_told_session(struct sim_domain *d, uint32_t id, bool ending);
+void sim_told_ended(struct sim_domain *d, uint32_t id);
+void sim_told_arena(struct sim_domain *d, uint32_t id, uint32_t arena);
+void sim_told_remove(struct sim_domain *d, uint32_t id);
+static inline bool sim_hosts(const struct sim_domain *d, enum server_id id)
+{
+    return (d->servers & SERVER_BIT(id)) != 0;
+}
+
+/* ---- supervisor ---- */
+enum sim_session_state { SESSION_FREE, SESSION_ATTACHING, SESSION_ACTIVE, SESSION_ENDING, SESSION_REMOVING };
+
+struct sim_arena {
+    enum session_transport transport;
+    uint32_t slots, send_size, receive_size, object;
+    uint16_t index, generation;
+    struct arena_app *app;
+    struct arena_transport *words;
+};
+
+struct sim_session {
+    enum sim_session_state state;
+    uint32_t id;
+    struct session_control *control;
+    struct session_answer *answer;
+    int bell_read, bell_write;
+    uint32_t arenas; /* granted or being granted */
+    struct sim_arena arena[SIM_ARENAS];
+    uint32_t stage;   /* ATTACHING: how many grants were acknowledged by all */
+    uint32_t waiting; /* mask of domains */
+    uint64_t epoch;
+};
+
+struct sim_memory { /* of a server */
+    uint8_t *pool;
+    uint32_t pool_octets, object;
+    uint16_t index, generation;
+    void *store;
+    size_t store_octets;
+    struct sim_domain *domain;
+};
+
+struct sim_stack {
+    struct sim *sim;
+    uint32_t index;
+    struct partition partition;
+    struct stack_config config;
+    uint32_t domain_count;
+    struct sim_domain domain[SERVER_COUNT];
+    struct sim_memory memory[SERVER_COUNT];
+    struct ring_half *half[TOPOLOGY_CHANNELS][2]; /* NULL: both ends in one domain */
+    struct sim_session session[SIM_SESSIONS];
+    bool index_used[CAPABILITY_TABLE_MAX];
+    uint16_t index_high;
+    uint16_t index_generation[CAPABILITY_TABLE_MAX];
+    uint32_t next_object;
+    uint64_t epoch;
+    uint32_t deaths[SERVER_COUNT]; /* of the domains that host them */
+};
+
+void sim_stack_start(struct sim_stack *k);
+void sim_stack_free(struct sim_stack *k);
+void sim_supervisor_died(struct sim_domain *d);
+void sim_supervisor_standby(struct sim_domain *d);
+void sim_supervisor_advance(struct sim_stack *k);
+void sim_supervisor_acknowledged(struct sim_domain *d, uint64_t epoch);
+struct sim_session *sim_session_attach(struct sim_stack *k); /* ACTIVE when all have let it in */
+void sim_session_end(struct sim_stack *k, struct sim_session *s);
+void sim_session_done(void *domain, uint32_t session);
+void sim_notice(void *domain, enum server_id server, const char *text);
+bool sim_lives(const struct sim_domain *d);
+
+/* ---- app.c ---- */
+struct sim_app;
+struct sim_app *sim_app_new(struct sim_stack *k, uint64_t seed);
+void sim_app_free(struct sim_app *a);
+void sim_app_serve(struct sim_app *a, uint16_t port); /* streams and datagrams */
+void sim_app_stream(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t up, uint32_t down);
+void sim_app_datagrams(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t count, uint32_t most);
+void sim_app_leave(struct sim_app *a); /* servers close; it ends when all is closed */
+bool sim_app_clients_done(const struct sim_app *a);
+bool sim_app_serving(const struct sim_app *a); /* listens, is bound */
+bool sim_app_gone(const struct sim_app *a);
+void sim_app_step(struct sim_app *a);
+bool sim_app_can_step(struct sim_app *a);
+uint64_t sim_app_deadline(const struct sim_app *a);
+void sim_app_show(const struct sim_app *a);
+
+/* ---- world.c ---- */
+struct sim_scenario {
+    uint64_t seed;
+    char partition[SIM_STACKS][PARTITION_TEXT];
+    struct sim_link_quality quality;
+    uint32_t streams, datagram_clients, datagrams; /* each way if `both` */
+    uint32_t octets;                               /* most, of a stream each way */
+    uint32_t datagram_most;
+    bool both;
+    struct sim_kill kill[SIM_KILLS];
+    uint32_t kills;
+    bool trace;
+    bool count_writes; /* of kill[0]'s domain, at every point */
+};
+
+struct sim {
+    const struct sim_scenario *scenario;
+    uint64_t random; /* of the scheduler */
+    uint64_t now_us;
+    uint64_t steps;
+    uint64_t hash;
+    uint64_t progress_us; /* when an application last got something */
+    struct sim_stack stack[SIM_STACKS];
+    struct sim_link *link;
+    struct sim_app *app[SIM_STACKS];
+    struct sim_segment segment[SIM_SEGMENTS];
+    uint32_t segments;
+    struct sim_kill kill[SIM_KILLS];
+    uint32_t kills;
+    struct sim_domain *running; /* whose code runs: dying goes to `death` */
+    jmp_buf death;
+    uint32_t deaths;
+    uint64_t late_wakes;  /* input was there and nobody had rung */
+    uint64_t watch_point; /* the plan's point that the watched writes come after */
+    void (*counted)(struct sim *sim, uint64_t point, uint64_t writes);
+};
+
+struct sim_result {
+    uint64_t hash, now_us, steps;
+    uint32_t deaths, connections_lost;
+    uint64_t points[SIM_STACKS][SERVER_COUNT]; /* of the domain that hosts the server */
+};
+void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, uint64_t, uint64_t),
+             struct sim_result *ret);
+/* Ends the program: says what is wrong, where, and how to see it again. */
+_Noreturn void sim_fail(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_note(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3))); /* --trace */
+void sim_hash(struct sim *sim, const void *octets, size_t count);
+static inline void sim_hash_word(struct sim *sim, uint64_t word)
+{
+    sim->hash = (sim->hash ^ word) * 0x9e3779b97f4a7c15ULL;
+    sim->hash ^= sim->hash >> 29;
+}
+uint32_t sim_tcp_deaths(const struct sim *sim);
+extern uint32_t sim_connections_lost;
+
+#endif

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Streams. A client connects, says what will come, sends it, and reads what comes back; every octet follows from its
+ * place. The server ends its side only when it has all, so a client that has read the end knows that all arrived. A
+ * connection may be lost only with a tcp server; then both are told, and the client begins anew. */
+#include <errno.h>
+#include <string.h>
+
+#include "tests/sim/app.h"
+
+#define CHUNK_MAX 6000U
+#define PAUSE_US  1000U /* before a refused request is repeated */
+#define HALF_US                                                                                                        \
+    120000000U /* a connection whose other end died may stay half-open for ever (RFC 9293 3.5.1): given up */
+
+uint32_t sim_connections_lost;
+
+enum stream_phase {
+    STREAM_SOCKET = 0,
+    STREAM_SOCKET_WAIT,
+    STREAM_CONNECT,
+    STREAM_CONNECT_WAIT,
+    STREAM_CONNECTING,
+    STREAM_DATA,
+    STREAM_CLOSE,
+    STREAM_CLOSE_WAIT,
+};
+enum listener_phase {
+    LISTENER_SOCKET = 0,
+    LISTENER_SOCKET_WAIT,
+    LISTENER_BIND,
+    LISTENER_BIND_WAIT,
+    LISTENER_LISTEN,
+    LISTENER_LISTEN_WAIT,
+    LISTENER_OPEN = STEP_LISTENS,
+    LISTENER_ACCEPT_WAIT,
+    LISTENER_CLOSE,
+    LISTENER_CLOSE_WAIT,
+};
+
+static _Noreturn void wrong(struct sim_app *a, const struct task *t, const char *what, uint32_t value)
+{
+    sim_fail(a->sim, "%c: task %td of %s, step %u, attempt %u: %s (%u)", 'A' + a->stack->index, t - a->task,
+             t->kind == TASK_CLIENT ? "a stream's client" : "a stream's server", t->step, t->attempt, what, value);
+}
+
+/* ---- data ---- */
+static uint8_t sent_octet(const struct task *t, uint32_t offset)
+{
+    if (t->kind == TASK_ACCEPTED)
+        return app_octet(~t->content, offset);
+    return offset < STREAM_HEAD ? t->head[offset] : app_octet(t->content, offset - STREAM_HEAD);
+}
+
+static bool send_some(struct sim_app *a, struct task *t, const struct app_view *v)
+{
+    uint32_t all = t->kind == TASK_CLIENT ? STREAM_HEAD + t->up : t->down;
+    uint32_t n = all - t->sent < v->space ? all - t->sent : v->space;
+    if (t->shut || (t->kind == TASK_ACCEPTED && t->received < STREAM_HEAD))
+        return false;
+    if (n > 0) {
+        n = 1 + sim_below(&a->random, n < CHUNK_MAX ? n : CHUNK_MAX);
+        uint8_t *ring = app_send_ring(t);
+        for (uint32_t i = 0; i < n; i++)
+            ring[(t->slot.send_head + i) % t->slot.arena->send_size] = sent_octet(t, t->sent + i);
+        t->sent += n;
+        app_publish_send(a, t, t->slot.send_head + n);
+        return true;
+    }
+    bool may_end = t->kind == TASK_CLIENT || ((v->state & SLOT_FIN) != 0 && t->received == STREAM_HEAD + t->up);
+    if (t->sent < all || !may_end)
+        return false;
+    t->shut = true;
+    __atomic_store_n(&t->slot.arena->app->slot[t->slot.slot].flags, SLOT_APP_SHUTDOWN, __ATOMIC_RELEASE);
+    app_notify(a, t);
+    return true;
+}
+
+static uint32_t word_at(const uint8_t *octets)
+{
+    uint32_t word;
+    memcpy(&word, octets, sizeof word);
+    return word;
+}
+
+/* What a server's client says at first. */
+static void take_head(struct sim_app *a, struct task *t)
+{
+    memcpy(&t->content, t->head, sizeof t->content);
+    t->up = word_at(t->head + 8);
+    t->down = word_at(t->head + 12);
+    if (t->up > 1U << 24 || t->down > 1U << 24)
+        wrong(a, t, "a stream begins with nonsense", t->up);
+}
+
+static void take_octet(struct sim_app *a, struct task *t, uint8_t octet)
+{
+    uint32_t offset = t->received++;
+    if (t->kind == TASK_CLIENT) {
+        if (offset >= t->down || octet != app_octet(~t->content, offset))
+            wrong(a, t, "a wrong octet from the server at", offset);
+        return;
+    }
+    if (offset < STREAM_HEAD) {
+        t->head[offset] = octet;
+        if (t->received == STREAM_HEAD)
+            take_head(a, t);
+    } else if (offset - STREAM_HEAD >= t->up || octet != app_octet(t->content, offset - STREAM_HEAD)) {
+        wrong(a, t, "a wrong octet from the client at", offset - STREAM_HEAD);
+    }
+}
+
+static bool receive_some(struct sim_app *a, struct task *t, const struct app_view *v)
+{
+    if (v->available == 0)
+        return false;
+    uint32_t n = 1 + sim_below(&a->random, v->available);
+    const uint8_t *ring = app_receive_ring(t);
+    for (uint32_t i = 0; i < n; i++)
+        take_octet(a, t, ring[(t->slot.receive_tail + i) % t->slot.arena->receive_size]);
+    app_publish_receive(a, t, t->slot.receive_tail + n);
+    app_progress(a, t, n);
+    return true;
+}
+
+static bool complete(const struct task *t, const struct app_view *v)
+{
+    if ((v->state & SLOT_FIN) == 0 || v->available > 0 || !t->shut)
+        return false;
+    return t->received == (t->kind == TASK_CLIENT ? t->down : STREAM_HEAD + t->up);
+}
+
+/* Told that the connection is gone before its end. */
+static void lost(struct sim_app *a, struct task *t, uint32_t error)
+{
+    uint32_t before = t->kind == TASK_CLIENT ? t->tcp_deaths : 0;
+    if (sim_tcp_deaths(a->sim) == before)
+        wrong(a, t, "the connection was lost and no tcp server died; error", error);
+    if (!t->lost)
+        sim_connections_lost++;
+    t->lost = true;
+    t->patience_us = 0;
+    t->step = STREAM_CLOSE;
+    app_progress(a, t, error);
+}
+
+/* The reset that tells of a tcp's death is said once: it may have been lost on a bad link, or with another server that
+ * died at the time (an ip that knows no neighbours yet keeps a few packets only). */
+static bool reset_may_be_lost(const struct sim *sim)
+{
+    const struct sim_link_quality *q = &sim->scenario->quality;
+    bool together = false;
+    for (uint32_t k = 0; k < SIM_STACKS; k++)
+        together = together || (sim->stack[k].deaths[SERVER_TCP] > 0 && sim->stack[k].deaths[SERVER_IP] > 0);
+    return sim_tcp_deaths(sim) > 0 && (sim->deaths > 1 || together || q->loss + q->corrupt > 0);
+}
+
+static bool half_open(struct sim_app *a, struct task *t, bool did)
+{
+    if (did || t->patience_us == 0)
+        t->patience_us = a->sim->now_us + HALF_US;
+    if (a->sim->now_us < t->patience_us)
+        return false;
+    if (!reset_may_be_lost(a->sim))
+        wrong(a, t, "nothing has come for so many seconds", HALF_US / 1000000);
+    return true;
+}
+
+static bool data_step(struct sim_app *a, struct task *t)
+{
+    struct app_view v = app_look(a, t);
+    bool did = receive_some(a, t, &v);
+    if (!did && complete(t, &v)) {
+        t->patience_us = 0;
+        t->step = STREAM_CLOSE;
+        return true;
+    }
+    if (!did && v.available == 0 && (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0) {
+        lost(a, t, v.error);
+        return true;
+    }
+    if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && t->kind == TASK_CLIENT && t->received < t->down)
+        wrong(a, t, "the end came too early, after", t->received);
+    if ((v.state & (SLOT_ERROR | SLOT_CLOSED)) == 0)
+        did |= send_some(a, t, &v);
+    if (half_open(a, t, did)) {
+        lost(a, t, 0);
+        return true;
+    }
+    return did;
+}
+
+/* ---- a client's connection, and the end of any ---- */
+static void begin(struct task *t, uint32_t tcp_deaths)
+{
+    t->sent = t->received = 0;
+    t->shut = t->lost = false;
+    t->patience_us = 0;
+    t->slot.arena = NULL;
+    t->attempt++;
+    t->tcp_deaths = tcp_deaths;
+    t->content += t->attempt;
+    memcpy(t->head, &t->content, sizeof t->content);
+    memcpy(t->head + 8, &t->up, sizeof t->up);
+    memcpy(t->head + 12, &t->down, sizeof t->down);
+}
+
+static void connect_answered(struct sim_app *a, struct task *t, const struct control_answer *answer)
+{
+    switch (answer->error) {
+    case 0:
+    case EINPROGRESS:
+        app_take_slot(a, t, answer);
+        t->local_port = answer->local_port;
+        t->step = STREAM_CONNECTING;
+        break;
+    case ENOBUFS: /* its last connection's slot is not free yet */
+        t->step = STREAM_CONNECT;
+        app_later(a, t, PAUSE_US);
+        break;
+    default:
+        lost(a, t, (uint32_t)answer->error);
+    }
+}
+
+static bool asked(struct sim_app *a, struct task *t, const struct control_request *q, uint32_t next)
+{
+    if (!app_ask(a, t, q)) {
+        app_later(a, t, PAUSE_US);
+        return false;
+    }
+    if (q->operation == CONTROL_CLOSE)
+        t->slot.arena = NULL; /* it may be another's before the answer is seen */
+    t->step = next;
+    return true;
+}
+
+static bool socket_answered(struct sim_app *a, struct task *t, uint32_t next)
+{
+    struct control_answer answer;
+    if (!app_answered(a, t, &answer))
+        return false;
+    if (answer.error != 0)
+        wrong(a, t, "SOCKET refused", (uint32_t)answer.error);
+    t->socket = answer.socket;
+    t->generation = answer.generation;
+    t->step = next;
+    return true;
+}
+
+static bool close_answered(struct sim_app *a, struct task *t)
+{
+    struct control_answer answer;
+    if (!app_answered(a, t, &answer))
+        return false;
+    if (answer.error != 0)
+        wrong(a, t, "CLOSE refused", (uint32_t)answer.error);
+    app_end(a, t);
+    t->step = t->kind == TASK_CLIENT && t->lost ? STREAM_SOCKET : STEP_DONE;
+    if (t->kind == TASK_ACCEPTED)
+        t->kind = TASK_FREE;
+    return true;
+}
+
+static bool connecting_step(struct sim_app *a, struct task *t)
+{
+    struct app_view v = app_look(a, t);
+    if ((v.state & SLOT_CONNECTED) != 0)
+        t->step = STREAM_DATA;
+    else if ((v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0)
+        lost(a, t, v.error);
+    else
+        return false;
+    return true;
+}
+
+bool stream_step(struct sim_app *a, struct task *t)
+{
+    struct control_answer answer;
+    struct control_request q = app_request(t, CONTROL_SOCKET);
+    switch (t->step) {
+    case STREAM_SOCKET:
+        if (!app_take_descriptor(a, t))
+            wrong(a, t, "no descriptor", 0);
+        begin(t, sim_tcp_deaths(a->sim));
+        q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {SESSION_TCP, t->descriptor}};
+        return asked(a, t, &q, STREAM_SOCKET_WAIT);
+    case STREAM_SOCKET_WAIT:
+        return socket_answered(a, t, STREAM_CONNECT);
+    case STREAM_CONNECT:
+        q = app_request(t, CONTROL_CONNECT);
+        q.address = t->to;
+        q.port = t->port;
+        return asked(a, t, &q, STREAM_CONNECT_WAIT);
+    case STREAM_CONNECT_WAIT:
+        if (!app_answered(a, t, &answer))
+            return false;
+        connect_answered(a, t, &answer);
+        return true;
+    case STREAM_CONNECTING:
+        return connecting_step(a, t);
+    case STREAM_DATA:
+        return data_step(a, t);
+    case STREAM_CLOSE:
+        q = app_request(t, CONTROL_CLOSE);
+        return asked(a, t, &q, STREAM_CLOSE_WAIT);
+    default:
+        return close_answered(a, t);
+    }
+}
+
+/* ---- a listener ---- */
+static bool listener_answered(struct sim_app *a, struct task *t, uint32_t next)
+{
+    struct control_answer answer;
+    if (!app_answered(a, t, &answer))
+        return false;
+    if (answer.error != 0)
+        wrong(a, t, "a listener's request was refused", (uint32_t)answer.error);
+    t->step = next;
+    return true;
+}
+
+static bool accept_answered(struct sim_app *a, struct task *t)
+{
+    struct control_answer answer;
+    if (!app_answered(a, t, &answer))
+        return false;
+    t->step = LISTENER_OPEN;
+    uint32_t descriptor = t->count;
+    if (answer.error != 0) {
+        a->descriptor_used[descriptor] = false;
+        if (answer.error != EAGAIN)
+            wrong(a, t, "ACCEPT refused", (uint32_t)answer.error);
+        return true;
+    }
+    struct task *n = app_task_new(a, TASK_ACCEPTED);
+    if (n == NULL)
+        wrong(a, t, "more connections than tasks", SIM_TASKS);
+    n->descriptor = descriptor;
+    n->socket = answer.socket;
+    n->generation = answer.generation;
+    n->step = STREAM_DATA;
+    app_take_slot(a, n, &answer);
+    return true;
+}
+
+static bool open_step(struct sim_app *a, struct task *t)
+{
+    const struct socket_word *word = &a->session->answer->word[t->descriptor];
+    if (__atomic_load_n(&word->error, __ATOMIC_ACQUIRE) != 0)
+        wrong(a, t, "the listener has an error", word->error);
+    if (__atomic_load_n(&word->accept_ready, __ATOMIC_ACQUIRE) != 0) {
+        uint32_t own = t->descriptor;
+        struct control_request q = app_request(t, CONTROL_ACCEPT);
+        if (!app_take_descriptor(a, t))
+            wrong(a, t, "no descriptor", 0);
+        t->count = q.argument[1] = t->descriptor;
+        t->descriptor = own;
+        if (asked(a, t, &q, LISTENER_ACCEPT_WAIT))
+            return true;
+        a->descriptor_used[t->count] = false;
+        return false;
+    }
+    for (uint32_t i = 0; i < SIM_TASKS; i++)
+        if (a->task[i].kind == TASK_ACCEPTED)
+            return false;
+    if (!a->leaving)
+        return false;
+    t->step = LISTENER_CLOSE;
+    return true;
+}
+
+bool listener_step(struct sim_app *a, struct task *t)
+{
+    struct control_request q = app_request(t, CONTROL_SOCKET);
+    switch (t->step) {
+    case LISTENER_SOCKET:
+        if (!app_take_descriptor(a, t))
+            wrong(a, t, "no descriptor", 0);
+        q.argument[0] = SESSION_TCP;
+        q.argument[1] = t->descriptor;
+        return asked(a, t, &q, LISTENER_SOCKET_WAIT);
+    case LISTENER_SOCKET_WAIT:
+        return socket_answered(a, t, LISTENER_BIND);
+    case LISTENER_BIND:
+        q.operation = CONTROL_BIND;
+        q.address.family = ADDRESS_IP4;
+        q.port = t->port;
+        return asked(a, t, &q, LISTENER_BIND_WAIT);
+    case LISTENER_BIND_WAIT:
+        return listener_answered(a, t, LISTENER_LISTEN);
+    case LISTENER_LISTEN:
+        q.operation = CONTROL_LISTEN;
+        q.argument[0] = 8;
+        return asked(a, t, &q, LISTENER_LISTEN_WAIT);
+    case LISTENER_LISTEN_WAIT:
+        return listener_answered(a, t, LISTENER_OPEN);
+    case LISTENER_OPEN:
+        return open_step(a, t);
+    case LISTENER_ACCEPT_WAIT:
+        return accept_answered(a, t);
+    case LISTENER_CLOSE:
+        q.operation = CONTROL_CLOSE;
+        return asked(a, t, &q, LISTENER_CLOSE_WAIT);
+    default:
+        return close_answered(a, t);
+    }
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The scheduler: who runs next is drawn from those who can; when nobody can, time goes on to the next deadline. A run
+ * has four parts: both stacks start and their applications serve; clients do what the scenario says; all close and
+ * leave; and all loans come home. */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+#define STEP_US   8U /* most that a step takes */
+#define PORT      7U
+#define SETTLE_US (3 * 60 * 1000000ULL) /* for loans to come home, retransmissions and TIME-WAIT included */
+
+static const struct sim_scenario *shown; /* what to print when it fails */
+
+uint64_t sim_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+    return z ^ (z >> 31);
+}
+
+void sim_hash(struct sim *sim, const void *octets, size_t count)
+{
+    const uint8_t *at = octets;
+    uint64_t word;
+    for (; count >= sizeof word; count -= sizeof word, at += sizeof word) {
+        memcpy(&word, at, sizeof word);
+        sim_hash_word(sim, word);
+    }
+    word = 0;
+    memcpy(&word, at, count);
+    sim_hash_word(sim, word ^ count);
+}
+
+uint32_t sim_tcp_deaths(const struct sim *sim)
+{
+    return sim->stack[0].deaths[SERVER_TCP] + sim->stack[1].deaths[SERVER_TCP];
+}
+
+/* ---- what a failure says ---- */
+static void show_command(const struct sim_scenario *s)
+{
+    fprintf(stderr, "again: tests/sim/sim --seed %lu", s->seed);
+    fprintf(stderr, " --partition '%s,%s'", s->partition[0], s->partition[1]);
+    if (s->octets == 0)
+        fprintf(stderr, " --datagrams");
+    for (uint32_t i = 0; i < s->kills; i++) {
+        const struct sim_kill *k = &s->kill[i];
+        fprintf(stderr, " --kill %c:%s@%lu", 'A' + k->stack, topology_server_name(k->server), k->point);
+        if (k->write != SIM_ANY)
+            fprintf(stderr, ".%lu", k->write);
+    }
+    fprintf(stderr, "%s --trace\n", s->both ? " --random" : "");
+}
+
+static void on_abort(int signo)
+{
+    signal(signo, SIG_DFL);
+    if (shown != NULL)
+        show_command(shown);
+    raise(signo);
+}
+
+static void show_state(const struct sim *sim)
+{
+    static const char *const states[] = {"down", "spawned", "standby", "granted", "running"};
+    static const char *const phases[] = {"awake", "sleepy", "asleep"};
+    for (uint32_t k = 0; k < SIM_STACKS; k++) {
+        for (uint32_t i = 0; i < sim->stack[k].domain_count; i++) {
+            const struct sim_domain *d = &sim->stack[k].domain[i];
+            fprintf(stderr, "  %c %s: %s, %s, incarnation %u, point %lu, wakes at %lu, sleep word %u", 'A' + k, d->name,
+                    states[d->state], phases[d->phase], d->incarnation, d->points, d->wake_us, d->status->sleep);
+            for (uint32_t id = 0; d->life != NULL && id < SERVER_COUNT; id++)
+                if (d->life->server[id].context.pool != NULL)
+                    fprintf(stderr, ", %s has %u of %u buffers", topology_server_name((enum server_id)id),
+                            d->life->server[id].pool.free_count, d->life->server[id].pool.count);
+            fprintf(stderr, "\n");
+        }
+        if (sim->app[k] != NULL)
+            sim_app_show(sim->app[k]);
+    }
+}
+
+void sim_fail(const struct sim *sim, const char *format, ...)
+{
+    va_list arguments;
+    fflush(stdout);
+    fprintf(stderr, "sim: at %.6f s, step %lu: ", (double)sim->now_us / 1e6, sim->steps);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "\n");
+    show_state(sim);
+    show_command(sim->scenario);
+    exit(1);
+}
+
+void sim_note(struct sim *sim, const char *format, ...)
+{
+    if (!sim->scenario->trace)
+        return;
+    va_list arguments;
+    printf("%12.6f ", (double)sim->now_us / 1e6);
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf("\n");
+}
+
+/* ---- the scheduler ---- */
+static void domain_dies(struct sim_domain *d)
+{
+    struct sim *sim = d->sim;
+    (void)sim_watch_end(sim);
+    sim->watch_point = 0;
+    sim->running = NULL;
+    sim->deaths++;
+    sim_note(sim, "%c %s dies at point %lu", 'A' + d->stack->index, d->name, d->points);
+    sim_hash_word(sim, d->points);
+    sim_supervisor_died(d);
+}
+
+static void domain_runs(struct sim_domain *d)
+{
+    struct sim *sim = d->sim;
+    sim_hash_word(sim, sim->now_us * 16 + d->index + 8 * d->stack->index);
+    if (setjmp(sim->death) != 0) {
+        domain_dies(d);
+        return;
+    }
+    sim->running = d;
+    sim_domain_step(d);
+    sim->running = NULL;
+    if (sim->watch_point != 0) { /* what the step wrote after its last point */
+        uint64_t writes = sim_watch_end(sim);
+        if (sim->counted != NULL)
+            sim->counted(sim, sim->watch_point, writes);
+        sim->watch_point = 0;
+    }
+}
+
+struct choice {
+    struct sim_domain *domain;
+    struct sim_app *app;
+};
+
+static uint32_t choices(struct sim *sim, struct choice ret[SIM_STACKS * (SERVER_COUNT + 1)], uint64_t *ret_next_us)
+{
+    uint32_t count = 0;
+    uint64_t next_us = SIM_NEVER;
+    for (uint32_t k = 0; k < SIM_STACKS; k++) {
+        for (uint32_t i = 0; i < sim->stack[k].domain_count; i++) {
+            struct sim_domain *d = &sim->stack[k].domain[i];
+            if (sim_domain_can_step(d))
+                ret[count++] = (struct choice){.domain = d};
+            else if (sim_domain_deadline(d) < next_us)
+                next_us = sim_domain_deadline(d);
+        }
+        if (sim->app[k] == NULL)
+            continue;
+        if (sim_app_can_step(sim->app[k]))
+            ret[count++] = (struct choice){.app = sim->app[k]};
+        else if (sim_app_deadline(sim->app[k]) < next_us)
+            next_us = sim_app_deadline(sim->app[k]);
+    }
+    *ret_next_us = next_us;
+    return count;
+}
+
+static void step(struct sim *sim)
+{
+    struct choice choice[SIM_STACKS * (SERVER_COUNT + 1)];
+    uint64_t next_us;
+    uint32_t count = choices(sim, choice, &next_us);
+    if (sim->now_us - sim->progress_us > SIM_HANG_US)
+        sim_fail(sim, "nothing has got on for %llu simulated minutes", SIM_HANG_US / 60000000);
+    if (++sim->steps > SIM_STEPS_MAX)
+        sim_fail(sim, "more than %llu steps", SIM_STEPS_MAX);
+    if (count == 0) {
+        if (next_us == SIM_NEVER || next_us <= sim->now_us)
+            sim_fail(sim, "nobody can do anything, ever");
+        sim->now_us = next_us;
+        return;
+    }
+    struct choice c = choice[sim_below(&sim->random, count)];
+    if (c.domain != NULL)
+        domain_runs(c.domain);
+    else
+        sim_app_step(c.app);
+    sim->now_us += 1 + sim_below(&sim->random, STEP_US);
+}
+
+/* ---- what must hold in the end ---- */
+static bool all_home(const struct sim *sim)
+{
+    for (uint32_t k = 0; k < SIM_STACKS; k++) {
+        for (uint32_t i = 0; i < sim->stack[k].domain_count; i++) {
+            const struct sim_domain *d = &sim->stack[k].domain[i];
+            if (d->state != SIM_RUNNING || d->told_count > 0)
+                return false;
+            for (uint32_t id = 0; id < SERVER_COUNT; id++)
+                if (d->life->server[id].context.pool != NULL && !pool_all_home(&d->life->server[id].pool))
+                    return false;
+        }
+    }
+    return true;
+}
+
+/* Counters that only a lie or a mistake of a neighbour moves. */
+static bool counts_mistakes(const char *name)
+{
+    static const char *const mistakes[] = {
+        "drop_return",    "drop_return_unknown", "drop_cookie",       "drop_reference",    "drop_capability",
+        "drop_range",     "drop_link",           "drop_source",       "drop_type",         "drop_operation",
+        "drop_right",     "drop_protocol",       "drop_send_field",   "drop_send_offload", "drop_header",
+        "drop_offload",   "drop_send_head",      "drop_receive_tail", "drop_notify_slot",  "drop_block_corrupt",
+        "corrupt_blocks", "refused_ip",          "refused_nic",       "refused_tcp",       "refused_udp",
+        "refused_socket",
+    };
+    for (uint32_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
+        if (strcmp(name, mistakes[i]) == 0)
+            return true;
+    return false;
+}
+
+static void check_counters(const struct sim *sim)
+{
+    for (uint32_t k = 0; k < SIM_STACKS; k++) {
+        for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+            const struct sim_domain *d = sim->stack[k].memory[id].domain;
+            for (uint32_t i = 0; i < STATUS_COUNTERS; i++)
+                if (d->counter[id][i].value != 0 && counts_mistakes(d->counter[id][i].name))
+                    sim_fail(sim, "%c %s counted %s %lu times", 'A' + k, topology_server_name((enum server_id)id),
+                             d->counter[id][i].name, d->counter[id][i].value);
+        }
+    }
+}
+
+static void check_end(struct sim *sim)
+{
+    for (uint64_t until = sim->now_us + SETTLE_US; !all_home(sim) && sim->now_us < until;)
+        step(sim);
+    if (!all_home(sim))
+        sim_fail(sim, "loans are not home");
+    check_counters(sim);
+}
+
+/* ---- a run ---- */
+static void stack_make(struct sim *sim, uint32_t index)
+{
+    struct sim_stack *k = &sim->stack[index];
+    const char *text = sim->scenario->partition[index];
+    char error[128];
+    k->sim = sim;
+    k->index = index;
+    if (partition_parse(text, &k->partition, error, sizeof error) != 0)
+        sim_fail(sim, "%s", error);
+    k->config = (struct stack_config){.address = {{.family = ADDRESS_IP4, .octets = {10, 77, 0, (uint8_t)(1 + index)}}},
+                                      .prefix_length = {24},
+                                      .address_count = 1,
+                                      .dad = STACK_DAD_OFF,
+                                      .mac = {{2, 0, 0, 0, 0, (uint8_t)(1 + index)}},
+                                      .mtu = 1500};
+    for (uint32_t i = 0; i < sizeof k->config.secret; i++)
+        k->config.secret[i] = (uint8_t)(sim->scenario->seed >> i % 8) ^ (uint8_t)(16 * index + i);
+    sim_stack_start(k);
+}
+
+static void clients_begin(struct sim *sim)
+{
+    const struct sim_scenario *s = sim->scenario;
+    for (uint32_t k = 0; k < (s->both ? 2 : 1); k++) {
+        const struct sim_stack *to = &sim->stack[1 - k];
+        for (uint32_t i = 0; i < s->streams; i++) { /* drawn in an order that every compiler keeps */
+            uint32_t up = sim_below(&sim->random, s->octets);
+            uint32_t down = sim_below(&sim->random, s->octets);
+            sim_app_stream(sim->app[k], to, PORT, up, down);
+        }
+        for (uint32_t i = 0; i < s->datagram_clients; i++)
+            sim_app_datagrams(sim->app[k], to, PORT, s->datagrams, s->datagram_most);
+    }
+}
+
+static void result_fill(const struct sim *sim, struct sim_result *ret)
+{
+    *ret = (struct sim_result){.hash = sim->hash,
+                               .now_us = sim->now_us,
+                               .steps = sim->steps,
+                               .deaths = sim->deaths,
+                               .connections_lost = sim_connections_lost};
+    for (uint32_t k = 0; k < SIM_STACKS; k++)
+        for (uint32_t id = 0; id < SERVER_COUNT; id++)
+            ret->points[k][id] = sim->stack[k].memory[id].domain->points;
+}
+
+static void play(struct sim *sim)
+{
+    for (uint32_t k = 0; k < SIM_STACKS; k++) {
+        sim->app[k] = sim_app_new(&sim->stack[k], sim_random(&sim->random));
+        sim_app_serve(sim->app[k], PORT);
+    }
+    while (!sim_app_serving(sim->app[0]) || !sim_app_serving(sim->app[1]))
+        step(sim);
+    clients_begin(sim);
+    while (!sim_app_clients_done(sim->app[0]) || !sim_app_clients_done(sim->app[1]))
+        step(sim);
+    sim_app_leave(sim->app[0]);
+    sim_app_leave(sim->app[1]);
+    while (!sim_app_gone(sim->app[0]) || !sim_app_gone(sim->app[1]))
+        step(sim);
+    check_end(sim);
+}
+
+void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, uint64_t, uint64_t),
+             struct sim_result *ret)
+{
+    struct sim *sim = calloc(1, sizeof *sim);
+    shown = scenario;
+    signal(SIGABRT, on_abort);
+    sim->scenario = scenario;
+    sim->random = scenario->seed;
+    sim->hash = scenario->seed;
+    sim->now_us = sim->progress_us = 1000000;
+    sim->counted = counted;
+    sim->kills = scenario->kills;
+    memcpy(sim->kill, scenario->kill, sizeof sim->kill);
+    sim_connections_lost = 0;
+    sim->link = sim_link_new(sim, &scenario->quality);
+    for (uint32_t k = 0; k < SIM_STACKS; k++)
+        stack_make(sim, k);
+    play(sim);
+    result_fill(sim, ret);
+    for (uint32_t k = 0; k < SIM_STACKS; k++) {
+        sim_app_free(sim->app[k]);
+        sim_stack_free(&sim->stack[k]);
+    }
+    sim_link_free(sim->link);
+    for (uint32_t i = 0; i < SIM_SEGMENTS; i++)
+        sim_segment_free(sim, sim->segment[i].base);
+    free(sim);
+    shown = NULL;
+}

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from inside import (HOST, STACK, SERVERS, answers_ping, application, bulkhead, connects, curl, domain_of, domains, events,
+from inside import (BUILD, HOST, STACK, STACK6, SERVERS, answers_ping, application, bulkhead, connects, curl, domain_of, domains, events,
                     last_event, ping, random_file, sha256, wait_for)
 
 MEGABYTES = int(sys.argv[1])
@@ -71,6 +71,27 @@ def transfer(folder, label):
     up = curl("-w", "%{speed_upload}", "-T", original, f"http://{STACK}:{PORT}/up.bin")
     claim(f"curl uploads {MEGABYTES} MB to the stack, same SHA-256{label}", up.returncode == 0 and sha256(stored) == expected,
           f"{float(up.stdout.split()[-1]) * 8e-9:.1f} Gb/s" if up.returncode == 0 else up.stderr.strip())
+
+
+def ping_others():
+    """IPv6, and packets of 60,000 octets in fragments both ways."""
+    for text, arguments in (("ping answers over IPv6", ("-i", "0.01", STACK6)),
+                            ("... and with 60,000 octets, in fragments", ("-i", "0.02", "-s", "60000", STACK)),
+                            ("... over IPv6 too", ("-i", "0.02", "-s", "60000", STACK6))):
+        done = subprocess.run(["ping", "-q", "-c", "10", "-W", "2", *arguments], capture_output=True, text=True)
+        claim(text, " 0% packet loss" in done.stdout, (done.stdout.strip().splitlines() or [""])[-1])
+
+
+def walls():
+    """What the kernel says of every domain, against what was granted."""
+    done = subprocess.run([BUILD / "bulkhead", "audit", "--json"], capture_output=True, text=True)
+    report = json.loads(done.stdout or "{}")
+    segments, found = report.get("segments", []), report.get("findings", [])
+    claim(f"{len(segments)} shared segments, each with one writing domain (an application can write all of its own, too); nothing is mapped or open "
+          "that was not granted", done.returncode == 0 and not found, "; ".join(found[:2]))
+    for d in report.get("domains", []):
+        claim(f"{d['name']:<7} seccomp {d['seccomp']}, capabilities {d['capabilities']}, own {d['namespaces']}, root {d['root']}",
+              d["verdict"] == "held")
 
 
 class Probe(threading.Thread):
@@ -175,6 +196,7 @@ def main():
     claim("the stack started", True, started["text"])
     done = ping(20, 0.01)
     claim("ping answers", " 0% packet loss" in done.stdout, done.stdout.strip().splitlines()[-1])
+    ping_others()
     with tempfile.TemporaryDirectory(prefix="bh-demo-") as name:
         folder = pathlib.Path(name)
         (folder / "root").mkdir()
@@ -186,7 +208,10 @@ def main():
             kill_tcp_under_transfer(folder)
             title("4. Each server is killed, while somebody asks for service all the time")
             kill_each()
-            transfer(folder, ", after all that")
+            title("5. The walls, as the kernel sees them (`bulkhead audit`)")
+            walls()
+            title("6. And after all that")
+            transfer(folder, "")
             claim("the applications were never restarted and no domain is missing",
                   all(d["state"] == "running" for d in domains()))
     sys.exit(failures > 0)

@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BULKHEAD_BUILD", ROOT / "build")).resolve()
 APPS = BUILD / "bench" / "apps"
 STACK = "10.77.0.2"
+STACK6 = "fd77::2"
 HOST = "10.77.0.1"
 SERVERS = ("nic", "ip", "tcp", "udp", "socket")
 

@@ -260,8 +260,8 @@ def test_application_that_abuses_doorbells():
         wait_for(f"service after {server}", lambda: connects(PORT), 10)
     load.finish()
     assert not load.wrong and not load.errors, (load.wrong, load.errors[:3])
-    now = incarnations()
-    assert {n: i for n, (_, i) in now.items()} == {n: i + (n in ("socket", "tcp", "udp")) for n, (_, i) in before.items()}
+    expected = {n: i + (n in ("socket", "tcp", "udp")) for n, (_, i) in before.items()}
+    wait_for("one death of each", lambda: {n: i for n, (_, i) in incarnations().items()} == expected, 5)
     end(s, maps, bells + kept)
 
 

@@ -11,7 +11,7 @@
 
 #include "protocols/base/address.h"
 
-#define REASSEMBLY_DATAGRAMS     16U
+#define REASSEMBLY_DATAGRAMS     64U
 #define REASSEMBLY_BUFFER_OCTETS 65536U /* of each datagram's buffer */
 #define REASSEMBLY_SOURCE_MAX    4U     /* datagrams of one source at once */
 #define REASSEMBLY_FRAGMENTS_MAX 256U   /* of one datagram: the largest one in pieces of 256 octets */
@@ -43,8 +43,9 @@ enum reassembly_result {
 #define REASSEMBLY_COUNTERS(X)                                                                                         \
     X(fragments_in)                                                                                                    \
     X(datagrams_out)                                                                                                   \
-    X(timed_out) X(evicted) X(evicted_source) X(drop_length) X(drop_overflow) X(drop_duplicate) X(drop_overlap)        \
-        X(drop_end) X(drop_too_many) X(drop_discarded) X(drop_ecn) X(drop_no_buffer)
+    X(timed_out)                                                                                                       \
+    X(evicted) X(evicted_source) X(drop_length) X(drop_overflow) X(drop_duplicate) X(drop_overlap) X(drop_end)         \
+        X(drop_too_many) X(drop_discarded) X(drop_ecn) X(drop_no_buffer)
 
 struct reassembly_counters {
 #define X(name) uint64_t name;
@@ -94,6 +95,9 @@ struct reassembly_datagram {         /* the engine's own */
 struct reassembly {   /* in the caller's memory; the engine's own */
     uint8_t *buffers; /* REASSEMBLY_DATAGRAMS of REASSEMBLY_BUFFER_OCTETS, one behind the other */
     struct reassembly_counters counters;
+    uint64_t deadline_us; /* not later than any open one's */
+    uint32_t open;        /* being collected or discarded */
+    uint32_t latest;      /* the one begun last: a guess */
     struct reassembly_datagram datagram[REASSEMBLY_DATAGRAMS];
 };
 

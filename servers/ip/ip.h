@@ -27,7 +27,8 @@
 #define IP_PENDING_NEIGHBOUR    64U  /* ... for one neighbour's: the largest datagram in Ethernet's fragments */
 #define IP_PENDING_ECHO         4U   /* echo replies among them: each keeps one of nic's receive buffers */
 #define IP_LOANS_MAX            ((RECEIVE_BUFFERS - 16U) / 2) /* of nic's buffers with one transport: both together leave some */
-#define IP_SLOTS_MAX            6U                            /* of the reassembly area with one transport */
+#define IP_SLOTS_UDP            40U                           /* of the reassembly area: more than a burst can fill */
+#define IP_SLOTS_TCP            8U                            /* its segments come in fragments once in a blue moon */
 #define IP_SLOTS_ECHO           4U                            /* ... being echoed */
 #define IP_COOKIES              1024U /* nic's buffer indices are below; also the most that is owed to one neighbour */
 #define IP_TRANSPORT_HEADER_MAX 60U
@@ -44,31 +45,35 @@
 
 _Static_assert(RING_SLOTS >= 2 * IP_BUFFERS_WIRE + IP_SPACE, "all that is on the way fits in a ring");
 _Static_assert(IP_BUFFERS <= POOL_BUFFERS_MAX, "one pool");
+_Static_assert(IP_SLOTS_UDP + IP_SLOTS_TCP + IP_SLOTS_ECHO + 2 * REASSEMBLY_SOURCE_MAX <= REASSEMBLY_DATAGRAMS,
+               "with all shares out, two sources' datagrams can be collected");
+_Static_assert(IP_SLOTS_UDP >= SERVER_BURST / 2, "a burst of datagrams in two fragments");
 _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
 
 /* One name for code, test and `bulkhead stat`. Those of the engines are shown beside them. */
 #define IP_COUNTERS(X)                                                                                                 \
     X(received)                                                                                                        \
     X(sent)                                                                                                            \
-    X(delivered_tcp) X(delivered_udp) X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed)      \
-        X(conflicts) X(drop_operation) /* an operation that this neighbour does not have */                            \
-        X(drop_right)                  /* no right to the link or the transport */                                     \
-        X(drop_reference)              /* outside of what may be named, or not mapped here */                          \
-        X(drop_cookie)                 /* a loan that is out already, or an impossible one */                          \
-        X(drop_return)                 /* a loan that the neighbour does not hold */                                   \
-        X(drop_ether_type)             /* neither IPv4, IPv6 nor ARP */                                                \
-        X(drop_group)                  /* unicast in a broadcast frame, or TCP to a group */                           \
-        X(drop_no_transport)           /* its server is away, or does not keep up */                                   \
-        X(drop_local_full)             /* sent here, and the transport holds its share of such */                      \
-        X(drop_slots)                  /* reassembled, and its taker holds its share of such */                        \
-        X(drop_barrier)                /* between two incarnations */                                                  \
-        X(drop_send_field)             /* from a transport: a field that its right does not allow */                   \
-        X(drop_send_offload)           /* checksum, segmentation or length that cannot be */                           \
-        X(drop_send_fragment)          /* to be fragmented, but the checksum is not complete */                        \
-        X(drop_send_class)             /* to a group, zero, or from loopback to the wire */                            \
-        X(drop_too_long)               /* for the path, and not to be fragmented; the transport is told */             \
-        X(drop_tentative)              /* from an address that is not (yet) to be used; the transport is told */       \
-        X(drop_no_nic)                 /* nic is away for too long */                                                  \
+    X(delivered_tcp)                                                                                                   \
+    X(delivered_udp) X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed) X(conflicts)          \
+        X(drop_operation)     /* an operation that this neighbour does not have */                                     \
+        X(drop_right)         /* no right to the link or the transport */                                              \
+        X(drop_reference)     /* outside of what may be named, or not mapped here */                                   \
+        X(drop_cookie)        /* a loan that is out already, or an impossible one */                                   \
+        X(drop_return)        /* a loan that the neighbour does not hold */                                            \
+        X(drop_ether_type)    /* neither IPv4, IPv6 nor ARP */                                                         \
+        X(drop_group)         /* unicast in a broadcast frame, or TCP to a group */                                    \
+        X(drop_no_transport)  /* its server is away, or does not keep up */                                            \
+        X(drop_local_full)    /* sent here, and the transport holds its share of such */                               \
+        X(drop_slots)         /* reassembled, and its taker holds its share of such */                                 \
+        X(drop_barrier)       /* between two incarnations */                                                           \
+        X(drop_send_field)    /* from a transport: a field that its right does not allow */                            \
+        X(drop_send_offload)  /* checksum, segmentation or length that cannot be */                                    \
+        X(drop_send_fragment) /* to be fragmented, but the checksum is not complete */                                 \
+        X(drop_send_class)    /* to a group, zero, or from loopback to the wire */                                     \
+        X(drop_too_long)      /* for the path, and not to be fragmented; the transport is told */                      \
+        X(drop_tentative)     /* from an address that is not (yet) to be used; the transport is told */                \
+        X(drop_no_nic)        /* nic is away for too long */                                                           \
         X(drop_no_route) X(drop_unresolved) X(drop_pending) X(drop_no_buffer)
 
 struct ip_counters {

@@ -41,6 +41,10 @@ static void tell_error(struct ip *ip, uint64_t now_us, const struct icmp_error *
 static bool echo(struct ip *ip, uint64_t now_us, const struct ip_datagram *d, struct ip_packet *p,
                  const uint8_t *header, uint32_t offset, uint32_t length)
 {
+    if (ip->echoes >= IP_ECHOES) {
+        ip->counters.drop_echo++;
+        return false;
+    }
     if (d->loan.origin == IP_ORIGIN_SLOT && !ip_slot_lend(ip, d->loan.cookie, SERVER_IP))
         return false;
     p->head_octets = ICMP_HEADER_LENGTH;

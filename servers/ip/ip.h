@@ -23,6 +23,7 @@
 #define IP_BUFFERS              (IP_BUFFERS_WIRE + 2 * IP_LOCAL_MAX)
 #define IP_BUFFER_OCTETS        256U /* as much as nic takes in one part */
 #define IP_RESERVED             16U  /* of IP_BUFFERS_WIRE, buffers that transports do not get: ARP, NDP, ICMP */
+#define IP_ECHOES               64U  /* ... buffers with echo replies: strangers ask for them */
 #define IP_PENDING              128U /* packets that wait for a neighbour's address */
 #define IP_PENDING_NEIGHBOUR    64U  /* ... for one neighbour's: the largest datagram in Ethernet's fragments */
 #define IP_PENDING_ECHO         4U   /* echo replies among them: each keeps one of nic's receive buffers */
@@ -55,7 +56,8 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
     X(received)                                                                                                        \
     X(sent)                                                                                                            \
     X(delivered_tcp)                                                                                                   \
-    X(delivered_udp) X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed) X(conflicts)          \
+    X(delivered_udp)                                                                                                   \
+    X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed) X(conflicts)                           \
         X(drop_operation)     /* an operation that this neighbour does not have */                                     \
         X(drop_right)         /* no right to the link or the transport */                                              \
         X(drop_reference)     /* outside of what may be named, or not mapped here */                                   \
@@ -64,6 +66,7 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
         X(drop_ether_type)    /* neither IPv4, IPv6 nor ARP */                                                         \
         X(drop_group)         /* unicast in a broadcast frame, or TCP to a group */                                    \
         X(drop_no_transport)  /* its server is away, or does not keep up */                                            \
+        X(drop_echo)          /* echo replies enough are on their way */                                               \
         X(drop_local_full)    /* sent here, and the transport holds its share of such */                               \
         X(drop_slots)         /* reassembled, and its taker holds its share of such */                                 \
         X(drop_barrier)       /* between two incarnations */                                                           \
@@ -111,7 +114,7 @@ struct ip_pending { /* oldest first */
 
 struct ip_kept { /* a transport's SEND that waits for buffers or for nic: the transport is not read meanwhile */
     bool present;
-    uint32_t buffers; /* that a packet in fragments needs; 0: it waits for nic, or for room for one */
+    uint32_t buffers; /* that it needs; 0: it waits for nic */
     struct message message;
 };
 
@@ -149,6 +152,8 @@ struct ip {
     struct ip_group group[IP_BUFFERS];
     uint32_t group_next; /* where to look for a free one */
     struct ip_kept kept[SERVER_COUNT];
+    uint32_t turn;   /* which transport is read first: each in its turn */
+    uint32_t echoes; /* buffers with echo replies */
     uint32_t pending_count;
     struct ip_pending pending[IP_PENDING];
     struct ip_owed owed[SERVER_COUNT];
@@ -239,6 +244,8 @@ struct ip_loan ip_group_make(struct ip *ip, const struct ip_loan *loan, uint32_t
 /* A buffer for what goes to nic; POOL_NONE: none, counted. */
 uint32_t ip_buffer_take(struct ip *ip, const struct ip_loan *loan);
 uint32_t ip_buffers_free(const struct ip *ip); /* of IP_BUFFERS_WIRE */
+/* Those that are not for `from` (enum server_id): the reserve, and what others' kept packets wait for. */
+uint32_t ip_buffers_promised(const struct ip *ip, uint8_t from);
 /* Untrusted: m. RETURN. */
 void ip_returned_by_nic(struct ip *ip, const struct message *m);
 void ip_returned_by_transport(struct ip *ip, enum server_id from, const struct message *m);

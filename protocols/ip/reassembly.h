@@ -13,7 +13,7 @@
 
 #define REASSEMBLY_DATAGRAMS     64U
 #define REASSEMBLY_BUFFER_OCTETS 65536U /* of each datagram's buffer */
-#define REASSEMBLY_SOURCE_MAX    4U     /* datagrams of one source at once */
+#define REASSEMBLY_SOURCE_MAX    8U     /* datagrams of one source at once */
 #define REASSEMBLY_FRAGMENTS_MAX 256U   /* of one datagram: the largest one in pieces of 256 octets */
 #define REASSEMBLY_QUOTE_MAX     312U   /* kept of a first fragment: all its headers */
 #define REASSEMBLY_IP4_US        30000000U
@@ -44,8 +44,9 @@ enum reassembly_result {
     X(fragments_in)                                                                                                    \
     X(datagrams_out)                                                                                                   \
     X(timed_out)                                                                                                       \
-    X(evicted) X(evicted_source) X(drop_length) X(drop_overflow) X(drop_duplicate) X(drop_overlap) X(drop_end)         \
-        X(drop_too_many) X(drop_discarded) X(drop_ecn) X(drop_no_buffer)
+    X(evicted)                                                                                                         \
+    X(evicted_source) X(drop_length) X(drop_overflow) X(drop_duplicate) X(drop_overlap) X(drop_end) X(drop_too_many)   \
+        X(drop_discarded) X(drop_ecn) X(drop_no_buffer)
 
 struct reassembly_counters {
 #define X(name) uint64_t name;

@@ -31,6 +31,8 @@
 #define IP_SLOTS_UDP            40U                           /* of the reassembly area: more than a burst can fill */
 #define IP_SLOTS_TCP            8U                            /* its segments come in fragments once in a blue moon */
 #define IP_SLOTS_ECHO           4U                            /* ... being echoed */
+#define IP_QUOTES               16U   /* ICMPv6 errors on their way that quote more than fits behind our headers */
+#define IP_QUOTE_OCTETS         1280U /* the place of each, behind the reassembly area */
 #define IP_COOKIES              1024U /* nic's buffer indices are below; also the most that is owed to one neighbour */
 #define IP_TRANSPORT_HEADER_MAX 60U
 #define IP_TRANSPORT_HEADER_MIN 8U
@@ -40,14 +42,15 @@
 #define IP_NIC_PATIENCE_US      50000U /* so long what is to go out waits for the next nic; then it is dropped */
 #define IP_HEAD_FIRST           (ETHER_HEADER_LENGTH + IP4_HEADER_MAX + ICMP_CAPTURE_MAX)   /* copied of every frame */
 #define IP_HEAD_MAX             (ETHER_HEADER_LENGTH + IP6_CAPTURE_MAX + ICMP6_CAPTURE_MAX) /* ... of one that needs it */
-/* Octets behind the IP headers that fit in one of our buffers. Deviates from RFC 4443 2.4 (c): an error quotes what
- * fits here. */
+#define IP_HEAD_QUOTED          (ETHER_HEADER_LENGTH + ICMP6_ERROR_MAX - ICMP6_HEADER_LENGTH) /* ... of one that is quoted */
+/* Octets behind the IP headers that fit in one of our buffers. */
 #define IP_PACKET_HEAD_MAX (IP_BUFFER_OCTETS - ETHER_HEADER_LENGTH - IP6_HEADER_LENGTH - IP6_FRAGMENT_HEADER_LENGTH)
 
 _Static_assert(RING_SLOTS >= 2 * IP_BUFFERS_WIRE + IP_SPACE, "all that is on the way fits in a ring");
+_Static_assert(IP_HEAD_QUOTED >= IP_HEAD_MAX && IP_QUOTE_OCTETS >= ICMP6_ERROR_MAX, "it has room");
 _Static_assert(IP_BUFFERS <= POOL_BUFFERS_MAX, "one pool");
-_Static_assert(IP_SLOTS_UDP + IP_SLOTS_TCP + IP_SLOTS_ECHO + 2 * REASSEMBLY_SOURCE_MAX <= REASSEMBLY_DATAGRAMS,
-               "with all shares out, two sources' datagrams can be collected");
+_Static_assert(IP_SLOTS_UDP + IP_SLOTS_TCP + IP_SLOTS_ECHO + REASSEMBLY_SOURCE_MAX < REASSEMBLY_DATAGRAMS,
+               "with all shares out, more than one source's datagrams can be collected");
 _Static_assert(IP_SLOTS_UDP >= SERVER_BURST / 2, "a burst of datagrams in two fragments");
 _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
 
@@ -57,7 +60,8 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
     X(sent)                                                                                                            \
     X(delivered_tcp)                                                                                                   \
     X(delivered_udp)                                                                                                   \
-    X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed) X(conflicts)                           \
+    X(delivered_here)                                                                                                  \
+    X(fragments_out) X(fragmented) X(loans_home) X(reclaimed) X(conflicts)                                             \
         X(drop_operation)     /* an operation that this neighbour does not have */                                     \
         X(drop_right)         /* no right to the link or the transport */                                              \
         X(drop_reference)     /* outside of what may be named, or not mapped here */                                   \
@@ -93,7 +97,11 @@ struct ip_owed {
 };
 
 /* Whose loan something is: a server's (SERVER_IP: nobody's), or one of these. */
-enum { IP_ORIGIN_SLOT = SERVER_COUNT /* a reassembly buffer */, IP_ORIGIN_GROUP /* struct ip_group */ };
+enum {
+    IP_ORIGIN_SLOT = SERVER_COUNT /* a reassembly buffer */,
+    IP_ORIGIN_GROUP /* struct ip_group */,
+    IP_ORIGIN_QUOTE /* quote_out[] */
+};
 
 struct ip_loan {
     uint8_t origin; /* enum server_id, IP_ORIGIN_* */
@@ -148,6 +156,7 @@ struct ip {
     uint32_t held[SERVER_COUNT];               /* of nic's buffers, by each transport */
     uint8_t holder[IP_COOKIES];                /* of nic's buffers: enum server_id, or IP_HOLDER_NONE */
     uint8_t slot_holder[REASSEMBLY_DATAGRAMS]; /* likewise; SERVER_IP: being echoed */
+    bool quote_out[IP_QUOTES];                 /* an error on its way quotes from there */
     struct ip_loan out[IP_BUFFERS];            /* what goes home when one of our buffers comes home */
     struct ip_group group[IP_BUFFERS];
     uint32_t group_next; /* where to look for a free one */
@@ -167,7 +176,7 @@ struct ip_frame {
     uint32_t captured;
     bool group; /* a broadcast or multicast frame */
     struct mac_address station;
-    uint8_t head[IP_HEAD_MAX];
+    uint8_t head[IP_HEAD_QUOTED];
 };
 
 /* A received packet whose IP headers are done with, of either family, from a frame or reassembled. */

@@ -63,6 +63,8 @@ void ip_loan_done(struct ip *ip, const struct ip_loan *loan)
         ip_frame_done(ip, home.cookie);
     else if (home.origin == IP_ORIGIN_SLOT)
         slot_done(ip, home.cookie);
+    else if (home.origin == IP_ORIGIN_QUOTE)
+        ip->quote_out[home.cookie] = false;
     else if (home.origin != SERVER_IP)
         ip_owe(ip, (enum server_id)home.origin, home.cookie);
 }

@@ -43,10 +43,8 @@ enum reassembly_result {
 #define REASSEMBLY_COUNTERS(X)                                                                                         \
     X(fragments_in)                                                                                                    \
     X(datagrams_out)                                                                                                   \
-    X(timed_out)                                                                                                       \
-    X(evicted)                                                                                                         \
-    X(evicted_source) X(drop_length) X(drop_overflow) X(drop_duplicate) X(drop_overlap) X(drop_end) X(drop_too_many)   \
-        X(drop_discarded) X(drop_ecn) X(drop_no_buffer)
+    X(timed_out) X(evicted) X(evicted_source) X(drop_length) X(drop_overflow) X(drop_duplicate) X(drop_overlap)        \
+        X(drop_end) X(drop_too_many) X(drop_discarded) X(drop_ecn) X(drop_no_buffer)
 
 struct reassembly_counters {
 #define X(name) uint64_t name;

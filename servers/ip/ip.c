@@ -22,10 +22,10 @@
  * read, until there is: there will be, since nic returns what it was sent, and what waits for a neighbour waits for
  * seconds at most. A packet in many fragments waits for all its buffers at once; others leave what a kept one needs to
  * it, and who is read first changes with every burst, so that no transport takes every buffer that comes home. Echo
- * replies, which strangers ask for, have a limit of their own. Buffers of
- * local delivery are a share apart, so they neither wait nor are waited for; what is sent here and does not fit is
- * dropped, because the reader of that ring is its writer. nic is always read, and what a transport has no room for is
- * dropped and counted.
+ * replies, which strangers ask for, have a limit of their own. Buffers of local delivery are a share apart, so they
+ * neither wait nor are waited for (but for a kept packet before them); what is sent here and does not fit is dropped,
+ * because the reader of that ring is its writer. nic is always read, and what a transport has no room for is dropped
+ * and counted.
  *
  * Restarts: nothing is kept; neighbours are learned again, addresses are not probed again. When nic dies, its buffers'
  * accounts are void; returns of old buffers may still lie in the transports' rings, so what the next nic sends is

@@ -55,33 +55,32 @@ _Static_assert(IP_SLOTS_UDP >= SERVER_BURST / 2, "a burst of datagrams in two fr
 _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
 
 /* One name for code, test and `bulkhead stat`. Those of the engines are shown beside them. */
+/* clang-format off */
 #define IP_COUNTERS(X)                                                                                                 \
     X(received)                                                                                                        \
     X(sent)                                                                                                            \
-    X(delivered_tcp)                                                                                                   \
-    X(delivered_udp)                                                                                                   \
-    X(delivered_here)                                                                                                  \
-    X(fragments_out) X(fragmented) X(loans_home) X(reclaimed) X(conflicts)                                             \
-        X(drop_operation)     /* an operation that this neighbour does not have */                                     \
-        X(drop_right)         /* no right to the link or the transport */                                              \
-        X(drop_reference)     /* outside of what may be named, or not mapped here */                                   \
-        X(drop_cookie)        /* a loan that is out already, or an impossible one */                                   \
-        X(drop_return)        /* a loan that the neighbour does not hold */                                            \
-        X(drop_ether_type)    /* neither IPv4, IPv6 nor ARP */                                                         \
-        X(drop_group)         /* unicast in a broadcast frame, or TCP to a group */                                    \
-        X(drop_no_transport)  /* its server is away, or does not keep up */                                            \
-        X(drop_echo)          /* echo replies enough are on their way */                                               \
-        X(drop_local_full)    /* sent here, and the transport holds its share of such */                               \
-        X(drop_slots)         /* reassembled, and its taker holds its share of such */                                 \
-        X(drop_barrier)       /* between two incarnations */                                                           \
-        X(drop_send_field)    /* from a transport: a field that its right does not allow */                            \
-        X(drop_send_offload)  /* checksum, segmentation or length that cannot be */                                    \
-        X(drop_send_fragment) /* to be fragmented, but the checksum is not complete */                                 \
-        X(drop_send_class)    /* to a group, zero, or from loopback to the wire */                                     \
-        X(drop_too_long)      /* for the path, and not to be fragmented; the transport is told */                      \
-        X(drop_tentative)     /* from an address that is not (yet) to be used; the transport is told */                \
-        X(drop_no_nic)        /* nic is away for too long */                                                           \
+    X(delivered_tcp) X(delivered_udp) X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed)      \
+        X(conflicts) X(drop_operation) /* an operation that this neighbour does not have */                            \
+        X(drop_right)                  /* no right to the link or the transport */                                     \
+        X(drop_reference)              /* outside of what may be named, or not mapped here */                          \
+        X(drop_cookie)                 /* a loan that is out already, or an impossible one */                          \
+        X(drop_return)                 /* a loan that the neighbour does not hold */                                   \
+        X(drop_ether_type)             /* neither IPv4, IPv6 nor ARP */                                                \
+        X(drop_group)                  /* unicast in a broadcast frame, or TCP to a group */                           \
+        X(drop_no_transport)           /* its server is away, or does not keep up */                                   \
+        X(drop_echo)                   /* echo replies enough are on their way */                                      \
+        X(drop_local_full)             /* sent here, and the transport holds its share of such */                      \
+        X(drop_slots)                  /* reassembled, and its taker holds its share of such */                        \
+        X(drop_barrier)                /* between two incarnations */                                                  \
+        X(drop_send_field)             /* from a transport: a field that its right does not allow */                   \
+        X(drop_send_offload)           /* checksum, segmentation or length that cannot be */                           \
+        X(drop_send_fragment)          /* to be fragmented, but the checksum is not complete */                        \
+        X(drop_send_class)             /* to a group, zero, or from loopback to the wire */                            \
+        X(drop_too_long)               /* for the path, and not to be fragmented; the transport is told */             \
+        X(drop_tentative)              /* from an address that is not (yet) to be used; the transport is told */       \
+        X(drop_no_nic)                 /* nic is away for too long */                                                  \
         X(drop_no_route) X(drop_unresolved) X(drop_pending) X(drop_no_buffer)
+/* clang-format on */
 
 struct ip_counters {
 #define X(name) uint64_t name;

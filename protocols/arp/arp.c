@@ -10,10 +10,10 @@
  *   lookup of a STALE    -> still used, asked by unicast ARP_TRIES times (RFC 1122 2.3.2.1 (2)),
  * then INCOMPLETE: somebody else may have the address now
  *
- * Each entry has one time at which something is to be done; the earliest is the deadline, found
- * again by one pass over the table when it is reached. A full table gives up its oldest-used entry
- * to a lookup. What strangers send may only take entries that are free, failed or were never looked
- * up, so that a flood of requests cannot push out a neighbour that is being talked to.
+ * Each entry has one time at which something is to be done; the earliest is the deadline, found again by one pass over
+ * the table when it is reached. A full table gives up its oldest-used entry to a lookup, but no more than half of it to
+ * those that do not answer. What strangers send may only take entries that are free, failed or were never looked up, so
+ * that a flood of requests cannot push out a neighbour that is being talked to.
  *
  * Each own address goes through RFC 5227: TENTATIVE while it is probed (2.1.1), then PREFERRED, announced (2.3) and
  * defended (2.4); DUPLICATE, for good, if somebody had it first. An address in use is never given up, but defended at
@@ -186,12 +186,14 @@ static void entry_schedule(struct arp *t, struct arp_entry *e, uint64_t at_us)
         t->deadline_us = at_us;
 }
 
-/* The entry to be given up: a free one, else a failed one, else the oldest-used (never used counts
- * as oldest). NULL: `stranger`, and every entry has been looked up. */
+/* The entry to be given up: a free one, else a failed one, else the oldest-used (never used counts as oldest), but of
+ * those that nobody has answered yet if they are half of all: whoever makes us ask for strangers (RFC 6583) loses us
+ * no neighbour that is known. NULL: `stranger`, and every entry has been looked up. */
 static struct arp_entry *entry_victim(struct arp *t, bool stranger)
 {
-    struct arp_entry *oldest = NULL;
-    uint64_t oldest_us = UINT64_MAX;
+    struct arp_entry *oldest = NULL, *oldest_asked = NULL;
+    uint64_t oldest_us = UINT64_MAX, asked_us = UINT64_MAX;
+    uint32_t asked = 0;
     for (size_t i = 0; i < ARP_ENTRIES; i++) {
         struct arp_entry *e = &t->entry[i];
         if (e->state == ARP_FREE)
@@ -201,8 +203,19 @@ static struct arp_entry *entry_victim(struct arp *t, bool stranger)
             oldest_us = used_us;
             oldest = e;
         }
+        if (e->state != ARP_INCOMPLETE)
+            continue;
+        asked++;
+        if (used_us < asked_us) {
+            asked_us = used_us;
+            oldest_asked = e;
+        }
     }
-    return stranger && oldest_us != 0 ? NULL : oldest;
+    if (oldest_us == 0)
+        return oldest;
+    if (stranger)
+        return NULL;
+    return asked >= ARP_ENTRIES / 2 ? oldest_asked : oldest;
 }
 
 static struct arp_entry *entry_new(struct arp *t, const uint8_t ip4[4], bool stranger)

@@ -78,6 +78,23 @@ static enum icmp_input_result receive_echo(struct icmp *t, const struct ip4_head
     return ICMP_INPUT_REPLY;
 }
 
+static bool is_here(const struct icmp *t, const struct ip_address *address)
+{
+    enum ip4_class class = ip4_classify(t->config.ip4, address);
+    return class == IP4_CLASS_OURS || class == IP4_CLASS_LOOPBACK;
+}
+
+/* We sent such a packet, and where `reporter` is it can have come by: what is sent here never leaves, so that nobody
+ * outside knows what became of it. */
+static bool may_report(const struct icmp *t, const struct ip_address *reporter, const struct ip_address *source,
+                       const struct ip_address *destination)
+{
+    if (!is_here(t, source))
+        return false;
+    bool leaves = ip4_classify(t->config.ip4, source) != IP4_CLASS_LOOPBACK && !is_here(t, destination);
+    return leaves || is_here(t, reporter);
+}
+
 /* RFC 1122 3.2.2: MUST be told to the transport that the quoted header names. */
 static enum icmp_input_result receive_error(struct icmp *t, const struct ip4_header *ip4, const struct icmp_wire *w,
                                             const uint8_t *quote, size_t length, struct icmp_error *ret)
@@ -93,9 +110,8 @@ static enum icmp_input_result receive_error(struct icmp *t, const struct ip4_hea
         return ICMP_DROP_quote_short;
     if ((be16_get(q.fragment) & IP4_FRAGMENT_OFFSET) != 0)
         return ICMP_DROP_quote_fragment;
-    struct ip_address source = ip_address_from_ip4(q.source);
-    enum ip4_class class = ip4_classify(t->config.ip4, &source);
-    if (class != IP4_CLASS_OURS && class != IP4_CLASS_LOOPBACK)
+    struct ip_address source = ip_address_from_ip4(q.source), destination = ip_address_from_ip4(q.destination);
+    if (!may_report(t, &ip4->source, &source, &destination))
         return ICMP_DROP_quote_source;
 
     *ret = (struct icmp_error){.type = w->type,
@@ -103,7 +119,7 @@ static enum icmp_input_result receive_error(struct icmp *t, const struct ip4_hea
                                .protocol = q.protocol,
                                .reporter = ip4->source,
                                .source = source,
-                               .destination = ip_address_from_ip4(q.destination)};
+                               .destination = destination};
     if (w->type == ICMP_TYPE_UNREACHABLE && w->code == ICMP_CODE_FRAGMENTATION_NEEDED)
         ret->next_hop_mtu = be16_get(w->unreachable.next_hop_mtu);
     else if (w->type == ICMP_TYPE_PARAMETER_PROBLEM)

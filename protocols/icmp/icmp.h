@@ -39,7 +39,7 @@ enum icmp_code { /* of destination unreachable */
     X(quote_short)    /* an error without header and eight octets of the packet it is about */     \
     X(quote_header)   /* the quoted header is malformed */                                         \
     X(quote_fragment) /* a quoted fragment that is not the first: nobody to tell */                \
-    X(quote_source)   /* about a packet that we did not send */
+    X(quote_source)   /* about a packet that we did not send, or that never left this host */
 
 /* Why no error was sent (RFC 1122 3.2.2). */
 #define ICMP_WITHHELD(X)                                                                           \

@@ -65,6 +65,22 @@ static enum icmp6_input_result receive_echo(struct icmp6 *t, const struct ip6_he
     return ICMP6_INPUT_REPLY;
 }
 
+static bool is_here(const struct icmp6 *t, const struct ip_address *address)
+{
+    enum ip6_class class = ip6_classify(t->config.ip6, address);
+    return class == IP6_CLASS_OURS || class == IP6_CLASS_LOOPBACK;
+}
+
+/* We sent such a packet, and where the reporter is it can have come by: what is sent here never leaves, so that nobody
+ * outside knows what became of it. */
+static bool may_report(const struct icmp6 *t, const struct icmp_error *e)
+{
+    if (!is_here(t, &e->source))
+        return false;
+    bool leaves = ip6_classify(t->config.ip6, &e->source) != IP6_CLASS_LOOPBACK && !is_here(t, &e->destination);
+    return leaves || is_here(t, &e->reporter);
+}
+
 static enum icmp6_input_result quote_parse(struct icmp6 *t, const uint8_t *quote, size_t length, struct icmp_error *ret)
 {
     struct ip6_wire q;
@@ -82,8 +98,7 @@ static enum icmp6_input_result quote_parse(struct icmp6 *t, const uint8_t *quote
         return ICMP6_DROP_quote_short;
     ret->source = ip_address_from_ip6(q.source);
     ret->destination = ip_address_from_ip6(q.destination);
-    enum ip6_class class = ip6_classify(t->config.ip6, &ret->source);
-    if (class != IP6_CLASS_OURS && class != IP6_CLASS_LOOPBACK)
+    if (!may_report(t, ret))
         return ICMP6_DROP_quote_source;
     memcpy(ret->quoted_octets, quote + offset, sizeof ret->quoted_octets);
     return ICMP6_INPUT_ERROR;

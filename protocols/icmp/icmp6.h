@@ -50,7 +50,7 @@ enum icmp6_code {
     X(quote_short)    /* an error without the transport's first eight octets of its packet */                          \
     X(quote_header)   /* the quoted header is malformed */                                                             \
     X(quote_fragment) /* a quoted fragment that is not the first: nobody to tell */                                    \
-    X(quote_source)   /* about a packet that we did not send */
+    X(quote_source)   /* about a packet that we did not send, or that never left this host */
 
 /* Why no error was sent (RFC 4443 2.4 (e), (f)). */
 #define ICMP6_WITHHELD(X)                                                                                              \

@@ -17,6 +17,7 @@ void reassembly_init(struct reassembly *t, uint8_t *buffers)
 {
     memset(t, 0, sizeof *t);
     t->buffers = buffers;
+    t->deadline_us = UINT64_MAX;
 }
 
 /* ---- datagrams ---- */
@@ -33,17 +34,30 @@ static bool same_datagram(const struct reassembly_fragment *a, const struct reas
            (a->source.family == ADDRESS_IP6 || a->protocol == b->protocol);
 }
 
+static bool is_it(const struct reassembly_datagram *d, const struct reassembly_fragment *f)
+{
+    return is_open(d) && same_datagram(&d->name, f);
+}
+
+/* The pieces of one come one behind the other, as a rule. */
 static struct reassembly_datagram *find(struct reassembly *t, const struct reassembly_fragment *f)
 {
+    if (t->open == 0)
+        return NULL;
+    if (is_it(&t->datagram[t->latest], f))
+        return &t->datagram[t->latest];
     for (uint32_t i = 0; i < REASSEMBLY_DATAGRAMS; i++)
-        if (is_open(&t->datagram[i]) && same_datagram(&t->datagram[i].name, f))
+        if (is_it(&t->datagram[i], f))
             return &t->datagram[i];
     return NULL;
 }
 
-static void forget(struct reassembly_datagram *d)
+/* An open one is so no more. */
+static void close(struct reassembly *t, struct reassembly_datagram *d, enum reassembly_state state)
 {
-    d->state = REASSEMBLY_FREE;
+    d->state = (uint8_t)state;
+    if (--t->open == 0)
+        t->deadline_us = UINT64_MAX;
 }
 
 /* A place for a new one; NULL: all are lent. */
@@ -53,7 +67,7 @@ static struct reassembly_datagram *make_room(struct reassembly *t, const struct 
     uint32_t same = 0;
     for (uint32_t i = 0; i < REASSEMBLY_DATAGRAMS; i++) {
         struct reassembly_datagram *d = &t->datagram[i];
-        if (d->state == REASSEMBLY_FREE)
+        if (d->state == REASSEMBLY_FREE && free == NULL) /* the lowest: its memory is warm */
             free = d;
         if (!is_open(d))
             continue;
@@ -81,8 +95,12 @@ static struct reassembly_datagram *begin(struct reassembly *t, uint64_t now_us, 
     struct reassembly_datagram *d = make_room(t, &f->source);
     if (d == NULL)
         return NULL;
+    t->open += !is_open(d); /* else it gives way */
+    t->latest = (uint32_t)(d - t->datagram);
     d->name = *f;
     d->expires_us = now_us + (f->source.family == ADDRESS_IP4 ? REASSEMBLY_IP4_US : REASSEMBLY_IP6_US);
+    if (d->expires_us < t->deadline_us)
+        t->deadline_us = d->expires_us;
     d->state = REASSEMBLY_COLLECTING;
     d->ecn = 0;
     d->first_seen = false;
@@ -155,17 +173,17 @@ static enum reassembly_result finish(struct reassembly *t, struct reassembly_dat
 {
     uint8_t traffic_class = d->name.traffic_class;
     if (d->octets + d->name.header_octets > IP_OCTETS_MAX) { /* the first one's header is the longer */
-        forget(d);
+        close(t, d, REASSEMBLY_FREE);
         return REASSEMBLY_DROP_overflow;
     }
     if ((d->ecn & 1U << ECN_CE) != 0) {
         if ((d->ecn & 1U << ECN_NOT_ECT) != 0) {
-            forget(d);
+            close(t, d, REASSEMBLY_FREE);
             return REASSEMBLY_DROP_ecn;
         }
         traffic_class |= ECN_CE;
     }
-    d->state = REASSEMBLY_LENT;
+    close(t, d, REASSEMBLY_LENT);
     t->counters.datagrams_out++;
     *ret = (struct reassembly_output){.source = d->name.source,
                                       .destination = d->name.destination,
@@ -230,35 +248,39 @@ enum reassembly_result reassembly_input(struct reassembly *t, uint64_t now_us,
 void reassembly_release(struct reassembly *t, uint32_t buffer)
 {
     if (buffer < REASSEMBLY_DATAGRAMS && t->datagram[buffer].state == REASSEMBLY_LENT)
-        forget(&t->datagram[buffer]);
+        t->datagram[buffer].state = REASSEMBLY_FREE;
 }
 
 /* ---- time ---- */
 
 bool reassembly_poll(struct reassembly *t, uint64_t now_us, struct reassembly_expired *ret)
 {
+    if (now_us < t->deadline_us)
+        return false;
+    uint64_t earliest_us = UINT64_MAX;
     for (uint32_t i = 0; i < REASSEMBLY_DATAGRAMS; i++) {
         struct reassembly_datagram *d = &t->datagram[i];
-        if (!is_open(d) || d->expires_us > now_us)
+        if (!is_open(d))
             continue;
+        if (d->expires_us > now_us) {
+            earliest_us = d->expires_us < earliest_us ? d->expires_us : earliest_us;
+            continue;
+        }
         bool tell = d->state == REASSEMBLY_COLLECTING && d->first_seen;
         t->counters.timed_out++;
-        forget(d);
+        close(t, d, REASSEMBLY_FREE);
         if (!tell)
             continue;
         *ret = (struct reassembly_expired){
             .source = d->name.source, .destination = d->name.destination, .quote_octets = d->quote_octets};
         memcpy(ret->quote, d->quote, d->quote_octets);
-        return true;
+        return true; /* the deadline is still past: the caller comes again */
     }
+    t->deadline_us = earliest_us;
     return false;
 }
 
 uint64_t reassembly_deadline_us(const struct reassembly *t)
 {
-    uint64_t deadline_us = UINT64_MAX;
-    for (uint32_t i = 0; i < REASSEMBLY_DATAGRAMS; i++)
-        if (is_open(&t->datagram[i]) && t->datagram[i].expires_us < deadline_us)
-            deadline_us = t->datagram[i].expires_us;
-    return deadline_us;
+    return t->deadline_us;
 }

@@ -11,9 +11,9 @@
 
 #include "protocols/base/address.h"
 
-#define REASSEMBLY_DATAGRAMS     16U
+#define REASSEMBLY_DATAGRAMS     64U
 #define REASSEMBLY_BUFFER_OCTETS 65536U /* of each datagram's buffer */
-#define REASSEMBLY_SOURCE_MAX    4U     /* datagrams of one source at once */
+#define REASSEMBLY_SOURCE_MAX    8U     /* datagrams of one source at once */
 #define REASSEMBLY_FRAGMENTS_MAX 256U   /* of one datagram: the largest one in pieces of 256 octets */
 #define REASSEMBLY_QUOTE_MAX     312U   /* kept of a first fragment: all its headers */
 #define REASSEMBLY_IP4_US        30000000U
@@ -94,6 +94,9 @@ struct reassembly_datagram {         /* the engine's own */
 struct reassembly {   /* in the caller's memory; the engine's own */
     uint8_t *buffers; /* REASSEMBLY_DATAGRAMS of REASSEMBLY_BUFFER_OCTETS, one behind the other */
     struct reassembly_counters counters;
+    uint64_t deadline_us; /* not later than any open one's */
+    uint32_t open;        /* being collected or discarded */
+    uint32_t latest;      /* the one begun last: a guess */
     struct reassembly_datagram datagram[REASSEMBLY_DATAGRAMS];
 };
 

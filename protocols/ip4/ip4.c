@@ -113,7 +113,8 @@ static enum ip4_result check_options(const uint8_t *options, size_t length, uint
 static enum ip4_result check_fragment(const struct ip4_header *h)
 {
     uint32_t payload = (uint32_t)h->total_length - h->header_length;
-    if (h->more_fragments && (payload % 8 != 0 || payload == 0 || h->dont_fragment))
+    /* DF does not matter here (RFC 791 3.1): it forbids cutting further, and NFS servers and conntrack send it */
+    if (h->more_fragments && (payload % 8 != 0 || payload == 0))
         return IP4_DROP_fragment_length;
     if ((uint32_t)h->fragment_offset + payload > 65535U - h->header_length)
         return IP4_DROP_fragment_overflow;

@@ -30,7 +30,7 @@
     X(checksum)                                                                                    \
     X(options)               /* an option's length runs past the header */                         \
     X(source_route)          /* RFC 7126: dropped by default */                                    \
-    X(fragment_length)       /* not the last, and no multiple of eight; or DF together with MF */  \
+    X(fragment_length)       /* not the last, and no multiple of eight, or nothing in it */        \
     X(fragment_overflow)     /* would end behind octet 65535 */                                    \
     X(source_zero)           /* from here on martians, RFC 1122 3.2.1.3 and RFC 1812 5.3.7 */      \
     X(source_loopback)                                                                             \

@@ -11,8 +11,9 @@
  *                           station, then forgotten, so that the next lookup asks everybody
  *
  * Each entry has one time at which something is to be done; the earliest is the deadline, found again by one pass over
- * the table when it is reached. A full table gives up its oldest-used entry to a lookup. What strangers send may only
- * take entries that are free, failed or were never looked up: a flood cannot push out a neighbour that is talked to.
+ * the table when it is reached. A full table gives up its oldest-used entry to a lookup, but no more than half of it to
+ * those that do not answer. What strangers send may only take entries that are free, failed or were never looked up: a
+ * flood cannot push out a neighbour that is talked to.
  *
  * What concerns own addresses is in own.c, the groups that they need in listener.c.
  *
@@ -69,12 +70,14 @@ static void entry_schedule(struct ndp *t, struct ndp_entry *e, enum ndp_state st
         t->deadline_us = at_us;
 }
 
-/* The entry to be given up: a free one, else a failed one, else the oldest-used (never used counts as oldest). NULL:
- * `stranger`, and every entry has been looked up. */
+/* The entry to be given up: a free one, else a failed one, else the oldest-used (never used counts as oldest), but of
+ * those that nobody has answered yet if they are half of all: whoever makes us ask for strangers (RFC 6583) loses us
+ * no neighbour that is known. NULL: `stranger`, and every entry has been looked up. */
 static struct ndp_entry *entry_victim(struct ndp *t, bool stranger)
 {
-    struct ndp_entry *oldest = NULL;
-    uint64_t oldest_us = UINT64_MAX;
+    struct ndp_entry *oldest = NULL, *oldest_asked = NULL;
+    uint64_t oldest_us = UINT64_MAX, asked_us = UINT64_MAX;
+    uint32_t asked = 0;
     for (size_t i = 0; i < NDP_ENTRIES; i++) {
         struct ndp_entry *e = &t->entry[i];
         if (e->state == NDP_FREE)
@@ -84,8 +87,19 @@ static struct ndp_entry *entry_victim(struct ndp *t, bool stranger)
             oldest_us = used_us;
             oldest = e;
         }
+        if (e->state != NDP_INCOMPLETE)
+            continue;
+        asked++;
+        if (used_us < asked_us) {
+            asked_us = used_us;
+            oldest_asked = e;
+        }
     }
-    return stranger && oldest_us != 0 ? NULL : oldest;
+    if (oldest_us == 0)
+        return oldest;
+    if (stranger)
+        return NULL;
+    return asked >= NDP_ENTRIES / 2 ? oldest_asked : oldest;
 }
 
 static struct ndp_entry *entry_new(struct ndp *t, const uint8_t ip6[16], bool stranger)

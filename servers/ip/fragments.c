@@ -14,9 +14,16 @@ static uint32_t area_offset(uint32_t slot)
     return IP_BUFFERS * IP_BUFFER_OCTETS + slot * REASSEMBLY_BUFFER_OCTETS;
 }
 
+static uint32_t share_of(enum server_id holder)
+{
+    if (holder == SERVER_UDP)
+        return IP_SLOTS_UDP;
+    return holder == SERVER_TCP ? IP_SLOTS_TCP : IP_SLOTS_ECHO;
+}
+
 bool ip_slot_lend(struct ip *ip, uint32_t slot, enum server_id holder)
 {
-    uint32_t held = 0, most = holder == SERVER_IP ? IP_SLOTS_ECHO : IP_SLOTS_MAX;
+    uint32_t held = 0, most = share_of(holder);
     for (uint32_t i = 0; i < REASSEMBLY_DATAGRAMS; i++)
         held += ip->slot_holder[i] == holder;
     if (held >= most) {

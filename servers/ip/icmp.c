@@ -41,6 +41,10 @@ static void tell_error(struct ip *ip, uint64_t now_us, const struct icmp_error *
 static bool echo(struct ip *ip, uint64_t now_us, const struct ip_datagram *d, struct ip_packet *p,
                  const uint8_t *header, uint32_t offset, uint32_t length)
 {
+    if (ip->echoes >= IP_ECHOES) {
+        ip->counters.drop_echo++;
+        return false;
+    }
     if (d->loan.origin == IP_ORIGIN_SLOT && !ip_slot_lend(ip, d->loan.cookie, SERVER_IP))
         return false;
     p->head_octets = ICMP_HEADER_LENGTH;
@@ -128,11 +132,40 @@ void ip_error4(struct ip *ip, uint64_t now_us, uint8_t type, uint8_t code, uint8
 }
 _Static_assert(sizeof((struct icmp_message *)0)->bytes <= IP_PACKET_HEAD_MAX, "an error fits");
 
+/* Where an error can lay what it quotes; IP_QUOTES: all are on their way. */
+static uint32_t quote_place(const struct ip *ip)
+{
+    uint32_t place = 0;
+    while (place < IP_QUOTES && ip->quote_out[place])
+        place++;
+    return place;
+}
+
+/* What does not fit behind the headers goes as payload, from a copy of our own: nobody's loan hangs on it. */
+static void error_send_quoting(struct ip *ip, uint64_t now_us, struct ip_packet *p, uint32_t place,
+                               const struct icmp6_message *m)
+{
+    uint32_t offset = IP_BUFFERS * IP_BUFFER_OCTETS + REASSEMBLY_DATAGRAMS * REASSEMBLY_BUFFER_OCTETS;
+    offset += place * IP_QUOTE_OCTETS;
+    ip->quote_out[place] = true;
+    p->loan = (struct ip_loan){.origin = IP_ORIGIN_QUOTE, .cookie = place};
+    p->head_octets = ICMP6_HEADER_LENGTH;
+    memcpy(p->head, m->bytes, ICMP6_HEADER_LENGTH);
+    p->payload = (struct message_reference){.pool = ip->context.pool_capability,
+                                            .generation = ip->context.pool_generation,
+                                            .offset = offset,
+                                            .length = m->length - ICMP6_HEADER_LENGTH};
+    memcpy(ip->pool->base + offset, m->bytes + ICMP6_HEADER_LENGTH, p->payload.length);
+    ip_output_own(ip, now_us, p);
+}
+
 void ip_error6(struct ip *ip, uint64_t now_us, uint8_t type, uint8_t code, uint32_t parameter,
                const struct ip6_header *ip6, bool group, const uint8_t *packet, uint32_t captured)
 {
     struct icmp6_message m;
-    uint32_t quote = IP_PACKET_HEAD_MAX - ICMP6_HEADER_LENGTH;
+    uint32_t place = quote_place(ip);
+    /* RFC 4443 2.4 (c): as much as fits in 1280. Deviates: with IP_QUOTES errors on their way, what fits here */
+    uint32_t quote = (place < IP_QUOTES ? ICMP6_ERROR_MAX : IP_PACKET_HEAD_MAX) - ICMP6_HEADER_LENGTH;
     if (icmp6_error(&ip->icmp6, now_us, type, code, parameter, ip6, group, packet, captured < quote ? captured : quote,
                     &m) != ICMP6_ERROR_SEND)
         return;
@@ -140,7 +173,10 @@ void ip_error6(struct ip *ip, uint64_t now_us, uint8_t type, uint8_t code, uint3
                           .destination = m.ip6.destination,
                           .protocol = IP_PROTOCOL_ICMP6,
                           .ttl = m.ip6.hop_limit};
-    error_send(ip, now_us, &p, m.bytes, m.length);
+    if (m.length <= IP_PACKET_HEAD_MAX)
+        error_send(ip, now_us, &p, m.bytes, m.length);
+    else
+        error_send_quoting(ip, now_us, &p, place, &m);
 }
 
 /* ---- port unreachable, asked for by a transport ---- */
@@ -166,7 +202,7 @@ static void unreachable4(struct ip *ip, uint64_t now_us, const struct message *m
 
 static void unreachable6(struct ip *ip, uint64_t now_us, const struct message *m, const uint8_t *head)
 {
-    uint8_t quote[IP_PACKET_HEAD_MAX - ICMP6_HEADER_LENGTH];
+    uint8_t quote[ICMP6_ERROR_MAX - ICMP6_HEADER_LENGTH];
     uint32_t most = sizeof quote - IP6_HEADER_LENGTH, length = m->reference[0].length;
     uint32_t quoted = length < most ? length : most;
     struct ip6_header offender = {

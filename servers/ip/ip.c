@@ -20,17 +20,19 @@
  *
  * Backpressure: a SEND for which nic's ring or our buffers for the wire have no room now is kept, and its transport not
  * read, until there is: there will be, since nic returns what it was sent, and what waits for a neighbour waits for
- * seconds at most. A packet in many fragments waits for all its buffers at once; others leave them to it. Buffers of
- * local delivery are a share apart, so they neither wait nor are waited for; what is sent here and does not fit is
- * dropped, because the reader of that ring is its writer. nic is always read, and what a transport has no room for is
- * dropped and counted.
+ * seconds at most. A packet in many fragments waits for all its buffers at once; others leave what a kept one needs to
+ * it, and who is read first changes with every burst, so that no transport takes every buffer that comes home. Echo
+ * replies, which strangers ask for, have a limit of their own. Buffers of local delivery are a share apart, so they
+ * neither wait nor are waited for (but for a kept packet before them); what is sent here and does not fit is dropped,
+ * because the reader of that ring is its writer. nic is always read, and what a transport has no room for is dropped
+ * and counted.
  *
  * Restarts: nothing is kept; neighbours are learned again, addresses are not probed again. When nic dies, its buffers'
  * accounts are void; returns of old buffers may still lie in the transports' rings, so what the next nic sends is
  * dropped until each of these rings has been seen empty once, or a ring full was read (`barrier`): an old return can
- * never free a new buffer. What transports send to the wire meanwhile waits in their rings for IP_NIC_PATIENCE_US, what
- * they send here does not wait. When a transport dies, what it held (nic's buffers, reassembled datagrams, our buffers)
- * goes home after the barrier, and what it had sent goes out without anybody to return to.
+ * never free a new buffer. What transports send to the wire meanwhile waits in their rings for IP_NIC_PATIENCE_US, and
+ * what they send here behind it. When a transport dies, what it held (nic's buffers, reassembled datagrams, our
+ * buffers) goes home after the barrier, and what it had sent goes out without anybody to return to.
  *
  * Limits: IP_* in ip.h, REASSEMBLY_* and PMTU_* in the engines. Left out: multicast beyond what NDP needs, redirects,
  * router discovery. Read RFC 1122 3 and RFC 8200 first. */
@@ -319,7 +321,8 @@ static bool ip_burst(void *state, uint64_t now_us)
     if (!ip->nic->attached && ip->nic_lost_us == UINT64_MAX)
         ip->nic_lost_us = now_us;
     for (unsigned i = 0; i < TRANSPORTS; i++)
-        moved |= take_from_transport(ip, now_us, transports[i]);
+        moved |= take_from_transport(ip, now_us, transports[(ip->turn + i) % TRANSPORTS]);
+    ip->turn++;
     moved |= take_from_nic(ip, now_us);
     moved |= ip_fragments_poll(ip, now_us);
     moved |= ip_neighbours_poll(ip, now_us);
@@ -334,7 +337,7 @@ static uint64_t ip_deadline_us(const void *state)
 {
     const struct ip *ip = state;
     uint64_t deadline_us = ip->retry_us, reassembly_us = reassembly_deadline_us(&ip->reassembly);
-    uint64_t neighbours_us = ip->nic->attached ? ip_neighbours_deadline_us(ip) : UINT64_MAX;
+    uint64_t neighbours_us = ip_neighbours_deadline_us(ip);
     if (neighbours_us < deadline_us)
         deadline_us = neighbours_us;
     return reassembly_us < deadline_us ? reassembly_us : deadline_us;
@@ -369,7 +372,7 @@ const struct server server_ip = {
     .name = "ip",
     .pool_buffers = IP_BUFFERS,
     .pool_buffer_octets = IP_BUFFER_OCTETS,
-    .pool_extra_octets = REASSEMBLY_DATAGRAMS * REASSEMBLY_BUFFER_OCTETS,
+    .pool_extra_octets = REASSEMBLY_DATAGRAMS * REASSEMBLY_BUFFER_OCTETS + IP_QUOTES * IP_QUOTE_OCTETS,
     .state_size = ip_state_size,
     .init = ip_init,
     .burst = ip_burst,

@@ -23,12 +23,16 @@
 #define IP_BUFFERS              (IP_BUFFERS_WIRE + 2 * IP_LOCAL_MAX)
 #define IP_BUFFER_OCTETS        256U /* as much as nic takes in one part */
 #define IP_RESERVED             16U  /* of IP_BUFFERS_WIRE, buffers that transports do not get: ARP, NDP, ICMP */
+#define IP_ECHOES               64U  /* ... buffers with echo replies: strangers ask for them */
 #define IP_PENDING              128U /* packets that wait for a neighbour's address */
 #define IP_PENDING_NEIGHBOUR    64U  /* ... for one neighbour's: the largest datagram in Ethernet's fragments */
 #define IP_PENDING_ECHO         4U   /* echo replies among them: each keeps one of nic's receive buffers */
 #define IP_LOANS_MAX            ((RECEIVE_BUFFERS - 16U) / 2) /* of nic's buffers with one transport: both together leave some */
-#define IP_SLOTS_MAX            6U                            /* of the reassembly area with one transport */
+#define IP_SLOTS_UDP            40U                           /* of the reassembly area: more than a burst can fill */
+#define IP_SLOTS_TCP            8U                            /* its segments come in fragments once in a blue moon */
 #define IP_SLOTS_ECHO           4U                            /* ... being echoed */
+#define IP_QUOTES               16U   /* ICMPv6 errors on their way that quote more than fits behind our headers */
+#define IP_QUOTE_OCTETS         1280U /* the place of each, behind the reassembly area */
 #define IP_COOKIES              1024U /* nic's buffer indices are below; also the most that is owed to one neighbour */
 #define IP_TRANSPORT_HEADER_MAX 60U
 #define IP_TRANSPORT_HEADER_MIN 8U
@@ -38,15 +42,20 @@
 #define IP_NIC_PATIENCE_US      50000U /* so long what is to go out waits for the next nic; then it is dropped */
 #define IP_HEAD_FIRST           (ETHER_HEADER_LENGTH + IP4_HEADER_MAX + ICMP_CAPTURE_MAX)   /* copied of every frame */
 #define IP_HEAD_MAX             (ETHER_HEADER_LENGTH + IP6_CAPTURE_MAX + ICMP6_CAPTURE_MAX) /* ... of one that needs it */
-/* Octets behind the IP headers that fit in one of our buffers. Deviates from RFC 4443 2.4 (c): an error quotes what
- * fits here. */
+#define IP_HEAD_QUOTED          (ETHER_HEADER_LENGTH + ICMP6_ERROR_MAX - ICMP6_HEADER_LENGTH) /* ... of one that is quoted */
+/* Octets behind the IP headers that fit in one of our buffers. */
 #define IP_PACKET_HEAD_MAX (IP_BUFFER_OCTETS - ETHER_HEADER_LENGTH - IP6_HEADER_LENGTH - IP6_FRAGMENT_HEADER_LENGTH)
 
 _Static_assert(RING_SLOTS >= 2 * IP_BUFFERS_WIRE + IP_SPACE, "all that is on the way fits in a ring");
+_Static_assert(IP_HEAD_QUOTED >= IP_HEAD_MAX && IP_QUOTE_OCTETS >= ICMP6_ERROR_MAX, "it has room");
 _Static_assert(IP_BUFFERS <= POOL_BUFFERS_MAX, "one pool");
+_Static_assert(IP_SLOTS_UDP + IP_SLOTS_TCP + IP_SLOTS_ECHO + REASSEMBLY_SOURCE_MAX < REASSEMBLY_DATAGRAMS,
+               "with all shares out, more than one source's datagrams can be collected");
+_Static_assert(IP_SLOTS_UDP >= SERVER_BURST / 2, "a burst of datagrams in two fragments");
 _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
 
 /* One name for code, test and `bulkhead stat`. Those of the engines are shown beside them. */
+/* clang-format off */
 #define IP_COUNTERS(X)                                                                                                 \
     X(received)                                                                                                        \
     X(sent)                                                                                                            \
@@ -59,6 +68,7 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
         X(drop_ether_type)             /* neither IPv4, IPv6 nor ARP */                                                \
         X(drop_group)                  /* unicast in a broadcast frame, or TCP to a group */                           \
         X(drop_no_transport)           /* its server is away, or does not keep up */                                   \
+        X(drop_echo)                   /* echo replies enough are on their way */                                      \
         X(drop_local_full)             /* sent here, and the transport holds its share of such */                      \
         X(drop_slots)                  /* reassembled, and its taker holds its share of such */                        \
         X(drop_barrier)                /* between two incarnations */                                                  \
@@ -70,6 +80,7 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
         X(drop_tentative)              /* from an address that is not (yet) to be used; the transport is told */       \
         X(drop_no_nic)                 /* nic is away for too long */                                                  \
         X(drop_no_route) X(drop_unresolved) X(drop_pending) X(drop_no_buffer)
+/* clang-format on */
 
 struct ip_counters {
 #define X(name) uint64_t name;
@@ -85,7 +96,11 @@ struct ip_owed {
 };
 
 /* Whose loan something is: a server's (SERVER_IP: nobody's), or one of these. */
-enum { IP_ORIGIN_SLOT = SERVER_COUNT /* a reassembly buffer */, IP_ORIGIN_GROUP /* struct ip_group */ };
+enum {
+    IP_ORIGIN_SLOT = SERVER_COUNT /* a reassembly buffer */,
+    IP_ORIGIN_GROUP /* struct ip_group */,
+    IP_ORIGIN_QUOTE /* quote_out[] */
+};
 
 struct ip_loan {
     uint8_t origin; /* enum server_id, IP_ORIGIN_* */
@@ -106,7 +121,7 @@ struct ip_pending { /* oldest first */
 
 struct ip_kept { /* a transport's SEND that waits for buffers or for nic: the transport is not read meanwhile */
     bool present;
-    uint32_t buffers; /* that a packet in fragments needs; 0: it waits for nic, or for room for one */
+    uint32_t buffers; /* that it needs; 0: it waits for nic */
     struct message message;
 };
 
@@ -140,10 +155,13 @@ struct ip {
     uint32_t held[SERVER_COUNT];               /* of nic's buffers, by each transport */
     uint8_t holder[IP_COOKIES];                /* of nic's buffers: enum server_id, or IP_HOLDER_NONE */
     uint8_t slot_holder[REASSEMBLY_DATAGRAMS]; /* likewise; SERVER_IP: being echoed */
+    bool quote_out[IP_QUOTES];                 /* an error on its way quotes from there */
     struct ip_loan out[IP_BUFFERS];            /* what goes home when one of our buffers comes home */
     struct ip_group group[IP_BUFFERS];
     uint32_t group_next; /* where to look for a free one */
     struct ip_kept kept[SERVER_COUNT];
+    uint32_t turn;   /* which transport is read first: each in its turn */
+    uint32_t echoes; /* buffers with echo replies */
     uint32_t pending_count;
     struct ip_pending pending[IP_PENDING];
     struct ip_owed owed[SERVER_COUNT];
@@ -157,7 +175,7 @@ struct ip_frame {
     uint32_t captured;
     bool group; /* a broadcast or multicast frame */
     struct mac_address station;
-    uint8_t head[IP_HEAD_MAX];
+    uint8_t head[IP_HEAD_QUOTED];
 };
 
 /* A received packet whose IP headers are done with, of either family, from a frame or reassembled. */
@@ -234,6 +252,8 @@ struct ip_loan ip_group_make(struct ip *ip, const struct ip_loan *loan, uint32_t
 /* A buffer for what goes to nic; POOL_NONE: none, counted. */
 uint32_t ip_buffer_take(struct ip *ip, const struct ip_loan *loan);
 uint32_t ip_buffers_free(const struct ip *ip); /* of IP_BUFFERS_WIRE */
+/* Those that are not for `from` (enum server_id): the reserve, and what others' kept packets wait for. */
+uint32_t ip_buffers_promised(const struct ip *ip, uint8_t from);
 /* Untrusted: m. RETURN. */
 void ip_returned_by_nic(struct ip *ip, const struct message *m);
 void ip_returned_by_transport(struct ip *ip, enum server_id from, const struct message *m);

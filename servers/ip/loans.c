@@ -63,21 +63,31 @@ void ip_loan_done(struct ip *ip, const struct ip_loan *loan)
         ip_frame_done(ip, home.cookie);
     else if (home.origin == IP_ORIGIN_SLOT)
         slot_done(ip, home.cookie);
+    else if (home.origin == IP_ORIGIN_QUOTE)
+        ip->quote_out[home.cookie] = false;
     else if (home.origin != SERVER_IP)
         ip_owe(ip, (enum server_id)home.origin, home.cookie);
-}
-
-void ip_buffer_done(struct ip *ip, uint32_t buffer)
-{
-    struct ip_loan loan = ip->out[buffer];
-    ip->out[buffer] = (struct ip_loan){.origin = SERVER_IP};
-    ip_loan_done(ip, &loan);
 }
 
 uint8_t ip_buffer_origin(const struct ip *ip, uint32_t buffer)
 {
     const struct ip_loan *loan = &ip->out[buffer];
     return loan->origin == IP_ORIGIN_GROUP ? ip->group[loan->cookie].loan.origin : loan->origin;
+}
+
+/* It answers an echo: what it names is nic's, or was reassembled. */
+static bool is_echo(const struct ip *ip, uint32_t buffer)
+{
+    uint8_t origin = ip_buffer_origin(ip, buffer);
+    return origin == SERVER_NIC || origin == IP_ORIGIN_SLOT;
+}
+
+void ip_buffer_done(struct ip *ip, uint32_t buffer)
+{
+    struct ip_loan loan = ip->out[buffer];
+    ip->echoes -= is_echo(ip, buffer);
+    ip->out[buffer] = (struct ip_loan){.origin = SERVER_IP};
+    ip_loan_done(ip, &loan);
 }
 
 /* There are as many groups as buffers, and each is named by one at least: one is free. */
@@ -100,6 +110,15 @@ uint32_t ip_buffers_free(const struct ip *ip)
     return wire < IP_BUFFERS_WIRE ? IP_BUFFERS_WIRE - wire : 0;
 }
 
+uint32_t ip_buffers_promised(const struct ip *ip, uint8_t from)
+{
+    uint32_t promised = IP_RESERVED;
+    for (unsigned i = 0; i < SERVER_COUNT; i++)
+        if (i != from && ip->kept[i].present)
+            promised += ip->kept[i].buffers;
+    return promised;
+}
+
 uint32_t ip_buffer_take(struct ip *ip, const struct ip_loan *loan)
 {
     uint32_t buffer = ip_buffers_free(ip) > 0 ? pool_take(ip->pool) : POOL_NONE;
@@ -107,6 +126,7 @@ uint32_t ip_buffer_take(struct ip *ip, const struct ip_loan *loan)
         ip->counters.drop_no_buffer++;
     else
         ip->out[buffer] = *loan;
+    ip->echoes += buffer != POOL_NONE && is_echo(ip, buffer);
     return buffer;
 }
 
@@ -178,8 +198,12 @@ static void loans_orphan(struct ip *ip, enum server_id server)
 {
     ip_pending_drop(ip, server);
     for (unsigned i = 0; i < IP_BUFFERS; i++) {
+        if (server == SERVER_NIC) /* an echo of its own frame is nobody's now */
+            ip->echoes -= ip_buffer_origin(ip, i) == server;
         if (ip->out[i].origin == server)
             ip->out[i].origin = SERVER_IP;
+    }
+    for (unsigned i = 0; i < IP_BUFFERS; i++) {
         if (ip->group[i].references > 0 && ip->group[i].loan.origin == server)
             ip->group[i].loan.origin = SERVER_IP;
     }

@@ -255,9 +255,9 @@ static void frame_send(struct ip *ip, const struct mac_address *destination, uin
 }
 _Static_assert(ETHER_HEADER_LENGTH + IP6_HEADER_LENGTH + NDP_OUTPUT_MAX <= IP_BUFFER_OCTETS, "it fits");
 
-static bool can_speak(struct ip *ip)
+static bool can_speak(const struct ip *ip)
 {
-    return port_space(ip->nic) >= IP_SPACE && ip_buffers_free(ip) > 0;
+    return ip->nic->attached && port_space(ip->nic) >= IP_SPACE && ip_buffers_free(ip) > 0;
 }
 
 static bool engines_poll(struct ip *ip, uint64_t now_us)
@@ -279,6 +279,8 @@ static bool engines_poll(struct ip *ip, uint64_t now_us)
 
 uint64_t ip_neighbours_deadline_us(const struct ip *ip)
 {
+    if (!can_speak(ip)) /* nic gives room, and wakes us with what it returns */
+        return UINT64_MAX;
     uint64_t arp_us = arp_deadline_us(&ip->arp), ndp_us = ndp_deadline_us(&ip->ndp);
     return arp_us < ndp_us ? arp_us : ndp_us;
 }

@@ -222,7 +222,8 @@ enum ip_output_result ip_output(struct ip *ip, uint64_t now_us, const struct ip_
     }
     uint32_t most = piece_most(p, &route);
     uint32_t count = (p->head_octets + p->payload.length + most - 1) / most;
-    if (ip_buffers_free(ip) < count + IP_RESERVED || !port_has_space(ip->nic, 2 * count + IP_SPACE)) {
+    if (ip_buffers_free(ip) < count + ip_buffers_promised(ip, p->loan.origin) ||
+        !port_has_space(ip->nic, 2 * count + IP_SPACE)) {
         *ret_buffers = count;
         return IP_OUTPUT_LATER;
     }
@@ -231,7 +232,8 @@ enum ip_output_result ip_output(struct ip *ip, uint64_t now_us, const struct ip_
 }
 /* The first fragment has all of the head, and something is left of the smallest path. */
 _Static_assert(IP_PACKET_HEAD_MAX + IP4_HEADER_MIN <= PMTU_IP4_MIN, "a head fits");
-_Static_assert((65535 + PMTU_IP4_MIN - 28 - 8) / (PMTU_IP4_MIN - 28) + IP_RESERVED <= IP_BUFFERS_WIRE, "enough at all");
+_Static_assert((65535 + PMTU_IP4_MIN - 28 - 8) / (PMTU_IP4_MIN - 28) + IP_RESERVED + 1 <= IP_BUFFERS_WIRE,
+               "enough at all: with one for TCP, which is never in fragments");
 
 void ip_output_own(struct ip *ip, uint64_t now_us, const struct ip_packet *p)
 {

@@ -142,7 +142,9 @@ bool ip_receive6(struct ip *ip, uint64_t now_us, struct ip_frame *frame)
     uint32_t captured = frame->captured - ETHER_HEADER_LENGTH;
     if (ip6_parse(&ip->ip6_counters, &ip->ip6_config, false, packet, captured, frame->length - ETHER_HEADER_LENGTH,
                   &ip6, &p) != IP6_OK) {
-        problem(ip, now_us, &p, &ip6, frame->group, packet, captured);
+        if (p.called_for)
+            ip_capture(frame, IP_HEAD_QUOTED);
+        problem(ip, now_us, &p, &ip6, frame->group, packet, frame->captured - ETHER_HEADER_LENGTH);
         return false;
     }
     /* as with IPv4: a unicast packet in a group's frame is somebody's trick */
@@ -154,6 +156,8 @@ bool ip_receive6(struct ip *ip, uint64_t now_us, struct ip_frame *frame)
         fragment6(ip, now_us, frame, &ip6);
         return false;
     }
+    if (ip6.protocol != IP_PROTOCOL_TCP && ip6.protocol != IP_PROTOCOL_UDP && ip6.protocol != IP_PROTOCOL_ICMP6)
+        ip_capture(frame, IP_HEAD_QUOTED);
     struct ip_datagram d = datagram6(frame, &ip6);
     return ip_deliver(ip, now_us, &d);
 }

@@ -109,11 +109,7 @@ static bool keep(struct ip *ip, enum server_id from, const struct message *m, ui
 /* For one packet in one buffer. Those that another's kept packet waits for are not for it. */
 static bool wire_room(struct ip *ip, enum server_id from)
 {
-    uint32_t reserved = IP_RESERVED;
-    for (unsigned i = 0; i < SERVER_COUNT; i++)
-        if (i != from && ip->kept[i].present)
-            reserved += ip->kept[i].buffers;
-    return port_space(ip->nic) >= IP_SPACE && ip_buffers_free(ip) > reserved;
+    return port_space(ip->nic) >= IP_SPACE && ip_buffers_free(ip) > ip_buffers_promised(ip, (uint8_t)from);
 }
 
 static bool to_wire(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m,
@@ -128,7 +124,7 @@ static bool to_wire(struct ip *ip, uint64_t now_us, enum server_id from, const s
         return true;
     }
     if (!wire_room(ip, from))
-        return keep(ip, from, m, 0);
+        return keep(ip, from, m, 1);
     switch (ip_output(ip, now_us, p, &mtu, &buffers)) {
     case IP_OUTPUT_DONE:
         break;

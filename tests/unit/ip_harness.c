@@ -138,6 +138,9 @@ void all_home(void)
     }
     for (unsigned i = 0; i < IP_BUFFERS; i++)
         ck_assert_uint_eq(ip->group[i].references, 0);
+    for (unsigned i = 0; i < IP_QUOTES; i++)
+        ck_assert(!ip->quote_out[i]);
+    ck_assert_uint_eq(ip->echoes, 0);
     ck_assert_uint_eq(ip->held[SERVER_TCP] + ip->held[SERVER_UDP], 0);
 }
 

@@ -304,6 +304,20 @@ START_TEST(test_strangers_do_not_evict_the_used)
 }
 END_TEST
 
+/* Whoever makes us ask for many who are not there, an echo from each of a whole prefix, loses us no known neighbour. */
+START_TEST(test_the_absent_do_not_evict_the_known)
+{
+    struct mac_address mac;
+    answer();
+    ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_FOUND);
+    for (uint32_t i = 0; i < 3000; i++, now += 10) {
+        struct ip_address a = nth(i);
+        ck_assert_int_eq(arp_lookup(&engine, now, &a, &mac), ARP_LOOKUP_RESOLVING);
+    }
+    ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_FOUND);
+}
+END_TEST
+
 START_TEST(test_full_table_reuses_the_oldest_used)
 {
     struct mac_address mac;
@@ -518,6 +532,7 @@ int main(void)
     tcase_add_test(c, test_conflict_is_defended_now_and_then);
     tcase_add_test(c, test_change_of_station_is_merged);
     tcase_add_test(c, test_strangers_do_not_evict_the_used);
+    tcase_add_test(c, test_the_absent_do_not_evict_the_known);
     tcase_add_test(c, test_full_table_reuses_the_oldest_used);
     tcase_add_test(c, test_probes_announces_is_ours);
     tcase_add_test(c, test_duplicate);

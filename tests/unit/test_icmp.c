@@ -109,6 +109,9 @@ static const struct {
     {"quoted fragment", 36, 14, "\0\1", 2, ICMP_DROP_quote_fragment},
     {"quoted first fragment", 36, 14, "\x20\0", 2, ICMP_INPUT_ERROR},
     {"quoted source", 36, 20, "\x0a\x4d\0\7", 4, ICMP_DROP_quote_source},
+    {"quoted source is loopback", 36, 20, "\x7f\0\0\1", 4, ICMP_DROP_quote_source}, /* it never left */
+    {"quoted destination is loopback", 36, 24, "\x7f\0\0\1", 4, ICMP_DROP_quote_source},
+    {"quoted destination is ours", 36, 24, "\x0a\x4d\0\2", 4, ICMP_DROP_quote_source},
 };
 
 static uint64_t drops(const struct icmp_counters *c, enum icmp_input_result result)

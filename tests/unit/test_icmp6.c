@@ -120,7 +120,8 @@ static const struct {
     {"ports cut off", 0, "", 0, 55, ICMP6_DROP_quote_short},
     {"quoted version", 8, "\x45", 1, 56, ICMP6_DROP_quote_header},
     {"quoted source is the peer", 31, "\1", 1, 56, ICMP6_DROP_quote_source},
-    {"quoted source is loopback", 16, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 16, 56, ICMP6_INPUT_ERROR},
+    {"quoted source is loopback", 16, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 16, 56, ICMP6_DROP_quote_source}, /* it never left */
+    {"quoted destination is ours", 47, "\2", 1, 56, ICMP6_DROP_quote_source},
     {"quoted later fragment", 14, "\x2c", 1, 56, ICMP6_DROP_quote_fragment}, /* the ports are its header */
     {"quoted chain cut off", 14, "\x3c", 1, 56, ICMP6_DROP_quote_short},
 };

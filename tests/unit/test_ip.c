@@ -522,7 +522,95 @@ START_TEST(test_late_return_of_a_dead_nic)
 }
 END_TEST
 
+/* A device slower than both: what comes home is for each in its turn, whoever asks for more. */
+START_TEST(test_fair)
+{
+    static const enum server_id ids[] = {SERVER_TCP, SERVER_UDP};
+    struct wire_pair *const pairs[] = {tcp, udp};
+    know_peer();
+    for (unsigned greedy = 0; greedy < 2; greedy++) {
+        uint32_t cookies[IP_BUFFERS], out = 0, sent_by[2] = {0};
+        for (uint32_t round = 0; round < 400; round++) {
+            for (unsigned i = 0; i < 2; i++) {
+                struct message m = i == 0 ? good() : datagram(&us, &peer, 100);
+                for (uint32_t k = i == greedy ? 40 : 1; k > 0 && port_space(&pairs[i]->test) > 8; k--)
+                    wire_send(pairs[i], &m);
+            }
+            server_ip.burst(ip, now);
+            port_flush(&nic->server);
+            port_flush(&tcp->server);
+            port_flush(&udp->server);
+            for (struct message m; wire_take(nic, &m); cookies[out++] = (uint32_t)m.cookie)
+                sent_by[m.protocol == IP_PROTOCOL_UDP]++;
+            for (unsigned i = 0; i < 3 && out > 0; i++)
+                wire_return(nic, cookies[--out]);
+            for (struct message m; wire_take(tcp, &m) || wire_take(udp, &m);)
+                ;
+        }
+        ck_assert_msg(sent_by[!greedy] > 100, "%u of the other's", sent_by[!greedy]);
+        for (; out > 0; out--)
+            wire_return(nic, cookies[out - 1]);
+        for (unsigned i = 0; i < 2; i++) { /* what waits is forgotten */
+            port_detach(&pairs[i]->server);
+            server_ip.peer_lost(ip, ids[i]);
+            wire_attach(pairs[i]);
+            server_ip.peer_attached(ip, ids[i], now);
+        }
+        nobody_says_anything();
+        all_home();
+    }
+}
+END_TEST
+
+/* Strangers ask for more echoes than the device can send: transports and neighbours still have their buffers. */
+START_TEST(test_echo_flood)
+{
+    uint8_t request[16] = {ICMP_TYPE_ECHO, 0, 0, 0, 1, 2, 3, 4};
+    be16 sum = checksum_finish(checksum_add(0, request, sizeof request));
+    uint32_t cookies[IP_BUFFERS], out = 0;
+    struct message m;
+    know_peer();
+    memcpy(request + 2, &sum, 2);
+    for (uint32_t i = 0; i < 88; i++)
+        packet_frame(i, IP_PROTOCOL_ICMP, request, sizeof request);
+    ck_assert_uint_eq(ip->echoes, IP_ECHOES);
+    ck_assert_uint_eq(ip->counters.drop_echo, 88 - IP_ECHOES);
+    while (wire_take(nic, &m))
+        if (m.operation == MESSAGE_SEND)
+            cookies[out++] = (uint32_t)m.cookie;
+    ck_assert_uint_eq(out, IP_ECHOES);
+    wire_return(nic, cookies[--out]);
+    burst();
+    ck_assert_uint_eq(ip->echoes, IP_ECHOES - 1);
+    port_detach(&nic->server); /* and of a dead nic there are none */
+    server_ip.peer_lost(ip, SERVER_NIC);
+    ck_assert_uint_eq(ip->echoes, 0);
+    wire_attach(nic);
+    server_ip.peer_attached(ip, SERVER_NIC, now);
+    ck_assert_uint_eq(ip->echoes, 0);
+    all_home();
+}
+END_TEST
+
+/* An answer to a neighbour that cannot go out now: nic's return brings us back to it, we do not turn on the spot. */
+START_TEST(test_no_room_to_answer)
+{
+    struct message m;
+    while (pool_take(&pool) != POOL_NONE)
+        ;
+    arp_frame(ARP_OPERATION_REQUEST, 0);
+    ck_assert(take(nic, MESSAGE_RETURN, &m));
+    ck_assert_uint_eq(ip->arp.reply_count, 1);
+    ck_assert_uint_gt(server_ip.deadline_us(ip), now);
+    for (uint32_t i = 0; i < IP_BUFFERS; i++)
+        pool_put(&pool, i);
+    sent(false);
+    all_home();
+}
+END_TEST
+
 SUITE_RUN("ip", setup, teardown, test_arp_reply, test_echo, test_protocol_unreachable, test_error_is_told,
           test_port_unreachable, test_deliver, test_padding_is_cut, test_offload_up, test_share_and_absence,
           test_refused_frames, test_send, test_send_refused, test_unresolved, test_pending_is_bounded,
-          test_backpressure, test_nic_dies, test_nic_dies_with_full_rings, test_late_return_of_a_dead_nic)
+          test_backpressure, test_nic_dies, test_nic_dies_with_full_rings, test_late_return_of_a_dead_nic, test_fair,
+          test_echo_flood, test_no_room_to_answer)

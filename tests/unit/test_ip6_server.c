@@ -65,12 +65,14 @@ END_TEST
 
 START_TEST(test_next_header_unknown)
 {
-    uint8_t message[600] = {7}, frame[300];
+    uint8_t message[1400] = {7}, frame[2000];
+    memset(message + 8, 0x5a, sizeof message - 8);
     know_peer();
     packet6_frame(5, 132, message, sizeof message);
     struct message m = sent(false);
     uint32_t length = frame_of(&m, frame, sizeof frame);
-    ck_assert_uint_eq(length, IP_BUFFER_OCTETS - IP6_FRAGMENT_HEADER_LENGTH);
+    ck_assert_uint_eq(length, 14 + 1280); /* RFC 4443 2.4 (c): as much as fits */
+    ck_assert_mem_eq(frame + 54 + 8, frames + 5 * 2048 + 14, 1280 - 48);
     ck_assert(frame[54] == ICMP6_TYPE_PARAMETER_PROBLEM && frame[55] == ICMP6_CODE_NEXT_HEADER && frame[61] == 6);
     ck_assert_int_eq(be16_get(icmp6_sum(&us6, &peer6, frame + 54, length - 54)), 0);
     ck_assert_uint_eq(ip->ip6_counters.drop_protocol, 1);
@@ -79,9 +81,38 @@ START_TEST(test_next_header_unknown)
 }
 END_TEST
 
+/* More errors than there are places for what they quote: cut short, and every place comes home, whoever dies. */
+START_TEST(test_errors_at_once)
+{
+    uint8_t message[1400] = {7}, frame[2000];
+    uint32_t cookies[IP_QUOTES + 2];
+    struct message m;
+    know_peer();
+    for (uint32_t i = 0; i < IP_QUOTES + 2; i++) {
+        packet6_frame(5, 132, message, sizeof message);
+        ck_assert(take(nic, MESSAGE_SEND, &m));
+        ck_assert_uint_eq(frame_of(&m, frame, sizeof frame), i < IP_QUOTES ? 14 + 1280 : 54 + IP_PACKET_HEAD_MAX);
+        ck_assert_int_eq(be16_get(icmp6_sum(&us6, &peer6, frame + 54, frame_of(&m, frame, sizeof frame) - 54)), 0);
+        cookies[i] = (uint32_t)m.cookie;
+        returned(nic, 5);
+    }
+    wire_return(nic, cookies[3]);
+    burst();
+    packet6_frame(5, 132, message, sizeof message);
+    ck_assert(take(nic, MESSAGE_SEND, &m));
+    ck_assert_uint_eq(frame_of(&m, frame, sizeof frame), 14 + 1280);
+    port_detach(&nic->server);
+    server_ip.peer_lost(ip, SERVER_NIC);
+    ck_assert(ip->quote_out[3]); /* the dead one's may still be read: until the barrier */
+    wire_attach(nic);
+    server_ip.peer_attached(ip, SERVER_NIC, now);
+    all_home();
+}
+END_TEST
+
 START_TEST(test_port_unreachable)
 {
-    uint8_t datagram_bytes[20] = {0x9c, 0x40, 0, 53, 0, 20, 0, 0}, frame[300];
+    uint8_t datagram_bytes[20] = {0x9c, 0x40, 0, 53, 0, 20, 0, 0}, frame[2000];
     struct message m, ask = {.operation = MESSAGE_UNREACHABLE,
                              .capability = CAPABILITY_INDEX_PEER,
                              .generation = 1,
@@ -99,6 +130,17 @@ START_TEST(test_port_unreachable)
     ck_assert_uint_eq(frame_of(&m, frame, sizeof frame), 54 + 8 + 40 + 20);
     ck_assert(frame[54] == ICMP6_TYPE_UNREACHABLE && frame[55] == ICMP6_CODE_PORT_UNREACHABLE);
     ck_assert_mem_eq(frame + 54 + 48, datagram_bytes, 20);
+    returned(nic, 5);
+    uint8_t large[1300] = {0x9c, 0x40, 0, 53};
+    memset(large + 8, 0xa5, sizeof large - 8);
+    packet6_frame(5, IP_PROTOCOL_UDP, large, sizeof large);
+    ck_assert(take(udp, MESSAGE_RECEIVE, &m));
+    ask.reference[0].length = sizeof large;
+    wire_send(udp, &ask);
+    wire_return(udp, (uint32_t)m.cookie);
+    m = sent(false);
+    ck_assert_uint_eq(frame_of(&m, frame, sizeof frame), 14 + 1280);
+    ck_assert_mem_eq(frame + 54 + 48, large, 1280 - 88);
     returned(nic, 5);
     ask.source = peer6; /* not its address */
     wire_send(udp, &ask);
@@ -365,5 +407,5 @@ START_TEST(test_routes)
 END_TEST
 
 SUITE_RUN("ip6_server", setup, teardown, test_echo, test_deliver, test_extension_headers, test_next_header_unknown,
-          test_port_unreachable, test_resolution, test_send_refused, test_conflict_is_told, test_tentative,
-          test_duplicate, test_duplicate4, test_restarted_never_probes, test_one_family, test_routes)
+          test_errors_at_once, test_port_unreachable, test_resolution, test_send_refused, test_conflict_is_told,
+          test_tentative, test_duplicate, test_duplicate4, test_restarted_never_probes, test_one_family, test_routes)

@@ -500,6 +500,20 @@ START_TEST(test_strangers_do_not_evict_the_used)
 }
 END_TEST
 
+/* Whoever makes us ask for many who are not there, an echo from each of a whole prefix, loses us no known neighbour. */
+START_TEST(test_the_absent_do_not_evict_the_known)
+{
+    struct mac_address mac;
+    ck_assert_int_eq(hear_from(&peer), NDP_INPUT_RESOLVED);
+    ck_assert_int_eq(lookup(&mac), NDP_LOOKUP_FOUND);
+    for (uint32_t i = 0; i < 3000; i++, now += 10) {
+        struct ip_address a = nth(i);
+        ck_assert_int_eq(ndp_lookup(&engine, now, &a, &mac), NDP_LOOKUP_RESOLVING);
+    }
+    ck_assert_int_eq(lookup(&mac), NDP_LOOKUP_FOUND);
+}
+END_TEST
+
 START_TEST(test_full_table_reuses_the_oldest_used)
 {
     struct mac_address mac;
@@ -774,6 +788,7 @@ int main(void)
     tcase_add_test(c, test_answer_without_an_address_goes_back);
     tcase_add_test(c, test_reply_queue_is_bounded);
     tcase_add_test(c, test_strangers_do_not_evict_the_used);
+    tcase_add_test(c, test_the_absent_do_not_evict_the_known);
     tcase_add_test(c, test_full_table_reuses_the_oldest_used);
     tcase_add_test(c, test_lookup_of_others);
     tcase_add_test(c, test_probes_before_use);

@@ -240,7 +240,7 @@ START_TEST(test_limits)
     ck_assert_uint_eq(t->counters.evicted_source, 1);
     ck_assert_int_eq(put(fragment(2, 1, 8, 8, false)), REASSEMBLY_COMPLETE);
     is_whole(16);
-    for (uint8_t i = 0; i < REASSEMBLY_DATAGRAMS - 3; i++, now++)
+    for (uint8_t i = 0; i < REASSEMBLY_DATAGRAMS - (REASSEMBLY_SOURCE_MAX - 1); i++, now++)
         ck_assert_int_eq(put(fragment((uint8_t)(10 + i), 1, 0, 8, true)), REASSEMBLY_HELD);
     ck_assert_uint_eq(t->counters.evicted, 0);
     ck_assert_int_eq(put(fragment(99, 1, 0, 8, true)), REASSEMBLY_HELD); /* the oldest of all goes */

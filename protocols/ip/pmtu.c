@@ -73,8 +73,8 @@ static uint32_t guess(uint32_t packet_octets)
     return PMTU_IP4_MIN;
 }
 
-static enum pmtu_result report(struct pmtu *t, uint64_t now_us, const struct ip_address *destination,
-                               uint32_t reported_mtu, uint32_t packet_octets)
+static enum pmtu_result judge(const struct ip_address *destination, uint32_t reported_mtu, uint32_t packet_octets,
+                              uint32_t *ret_mtu)
 {
     uint32_t least = destination->family == ADDRESS_IP4 ? PMTU_IP4_MIN : PMTU_IP6_MIN;
     uint32_t mtu = reported_mtu;
@@ -84,16 +84,14 @@ static enum pmtu_result report(struct pmtu *t, uint64_t now_us, const struct ip_
         mtu = guess(packet_octets);
     if (mtu < least)
         return PMTU_DROP_too_small;
-    if (mtu >= packet_octets || mtu >= pmtu_get(t, now_us, destination))
+    if (mtu >= packet_octets)
         return PMTU_DROP_too_large;
-    remember(t, now_us, destination, mtu);
+    *ret_mtu = mtu;
     return PMTU_LOWERED;
 }
 
-enum pmtu_result pmtu_report(struct pmtu *t, uint64_t now_us, const struct ip_address *destination,
-                             uint32_t reported_mtu, uint32_t packet_octets)
+static enum pmtu_result counted(struct pmtu *t, enum pmtu_result result)
 {
-    enum pmtu_result result = report(t, now_us, destination, reported_mtu, packet_octets);
     switch (result) {
 #define X(name)                                                                                                        \
     case PMTU_DROP_##name:                                                                                             \
@@ -107,4 +105,25 @@ enum pmtu_result pmtu_report(struct pmtu *t, uint64_t now_us, const struct ip_ad
         break;
     }
     return result;
+}
+
+enum pmtu_result pmtu_report(struct pmtu *t, uint64_t now_us, const struct ip_address *destination,
+                             uint32_t reported_mtu, uint32_t packet_octets)
+{
+    uint32_t mtu = 0;
+    enum pmtu_result result = judge(destination, reported_mtu, packet_octets, &mtu);
+    if (result == PMTU_LOWERED && mtu >= pmtu_get(t, now_us, destination))
+        result = PMTU_DROP_too_large;
+    if (result == PMTU_LOWERED)
+        remember(t, now_us, destination, mtu);
+    return counted(t, result);
+}
+
+enum pmtu_result pmtu_check(struct pmtu *t, const struct ip_address *destination, uint32_t reported_mtu,
+                            uint32_t packet_octets, uint32_t *ret_mtu)
+{
+    enum pmtu_result result = judge(destination, reported_mtu, packet_octets, ret_mtu);
+    if (result == PMTU_LOWERED && *ret_mtu >= t->config.link_mtu)
+        result = PMTU_DROP_too_large;
+    return result == PMTU_LOWERED ? result : counted(t, result);
 }

@@ -62,5 +62,9 @@ uint32_t pmtu_get(struct pmtu *t, uint64_t now_us, const struct ip_address *dest
  * it does not say for what (RFC 1191 5, IPv4 only). PMTU_LOWERED, or PMTU_DROP_*, counted. */
 enum pmtu_result pmtu_report(struct pmtu *t, uint64_t now_us, const struct ip_address *destination,
                              uint32_t reported_mtu, uint32_t packet_octets) __attribute__((warn_unused_result));
+/* The same check, and nothing is remembered: for reports that only the sender of the packet can tell from forged ones
+ * (RFC 5927 7). *ret_mtu is what is to be believed if it does. */
+enum pmtu_result pmtu_check(struct pmtu *t, const struct ip_address *destination, uint32_t reported_mtu,
+                            uint32_t packet_octets, uint32_t *ret_mtu) __attribute__((warn_unused_result));
 
 #endif

@@ -10,10 +10,14 @@
 
 /* ---- in ---- */
 
-/* A router says that a packet of ours was too long. What cannot be true is not told on; *ret_mtu is what holds now. */
+/* A router says that a packet of ours was too long. What cannot be true is not told on; *ret_mtu is what holds now.
+ * About TCP nothing is remembered here, and what is remembered does not bind TCP: its connections tell a forged report
+ * by the sequence number (RFC 5927 7), and one about UDP must not get past that. */
 static bool path_mtu(struct ip *ip, uint64_t now_us, const struct icmp_error *e, uint32_t quoted_octets,
                      uint32_t *ret_mtu)
 {
+    if (e->protocol == IP_PROTOCOL_TCP)
+        return pmtu_check(&ip->pmtu, &e->destination, e->next_hop_mtu, quoted_octets, ret_mtu) == PMTU_LOWERED;
     bool lowered = pmtu_report(&ip->pmtu, now_us, &e->destination, e->next_hop_mtu, quoted_octets) == PMTU_LOWERED;
     *ret_mtu = pmtu_get(&ip->pmtu, now_us, &e->destination);
     return lowered || *ret_mtu < quoted_octets; /* an older report said so already: this may be another connection */

@@ -175,7 +175,8 @@ static void send_fragments(struct ip *ip, uint64_t now_us, const struct ip_packe
 static bool find_route(struct ip *ip, uint64_t now_us, const struct ip_packet *p, struct route_out *ret)
 {
     ret->ip_octets = p->source.family == ADDRESS_IP6 ? IP6_HEADER_LENGTH : IP4_HEADER_MIN;
-    ret->mtu = pmtu_get(&ip->pmtu, now_us, &p->destination);
+    ret->mtu = p->protocol == IP_PROTOCOL_TCP ? ip->context.config->mtu /* it knows each path itself: see path_mtu() */
+                                              : pmtu_get(&ip->pmtu, now_us, &p->destination);
     if (ip_classify(ip, &p->destination) == IP_CLASS_BROADCAST) {
         ret->next_hop = p->destination;
         return true;

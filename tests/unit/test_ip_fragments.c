@@ -343,13 +343,13 @@ END_TEST
 
 /* ---- path MTU ---- */
 
-static void too_big(unsigned f, uint32_t mtu, uint16_t quoted_octets)
+static void too_big_about(uint8_t protocol, unsigned f, uint32_t mtu, uint16_t quoted_octets)
 {
     uint8_t m[80] = {0};
     uint32_t length;
     if (f == 0) {
         struct ip4_header q = {
-            .source = us, .destination = peer, .total_length = quoted_octets, .protocol = IP_PROTOCOL_UDP, .ttl = 64};
+            .source = us, .destination = peer, .total_length = quoted_octets, .protocol = protocol, .ttl = 64};
         m[0] = ICMP_TYPE_UNREACHABLE;
         m[1] = ICMP_CODE_FRAGMENTATION_NEEDED;
         m[6] = (uint8_t)(mtu >> 8);
@@ -363,7 +363,7 @@ static void too_big(unsigned f, uint32_t mtu, uint16_t quoted_octets)
         struct ip6_header q = {.source = us6,
                                .destination = peer6,
                                .payload_length = (uint16_t)(quoted_octets - 40),
-                               .protocol = IP_PROTOCOL_UDP,
+                               .protocol = protocol,
                                .hop_limit = 64};
         m[0] = ICMP6_TYPE_PACKET_TOO_BIG;
         m[6] = (uint8_t)(mtu >> 8);
@@ -379,6 +379,11 @@ static void too_big(unsigned f, uint32_t mtu, uint16_t quoted_octets)
     else
         packet6_frame(4, IP_PROTOCOL_ICMP6, m, length);
     returned(nic, 4);
+}
+
+static void too_big(unsigned f, uint32_t mtu, uint16_t quoted_octets)
+{
+    too_big_about(IP_PROTOCOL_UDP, f, mtu, quoted_octets);
 }
 
 START_TEST(test_path_mtu)
@@ -410,12 +415,32 @@ START_TEST(test_path_mtu)
         ck_assert(take(udp, MESSAGE_UNREACHABLE, &up));
         ck_assert_uint_eq(up.gso_size, 1300);
     }
-    struct message m = good(); /* and TCP learns when it next sends */
+    struct message m = good(); /* TCP is not bound by what was said about UDP: anybody may have said it */
     wire_send(tcp, &m);
-    burst();
-    ck_assert(take(tcp, MESSAGE_UNREACHABLE, &m));
-    ck_assert(m.gso_size == 1300 && m.cookie == 0x01020304);
+    m = sent(false);
     returned(tcp, 77);
+    all_home();
+}
+END_TEST
+
+/* TCP tells a forged report from a true one by the sequence number: it is told, and nothing is remembered. */
+START_TEST(test_path_mtu_of_tcp)
+{
+    know_peer();
+    for (unsigned f = 0; f < 2; f++) {
+        struct message m, up;
+        too_big_about(IP_PROTOCOL_TCP, f, 1300, 1300); /* a lie */
+        too_big_about(IP_PROTOCOL_TCP, f, f == 0 ? 500 : 1000, 1500);
+        too_big_about(IP_PROTOCOL_TCP, f, 1500, 1600);
+        nobody_says_anything();
+        too_big_about(IP_PROTOCOL_TCP, f, 1300, 1500);
+        ck_assert(take(tcp, MESSAGE_UNREACHABLE, &up));
+        ck_assert_uint_eq(up.gso_size, 1300);
+        m = datagram(families[f].us, families[f].peer, 1400);
+        wire_send(udp, &m);
+        m = sent(false); /* whole */
+        returned(udp, 99);
+    }
     all_home();
 }
 END_TEST
@@ -451,5 +476,5 @@ START_TEST(test_most_fragments)
 END_TEST
 
 SUITE_RUN("ip_fragments", setup, teardown, test_out, test_out_refused, test_kept, test_sender_dies, test_in,
-          test_in_extension, test_in_overlap, test_in_share, test_in_window, test_time_exceeded, test_large_echo,
-          test_path_mtu, test_most_fragments)
+          test_in_extension, test_in_overlap, test_in_share, test_path_mtu_of_tcp, test_in_window, test_time_exceeded,
+          test_large_echo, test_path_mtu, test_most_fragments)

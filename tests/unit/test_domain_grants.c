@@ -108,6 +108,41 @@ START_TEST(a_revoked_entry_is_gone_when_it_is_acknowledged)
 }
 END_TEST
 
+static void entries(uint32_t second_index)
+{
+    Bulkhead__Control__Capability entry[2], *pointer[] = {&entry[0], &entry[1]};
+    for (unsigned i = 0; i < 2; i++) {
+        entry[i] = (Bulkhead__Control__Capability)BULKHEAD__CONTROL__CAPABILITY__INIT;
+        entry[i].server = i == 0 ? SERVER_IP : SERVER_TCP;
+        entry[i].peer = i == 0 ? SERVER_NIC : SERVER_IP;
+        entry[i].index = i == 0 ? 30 : second_index;
+        entry[i].type = CAPABILITY_POOL;
+        entry[i].generation = 1;
+        entry[i].rights = CAPABILITY_READ;
+        entry[i].object = NIC_POOL;
+        entry[i].mapped = true;
+    }
+    SAY_(capabilities, CAPABILITIES, Capabilities, inner.n_entry = 2, inner.entry = pointer);
+}
+
+START_TEST(entries_that_come_together)
+{
+    started();
+    entry_revoke(SERVER_IP, SERVER_NIC, 30, 1);
+    EXPECT(ACK);
+    entry_revoke(SERVER_TCP, SERVER_IP, 30, 1);
+    EXPECT(ACK);
+    entries(30);
+    fence();
+    send_to_ip(5, 100, 50);
+    comes_back(5);
+}
+END_TEST
+
+static void bad_among_entries(void)
+{
+    entries(CAPABILITY_TABLE_MAX);
+}
 static void bad_revoke_index(void)
 {
     entry_revoke(SERVER_IP, SERVER_NIC, CAPABILITY_TABLE_MAX, 1);
@@ -196,6 +231,7 @@ START_TEST(an_impossible_grant_ends_it_with_a_word)
         bad_revoke_server,
         bad_revoke_peer,
         bad_revoke_generation,
+        bad_among_entries,
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         if (i > 0)
@@ -210,4 +246,5 @@ START_TEST(an_impossible_grant_ends_it_with_a_word)
 END_TEST
 
 SUITE_RUN("domain_grants", setup, teardown, a_session_comes_and_goes, a_session_without_memory_harms_nobody,
-          a_revoked_entry_is_gone_when_it_is_acknowledged, an_impossible_grant_ends_it_with_a_word)
+          a_revoked_entry_is_gone_when_it_is_acknowledged, entries_that_come_together,
+          an_impossible_grant_ends_it_with_a_word)

@@ -47,8 +47,6 @@ static const struct rule rules[] = {
     /* grants */
     {SCMP_SYS(sendmsg), 0, 1, {{0, SCMP_CMP_EQ, FILTER_CONTROL_FD}}},
     {SCMP_SYS(recvmsg), 0, 1, {{0, SCMP_CMP_EQ, FILTER_CONTROL_FD}}},
-    {SCMP_SYS(sendto), 0, 2, {{0, SCMP_CMP_EQ, FILTER_CONTROL_FD}, {4, SCMP_CMP_EQ, 0}}},
-    {SCMP_SYS(recvfrom), 0, 1, {{0, SCMP_CMP_EQ, FILTER_CONTROL_FD}}},
     PLAIN(fstat),
     {SCMP_SYS(newfstatat), 0, 1, {{3, SCMP_CMP_EQ, AT_EMPTY_PATH}}}, /* how some libcs spell fstat */
     /* memory */

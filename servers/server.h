@@ -40,6 +40,7 @@ enum server_id { SERVER_NIC = 0, SERVER_IP = 1, SERVER_TCP = 2, SERVER_UDP = 3, 
  * may be passed on unchanged once it was checked. */
 #define CAPABILITY_INDEX_PEER    1 /* LINK (ip's at nic, nic's at ip), TRANSPORT (tcp's, udp's at ip; ip's at tcp, udp), SOCKET */
 #define CAPABILITY_INDEX_DYNAMIC 16
+#define CAPABILITY_INDEX_ARENA   (CAPABILITY_INDEX_DYNAMIC + 2 * SERVER_COUNT) /* those before are for pools only */
 
 enum stack_dad { /* address conflict detection (RFC 5227, RFC 4862, RFC 4429) */
     STACK_DAD_ON = 0,         /* probe before use */

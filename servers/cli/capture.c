@@ -117,12 +117,13 @@ static bool enough(const struct capturing *c)
     return c->arguments->count != 0 && c->written >= c->arguments->count;
 }
 
-/* False: the file does not take it. */
+/* One ring full at most: the domain at its other end may write for ever. False: the file does not take it. */
 static bool drain(struct capturing *c)
 {
     struct capture_record record;
+    uint64_t start = c->reader.tail;
     bool any = false;
-    while (!enough(c) && capture_read(&c->reader, &record, c->buffer)) {
+    while (!enough(c) && c->reader.tail - start < CAPTURE_OCTETS && capture_read(&c->reader, &record, c->buffer)) {
         struct pcapng_packet packet = {.time_ns = record.time_ns,
                                        .captured = record.length,
                                        .original = record.original,

@@ -133,6 +133,7 @@ int domain_dispatch(struct domain *domain, struct control_message *message)
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP] = stop,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPTURE] = capture_set,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_REVOKE] = grant_revoke,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITIES] = grant_capabilities,
     };
     uint32_t what = (uint32_t)message->what->what_case;
     domain_handler *handler = what < sizeof handlers / sizeof handlers[0] ? handlers[what] : NULL;

@@ -207,9 +207,8 @@ int grant_channel(struct domain *domain, struct control_message *message)
     return 0;
 }
 
-int grant_capability(struct domain *domain, struct control_message *message)
+static int entry_take(struct domain *domain, const Bulkhead__Control__Capability *m)
 {
-    const Bulkhead__Control__Capability *m = message->what->capability;
     struct domain_port *port = port_at(domain, m->server, m->peer);
     if (port == NULL || m->index >= CAPABILITY_TABLE_MAX || m->type >= CAPABILITY_TYPES || m->generation > UINT16_MAX ||
         m->protocol > UINT8_MAX || m->ethertypes > UINT8_MAX || m->n_address > CAPABILITY_ADDRESSES)
@@ -235,6 +234,20 @@ int grant_capability(struct domain *domain, struct control_message *message)
         entry.size = there ? object->octets : 0; /* object_add() fills them in when it comes */
     }
     return capability_grant(&port->port.table, (uint16_t)m->index, &entry) ? 0 : -EINVAL;
+}
+
+int grant_capability(struct domain *domain, struct control_message *message)
+{
+    return entry_take(domain, message->what->capability);
+}
+
+int grant_capabilities(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Capabilities *m = message->what->capabilities;
+    int result = 0;
+    for (size_t i = 0; i < m->n_entry && result == 0; i++)
+        result = entry_take(domain, m->entry[i]);
+    return result;
 }
 
 /* Another generation is no business of ours: what stands there came later. */

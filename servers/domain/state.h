@@ -60,8 +60,8 @@ struct domain {
     struct counter_page *counters;
     struct crash_page *crash; /* NULL: none was granted */
     uint32_t running;         /* id of the server whose turn it is, SERVER_COUNT: none's */
-    int doorbell; /* own, read end */
-    int timer;    /* timerfd: a sleep that ends by a bell leaves it armed, so that most sleeps set no timer */
+    int doorbell;             /* own, read end */
+    int timer;         /* timerfd: a sleep that ends by a bell leaves it armed, so that most sleeps set no timer */
     uint64_t armed_us; /* what it is set to; 0: it has gone off */
     bool device_gone;
     uint64_t now_us;    /* of the round */
@@ -88,8 +88,8 @@ uint64_t domain_clock_us(void);
 int domain_dispatch(struct domain *domain, struct control_message *message);
 
 /* ---- grants.c ---- */
-domain_handler grant_configure, grant_bell, grant_channel, grant_capability, grant_pool, grant_store, grant_device,
-    grant_revoke;
+domain_handler grant_configure, grant_bell, grant_channel, grant_capability, grant_capabilities, grant_pool,
+    grant_store, grant_device, grant_revoke;
 bool grant_address(const Bulkhead__Control__Address *from, struct ip_address *ret); /* false: malformed */
 /* Maps the descriptor at `index` of the message and closes it. 0, or a negative errno. */
 int grant_map(struct control_message *message, int32_t index, size_t octets, bool writable, void **ret)

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/ring.h"
@@ -96,6 +97,28 @@ static uint32_t pool_readers(const struct supervisor *s, enum server_id owner)
     return hosts_of(s, servers);
 }
 
+static void of_wire(struct audit_grant *grant, enum audit_abroad abroad)
+{
+    if (grant != NULL)
+        grant->abroad = abroad;
+}
+
+/* As grant_device() of grant.c has it; the stack at the other end has what its supervisor said hello with. */
+static void wire_grants(const struct supervisor *s, uint32_t nic, struct audit_grants *ret)
+{
+    const struct wire_link *wire = &s->wire;
+    struct ucred who;
+    socklen_t size = sizeof who;
+    of_wire(grant_add(ret, wire->bell_read, AUDIT_PIPE, 0, nic, "wire-bell-in"), AUDIT_ABROAD_LESS);
+    if (wire->peer < 0)
+        return;
+    of_wire(grant_add(ret, wire->mine, AUDIT_SEGMENT, nic, 0, "wire-out"), AUDIT_ABROAD_LESS);
+    of_wire(grant_add(ret, wire->peer, AUDIT_SEGMENT, 0, nic, "wire-in"), AUDIT_ABROAD_ALL);
+    of_wire(grant_add(ret, wire->peer_bell, AUDIT_PIPE, nic, 0, "wire-bell-out"), AUDIT_ABROAD_ALL);
+    if (getsockopt(wire->socket, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0)
+        ret->abroad = who.pid;
+}
+
 static void server_grants(const struct supervisor *s, struct audit_grants *ret)
 {
     for (unsigned id = 0; id < SERVER_COUNT; id++) {
@@ -124,6 +147,7 @@ static void server_grants(const struct supervisor *s, struct audit_grants *ret)
     }
     uint32_t nic = BIT(s->server[SERVER_NIC].domain->index);
     grant_add(ret, s->device, AUDIT_DEVICE, nic, nic, "device");
+    wire_grants(s, nic, ret);
 }
 
 static void of_session(struct audit_grant *grant, const struct session_memory *session)
@@ -364,11 +388,13 @@ const char *audit_start(struct supervisor *s, uint64_t id)
     s->audit = (struct process){pid, pidfd, false};
     if (pidfd >= 0 && loop_watch(s, pidfd, WATCH_AUDIT, 0) == 0)
         return NULL;
-    if (pidfd >= 0) {
-        char text[32];
-        process_signal(&s->audit, SIGKILL);
-        process_reap(&s->audit, text, sizeof text);
+    if (pid > 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
     }
+    if (pidfd >= 0)
+        close(pidfd);
+    s->audit = (struct process){0, -1, false};
     return "no process for an audit: try again";
 }
 

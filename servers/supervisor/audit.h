@@ -18,7 +18,7 @@
 #define AUDIT_MANAGE       SERVER_COUNT
 #define AUDIT_SUPERVISOR   (SERVER_COUNT + 1)
 #define AUDIT_PRINCIPALS   (SERVER_COUNT + 2)
-#define AUDIT_GRANTS_MAX   (SESSIONS_MAX * (3 + 2 * SESSION_ARENAS) + 64)
+#define AUDIT_GRANTS_MAX   (SESSIONS_MAX * (3 + 2 * SESSION_ARENAS) + 96)
 #define AUDIT_FACTS_MAX    32768
 #define AUDIT_PROCESSES    2048 /* with anything to tell */
 #define AUDIT_FINDINGS     64   /* told; more are counted */
@@ -30,6 +30,11 @@
 
 /* ---- grants ---- */
 enum audit_object { AUDIT_SEGMENT, AUDIT_PIPE, AUDIT_SOCKET, AUDIT_DEVICE };
+enum audit_abroad { /* what the stack at the other end of the wire may have of it */
+    AUDIT_ABROAD_NONE,
+    AUDIT_ABROAD_LESS, /* it is ours: read it, or ring it */
+    AUDIT_ABROAD_ALL,  /* it is theirs */
+};
 
 struct audit_grant {
     struct file_identity file;
@@ -40,6 +45,7 @@ struct audit_grant {
     int32_t session;           /* whose application pays for it, -1 none */
     bool applications;         /* of any session: may read it, or ring it */
     pid_t reader;              /* a process that may read it, 0 none: the capture command */
+    enum audit_abroad abroad;
 };
 
 struct audit_principal {
@@ -58,6 +64,7 @@ struct audit_application {
 struct audit_grants {
     struct audit_principal principal[AUDIT_PRINCIPALS];
     uint32_t domains; /* principals 0 to here */
+    pid_t abroad;     /* the supervisor at the other end of the wire, 0 none */
     uint32_t applications;
     struct audit_application application[SESSIONS_MAX];
     uint32_t count;
@@ -93,6 +100,7 @@ struct audit_process {
     pid_t pid;
     uint32_t principal; /* AUDIT_PRINCIPALS: none of them */
     uint64_t sessions;  /* mask: whose application it is */
+    bool abroad;        /* of the stack at the other end of the wire */
     bool whole;         /* all of it could be read */
     char name[AUDIT_NAME];
     struct audit_walls walls; /* of principals */

@@ -86,8 +86,10 @@ static bool application_may(const struct audit_process *process, const struct au
                         nothing */
     if (process->pid == grant->reader && grant->reader != 0)
         return !fact->writable;
-    bool serves = grant->applications && process->sessions != 0;
-    return serves && (grant->object == AUDIT_PIPE ? !fact->readable : !fact->writable);
+    bool less = grant->object == AUDIT_PIPE ? !fact->readable : !fact->writable;
+    if (process->abroad && grant->abroad != AUDIT_ABROAD_NONE)
+        return less || grant->abroad == AUDIT_ABROAD_ALL;
+    return less && grant->applications && process->sessions != 0;
 }
 
 static bool principal_may(uint32_t principal, const struct audit_grant *grant, const struct audit_fact *fact)

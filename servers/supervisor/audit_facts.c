@@ -311,6 +311,7 @@ static bool other_collect(const struct audit_grants *grants, struct audit_facts 
     if (facts->count == before)
         return false;
     process->sessions = sessions_of(grants, process->pid);
+    process->abroad = grants->abroad != 0 && descends(process->pid, grants->abroad);
     name_read(process);
     return true;
 }

@@ -29,7 +29,7 @@ static void file_keep(struct supervisor *s, const char *name)
 {
     for (uint32_t i = 0; i < CRASH_KEPT; i++)
         if (strcmp(s->crash_file[i], name) == 0)
-            return; /* an earlier stack's, overwritten now */
+            s->crash_file[i][0] = '\0'; /* an earlier stack's, overwritten now: the latest from here on */
     char *place = s->crash_file[s->crash_files++ % CRASH_KEPT];
     if (place[0] != '\0')
         unlinkat(s->run_dir, place, 0);

@@ -10,6 +10,10 @@
 #include "ipc/segment.h"
 #include "servers/supervisor/supervisor.h"
 
+#define ENTRY_OCTETS 40 /* of an arena's entry in a message, at most */
+#define ENTRIES_MAX  48
+_Static_assert(ENTRIES_MAX *ENTRY_OCTETS <= CONTROL_OCTETS_MAX, "they fit into one");
+
 #define MESSAGE(name, WHAT)                                                                                            \
     to_domain name = BULKHEAD__CONTROL__TO_DOMAIN__INIT;                                                               \
     name.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_##WHAT
@@ -226,13 +230,8 @@ static void pools(struct supervisor *s, struct domain *d, uint32_t fresh)
 }
 
 /* The entry of a table that `node` stands for; what a node does not know is in `what` already. */
-static void entry_send(struct supervisor *s, struct domain *d, const struct registry_node *node,
-                       Bulkhead__Control__Capability *what)
+static void entry_fill(const struct registry_node *node, Bulkhead__Control__Capability *what)
 {
-    if (node == NULL)
-        return; /* revoked there */
-    MESSAGE(message, CAPABILITY);
-    message.capability = what;
     what->server = node->grant.table / SERVER_COUNT;
     what->peer = node->grant.table % SERVER_COUNT;
     what->index = node->grant.index;
@@ -243,7 +242,50 @@ static void entry_send(struct supervisor *s, struct domain *d, const struct regi
         what->object = node->grant.object;
         what->size = (uint32_t)node->grant.length;
     }
+}
+
+static void entry_send(struct supervisor *s, struct domain *d, const struct registry_node *node,
+                       Bulkhead__Control__Capability *what)
+{
+    if (node == NULL)
+        return; /* revoked there */
+    MESSAGE(message, CAPABILITY);
+    message.capability = what;
+    entry_fill(node, what);
     control_send(s, d, &message, NULL, 0, 0);
+}
+
+/* Those of arenas go together: with many sessions they are most of what a restart has to say. */
+struct entry_list {
+    Bulkhead__Control__Capability entry[ENTRIES_MAX], *pointer[ENTRIES_MAX];
+    uint32_t count;
+};
+
+static void entries_send(struct supervisor *s, struct domain *d, struct entry_list *list)
+{
+    Bulkhead__Control__Capabilities what = BULKHEAD__CONTROL__CAPABILITIES__INIT;
+    MESSAGE(message, CAPABILITIES);
+    message.capabilities = &what;
+    what.entry = list->pointer;
+    what.n_entry = list->count;
+    if (list->count > 0)
+        control_send(s, d, &message, NULL, 0, 0);
+    list->count = 0;
+}
+
+static void entry_add(struct supervisor *s, struct domain *d, struct entry_list *list, const struct registry_node *node,
+                      bool mapped)
+{
+    if (node == NULL)
+        return; /* revoked there */
+    if (list->count == ENTRIES_MAX)
+        entries_send(s, d, list);
+    Bulkhead__Control__Capability *what = list->pointer[list->count] = &list->entry[list->count];
+    list->count++;
+    *what = (Bulkhead__Control__Capability)BULKHEAD__CONTROL__CAPABILITY__INIT;
+    what->type = CAPABILITY_POOL;
+    what->mapped = mapped;
+    entry_fill(node, what);
 }
 
 /* What a stack with these addresses has to say on a link. */
@@ -296,17 +338,15 @@ static void pool_entries(struct supervisor *s, struct domain *d, uint32_t fresh)
     }
 }
 
-static void arena_entries(struct supervisor *s, struct domain *d, const struct arena_memory *arena, uint32_t fresh)
+static void arena_entries(struct supervisor *s, struct domain *d, const struct arena_memory *arena, uint32_t fresh,
+                          struct entry_list *list)
 {
     for (unsigned i = 0; i < TOPOLOGY_ARENAS; i++) {
         const struct topology_arena *row = &topology_arena[i];
         if (row->transport != arena->transport || !hosts(d, row->server) ||
             ((SERVER_BIT(row->server) | SERVER_BIT(row->peer)) & fresh) == 0)
             continue;
-        Bulkhead__Control__Capability what = BULKHEAD__CONTROL__CAPABILITY__INIT;
-        what.type = CAPABILITY_POOL;
-        what.mapped = row->mapped;
-        entry_send(s, d, rights_arena_entry(s, arena, row), &what);
+        entry_add(s, d, list, rights_arena_entry(s, arena, row), row->mapped);
     }
 }
 
@@ -344,8 +384,10 @@ static void arena_memory_send(struct supervisor *s, struct domain *d, const stru
 
 void grant_arena(struct supervisor *s, struct domain *d, const struct session_memory *session, uint32_t index)
 {
+    struct entry_list list = {.count = 0};
     arena_memory_send(s, d, session, index);
-    arena_entries(s, d, &session->arena[index], SERVERS_ALL);
+    arena_entries(s, d, &session->arena[index], SERVERS_ALL, &list);
+    entries_send(s, d, &list);
 }
 
 struct rule_message { /* the lists of a session's rule */
@@ -410,14 +452,18 @@ void grant_session(struct supervisor *s, struct domain *d, const struct session_
 
 static void sessions(struct supervisor *s, struct domain *d)
 {
+    struct entry_list list = {.count = 0};
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
         const struct session_memory *session = &s->session[id];
         if (session->state != SESSION_ACTIVE && session->state != SESSION_ENDING)
             continue;
         grant_session(s, d, session);
-        for (uint32_t i = 0; i < session->arenas; i++)
-            grant_arena(s, d, session, i);
+        for (uint32_t i = 0; i < session->arenas; i++) {
+            arena_memory_send(s, d, session, i);
+            arena_entries(s, d, &session->arena[i], SERVERS_ALL, &list);
+        }
     }
+    entries_send(s, d, &list);
 }
 
 static void stores(struct supervisor *s, struct domain *d)
@@ -521,6 +567,7 @@ static bool must_know_first(const struct domain *d, uint32_t fresh)
 
 static void grant_news(struct supervisor *s, struct domain *d, uint32_t fresh)
 {
+    struct entry_list list = {.count = 0};
     channels(s, d, fresh);
     right_entries(s, d, fresh);
     pools(s, d, fresh);
@@ -528,8 +575,9 @@ static void grant_news(struct supervisor *s, struct domain *d, uint32_t fresh)
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
         const struct session_memory *session = &s->session[id];
         for (uint32_t i = 0; i < session->arenas && session->state != SESSION_REMOVING; i++)
-            arena_entries(s, d, &session->arena[i], fresh);
+            arena_entries(s, d, &session->arena[i], fresh, &list);
     }
+    entries_send(s, d, &list);
     Bulkhead__Control__PeerAttached what = BULKHEAD__CONTROL__PEER_ATTACHED__INIT;
     MESSAGE(message, PEER_ATTACHED);
     uint32_t servers[SERVER_COUNT];

@@ -22,6 +22,13 @@
 #define TABLE(server, peer) ((uint8_t)((server)*SERVER_COUNT + (peer)))
 _Static_assert(SERVER_COUNT *SERVER_COUNT <= REGISTRY_TABLES, "a number for each table");
 
+/* What applications can make us take, at most; the rest is for the servers. */
+#define NODES_OF_SESSION (4 + 3 * SERVER_COUNT + 7) /* roots; parts at servers; the application's own */
+#define NODES_OF_ARENA   (2 + 3 + 3)                /* roots; at its transport and nic; entries of tables */
+#define NODES_OF_SERVERS 2048
+_Static_assert(SESSIONS_MAX *(NODES_OF_SESSION + SESSION_ARENAS * NODES_OF_ARENA) + NODES_OF_SERVERS <= RIGHTS_NODES,
+               "full sessions leave enough for every server");
+
 void rights_init(struct supervisor *s)
 {
     registry_init(&s->registry, s->node, RIGHTS_NODES);

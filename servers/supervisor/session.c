@@ -334,7 +334,7 @@ int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_req
                                  .slots = request->slots,
                                  .send_size = request->send_size,
                                  .receive_size = request->receive_size};
-    if (!registry_index_take(&s->registry, CAPABILITY_INDEX_DYNAMIC, &arena.index, &arena.generation))
+    if (!registry_index_take(&s->registry, CAPABILITY_INDEX_ARENA, &arena.index, &arena.generation))
         return ENOSPC;
     arena.app = segment_read_only(fd[0]);
     arena.words = descriptor_keep(fd[1]);

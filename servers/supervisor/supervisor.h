@@ -58,7 +58,7 @@
 #define SESSION_EVENTS_BURST 64 /* sessions may come and go without a pause; then one event a tick, with a count */
 #define SESSION_FDS          (4 + 1 + 2 * SESSION_ARENAS) /* what a session costs, with its connection */
 #define OTHER_FDS            256 /* everything else */
-#define RIGHTS_NODES         16384 /* more than SESSIONS_MAX full sessions and the servers need */
+#define RIGHTS_NODES         16384 /* there is always one for what a server needs: rights.c adds them up */
 #define CHANGES_KEPT         32
 #define EVENTS_KEPT          4096
 #define EVENT_KIND           16

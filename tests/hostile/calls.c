@@ -32,6 +32,8 @@ CALL(openat, SYS_openat, AT_FDCWD, TEXT("."), O_RDONLY, 0, 0, 0)
 CALL(openat2, SYS_openat2, AT_FDCWD, TEXT("."), 0, 0, 0, 0)
 CALL(socket, SYS_socket, 2, 2, 0, 0, 0, 0)
 CALL(connect, SYS_connect, 3, 0, 0, 0, 0, 0)
+CALL(sendto, SYS_sendto, 3, TEXT(came_back), 1, 0, 0, 0)
+CALL(recvfrom, SYS_recvfrom, 3, TEXT(came_back), 1, 0x40, 0, 0)
 CALL(socketpair, SYS_socketpair, 1, 1, 0, TEXT(came_back), 0, 0)
 CALL(kill, SYS_kill, -1, SIGKILL, 0, 0, 0, 0)
 CALL(tgkill, SYS_tgkill, 2, 2, SIGKILL, 0, 0, 0)
@@ -66,7 +68,7 @@ CALL(reboot, SYS_reboot, 0, 0, 0, 0, 0, 0)
 
 #define ROW(name) {#name, try_##name}
 const struct attack calls[] = {
-    ROW(open), ROW(openat), ROW(openat2), ROW(socket), ROW(connect), ROW(socketpair), ROW(kill), ROW(tgkill), ROW(ptrace),
+    ROW(open), ROW(openat), ROW(openat2), ROW(socket), ROW(connect), ROW(sendto), ROW(recvfrom), ROW(socketpair), ROW(kill), ROW(tgkill), ROW(ptrace),
     ROW(process_vm_readv), ROW(process_vm_writev), ROW(pidfd_open), ROW(pidfd_getfd), ROW(fcntl_set_flags), ROW(fcntl_seals),
     ROW(ioctl), ROW(clone), ROW(clone3), ROW(execve), ROW(unshare), ROW(setns), ROW(mount), ROW(chroot), ROW(prctl),
     ROW(seccomp), ROW(memfd_create), ROW(dup), ROW(bpf), ROW(io_uring), ROW(userfaultfd), ROW(map_executable),

@@ -193,6 +193,26 @@ def test_nothing_is_kept():
         assert held == reference, f"{reference} -> {held}"
 
 
+def test_audit():
+    """What crosses between two stacks is known to the audits of both, whatever the partition; after a death, too; and a third
+    party that maps it is not."""
+    for partition in "factored", "nic+ip|tcp+udp|socket", "monolithic":
+        with stacks("delay=1ms", partition) as (a, b):
+            if partition == "factored":
+                a.kill_nic()
+            for stack in a, b:
+                report = json.loads(stack.bulkhead("audit", "--json"))
+                assert not report["findings"], report["findings"]
+                rows = {s["name"]: s for s in report["segments"]}
+                nic = next(name for name in stack.domains() if name.startswith("nic"))
+                assert rows["wire-out"]["writers"] == nic and rows["wire-in"]["readers"].startswith(nic), rows
+            supervisor = json.loads(b.bulkhead("ps", "--json"))["supervisor_pid"]
+            half = next(f for f in os.scandir(f"/proc/{supervisor}/fd") if "memfd:wire" in os.readlink(f.path))
+            with open(half.path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
+                found = subprocess.run([BUILD / "bulkhead", "audit"], capture_output=True, text=True, env=a.environment)
+            assert found.returncode == 1 and f"(pid {os.getpid()}) maps wire-" in found.stdout, found.stdout
+
+
 def test_orderly_end():
     with stacks() as (a, b):
         before = b.domains()
@@ -288,6 +308,6 @@ try:
     for file, octets in ("small", 200000), ("file", 20 << 20), ("large", 300 << 20):
         random_file(ROOT / file, octets, octets)
     main([test_good_wire, test_good_wire_kills, test_bad_wire, test_death_of_a_stack,
-          test_nothing_is_kept, test_orderly_end, test_liars, test_a_third_is_refused])
+          test_nothing_is_kept, test_audit, test_orderly_end, test_liars, test_a_third_is_refused])
 finally:
     subprocess.run(["rm", "-rf", FOLDER])

@@ -71,7 +71,7 @@ static void every_row_is_there(void)
     }
 }
 
-static void come_back(uint32_t domain)
+static void all_let_go(void)
 {
     for (bool again = true; again;) {
         again = false;
@@ -81,6 +81,11 @@ static void come_back(uint32_t domain)
                 domain_acknowledged(s, &s->domain[i], s->domain[i].ack_epoch);
         }
     }
+}
+
+static void come_back(uint32_t domain)
+{
+    all_let_go();
     s->domain[domain].state = DOMAIN_STANDBY;
     barrier_advance(s);
     ck_assert_int_eq(s->domain[domain].state, DOMAIN_GRANTED);
@@ -259,7 +264,87 @@ START_TEST(nothing_is_left_of_a_session)
 }
 END_TEST
 
+/* However many arenas there are: the pools of the next incarnations have their places. */
+START_TEST(applications_cannot_take_what_a_restart_needs)
+{
+    start_all();
+    uint32_t before = s->registry.count;
+    int fd = application(), passed[2];
+    ck_assert_int_eq(hello(fd), 0);
+    uint32_t session = s->registry.count - before;
+    for (unsigned i = 0; i < SESSION_ARENAS; i++) {
+        struct attach_request request = arena_request;
+        request.transport = i % SESSION_TRANSPORTS;
+        request.slots = 1;
+        arena_pair(passed, &request);
+        ask(fd, &request, sizeof request, passed, 2);
+        ck_assert_int_eq(answered(fd, NULL), 0);
+        pair_close(passed);
+        ck_assert_uint_ge(s->session[0].arena[i].index, CAPABILITY_INDEX_ARENA);
+    }
+    ck_assert_uint_le(before, 1024); /* nodes: what rights.c counts on */
+    ck_assert_uint_le(session, 4 + 3 * SERVER_COUNT + 7);
+    ck_assert_uint_le(s->registry.count - before - session, SESSION_ARENAS * 8);
+    uint16_t index, generation;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        die(i);
+        all_let_go(); /* the old pool's place is free, the next process not there yet */
+        while (registry_index_take(&s->registry, CAPABILITY_INDEX_ARENA, &index, &generation))
+            ; /* all the arenas that there can be, and those who wait for a place */
+        come_back(i);
+    }
+}
+END_TEST
+
+/* All entries that a domain hears of, and in how many messages they come. */
+static unsigned entries_heard(uint32_t domain, unsigned *ret_messages)
+{
+    unsigned count = 0;
+    *ret_messages = 0;
+    for (to_domain *m; (m = hear(domain)) != NULL; bulkhead__control__to_domain__free_unpacked(m, NULL)) {
+        if (m->what_case != BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITIES)
+            continue;
+        count += (unsigned)m->capabilities->n_entry;
+        ++*ret_messages;
+    }
+    return count;
+}
+
+/* A restart does not take longer by a message for each arena. */
+START_TEST(entries_of_arenas_go_together)
+{
+    enum { SESSIONS = 4 };
+    unsigned messages;
+    start_all();
+    for (unsigned session = 0; session < SESSIONS; session++) {
+        int fd = application(), passed[2];
+        ck_assert_int_eq(hello(fd), 0);
+        for (unsigned i = 0; i < SESSION_ARENAS; i++) {
+            struct attach_request request = arena_request;
+            request.slots = 1;
+            arena_pair(passed, &request);
+            ask(fd, &request, sizeof request, passed, 2);
+            ck_assert_int_eq(answered(fd, NULL), 0);
+            pair_close(passed);
+        }
+    }
+    for (uint32_t i = 0; i < s->domain_count; i++)
+        hear_all(i, 0);
+    die(SERVER_IP);
+    all_let_go();
+    for (uint32_t i = 0; i < s->domain_count; i++)
+        hear_all(i, 0);
+    s->domain[SERVER_IP].state = DOMAIN_STANDBY;
+    barrier_advance(s);
+    for (uint32_t i = SERVER_NIC; i <= SERVER_TCP; i++) { /* nic, ip, tcp: one table in each */
+        ck_assert_uint_eq(entries_heard(i, &messages), SESSIONS * SESSION_ARENAS);
+        ck_assert_uint_le(messages, 2);
+    }
+}
+END_TEST
+
 SUITE_RUN("supervisor_rights", setup, teardown, the_rows_of_the_topology_and_no_more, a_pool_ends_with_its_owner,
           the_death_of_who_passes_on_takes_nothing_from_the_others,
           a_revoked_entry_stays_out_until_its_object_is_another, a_revoked_right_comes_back_with_its_channel,
-          only_entries_are_revoked_alone, who_does_not_give_back_is_killed, nothing_is_left_of_a_session)
+          only_entries_are_revoked_alone, who_does_not_give_back_is_killed, nothing_is_left_of_a_session,
+          applications_cannot_take_what_a_restart_needs, entries_of_arenas_go_together)

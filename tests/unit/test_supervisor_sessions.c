@@ -31,7 +31,7 @@ START_TEST(a_session_comes_and_goes_without_a_trace)
         ck_assert_uint_eq(hear_all(SERVER_NIC, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA), 1);
         ck_assert_uint_eq(hear_all(SERVER_UDP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA), 0);
         ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA), 1);
-        ck_assert_uint_eq(hear_all(SERVER_IP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITY), 1);
+        ck_assert_uint_eq(hear_all(SERVER_IP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITIES), 1);
         session_done(s, 0); /* a lie: the application is there */
         ck_assert_int_eq(s->session[0].state, SESSION_ACTIVE);
         hang_up(fd);

@@ -32,7 +32,7 @@ static _Noreturn void usage(const char *what)
 /* ---- scenarios ---- */
 static void short_scenario(struct sim_scenario *s)
 {
-    s->quality = (struct sim_link_quality){.delay_us = 20, .jitter_us = 10};
+    s->quality = (struct impair_config){.delay_us = 20, .jitter_us = 10};
     s->streams = 1;
     s->octets = 6000;
     s->datagram_clients = 1;
@@ -67,10 +67,10 @@ static void random_scenario(struct sim_scenario *s)
     s->quality.delay_us = 10 + sim_below(&random, 2000);
     s->quality.jitter_us = sim_below(&random, 500);
     if (bad) {
-        s->quality.loss = sim_below(&random, 50);
-        s->quality.duplicate = sim_below(&random, 30);
-        s->quality.reorder = sim_below(&random, 100);
-        s->quality.corrupt = sim_below(&random, 20);
+        s->quality.loss = 1000 * sim_below(&random, 50);
+        s->quality.duplicate = 1000 * sim_below(&random, 30);
+        s->quality.reorder = 1000 * sim_below(&random, 100);
+        s->quality.corrupt = 1000 * sim_below(&random, 20);
     }
     s->both = true;
     s->streams = sim_below(&random, 4);

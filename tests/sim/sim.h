@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "netdrv/impair.h"
 #include "servers/server.h"
 #include "servers/topology/topology.h"
 
@@ -28,6 +29,7 @@
 #define SIM_ARENAS    2  /* of a session: tcp, udp */
 #define SIM_KILLS     16
 #define SIM_TASKS     16 /* of one application */
+#define SIM_MTU       1500U
 #define SIM_NEVER     UINT64_MAX
 #define SIM_ANY       UINT64_MAX /* sim_kill.write: at the point itself */
 #define SIM_HANG_US   (10ULL * 60 * 1000000)
@@ -75,12 +77,8 @@ void sim_port_watch(struct sim_domain *d, struct port *port);
 _Noreturn void sim_die(struct sim *sim); /* the domain that runs dies now */
 
 /* ---- link.c ---- */
-struct sim_link_quality { /* of 1000 frames each */
-    uint32_t loss, duplicate, reorder, corrupt;
-    uint32_t delay_us, jitter_us;
-};
 struct sim_link;
-struct sim_link *sim_link_new(struct sim *sim, const struct sim_link_quality *quality);
+struct sim_link *sim_link_new(struct sim *sim, const struct impair_config *quality);
 void sim_link_free(struct sim_link *link);
 uint64_t sim_link_deadline(const struct sim_link *link,
                            uint32_t stack); /* of the next frame to this stack; SIM_NEVER */
@@ -272,7 +270,7 @@ void sim_app_show(const struct sim_app *a);
 struct sim_scenario {
     uint64_t seed;
     char partition[SIM_STACKS][PARTITION_TEXT];
-    struct sim_link_quality quality;
+    struct impair_config quality;
     uint32_t streams, datagram_clients, datagrams; /* each way if `both` */
     uint32_t octets;                               /* most, of a stream each way */
     uint32_t datagram_most;

@@ -147,7 +147,7 @@ static void lost(struct sim_app *a, struct task *t, uint32_t error)
  * died at the time (an ip that knows no neighbours yet keeps a few packets only). */
 static bool reset_may_be_lost(const struct sim *sim)
 {
-    const struct sim_link_quality *q = &sim->scenario->quality;
+    const struct impair_config *q = &sim->scenario->quality;
     bool together = false;
     for (uint32_t k = 0; k < SIM_STACKS; k++)
         together = together || (sim->stack[k].deaths[SERVER_TCP] > 0 && sim->stack[k].deaths[SERVER_IP] > 0);

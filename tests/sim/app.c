@@ -164,6 +164,7 @@ struct app_view app_look(struct sim_app *a, struct task *t)
         return v;
     v.state = words->state;
     v.error = words->error;
+    v.error_count = words->error_count;
     uint32_t held = t->slot.send_head - words->send_tail, ahead = words->receive_head - t->slot.receive_tail;
     if (held > t->slot.arena->send_size || ahead > t->slot.arena->receive_size)
         sim_fail(a->sim, "%c: words of slot %u go backwards: %u of %u written are held, %u received are not read",
@@ -223,10 +224,10 @@ void sim_app_serve(struct sim_app *a, uint16_t port)
     app_task_new(a, TASK_ECHO)->port = port;
 }
 
-void sim_app_stream(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t up, uint32_t down)
+void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down)
 {
     struct task *t = app_task_new(a, TASK_CLIENT);
-    t->to = to->config.address[0];
+    t->to = *to;
     t->port = port;
     t->up = up;
     t->down = down;
@@ -234,14 +235,25 @@ void sim_app_stream(struct sim_app *a, const struct sim_stack *to, uint16_t port
     wake(a);
 }
 
-void sim_app_datagrams(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t count, uint32_t most)
+void sim_app_datagrams(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t count, uint32_t most)
 {
     struct task *t = app_task_new(a, TASK_ASKER);
-    t->to = to->config.address[0];
+    t->to = *to;
     t->port = port;
     t->count = count;
     t->most = most;
     t->content = sim_random(&a->random);
+    wake(a);
+}
+
+void sim_app_refused(struct sim_app *a, const struct ip_address *to, uint16_t port)
+{
+    struct task *t = app_task_new(a, TASK_REFUSED);
+    t->to = *to;
+    t->port = port;
+    t->count = 1;
+    t->most = 100;
+    t->content = 2 * sim_random(&a->random); /* even: it connects */
     wake(a);
 }
 
@@ -254,7 +266,8 @@ void sim_app_leave(struct sim_app *a)
 bool sim_app_clients_done(const struct sim_app *a)
 {
     for (uint32_t i = 0; i < SIM_TASKS; i++)
-        if ((a->task[i].kind == TASK_CLIENT || a->task[i].kind == TASK_ASKER) && a->task[i].step != STEP_DONE)
+        if ((a->task[i].kind == TASK_CLIENT || a->task[i].kind == TASK_ASKER || a->task[i].kind == TASK_REFUSED) &&
+            a->task[i].step != STEP_DONE)
             return false;
     return true;
 }
@@ -276,7 +289,7 @@ bool sim_app_gone(const struct sim_app *a)
 
 void sim_app_show(const struct sim_app *a)
 {
-    static const char *const kinds[] = {"listener", "accepted", "client", "echo", "asker", "free"};
+    static const char *const kinds[] = {"listener", "accepted", "client", "echo", "asker", "refused", "free"};
     for (uint32_t i = 0; i < SIM_TASKS; i++) {
         const struct task *t = &a->task[i];
         if (t->kind == TASK_FREE || t->step == STEP_DONE)
@@ -304,7 +317,8 @@ static bool task_step(struct sim_app *a, struct task *t)
         return false;
     if (t->kind == TASK_LISTENER)
         return listener_step(a, t);
-    return t->kind == TASK_ECHO || t->kind == TASK_ASKER ? datagram_step(a, t) : stream_step(a, t);
+    return t->kind == TASK_ECHO || t->kind == TASK_ASKER || t->kind == TASK_REFUSED ? datagram_step(a, t)
+                                                                                    : stream_step(a, t);
 }
 
 static bool tasks_step(struct sim_app *a)

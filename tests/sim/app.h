@@ -17,10 +17,10 @@ struct app_slot {            /* our side of a socket's slot */
 };
 
 struct app_view { /* the transport's words, as servers/client/readiness.c reads them */
-    uint32_t space, available, state, error;
+    uint32_t space, available, state, error, error_count;
 };
 
-enum task_kind { TASK_LISTENER, TASK_ACCEPTED, TASK_CLIENT, TASK_ECHO, TASK_ASKER, TASK_FREE };
+enum task_kind { TASK_LISTENER, TASK_ACCEPTED, TASK_CLIENT, TASK_ECHO, TASK_ASKER, TASK_REFUSED, TASK_FREE };
 
 struct task {
     enum task_kind kind;

@@ -149,6 +149,8 @@ static void finish_checksum(struct frame *f)
 {
     const struct netdrv_offload *o = &f->offload;
     be16 sum = checksum_finish(checksum_add(0, f->bytes + o->checksum_start, f->octets - o->checksum_start));
+    if (be16_get(sum) == 0)
+        sum = be16_make(0xffff); /* as Linux does: to UDP 0 is none, to all else it is the same */
     memcpy(f->bytes + o->checksum_start + o->checksum_offset, &sum, sizeof sum);
     f->offload.checksum_state = MESSAGE_CHECKSUM_NONE;
     f->offload.checksum_start = f->offload.checksum_offset = 0;
@@ -180,7 +182,8 @@ static void cross(struct sim_link *link, uint32_t stack, struct frame *f)
     struct impair_fate fate;
     impair_frame(&link->impair[stack], link->sim->now_us, f->octets, LINK_HEADER, &fate);
     if (fate.corrupt_bit != IMPAIR_NO_BIT && covered(f))
-        f->bytes[fate.corrupt_bit / 8] ^= (uint8_t)(1U << fate.corrupt_bit % 8);
+        f->bytes[fate.corrupt_bit / 8] |=
+            (uint8_t)(1U << fate.corrupt_bit % 8); /* two of a datagram never cancel out */
     for (uint32_t i = 0; i < fate.copies; i++)
         link->frame[stack][fate.handle[i]] = copy_of(f);
     free(f);

@@ -16,7 +16,7 @@
 
 #define TWICE_WITHIN 60U /* points */
 
-static struct sim_scenario scenario;
+static struct sim_scenario scenario = {.dad = STACK_DAD_OFF};
 static struct {
     bool sweep, writes, twice, soak, random;
     const char *server;
@@ -35,9 +35,11 @@ static void short_scenario(struct sim_scenario *s)
     s->quality = (struct impair_config){.delay_us = 20, .jitter_us = 10};
     s->streams = 1;
     s->octets = 6000;
-    s->datagram_clients = 1;
-    s->datagrams = 3;
-    s->datagram_most = 400;
+    s->datagram_clients = 2;
+    s->datagrams = 2;
+    s->datagram_most = 3000;
+    s->local = true;
+    s->can = NETDRV_CAN_ALL;
 }
 
 static void random_partition(uint64_t *random, char *ret)
@@ -78,6 +80,19 @@ static void random_scenario(struct sim_scenario *s)
     s->datagram_clients = 1 + sim_below(&random, 3);
     s->datagrams = 1 + sim_below(&random, 20);
     s->datagram_most = 16 + sim_below(&random, 1400);
+    s->refused = sim_below(&random, 3);
+    s->local = sim_below(&random, 2) > 0;
+    s->can = sim_below(&random, NETDRV_CAN_ALL + 1);
+    if (sim_below(&random, 5) == 0 && s->dad == STACK_DAD_OFF) {
+        s->dad = sim_below(&random, 2) > 0 ? STACK_DAD_ON : STACK_DAD_OPTIMISTIC;
+        s->conflict = true;
+    }
+    if (sim_below(&random, 3) == 0) { /* each is lost with any of its fragments */
+        s->datagram_most = 16 + sim_below(&random, DATAGRAM_MOST - 15);
+        s->datagrams = 1 + sim_below(&random, 6);
+        s->quality.loss = s->quality.loss / 10;
+        s->quality.corrupt = s->quality.corrupt / 10;
+    }
     for (uint32_t k = 0; k < SIM_STACKS; k++) {
         char partition[PARTITION_TEXT];
         random_partition(&random, partition);
@@ -93,6 +108,7 @@ static void random_scenario(struct sim_scenario *s)
         k.point = 1 + sim_below(&random, 1U << late);
         if (sim_below(&random, 3) == 0)
             k.write = 1 + sim_below(&random, 60);
+        k.hang = sim_below(&random, 8) == 0;
         if (s->kills < SIM_KILLS && !option.random)
             s->kill[s->kills++] = k;
     }
@@ -238,7 +254,7 @@ static int soak(void)
     double until = now_s() + option.seconds;
     uint64_t runs = 0, deaths = 0, lost = 0;
     for (; now_s() < until; runs++) {
-        struct sim_scenario s = {.seed = scenario.seed + runs};
+        struct sim_scenario s = {.seed = scenario.seed + runs, .dad = STACK_DAD_OFF};
         struct sim_result result;
         fill(&s);
         sim_run(&s, NULL, &result);
@@ -259,12 +275,12 @@ static uint64_t number_of(const char *text, char **ret_end)
     return n;
 }
 
-static void parse_kill(const char *text)
+static void parse_kill(const char *text, bool hang)
 {
     struct sim_kill *k = &scenario.kill[scenario.kills++];
     if (scenario.kills > SIM_KILLS)
         usage("too many --kill");
-    *k = (struct sim_kill){.write = SIM_ANY};
+    *k = (struct sim_kill){.write = SIM_ANY, .hang = hang};
     if (text[0] != '\0' && text[1] == ':') {
         k->stack = text[0] == 'B';
         text += 2;
@@ -276,6 +292,14 @@ static void parse_kill(const char *text)
     k->point = number_of(at + 1, &end);
     if (*end == '.')
         k->write = number_of(end + 1, &end);
+}
+
+static void parse_dad(const char *text)
+{
+    if (strcmp(text, "on") != 0 && strcmp(text, "optimistic") != 0)
+        usage("--dad wants on or optimistic");
+    scenario.dad = strcmp(text, "on") == 0 ? STACK_DAD_ON : STACK_DAD_OPTIMISTIC;
+    scenario.conflict = true;
 }
 
 static void parse_partition(const char *text)
@@ -300,7 +324,11 @@ static void parse(int count, char **argument)
         else if (strcmp(name, "--partition") == 0 && value != NULL)
             parse_partition(value);
         else if (strcmp(name, "--kill") == 0 && value != NULL)
-            parse_kill(value);
+            parse_kill(value, false);
+        else if (strcmp(name, "--hang") == 0 && value != NULL)
+            parse_kill(value, true);
+        else if (strcmp(name, "--dad") == 0 && value != NULL)
+            parse_dad(value);
         else if (strcmp(name, "--seconds") == 0 && value != NULL)
             option.seconds = (uint32_t)number_of(value, &end);
         else if (strcmp(name, "--every") == 0 && value != NULL)

@@ -32,6 +32,7 @@ static bool dies_here(struct sim *sim, struct sim_domain *d)
         if (k->done || k->stack != d->stack->index || !sim_hosts(d, k->server) || d->points != k->point)
             continue;
         k->done = true;
+        sim->hanging = k->hang;
         if (k->write == SIM_ANY)
             return true;
         sim->watch_point = d->points;

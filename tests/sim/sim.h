@@ -28,7 +28,7 @@
 #define SIM_SESSIONS  4  /* of one stack */
 #define SIM_ARENAS    2  /* of a session: tcp, udp */
 #define SIM_KILLS     16
-#define SIM_TASKS     16 /* of one application */
+#define SIM_TASKS     40 /* of one application */
 #define SIM_MTU       1500U
 #define SIM_NEVER     UINT64_MAX
 #define SIM_ANY       UINT64_MAX /* sim_kill.write: at the point itself */
@@ -69,6 +69,7 @@ struct sim_kill {
     enum server_id server;
     uint64_t point; /* of its domain, from 1, over all incarnations */
     uint64_t write; /* and this many writes to shared memory after it; SIM_ANY: there */
+    bool hang;      /* it stops running there instead, and is killed when that is noticed */
     bool done;
 };
 /* The domain that runs may die here. */
@@ -158,6 +159,7 @@ struct sim_domain {
     uint32_t told_first, told_count;
     enum sim_phase phase;
     uint64_t wake_us;     /* ASLEEP until then */
+    uint64_t hung_us;     /* not 0: it hangs, and is killed then */
     bool stuck;           /* ... for room, not until a deadline */
     uint8_t *life_memory; /* what `life` and all else private lies in */
     size_t life_used;
@@ -255,8 +257,10 @@ struct sim_app;
 struct sim_app *sim_app_new(struct sim_stack *k, uint64_t seed);
 void sim_app_free(struct sim_app *a);
 void sim_app_serve(struct sim_app *a, uint16_t port); /* streams and datagrams */
-void sim_app_stream(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t up, uint32_t down);
-void sim_app_datagrams(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t count, uint32_t most);
+void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down);
+void sim_app_datagrams(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t count, uint32_t most);
+/* Connected to a port that nobody has: it asks until it is told so. */
+void sim_app_refused(struct sim_app *a, const struct ip_address *to, uint16_t port);
 void sim_app_leave(struct sim_app *a); /* servers close; it ends when all is closed */
 bool sim_app_clients_done(const struct sim_app *a);
 bool sim_app_serving(const struct sim_app *a); /* listens, is bound */
@@ -274,7 +278,12 @@ struct sim_scenario {
     uint32_t streams, datagram_clients, datagrams; /* each way if `both` */
     uint32_t octets;                               /* most, of a stream each way */
     uint32_t datagram_most;
+    uint32_t refused; /* clients of a port that is closed */
     bool both;
+    bool local;    /* clients talk to their own stack as well */
+    bool conflict; /* both stacks have one address of each family that is the same */
+    enum stack_dad dad;
+    uint32_t can; /* enum netdrv_can, of both devices */
     struct sim_kill kill[SIM_KILLS];
     uint32_t kills;
     bool trace;
@@ -297,8 +306,9 @@ struct sim {
     uint32_t kills;
     struct sim_domain *running; /* whose code runs: dying goes to `death` */
     jmp_buf death;
-    uint32_t deaths;
-    uint64_t late_wakes;  /* input was there and nobody had rung */
+    uint32_t deaths, hangs;
+    bool hanging;         /* who dies now, hangs */
+    uint32_t conflicts;   /* of addresses, that were told of */
     uint64_t watch_point; /* the plan's point that the watched writes come after */
     void (*counted)(struct sim *sim, uint64_t point, uint64_t writes);
 };
@@ -320,6 +330,8 @@ static inline void sim_hash_word(struct sim *sim, uint64_t word)
     sim->hash ^= sim->hash >> 29;
 }
 uint32_t sim_tcp_deaths(const struct sim *sim);
+/* Whether packets may have gone lost, other than with what died. */
+bool sim_loses(const struct sim *sim);
 extern uint32_t sim_connections_lost;
 
 #endif

@@ -133,7 +133,8 @@ static bool complete(const struct task *t, const struct app_view *v)
 static void lost(struct sim_app *a, struct task *t, uint32_t error)
 {
     uint32_t before = t->kind == TASK_CLIENT ? t->tcp_deaths : 0;
-    if (sim_tcp_deaths(a->sim) == before)
+    bool unreachable = error == EHOSTUNREACH && t->step <= STREAM_CONNECTING && a->sim->hangs > 0; /* ip of either */
+    if (sim_tcp_deaths(a->sim) == before && !unreachable)
         wrong(a, t, "the connection was lost and no tcp server died; error", error);
     if (!t->lost)
         sim_connections_lost++;
@@ -147,11 +148,10 @@ static void lost(struct sim_app *a, struct task *t, uint32_t error)
  * died at the time (an ip that knows no neighbours yet keeps a few packets only). */
 static bool reset_may_be_lost(const struct sim *sim)
 {
-    const struct impair_config *q = &sim->scenario->quality;
     bool together = false;
     for (uint32_t k = 0; k < SIM_STACKS; k++)
         together = together || (sim->stack[k].deaths[SERVER_TCP] > 0 && sim->stack[k].deaths[SERVER_IP] > 0);
-    return sim_tcp_deaths(sim) > 0 && (sim->deaths > 1 || together || q->loss + q->corrupt > 0);
+    return sim_tcp_deaths(sim) > 0 && (sim->deaths > 1 || together || sim_loses(sim));
 }
 
 static bool half_open(struct sim_app *a, struct task *t, bool did)
@@ -384,7 +384,7 @@ bool listener_step(struct sim_app *a, struct task *t)
         return socket_answered(a, t, LISTENER_BIND);
     case LISTENER_BIND:
         q.operation = CONTROL_BIND;
-        q.address.family = ADDRESS_IP4;
+        q.address.family = ADDRESS_IP6; /* of both families */
         q.port = t->port;
         return asked(a, t, &q, LISTENER_BIND_WAIT);
     case LISTENER_BIND_WAIT:

@@ -9,12 +9,15 @@
 
 #include "tests/sim/sim.h"
 
-#define SPAWN_LEAST_US 200U /* a new process until it waits in its sandbox: simulated */
-#define SPAWN_MORE_US  5000U
-#define ARENA_SLOTS    16U
-#define ARENA_SEND     8192U
-#define ARENA_RECEIVE  8192U
-#define UDP_RECEIVE    16384U
+#define SPAWN_LEAST_US    200U /* a new process until it waits in its sandbox: simulated */
+#define SPAWN_MORE_US     5000U
+#define ARENA_SLOTS       16U
+#define ARENA_SEND        8192U
+#define ARENA_RECEIVE     8192U
+#define UDP_RECEIVE       16384U
+#define UDP_SMALL         4000U /* octets of a datagram; for larger ones: */
+#define UDP_SEND_LARGE    131072U
+#define UDP_RECEIVE_LARGE 262144U
 
 static const struct server *const servers[SERVER_COUNT] = {
     [SERVER_NIC] = &server_nic, [SERVER_IP] = &server_ip,         [SERVER_TCP] = &server_tcp,
@@ -307,11 +310,14 @@ static uint32_t tell_living(struct sim_stack *k, const struct sim_told *t, const
 static void arena_make(struct sim_stack *k, struct sim_session *s)
 {
     enum session_transport transport = s->arenas == 0 ? SESSION_TCP : SESSION_UDP;
+    uint32_t most = k->sim->scenario->datagram_most;
     struct sim_arena *a = &s->arena[s->arenas++];
     *a = (struct sim_arena){.transport = transport,
                             .slots = ARENA_SLOTS,
-                            .send_size = ARENA_SEND,
-                            .receive_size = transport == SESSION_UDP ? UDP_RECEIVE : ARENA_RECEIVE,
+                            .send_size = transport == SESSION_UDP && most > UDP_SMALL ? UDP_SEND_LARGE : ARENA_SEND,
+                            .receive_size = transport == SESSION_TCP ? ARENA_RECEIVE
+                                            : most > UDP_SMALL       ? UDP_RECEIVE_LARGE
+                                                                     : UDP_RECEIVE,
                             .object = k->next_object++};
     index_take(k, &a->index, &a->generation);
     a->app = sim_segment_new(k->sim, arena_send_octets(a->slots, a->send_size), NULL);
@@ -393,6 +399,7 @@ void sim_session_done(void *domain, uint32_t session)
 void sim_notice(void *domain, enum server_id server, const char *text)
 {
     struct sim_domain *d = domain;
+    d->sim->conflicts += strstr(text, "conflict") != NULL;
     sim_note(d->sim, "%c %s says: %s", 'A' + d->stack->index, topology_server_name(server), text);
 }
 

@@ -135,6 +135,7 @@ static void start(struct sim_domain *d)
     d->life->started = true;
     d->state = SIM_RUNNING;
     d->phase = PHASE_AWAKE;
+    sim_supervisor_ready(d->stack);
 }
 
 /* ---- rounds ---- */

@@ -237,6 +237,7 @@ struct sim_stack {
     uint16_t index_generation[CAPABILITY_TABLE_MAX];
     uint32_t next_object;
     uint64_t epoch;
+    bool started; /* all domains ran at one time */
     uint32_t deaths[SERVER_COUNT]; /* of the domains that host them */
 };
 
@@ -244,6 +245,7 @@ void sim_stack_start(struct sim_stack *k);
 void sim_stack_free(struct sim_stack *k);
 void sim_supervisor_died(struct sim_domain *d);
 void sim_supervisor_standby(struct sim_domain *d);
+void sim_supervisor_ready(struct sim_stack *k);
 void sim_supervisor_advance(struct sim_stack *k);
 void sim_supervisor_acknowledged(struct sim_domain *d, uint64_t epoch);
 struct sim_session *sim_session_attach(struct sim_stack *k); /* ACTIVE when all have let it in */

@@ -229,8 +229,8 @@ void sim_supervisor_advance(struct sim_stack *k)
     }
     if (tell_next(k))
         return;
-    bool started = k->epoch > 0 || servers_alive(k) != 0 || k->deaths[0] > 0;
-    if (standby && (started || all_standby))
+    /* the first time all start together */
+    if (standby && (k->started || all_standby || servers_alive(k) != 0))
         grant_standby(k);
 }
 
@@ -268,6 +268,14 @@ void sim_supervisor_standby(struct sim_domain *d)
 {
     d->state = SIM_STANDBY;
     sim_supervisor_advance(d->stack);
+}
+
+void sim_supervisor_ready(struct sim_stack *k)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < k->domain_count; i++)
+        all = all && k->domain[i].state == SIM_RUNNING;
+    k->started = k->started || all;
 }
 
 void sim_supervisor_acknowledged(struct sim_domain *d, uint64_t epoch)

@@ -18,7 +18,7 @@
 
 static struct sim_scenario scenario = {.dad = STACK_DAD_OFF};
 static struct {
-    bool sweep, writes, twice, soak, random;
+    bool sweep, writes, twice, pairs, hang, soak, random;
     const char *server;
     uint32_t seconds, every;
 } option = {.every = 1, .seconds = 1000000};
@@ -33,11 +33,12 @@ static _Noreturn void usage(const char *what)
 static void short_scenario(struct sim_scenario *s)
 {
     s->quality = (struct impair_config){.delay_us = 20, .jitter_us = 10};
-    s->streams = 1;
+    s->streams = 2;
     s->octets = 6000;
     s->datagram_clients = 2;
     s->datagrams = 2;
     s->datagram_most = 3000;
+    s->refused = 1;
     s->local = true;
     s->can = NETDRV_CAN_ALL;
 }
@@ -171,15 +172,18 @@ static void count_writes(struct sim *sim, uint64_t point, uint64_t writes)
     writes_at[point] += writes;
 }
 
-/* One run with this death; with --twice another one soon after it, while what the first left is still being mended. */
+/* One run with this death; with --twice another one soon after it, while what the first left is still being mended;
+ * with
+ * --pairs of another server. */
 static void sweep_run(struct sim_scenario *s, enum server_id id, uint64_t point, uint64_t write, uint64_t number)
 {
     struct sim_result result;
     uint64_t random = number;
-    s->kills = option.twice ? 2 : 1;
-    s->kill[0] = (struct sim_kill){.server = id, .point = point, .write = write};
-    s->kill[1] =
-        (struct sim_kill){.server = id, .point = point + 1 + sim_below(&random, TWICE_WITHIN), .write = SIM_ANY};
+    s->kills = option.twice || option.pairs ? 2 : 1;
+    s->kill[0] = (struct sim_kill){.server = id, .point = point, .write = write, .hang = option.hang};
+    s->kill[1] = (struct sim_kill){.server = id, .after = 1 + sim_below(&random, TWICE_WITHIN), .write = SIM_ANY};
+    if (option.pairs)
+        s->kill[1].server = (enum server_id)((id + 1 + number % (SERVER_COUNT - 1)) % SERVER_COUNT);
     sim_run(s, NULL, &result);
     if (result.deaths == 0) {
         fprintf(stderr, "sim: %s did not die at %lu\n", topology_server_name(id), point);
@@ -349,6 +353,10 @@ static void parse(int count, char **argument)
             option.soak = true;
         else if (strcmp(name, "--twice") == 0)
             option.twice = true;
+        else if (strcmp(name, "--pairs") == 0)
+            option.pairs = true;
+        else if (strcmp(name, "--hangs") == 0)
+            option.hang = true;
         else if (strcmp(name, "--writes") == 0)
             option.writes = true;
         else if (strcmp(name, "--sweep") == 0) {

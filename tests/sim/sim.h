@@ -69,6 +69,7 @@ struct sim_kill {
     enum server_id server;
     uint64_t point; /* of its domain, from 1, over all incarnations */
     uint64_t write; /* and this many writes to shared memory after it; SIM_ANY: there */
+    uint64_t after; /* not 0: `point` is not given; so many after the point at which the one before this is done */
     bool hang;      /* it stops running there instead, and is killed when that is noticed */
     bool done;
 };
@@ -237,7 +238,7 @@ struct sim_stack {
     uint16_t index_generation[CAPABILITY_TABLE_MAX];
     uint32_t next_object;
     uint64_t epoch;
-    bool started; /* all domains ran at one time */
+    bool started;                  /* all domains ran at one time */
     uint32_t deaths[SERVER_COUNT]; /* of the domains that host them */
 };
 

@@ -8,7 +8,8 @@
 #include "tests/sim/app.h"
 
 #define CHUNK_MAX 6000U
-#define PAUSE_US  1000U /* before a refused request is repeated */
+#define PAUSE_US  1000U  /* before a refused request is repeated */
+#define AGAIN_US  20000U /* before a lost connection is made anew */
 #define HALF_US                                                                                                        \
     120000000U /* a connection whose other end died may stay half-open for ever (RFC 9293 3.5.1): given up */
 
@@ -256,6 +257,7 @@ static bool close_answered(struct sim_app *a, struct task *t)
         wrong(a, t, "CLOSE refused", (uint32_t)answer.error);
     app_end(a, t);
     t->step = t->kind == TASK_CLIENT && t->lost ? STREAM_SOCKET : STEP_DONE;
+    app_later(a, t, AGAIN_US);
     if (t->kind == TASK_ACCEPTED)
         t->kind = TASK_FREE;
     return true;

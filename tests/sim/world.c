@@ -21,7 +21,7 @@
 
 enum to { TO_IP4, TO_IP6, TO_LINK_LOCAL, TO_COUNT }; /* a stack's addresses */
 
-static const struct sim_scenario *shown; /* what to print when it fails */
+static const struct sim *shown; /* what to print when it fails */
 
 uint64_t sim_random(uint64_t *state)
 {
@@ -56,14 +56,17 @@ bool sim_loses(const struct sim *sim)
 }
 
 /* ---- what a failure says ---- */
-static void show_command(const struct sim_scenario *s)
+static void show_command(const struct sim *sim)
 {
+    const struct sim_scenario *s = sim->scenario;
     fprintf(stderr, "again: tests/sim/sim --seed %lu", s->seed);
     fprintf(stderr, " --partition '%s,%s'", s->partition[0], s->partition[1]);
     if (s->octets == 0)
         fprintf(stderr, " --datagrams");
     for (uint32_t i = 0; i < s->kills; i++) {
-        const struct sim_kill *k = &s->kill[i];
+        const struct sim_kill *k = &sim->kill[i];
+        if (k->after != 0)
+            continue; /* it never came to that */
         fprintf(stderr, " --%s %c:%s@%lu", k->hang ? "hang" : "kill", 'A' + k->stack, topology_server_name(k->server),
                 k->point);
         if (k->write != SIM_ANY)
@@ -112,7 +115,7 @@ void sim_fail(const struct sim *sim, const char *format, ...)
     va_end(arguments);
     fprintf(stderr, "\n");
     show_state(sim);
-    show_command(sim->scenario);
+    show_command(sim);
     exit(1);
 }
 
@@ -316,10 +319,14 @@ static void stack_make(struct sim *sim, uint32_t index)
 }
 
 /* An address of the other stack, or of a client's own. */
-static struct ip_address target(struct sim *sim, uint32_t from)
+static struct ip_address target(struct sim *sim, uint32_t from, uint32_t number)
 {
     static const struct ip_address loopback[] = {{.family = ADDRESS_IP4, .octets = {127, 0, 0, 1}},
                                                  {.family = ADDRESS_IP6, .octets = {[15] = 1}}};
+    if (!sim->scenario->both && number % 2 == 0) /* a short run has one of each family, and one within the stack */
+        return sim->stack[1 - from].config.address[(sim->scenario->seed + number / 2) % 2 == 0 ? TO_IP4 : TO_IP6];
+    if (!sim->scenario->both)
+        return loopback[(sim->scenario->seed + number / 2) % 2];
     if (!sim->scenario->local || sim_chance(&sim->random, 600))
         return sim->stack[1 - from].config.address[sim_below(&sim->random, TO_COUNT)];
     uint32_t which = sim_below(&sim->random, TO_COUNT + 2);
@@ -331,17 +338,17 @@ static void clients_begin(struct sim *sim)
     const struct sim_scenario *s = sim->scenario;
     for (uint32_t k = 0; k < (s->both ? 2 : 1); k++) {
         for (uint32_t i = 0; i < s->streams; i++) { /* drawn in an order that every compiler keeps */
-            struct ip_address to = target(sim, k);
+            struct ip_address to = target(sim, k, i);
             uint32_t up = sim_below(&sim->random, s->octets);
             uint32_t down = sim_below(&sim->random, s->octets);
             sim_app_stream(sim->app[k], &to, PORT, up, down);
         }
         for (uint32_t i = 0; i < s->datagram_clients; i++) {
-            struct ip_address to = target(sim, k);
+            struct ip_address to = target(sim, k, 2 + i);
             sim_app_datagrams(sim->app[k], &to, PORT, s->datagrams, s->datagram_most);
         }
         for (uint32_t i = 0; i < s->refused; i++) {
-            struct ip_address to = target(sim, k);
+            struct ip_address to = target(sim, k, i);
             sim_app_refused(sim->app[k], &to, CLOSED);
         }
     }
@@ -411,7 +418,7 @@ void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, 
              struct sim_result *ret)
 {
     struct sim *sim = calloc(1, sizeof *sim);
-    shown = scenario;
+    shown = sim;
     signal(SIGABRT, on_abort);
     sim->scenario = scenario;
     sim->random = scenario->seed;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COLD_US 30000000U
 #define KICK_US 100000U /* as the library: an answer that has not come by then is asked for again */
 
 struct sim_app *sim_app_new(struct sim_stack *k, uint64_t seed)
@@ -129,6 +130,21 @@ void app_end(struct sim_app *a, struct task *t)
     t->slot.arena = NULL;
 }
 
+bool app_cold(const struct sim_app *a)
+{
+    return a->sim->cold > 0;
+}
+
+void app_give_up(struct sim_app *a, struct task *t)
+{
+    app_end(a, t);
+    t->patience_us = 0;
+    t->step = STEP_DONE;
+    app_progress(a, t, STEP_DONE);
+    if (t->kind == TASK_ACCEPTED)
+        t->kind = TASK_FREE;
+}
+
 /* ---- slots ---- */
 void app_take_slot(struct sim_app *a, struct task *t, const struct control_answer *answer)
 {
@@ -136,8 +152,11 @@ void app_take_slot(struct sim_app *a, struct task *t, const struct control_answe
         sim_fail(a->sim, "%c: an answer names slot %u of arena %u", 'A' + a->stack->index, answer->slot, answer->arena);
     struct sim_arena *arena = &a->session->arena[answer->arena];
     for (uint32_t i = 0; i < SIM_TASKS; i++)
-        if (&a->task[i] != t && a->task[i].slot.arena == arena && a->task[i].slot.slot == answer->slot)
-            sim_fail(a->sim, "%c: slot %u is given to two sockets", 'A' + a->stack->index, answer->slot);
+        if (&a->task[i] != t && a->task[i].slot.arena == arena && a->task[i].slot.slot == answer->slot) {
+            if (!app_cold(a))
+                sim_fail(a->sim, "%c: slot %u is given to two sockets", 'A' + a->stack->index, answer->slot);
+            app_give_up(a, &a->task[i]);
+        }
     t->slot = (struct app_slot){.arena = arena, .slot = answer->slot, .generation = answer->slot_generation};
     struct slot_app *words = &arena->app->slot[answer->slot];
     words->send_head = words->receive_tail = words->flags = 0;
@@ -311,10 +330,29 @@ static bool all_done(const struct sim_app *a)
     return true;
 }
 
+/* A cold start's victim is told by its socket's word, or by nobody: then it waits long enough. */
+static bool cold_step(struct sim_app *a, struct task *t)
+{
+    if (!app_cold(a) || t->lane != LANE_NONE || t->slot.arena == NULL)
+        return false;
+    if (t->cold_us == 0)
+        t->cold_us = a->sim->now_us + COLD_US;
+    bool told = a->session->answer->word[t->descriptor].error != 0;
+    if (!told && t->cold_us > a->sim->now_us)
+        return false;
+    a->sim->untold += !told;
+    sim_note(a->sim, "%c application: task %td gives up, %s", 'A' + a->stack->index, t - a->task,
+             told ? "told" : "not told");
+    app_give_up(a, t);
+    return true;
+}
+
 static bool task_step(struct sim_app *a, struct task *t)
 {
     if (t->kind == TASK_FREE || t->step == STEP_DONE || t->again_us > a->sim->now_us)
         return false;
+    if (cold_step(a, t))
+        return true;
     if (t->kind == TASK_LISTENER)
         return listener_step(a, t);
     return t->kind == TASK_ECHO || t->kind == TASK_ASKER || t->kind == TASK_REFUSED ? datagram_step(a, t)
@@ -344,6 +382,8 @@ static uint64_t next_us(const struct sim_app *a)
             at_us = t->again_us;
         if (t->lane != LANE_NONE && a->kick_us[t->lane] < at_us)
             at_us = a->kick_us[t->lane];
+        if (t->cold_us != 0 && t->cold_us < at_us)
+            at_us = t->cold_us;
         if (t->patience_us != 0 && t->patience_us < at_us)
             at_us = t->patience_us;
     }

@@ -135,6 +135,7 @@ static void start(struct sim_domain *d)
     d->life->started = true;
     d->state = SIM_RUNNING;
     d->phase = PHASE_AWAKE;
+    d->ready_us = d->sim->now_us;
     sim_supervisor_ready(d->stack);
 }
 
@@ -359,6 +360,8 @@ uint64_t sim_domain_deadline(const struct sim_domain *d)
 void sim_domain_step(struct sim_domain *d)
 {
     if (d->state == SIM_SPAWNED) {
+        if (d->stillborn)
+            sim_die(d->sim);
         sim_supervisor_standby(d);
         return;
     }

@@ -100,6 +100,7 @@ static void random_scenario(struct sim_scenario *s)
         if (s->partition[k][0] == '\0')
             memcpy(s->partition[k], partition, sizeof partition);
     }
+    s->stillborn = sim_below(&random, 8) == 0 ? 600 : 0;
     uint32_t kills = sim_below(&random, 8);
     for (uint32_t i = 0; i < kills; i++) {
         struct sim_kill k = {.write = SIM_ANY};
@@ -256,7 +257,7 @@ static int sweep(void)
 static int soak(void)
 {
     double until = now_s() + option.seconds;
-    uint64_t runs = 0, deaths = 0, lost = 0;
+    uint64_t runs = 0, deaths = 0, lost = 0, cold = 0, untold = 0;
     for (; now_s() < until; runs++) {
         struct sim_scenario s = {.seed = scenario.seed + runs, .dad = STACK_DAD_OFF};
         struct sim_result result;
@@ -264,9 +265,14 @@ static int soak(void)
         sim_run(&s, NULL, &result);
         deaths += result.deaths;
         lost += result.connections_lost;
+        cold += result.cold;
+        untold += result.untold;
+        if (result.untold > 0 && getenv("U"))
+            printf("untold seed %lu: %u of cold %u\n", s.seed, result.untold, result.cold);
     }
-    printf("seeds %lu to %lu: %lu runs, %lu deaths, %lu connection ends lost with tcp\n", scenario.seed,
-           scenario.seed + runs - 1, runs, deaths, lost);
+    printf("seeds %lu to %lu: %lu runs, %lu deaths, %lu connection ends lost with tcp, %lu stores forgotten, %lu "
+           "sockets gave up after that\n",
+           scenario.seed, scenario.seed + runs - 1, runs, deaths, lost, cold, untold);
     return 0;
 }
 

@@ -28,6 +28,7 @@
 #define SIM_SESSIONS  4  /* of one stack */
 #define SIM_ARENAS    2  /* of a session: tcp, udp */
 #define SIM_KILLS     16
+#define SIM_STILLBORN 16
 #define SIM_TASKS     40 /* of one application */
 #define SIM_MTU       1500U
 #define SIM_NEVER     UINT64_MAX
@@ -160,6 +161,9 @@ struct sim_domain {
     uint32_t told_first, told_count;
     enum sim_phase phase;
     uint64_t wake_us;     /* ASLEEP until then */
+    bool stillborn;       /* SPAWNED: it dies instead */
+    uint64_t ready_us;    /* since when it runs */
+    uint32_t unhealthy;   /* failed starts in a row */
     uint64_t hung_us;     /* not 0: it hangs, and is killed then */
     bool stuck;           /* ... for room, not until a deadline */
     uint8_t *life_memory; /* what `life` and all else private lies in */
@@ -286,7 +290,8 @@ struct sim_scenario {
     bool local;    /* clients talk to their own stack as well */
     bool conflict; /* both stacks have one address of each family that is the same */
     enum stack_dad dad;
-    uint32_t can; /* enum netdrv_can, of both devices */
+    uint32_t stillborn; /* of 1000 starts of a stack that has run once; at most SIM_STILLBORN */
+    uint32_t can;       /* enum netdrv_can, of both devices */
     struct sim_kill kill[SIM_KILLS];
     uint32_t kills;
     bool trace;
@@ -310,6 +315,9 @@ struct sim {
     struct sim_domain *running; /* whose code runs: dying goes to `death` */
     jmp_buf death;
     uint32_t deaths, hangs;
+    uint32_t stillborn;   /* so many were */
+    uint32_t cold;        /* stores that were forgotten, so that a server starts */
+    uint32_t untold;      /* sockets that a cold start took without a word */
     bool hanging;         /* who dies now, hangs */
     uint32_t conflicts;   /* of addresses, that were told of */
     uint64_t watch_point; /* the plan's point that the watched writes come after */
@@ -318,7 +326,7 @@ struct sim {
 
 struct sim_result {
     uint64_t hash, now_us, steps;
-    uint32_t deaths, connections_lost;
+    uint32_t deaths, connections_lost, cold, untold;
     uint64_t points[SIM_STACKS][SERVER_COUNT]; /* of the domain that hosts the server */
 };
 void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, uint64_t, uint64_t),

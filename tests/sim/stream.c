@@ -135,7 +135,7 @@ static void lost(struct sim_app *a, struct task *t, uint32_t error)
 {
     uint32_t before = t->kind == TASK_CLIENT ? t->tcp_deaths : 0;
     bool unreachable = error == EHOSTUNREACH && t->step <= STREAM_CONNECTING && a->sim->hangs > 0; /* ip of either */
-    if (sim_tcp_deaths(a->sim) == before && !unreachable)
+    if (sim_tcp_deaths(a->sim) == before && !unreachable && !app_cold(a))
         wrong(a, t, "the connection was lost and no tcp server died; error", error);
     if (!t->lost)
         sim_connections_lost++;
@@ -161,7 +161,7 @@ static bool half_open(struct sim_app *a, struct task *t, bool did)
         t->patience_us = a->sim->now_us + HALF_US;
     if (a->sim->now_us < t->patience_us)
         return false;
-    if (!reset_may_be_lost(a->sim))
+    if (!reset_may_be_lost(a->sim) && !app_cold(a))
         wrong(a, t, "nothing has come for so many seconds", HALF_US / 1000000);
     return true;
 }
@@ -253,10 +253,10 @@ static bool close_answered(struct sim_app *a, struct task *t)
     struct control_answer answer;
     if (!app_answered(a, t, &answer))
         return false;
-    if (answer.error != 0)
+    if (answer.error != 0 && !app_cold(a))
         wrong(a, t, "CLOSE refused", (uint32_t)answer.error);
     app_end(a, t);
-    t->step = t->kind == TASK_CLIENT && t->lost ? STREAM_SOCKET : STEP_DONE;
+    t->step = t->kind == TASK_CLIENT && t->lost && !app_cold(a) ? STREAM_SOCKET : STEP_DONE;
     app_later(a, t, AGAIN_US);
     if (t->kind == TASK_ACCEPTED)
         t->kind = TASK_FREE;
@@ -316,9 +316,12 @@ static bool listener_answered(struct sim_app *a, struct task *t, uint32_t next)
     struct control_answer answer;
     if (!app_answered(a, t, &answer))
         return false;
-    if (answer.error != 0)
+    if (answer.error != 0 && !app_cold(a))
         wrong(a, t, "a listener's request was refused", (uint32_t)answer.error);
-    t->step = next;
+    if (answer.error != 0)
+        app_give_up(a, t);
+    else
+        t->step = next;
     return true;
 }
 
@@ -331,7 +334,9 @@ static bool accept_answered(struct sim_app *a, struct task *t)
     uint32_t descriptor = t->count;
     if (answer.error != 0) {
         a->descriptor_used[descriptor] = false;
-        if (answer.error != EAGAIN)
+        if (answer.error != EAGAIN && app_cold(a))
+            t->step = LISTENER_CLOSE;
+        else if (answer.error != EAGAIN)
             wrong(a, t, "ACCEPT refused", (uint32_t)answer.error);
         return true;
     }
@@ -349,7 +354,12 @@ static bool accept_answered(struct sim_app *a, struct task *t)
 static bool open_step(struct sim_app *a, struct task *t)
 {
     const struct socket_word *word = &a->session->answer->word[t->descriptor];
-    if (__atomic_load_n(&word->error, __ATOMIC_ACQUIRE) != 0)
+    uint32_t error = __atomic_load_n(&word->error, __ATOMIC_ACQUIRE);
+    if (app_cold(a) && (error != 0 || a->leaving)) { /* it may be gone, and closing it tells */
+        t->step = LISTENER_CLOSE;
+        return true;
+    }
+    if (error != 0)
         wrong(a, t, "the listener has an error", word->error);
     if (__atomic_load_n(&word->accept_ready, __ATOMIC_ACQUIRE) != 0) {
         uint32_t own = t->descriptor;

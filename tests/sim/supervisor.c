@@ -11,6 +11,10 @@
 
 #define SPAWN_LEAST_US    200U /* a new process until it waits in its sandbox: simulated */
 #define SPAWN_MORE_US     5000U
+#define HEALTHY_US        10000U /* these four as in servers/supervisor/supervisor.h */
+#define UNHEALTHY_COLD    3U
+#define UNHEALTHY_FREE    5U
+#define BACKOFF_US        10000U
 #define ARENA_SLOTS       16U
 #define ARENA_SEND        8192U
 #define ARENA_RECEIVE     8192U
@@ -242,14 +246,36 @@ static void spawn(struct sim_domain *d)
     d->start_waits = false;
     d->state = SIM_SPAWNED;
     d->phase = PHASE_AWAKE;
+    d->stillborn = d->stack->started && d->sim->stillborn < SIM_STILLBORN &&
+                   sim_chance(&d->sim->random, d->sim->scenario->stillborn);
+    d->sim->stillborn += d->stillborn;
     d->spawned_at_us = d->sim->now_us + SPAWN_LEAST_US + sim_below(&d->sim->random, SPAWN_MORE_US);
+    if (d->unhealthy > UNHEALTHY_FREE)
+        d->spawned_at_us += (uint64_t)BACKOFF_US << (d->unhealthy - UNHEALTHY_FREE - 1);
 }
 
 static void session_next(struct sim_stack *k, struct sim_session *s);
 
+/* Perhaps it is its store that it cannot start from. */
+static void forget_stores(struct sim_domain *d)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        struct sim_memory *m = &d->stack->memory[id];
+        if (!sim_hosts(d, (enum server_id)id) || m->store == NULL)
+            continue;
+        sim_segment_free(d->sim, m->store);
+        m->store = sim_segment_new(d->sim, m->store_octets, d);
+        d->sim->cold++;
+    }
+}
+
 void sim_supervisor_died(struct sim_domain *d)
 {
     struct sim_stack *k = d->stack;
+    bool healthy = d->state == SIM_RUNNING && d->sim->now_us - d->ready_us >= HEALTHY_US;
+    d->unhealthy = healthy ? 0 : d->unhealthy + 1;
+    if (d->unhealthy == UNHEALTHY_COLD)
+        forget_stores(d);
     sim_domain_clear(d);
     if ((d->status->sleep & 1) != 0) /* nobody is to believe that it sleeps */
         d->status->sleep++;

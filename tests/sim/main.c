@@ -8,11 +8,11 @@
 #include "tests/sim/sim.h"
 
 #define USAGE                                                                                                          \
-    "usage: sim [--seed N] [--partition P[,P]] [--kill [A:|B:]SERVER@POINT[.WRITE]]... [--random] [--datagrams] "      \
-    "[--trace]\n"                                                                                                      \
-    "       sim --sweep [SERVER] [--writes] [--every N] [--seconds S]    every place where it can die, one after "     \
-    "another\n"                                                                                                        \
-    "       sim --soak --seconds S [--seed N]                            random runs with random deaths\n"
+    "usage: sim [--seed N] [--partition P[,P]] [--kill|--hang [A:|B:]SERVER@POINT[.WRITE]]... [--dad on|optimistic]\n" \
+    "           [--random] [--datagrams] [--trace]\n"                                                                  \
+    "       sim --sweep [SERVER] [--writes] [--twice] [--pairs] [--hangs] [--every N] [--seconds S] [--dad ...]\n"     \
+    "           every place where it can die, one after another\n"                                                     \
+    "       sim --soak --seconds S [--seed N] [--trace]   random runs with random deaths\n"
 
 #define TWICE_WITHIN 60U /* points */
 
@@ -258,8 +258,8 @@ static int soak(void)
 {
     double until = now_s() + option.seconds;
     uint64_t runs = 0, deaths = 0, lost = 0, cold = 0, untold = 0;
-    for (; now_s() < until; runs++) {
-        struct sim_scenario s = {.seed = scenario.seed + runs, .dad = STACK_DAD_OFF};
+    for (; now_s() < until && !(scenario.trace && runs == 1); runs++) {
+        struct sim_scenario s = {.seed = scenario.seed + runs, .dad = STACK_DAD_OFF, .trace = scenario.trace};
         struct sim_result result;
         fill(&s);
         sim_run(&s, NULL, &result);
@@ -267,8 +267,6 @@ static int soak(void)
         lost += result.connections_lost;
         cold += result.cold;
         untold += result.untold;
-        if (result.untold > 0 && getenv("U"))
-            printf("untold seed %lu: %u of cold %u\n", s.seed, result.untold, result.cold);
     }
     printf("seeds %lu to %lu: %lu runs, %lu deaths, %lu connection ends lost with tcp, %lu stores forgotten, %lu "
            "sockets gave up after that\n",

@@ -134,7 +134,8 @@ static bool complete(const struct task *t, const struct app_view *v)
 static void lost(struct sim_app *a, struct task *t, uint32_t error)
 {
     uint32_t before = t->kind == TASK_CLIENT ? t->tcp_deaths : 0;
-    bool unreachable = error == EHOSTUNREACH && t->step <= STREAM_CONNECTING && a->sim->hangs > 0; /* ip of either */
+    /* a neighbour hangs, or three solicitations were lost in a row */
+    bool unreachable = error == EHOSTUNREACH && t->step <= STREAM_CONNECTING && sim_loses(a->sim);
     if (sim_tcp_deaths(a->sim) == before && !unreachable && !app_cold(a))
         wrong(a, t, "the connection was lost and no tcp server died; error", error);
     if (!t->lost)

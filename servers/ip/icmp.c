@@ -264,6 +264,10 @@ void ip_send_unreachable(struct ip *ip, uint64_t now_us, enum server_id from, co
         unreachable_here(ip, m);
         return;
     }
+    if ((ip->barrier & 1U << from) != 0 && head->pool != ip->context.pool_capability) {
+        ip->counters.drop_barrier++; /* it may not have heard yet that the frame is gone with its nic */
+        return;
+    }
     const struct capability *c = capability_range(table, head->pool, head->generation, head->offset, head->length);
     if (c == NULL || c->base == NULL)
         ip->counters.drop_reference++;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COLD_US 30000000U
 #define KICK_US 100000U /* as the library: an answer that has not come by then is asked for again */
 
 struct sim_app *sim_app_new(struct sim_stack *k, uint64_t seed)
@@ -129,6 +130,21 @@ void app_end(struct sim_app *a, struct task *t)
     t->slot.arena = NULL;
 }
 
+bool app_cold(const struct sim_app *a)
+{
+    return a->sim->cold > 0;
+}
+
+void app_give_up(struct sim_app *a, struct task *t)
+{
+    app_end(a, t);
+    t->patience_us = 0;
+    t->step = STEP_DONE;
+    app_progress(a, t, STEP_DONE);
+    if (t->kind == TASK_ACCEPTED)
+        t->kind = TASK_FREE;
+}
+
 /* ---- slots ---- */
 void app_take_slot(struct sim_app *a, struct task *t, const struct control_answer *answer)
 {
@@ -136,8 +152,11 @@ void app_take_slot(struct sim_app *a, struct task *t, const struct control_answe
         sim_fail(a->sim, "%c: an answer names slot %u of arena %u", 'A' + a->stack->index, answer->slot, answer->arena);
     struct sim_arena *arena = &a->session->arena[answer->arena];
     for (uint32_t i = 0; i < SIM_TASKS; i++)
-        if (&a->task[i] != t && a->task[i].slot.arena == arena && a->task[i].slot.slot == answer->slot)
-            sim_fail(a->sim, "%c: slot %u is given to two sockets", 'A' + a->stack->index, answer->slot);
+        if (&a->task[i] != t && a->task[i].slot.arena == arena && a->task[i].slot.slot == answer->slot) {
+            if (!app_cold(a))
+                sim_fail(a->sim, "%c: slot %u is given to two sockets", 'A' + a->stack->index, answer->slot);
+            app_give_up(a, &a->task[i]);
+        }
     t->slot = (struct app_slot){.arena = arena, .slot = answer->slot, .generation = answer->slot_generation};
     struct slot_app *words = &arena->app->slot[answer->slot];
     words->send_head = words->receive_tail = words->flags = 0;
@@ -164,6 +183,7 @@ struct app_view app_look(struct sim_app *a, struct task *t)
         return v;
     v.state = words->state;
     v.error = words->error;
+    v.error_count = words->error_count;
     uint32_t held = t->slot.send_head - words->send_tail, ahead = words->receive_head - t->slot.receive_tail;
     if (held > t->slot.arena->send_size || ahead > t->slot.arena->receive_size)
         sim_fail(a->sim, "%c: words of slot %u go backwards: %u of %u written are held, %u received are not read",
@@ -223,10 +243,10 @@ void sim_app_serve(struct sim_app *a, uint16_t port)
     app_task_new(a, TASK_ECHO)->port = port;
 }
 
-void sim_app_stream(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t up, uint32_t down)
+void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down)
 {
     struct task *t = app_task_new(a, TASK_CLIENT);
-    t->to = to->config.address[0];
+    t->to = *to;
     t->port = port;
     t->up = up;
     t->down = down;
@@ -234,14 +254,25 @@ void sim_app_stream(struct sim_app *a, const struct sim_stack *to, uint16_t port
     wake(a);
 }
 
-void sim_app_datagrams(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t count, uint32_t most)
+void sim_app_datagrams(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t count, uint32_t most)
 {
     struct task *t = app_task_new(a, TASK_ASKER);
-    t->to = to->config.address[0];
+    t->to = *to;
     t->port = port;
     t->count = count;
     t->most = most;
     t->content = sim_random(&a->random);
+    wake(a);
+}
+
+void sim_app_refused(struct sim_app *a, const struct ip_address *to, uint16_t port)
+{
+    struct task *t = app_task_new(a, TASK_REFUSED);
+    t->to = *to;
+    t->port = port;
+    t->count = 1;
+    t->most = 100;
+    t->content = 2 * sim_random(&a->random); /* even: it connects */
     wake(a);
 }
 
@@ -254,7 +285,8 @@ void sim_app_leave(struct sim_app *a)
 bool sim_app_clients_done(const struct sim_app *a)
 {
     for (uint32_t i = 0; i < SIM_TASKS; i++)
-        if ((a->task[i].kind == TASK_CLIENT || a->task[i].kind == TASK_ASKER) && a->task[i].step != STEP_DONE)
+        if ((a->task[i].kind == TASK_CLIENT || a->task[i].kind == TASK_ASKER || a->task[i].kind == TASK_REFUSED) &&
+            a->task[i].step != STEP_DONE)
             return false;
     return true;
 }
@@ -276,7 +308,7 @@ bool sim_app_gone(const struct sim_app *a)
 
 void sim_app_show(const struct sim_app *a)
 {
-    static const char *const kinds[] = {"listener", "accepted", "client", "echo", "asker", "free"};
+    static const char *const kinds[] = {"listener", "accepted", "client", "echo", "asker", "refused", "free"};
     for (uint32_t i = 0; i < SIM_TASKS; i++) {
         const struct task *t = &a->task[i];
         if (t->kind == TASK_FREE || t->step == STEP_DONE)
@@ -298,13 +330,33 @@ static bool all_done(const struct sim_app *a)
     return true;
 }
 
+/* A cold start's victim is told by its socket's word, or by nobody: then it waits long enough. */
+static bool cold_step(struct sim_app *a, struct task *t)
+{
+    if (!app_cold(a) || t->lane != LANE_NONE || t->slot.arena == NULL)
+        return false;
+    if (t->cold_us == 0)
+        t->cold_us = a->sim->now_us + COLD_US;
+    bool told = a->session->answer->word[t->descriptor].error != 0;
+    if (!told && t->cold_us > a->sim->now_us)
+        return false;
+    a->sim->untold += !told;
+    sim_note(a->sim, "%c application: task %td gives up, %s", 'A' + a->stack->index, t - a->task,
+             told ? "told" : "not told");
+    app_give_up(a, t);
+    return true;
+}
+
 static bool task_step(struct sim_app *a, struct task *t)
 {
     if (t->kind == TASK_FREE || t->step == STEP_DONE || t->again_us > a->sim->now_us)
         return false;
+    if (cold_step(a, t))
+        return true;
     if (t->kind == TASK_LISTENER)
         return listener_step(a, t);
-    return t->kind == TASK_ECHO || t->kind == TASK_ASKER ? datagram_step(a, t) : stream_step(a, t);
+    return t->kind == TASK_ECHO || t->kind == TASK_ASKER || t->kind == TASK_REFUSED ? datagram_step(a, t)
+                                                                                    : stream_step(a, t);
 }
 
 static bool tasks_step(struct sim_app *a)
@@ -330,6 +382,8 @@ static uint64_t next_us(const struct sim_app *a)
             at_us = t->again_us;
         if (t->lane != LANE_NONE && a->kick_us[t->lane] < at_us)
             at_us = a->kick_us[t->lane];
+        if (t->cold_us != 0 && t->cold_us < at_us)
+            at_us = t->cold_us;
         if (t->patience_us != 0 && t->patience_us < at_us)
             at_us = t->patience_us;
     }

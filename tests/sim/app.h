@@ -17,10 +17,10 @@ struct app_slot {            /* our side of a socket's slot */
 };
 
 struct app_view { /* the transport's words, as servers/client/readiness.c reads them */
-    uint32_t space, available, state, error;
+    uint32_t space, available, state, error, error_count;
 };
 
-enum task_kind { TASK_LISTENER, TASK_ACCEPTED, TASK_CLIENT, TASK_ECHO, TASK_ASKER, TASK_FREE };
+enum task_kind { TASK_LISTENER, TASK_ACCEPTED, TASK_CLIENT, TASK_ECHO, TASK_ASKER, TASK_REFUSED, TASK_FREE };
 
 struct task {
     enum task_kind kind;
@@ -42,6 +42,7 @@ struct task {
     uint32_t count, most; /* datagrams */
     uint32_t tries;
     uint64_t patience_us;
+    uint64_t cold_us; /* it gives up then */
 };
 
 struct sim_app {
@@ -84,6 +85,10 @@ void app_later(struct sim_app *a, struct task *t, uint64_t us);
 struct task *app_task_new(struct sim_app *a, enum task_kind kind);
 uint8_t app_octet(uint64_t content, uint32_t offset);
 void app_end(struct sim_app *a, struct task *t); /* after CLOSE was answered */
+/* A server of either stack started from an empty store, and sockets are gone with it: nothing more is asked of a task
+ * than to end. */
+bool app_cold(const struct sim_app *a);
+void app_give_up(struct sim_app *a, struct task *t);
 
 /* Each does what can be done; true: something. */
 bool stream_step(struct sim_app *a, struct task *t);

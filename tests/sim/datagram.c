@@ -84,8 +84,10 @@ static bool take(struct sim_app *a, struct task *t, struct datagram_record *ret,
     for (;;) {
         struct app_view v = app_look(a, t);
         uint32_t size = t->slot.arena->receive_size, place = t->slot.receive_tail % size, left = size - place;
-        if ((v.state & SLOT_ERROR) != 0)
+        if ((v.state & SLOT_ERROR) != 0 && !app_cold(a))
             wrong(a, t, "an error for datagrams that were merely lost", v.error);
+        if (v.error_count != 0 && !(v.error == EHOSTUNREACH && sim_loses(a->sim)) && !app_cold(a))
+            wrong(a, t, "told of an error for datagrams that were merely lost", v.error);
         if (v.available == 0)
             return false;
         memcpy(ret, app_receive_ring(t) + place, left < HEAD ? left : HEAD);
@@ -117,11 +119,13 @@ static struct request check(struct sim_app *a, const struct task *t, const struc
 
 static void check_name(struct sim_app *a, const struct task *t, uint64_t content, uint16_t port)
 {
-    const struct sim_app *other = a->sim->app[1 - a->stack->index];
-    for (uint32_t i = 0; i < SIM_TASKS; i++)
-        if (other->task[i].kind == TASK_ASKER && other->task[i].content == content && other->task[i].local_port == port)
+    for (uint32_t i = 0; i < SIM_STACKS * SIM_TASKS; i++) {
+        const struct task *asker = &a->sim->app[i / SIM_TASKS]->task[i % SIM_TASKS];
+        if (asker->kind == TASK_ASKER && asker->content == content && asker->local_port == port)
             return;
-    wrong(a, t, "nobody asked this from port", port);
+    }
+    if (!app_cold(a)) /* it may have given up */
+        wrong(a, t, "nobody asked this from port", port);
 }
 
 static bool echo(struct sim_app *a, struct task *t)
@@ -146,10 +150,12 @@ static bool hear(struct sim_app *a, struct task *t)
     if (!take(a, t, &r, &payload))
         return false;
     struct request q = check(a, t, &r, payload);
-    if (q.content != t->content || r.port != t->port || memcmp(r.octets, t->to.octets, sizeof r.octets) != 0)
-        wrong(a, t, "an answer for somebody else, from port", r.port);
+    if (q.content != t->content || r.port != t->port || memcmp(r.octets, t->to.octets, sizeof r.octets) != 0) {
+        if (!app_cold(a)) /* else a port may have been given anew */
+            wrong(a, t, "an answer for somebody else, from port", r.port);
+    }
     app_publish_receive(a, t, t->slot.receive_tail + record_octets(r.length));
-    if (q.number != t->count)
+    if (q.content != t->content || q.number != t->count)
         return true; /* of a request that was repeated */
     app_progress(a, t, q.number);
     t->patience_us = 0;
@@ -157,8 +163,32 @@ static bool hear(struct sim_app *a, struct task *t)
     return true;
 }
 
+/* Its peer's port is closed: each datagram may be answered by one error, and one is told of. */
+static bool refused_step(struct sim_app *a, struct task *t)
+{
+    struct app_view v = app_look(a, t);
+    bool copies = a->sim->scenario->quality.duplicate > 0;
+    if ((v.available > 0 || (v.state & SLOT_ERROR) != 0) && !app_cold(a))
+        wrong(a, t, "something came from a closed port", v.available);
+    if (v.error_count != 0 && v.error != ECONNREFUSED && !(v.error == EHOSTUNREACH && sim_loses(a->sim)))
+        wrong(a, t, "a closed port gives another error", v.error);
+    if (v.error_count > t->tries * (copies ? 4 : 1))
+        wrong(a, t, "more errors than datagrams", v.error_count);
+    if (t->patience_us > a->sim->now_us)
+        return false;
+    if (v.error_count == 0)
+        return ask(a, t);
+    app_progress(a, t, v.error);
+    t->patience_us = 0;
+    t->count = 0;
+    t->step = DATAGRAM_CLOSE;
+    return true;
+}
+
 static bool open_step(struct sim_app *a, struct task *t)
 {
+    if (t->kind == TASK_REFUSED)
+        return refused_step(a, t);
     if (t->kind == TASK_ECHO) {
         if (echo(a, t))
             return true;
@@ -192,9 +222,9 @@ static bool asked(struct sim_app *a, struct task *t, const struct control_reques
 /* A server binds its port; every other client connects, the others are given any port. */
 static bool name(struct sim_app *a, struct task *t)
 {
-    t->up = t->kind == TASK_ASKER && t->content % 2 == 0;
+    t->up = t->kind != TASK_ECHO && t->content % 2 == 0;
     struct control_request q = app_request(t, t->up != 0 ? CONTROL_CONNECT : CONTROL_BIND);
-    q.address.family = ADDRESS_IP4;
+    q.address.family = t->kind == TASK_ECHO ? ADDRESS_IP6 : t->to.family; /* IPv6: of both families */
     if (t->up != 0)
         q.address = t->to;
     if (t->kind == TASK_ECHO || t->up != 0)
@@ -212,6 +242,10 @@ static bool named(struct sim_app *a, struct task *t)
         app_later(a, t, PAUSE_US);
         return true;
     }
+    if (answer.error != 0 && app_cold(a)) {
+        app_give_up(a, t);
+        return true;
+    }
     if (answer.error != 0)
         wrong(a, t, "BIND or CONNECT refused", (uint32_t)answer.error);
     app_take_slot(a, t, &answer);
@@ -225,7 +259,7 @@ static bool closed(struct sim_app *a, struct task *t)
     struct control_answer answer;
     if (!app_answered(a, t, &answer))
         return false;
-    if (answer.error != 0)
+    if (answer.error != 0 && !app_cold(a))
         wrong(a, t, "CLOSE refused", (uint32_t)answer.error);
     app_end(a, t);
     t->step = STEP_DONE;

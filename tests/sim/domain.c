@@ -67,7 +67,7 @@ static void server_grant(struct sim_domain *d, enum server_id id)
                                           .store = m->store,
                                           .store_octets = m->store_octets,
                                           .device = id == SERVER_NIC ? (int)d->stack->index : -1,
-                                          .driver = {.can = NETDRV_CAN_ALL},
+                                          .driver = {.can = d->sim->scenario->can},
                                           .session = d->life->session,
                                           .counter = d->counter[id],
                                           .session_done = sim_session_done,
@@ -135,6 +135,8 @@ static void start(struct sim_domain *d)
     d->life->started = true;
     d->state = SIM_RUNNING;
     d->phase = PHASE_AWAKE;
+    d->ready_us = d->sim->now_us;
+    sim_supervisor_ready(d->stack);
 }
 
 /* ---- rounds ---- */
@@ -331,6 +333,8 @@ static void told(struct sim_domain *d)
 
 bool sim_domain_can_step(struct sim_domain *d)
 {
+    if (d->hung_us != 0)
+        return d->hung_us <= d->sim->now_us;
     if (d->state != SIM_GRANTED && d->state != SIM_RUNNING)
         return d->state == SIM_SPAWNED && d->spawned_at_us <= d->sim->now_us;
     if (d->told_count > 0)
@@ -340,6 +344,8 @@ bool sim_domain_can_step(struct sim_domain *d)
 
 uint64_t sim_domain_deadline(const struct sim_domain *d)
 {
+    if (d->hung_us != 0)
+        return d->hung_us;
     if (d->state == SIM_SPAWNED)
         return d->spawned_at_us;
     if (d->state != SIM_RUNNING || d->phase != PHASE_ASLEEP)
@@ -354,6 +360,8 @@ uint64_t sim_domain_deadline(const struct sim_domain *d)
 void sim_domain_step(struct sim_domain *d)
 {
     if (d->state == SIM_SPAWNED) {
+        if (d->stillborn)
+            sim_die(d->sim);
         sim_supervisor_standby(d);
         return;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The device of both nics and the link between them. What one sends is finished (checksums that nic left to the
- * device), looked at (a frame that is no good is a fault of the stack that sent it), and arrives at the other after
- * some time, perhaps twice, later than the next, with a bit turned, or never. The device outlives nic: what has arrived
- * waits. */
+ * device), looked at (a frame that is no good is a fault of the stack that sent it), and arrives at the other when
+ * netdrv/impair.h says, perhaps twice, later than the next, with a bit turned, or never. The device outlives nic: what
+ * has arrived waits. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,16 +10,21 @@
 #include "protocols/base/checksum.h"
 #include "tests/sim/sim.h"
 
-#define LINK_HEADER  14U
-#define TYPE_IP4     0x0800U
-#define TYPE_IP6     0x86ddU
-#define PROTOCOL_TCP 6U
-#define PROTOCOL_UDP 17U
-#define DEVICE_QUEUE 512U /* frames under way to one side; more are lost */
+#define LINK_HEADER       14U
+#define TYPE_IP4          0x0800U
+#define TYPE_IP6          0x86ddU
+#define PROTOCOL_TCP      6U
+#define PROTOCOL_UDP      17U
+#define PROTOCOL_ICMP6    58U
+#define PROTOCOL_HOP      0U
+#define PROTOCOL_ROUTING  43U
+#define PROTOCOL_FRAGMENT 44U
+#define PROTOCOL_OPTIONS  60U
+#define IP6_HEADER        40U
+#define MTU               SIM_MTU
+#define DEVICE_QUEUE      512U /* frames under way to one side; more are lost */
 
 struct frame {
-    struct frame *next;
-    uint64_t at_us;
     uint32_t octets;
     struct netdrv_offload offload;
     uint8_t bytes[];
@@ -27,37 +32,37 @@ struct frame {
 
 struct sim_link {
     struct sim *sim;
-    struct sim_link_quality quality;
-    uint64_t random;
-    struct frame *to[SIM_STACKS]; /* in the order of arrival */
-    uint32_t count[SIM_STACKS];
+    struct impair impair[SIM_STACKS]; /* by who receives */
+    struct frame *frame[SIM_STACKS][IMPAIR_QUEUE_MAX];
 };
 
 static struct sim_link *the_link; /* a driver has nothing but a device number */
 
-struct sim_link *sim_link_new(struct sim *sim, const struct sim_link_quality *quality)
+struct sim_link *sim_link_new(struct sim *sim, const struct impair_config *quality)
 {
     struct sim_link *link = calloc(1, sizeof *link);
-    *link = (struct sim_link){.sim = sim, .quality = *quality, .random = sim->random ^ 0x6c696e6bU};
+    struct impair_config config = *quality;
+    config.queue = DEVICE_QUEUE;
+    link->sim = sim;
+    for (uint32_t i = 0; i < SIM_STACKS; i++) {
+        config.seed = sim->random ^ (0x6c696e6bU + i);
+        impair_init(&link->impair[i], &config);
+    }
     the_link = link;
     return link;
 }
 
 void sim_link_free(struct sim_link *link)
 {
-    for (uint32_t i = 0; i < SIM_STACKS; i++) {
-        while (link->to[i] != NULL) {
-            struct frame *f = link->to[i];
-            link->to[i] = f->next;
-            free(f);
-        }
-    }
+    for (uint32_t i = 0; i < SIM_STACKS; i++)
+        for (uint32_t handle = 0; handle < IMPAIR_QUEUE_MAX; handle++)
+            free(link->frame[i][handle]);
     free(link);
 }
 
 uint64_t sim_link_deadline(const struct sim_link *link, uint32_t stack)
 {
-    return link->to[stack] != NULL ? link->to[stack]->at_us : SIM_NEVER;
+    return impair_deadline_us(&link->impair[stack]);
 }
 
 /* ---- what a frame must be ---- */
@@ -69,15 +74,22 @@ static uint32_t word16(const uint8_t *at)
 static bool transport_good(const uint8_t *at, uint32_t octets, uint32_t protocol, const struct ip_address *source,
                            const struct ip_address *destination)
 {
-    if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP)
+    if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP && protocol != PROTOCOL_ICMP6)
         return true;
     if (octets < (protocol == PROTOCOL_TCP ? 20U : 8U))
         return false;
     if (protocol == PROTOCOL_UDP && word16(at + 6) == 0)
-        return true;
+        return source->family == ADDRESS_IP4; /* RFC 8200 8.1: never over IPv6 */
     uint64_t sum = checksum_pseudo_header(source, destination, (uint8_t)protocol, octets);
     be16 result = checksum_finish(checksum_add(sum, at, octets));
     return be16_get(result) == 0;
+}
+
+static const char *fragment_fault(uint32_t more, uint32_t offset, uint32_t octets)
+{
+    if (octets == 0 || offset + octets > 65535)
+        return "an empty fragment, or one behind the end of any packet";
+    return more != 0 && octets % 8 != 0 ? "a fragment before the last that is no multiple of 8 octets" : NULL;
 }
 
 static const char *ip4_fault(const struct frame *f)
@@ -89,32 +101,62 @@ static const char *ip4_fault(const struct frame *f)
     uint32_t head = (ip[0] & 0x0f) * 4U, total = word16(ip + 2);
     if (be16_get(checksum_finish(checksum_add(0, ip, head))) != 0)
         return "a wrong IPv4 header checksum";
-    if ((word16(ip + 6) & 0x3fff) != 0 || f->offload.gso_type != MESSAGE_GSO_NONE)
-        return NULL; /* a fragment, or its checksum is the receiver's */
+    if (f->offload.gso_type != MESSAGE_GSO_NONE)
+        return NULL; /* its checksum is the receiver's */
+    if (total > MTU)
+        return "more octets than the link takes";
+    if ((word16(ip + 6) & 0x3fff) != 0)
+        return fragment_fault(word16(ip + 6) & 0x2000, 8 * (word16(ip + 6) & 0x1fff), total - head);
     struct ip_address source = ip_address_from_ip4(ip + 12), destination = ip_address_from_ip4(ip + 16);
     return transport_good(ip + head, total - head, ip[9], &source, &destination) ? NULL : "a wrong transport checksum";
+}
+
+static struct ip_address ip6_address(const uint8_t *octets)
+{
+    struct ip_address address = {.family = ADDRESS_IP6};
+    memcpy(address.octets, octets, sizeof address.octets);
+    return address;
+}
+
+static const char *ip6_fault(const struct frame *f)
+{
+    const uint8_t *ip = f->bytes + LINK_HEADER;
+    uint32_t octets = f->octets - LINK_HEADER, at = IP6_HEADER, next = octets >= IP6_HEADER ? ip[6] : 0;
+    if (octets < IP6_HEADER || ip[0] >> 4 != 6 ||
+        (f->offload.gso_type == MESSAGE_GSO_NONE && word16(ip + 4) + at > octets))
+        return "an IPv6 header or length that cannot be";
+    if (ip[8] == 0xff)
+        return "a group as its source";
+    if (f->offload.gso_type != MESSAGE_GSO_NONE)
+        return NULL;
+    octets = at + word16(ip + 4);
+    if (octets > MTU)
+        return "more octets than the link takes";
+    while (next == PROTOCOL_HOP || next == PROTOCOL_ROUTING || next == PROTOCOL_OPTIONS) {
+        if (at + 8 > octets || at + 8 * (1U + ip[at + 1]) > octets)
+            return "an extension header that ends behind the packet";
+        next = ip[at];
+        at += 8 * (1U + ip[at + 1]);
+    }
+    if (next == PROTOCOL_FRAGMENT)
+        return at + 8 > octets ? "a fragment header that ends behind the packet"
+                               : fragment_fault(ip[at + 3] & 1U, word16(ip + at + 2) & 0xfff8, octets - at - 8);
+    struct ip_address source = ip6_address(ip + 8), destination = ip6_address(ip + 24);
+    return transport_good(ip + at, octets - at, next, &source, &destination) ? NULL : "a wrong transport checksum";
 }
 
 static void finish_checksum(struct frame *f)
 {
     const struct netdrv_offload *o = &f->offload;
     be16 sum = checksum_finish(checksum_add(0, f->bytes + o->checksum_start, f->octets - o->checksum_start));
+    if (be16_get(sum) == 0)
+        sum = be16_make(0xffff); /* as Linux does: to UDP 0 is none, to all else it is the same */
     memcpy(f->bytes + o->checksum_start + o->checksum_offset, &sum, sizeof sum);
     f->offload.checksum_state = MESSAGE_CHECKSUM_NONE;
     f->offload.checksum_start = f->offload.checksum_offset = 0;
 }
 
 /* ---- the way across ---- */
-static void arrive(struct sim_link *link, uint32_t stack, struct frame *f)
-{
-    struct frame **at = &link->to[stack];
-    while (*at != NULL && (*at)->at_us <= f->at_us)
-        at = &(*at)->next;
-    f->next = *at;
-    *at = f;
-    link->count[stack]++;
-}
-
 static struct frame *copy_of(const struct frame *f)
 {
     struct frame *copy = malloc(sizeof *copy + f->octets);
@@ -122,35 +164,29 @@ static struct frame *copy_of(const struct frame *f)
     return copy;
 }
 
-static void turn_a_bit(struct sim_link *link, struct frame *f)
+/* Whether a checksum covers this frame: else nobody could tell that a bit of it was turned. */
+static bool covered(const struct frame *f)
 {
-    bool covered = f->octets > LINK_HEADER + 20 && word16(f->bytes + 12) == TYPE_IP4 &&
-                   f->offload.checksum_state == MESSAGE_CHECKSUM_NONE;
-    if (!covered || (f->bytes[LINK_HEADER + 9] != PROTOCOL_TCP && word16(f->bytes + LINK_HEADER + 26) == 0))
-        return; /* nobody could tell */
-    uint32_t total = word16(f->bytes + LINK_HEADER + 2);
-    uint32_t bit = sim_below(&link->random, total * 8);
-    f->bytes[LINK_HEADER + bit / 8] ^= (uint8_t)(1U << bit % 8);
+    const uint8_t *ip = f->bytes + LINK_HEADER;
+    uint32_t type = word16(f->bytes + 12);
+    if (f->offload.checksum_state != MESSAGE_CHECKSUM_NONE || f->offload.gso_type != MESSAGE_GSO_NONE)
+        return false;
+    if (type == TYPE_IP4)
+        return f->octets > LINK_HEADER + 28 &&
+               (ip[9] == PROTOCOL_TCP || (word16(ip + 6) & 0x1fff) != 0 || word16(ip + 26) != 0);
+    return type == TYPE_IP6;
 }
 
 static void cross(struct sim_link *link, uint32_t stack, struct frame *f)
 {
-    const struct sim_link_quality *q = &link->quality;
-    if (sim_chance(&link->random, q->loss) || link->count[stack] >= DEVICE_QUEUE) {
-        free(f);
-        return;
-    }
-    f->at_us = link->sim->now_us + q->delay_us + sim_below(&link->random, q->jitter_us);
-    if (sim_chance(&link->random, q->reorder))
-        f->at_us += 4 * (uint64_t)(q->delay_us + q->jitter_us);
-    if (sim_chance(&link->random, q->duplicate)) {
-        struct frame *again = copy_of(f);
-        again->at_us += sim_below(&link->random, 4 * (q->delay_us + q->jitter_us));
-        arrive(link, stack, again);
-    }
-    if (sim_chance(&link->random, q->corrupt))
-        turn_a_bit(link, f);
-    arrive(link, stack, f);
+    struct impair_fate fate;
+    impair_frame(&link->impair[stack], link->sim->now_us, f->octets, LINK_HEADER, &fate);
+    if (fate.corrupt_bit != IMPAIR_NO_BIT && covered(f))
+        f->bytes[fate.corrupt_bit / 8] |=
+            (uint8_t)(1U << fate.corrupt_bit % 8); /* two of a datagram never cancel out */
+    for (uint32_t i = 0; i < fate.copies; i++)
+        link->frame[stack][fate.handle[i]] = copy_of(f);
+    free(f);
 }
 
 /* ---- the driver ---- */
@@ -158,12 +194,14 @@ static int device_receive(struct netdrv *driver, uint8_t *buffer, uint32_t *ret_
                           struct netdrv_offload *ret_offload)
 {
     struct sim_link *link = the_link;
-    struct frame *f = link->to[driver->device];
-    if (f == NULL || f->at_us > link->sim->now_us)
+    uint32_t handle;
+    if (impair_deadline_us(&link->impair[driver->device]) > link->sim->now_us)
         return NETDRV_NOTHING;
     sim_point(link->sim->running);
-    link->to[driver->device] = f->next;
-    link->count[driver->device]--;
+    if (!impair_due(&link->impair[driver->device], link->sim->now_us, &handle))
+        return NETDRV_NOTHING;
+    struct frame *f = link->frame[driver->device][handle];
+    link->frame[driver->device][handle] = NULL;
     memcpy(buffer, f->bytes, f->octets);
     *ret_octets = f->octets;
     *ret_offload = f->offload;
@@ -192,6 +230,7 @@ static int device_send(struct netdrv *driver, const struct netdrv_offload *offlo
     sim_hash(link->sim, f->bytes, f->octets);
     const char *fault = octets < LINK_HEADER                ? "no link header"
                         : word16(f->bytes + 12) == TYPE_IP4 ? ip4_fault(f)
+                        : word16(f->bytes + 12) == TYPE_IP6 ? ip6_fault(f)
                                                             : NULL;
     if (fault != NULL)
         sim_fail(link->sim, "%c sent a frame of %u octets with %s", 'A' + driver->device, octets, fault);
@@ -201,4 +240,4 @@ static int device_send(struct netdrv *driver, const struct netdrv_offload *offlo
 }
 
 /* In the place of the TAP driver, which the linker has no need to take from its library then. */
-const struct netdrv_operations netdrv_tap = {.receive = device_receive, .send = device_send};
+const struct netdrv_operations netdrv_tap = {.plain = true, .receive = device_receive, .send = device_send};

@@ -8,17 +8,17 @@
 #include "tests/sim/sim.h"
 
 #define USAGE                                                                                                          \
-    "usage: sim [--seed N] [--partition P[,P]] [--kill [A:|B:]SERVER@POINT[.WRITE]]... [--random] [--datagrams] "      \
-    "[--trace]\n"                                                                                                      \
-    "       sim --sweep [SERVER] [--writes] [--every N] [--seconds S]    every place where it can die, one after "     \
-    "another\n"                                                                                                        \
-    "       sim --soak --seconds S [--seed N]                            random runs with random deaths\n"
+    "usage: sim [--seed N] [--partition P[,P]] [--kill|--hang [A:|B:]SERVER@POINT[.WRITE]]... [--dad on|optimistic]\n" \
+    "           [--random] [--datagrams] [--trace]\n"                                                                  \
+    "       sim --sweep [SERVER] [--writes] [--twice] [--pairs] [--hangs] [--every N] [--seconds S] [--dad ...]\n"     \
+    "           every place where it can die, one after another\n"                                                     \
+    "       sim --soak --seconds S [--seed N] [--trace]   random runs with random deaths\n"
 
 #define TWICE_WITHIN 60U /* points */
 
-static struct sim_scenario scenario;
+static struct sim_scenario scenario = {.dad = STACK_DAD_OFF};
 static struct {
-    bool sweep, writes, twice, soak, random;
+    bool sweep, writes, twice, pairs, hang, soak, random;
     const char *server;
     uint32_t seconds, every;
 } option = {.every = 1, .seconds = 1000000};
@@ -32,12 +32,15 @@ static _Noreturn void usage(const char *what)
 /* ---- scenarios ---- */
 static void short_scenario(struct sim_scenario *s)
 {
-    s->quality = (struct sim_link_quality){.delay_us = 20, .jitter_us = 10};
-    s->streams = 1;
+    s->quality = (struct impair_config){.delay_us = 20, .jitter_us = 10};
+    s->streams = 2;
     s->octets = 6000;
-    s->datagram_clients = 1;
-    s->datagrams = 3;
-    s->datagram_most = 400;
+    s->datagram_clients = 2;
+    s->datagrams = 2;
+    s->datagram_most = 3000;
+    s->refused = 1;
+    s->local = true;
+    s->can = NETDRV_CAN_ALL;
 }
 
 static void random_partition(uint64_t *random, char *ret)
@@ -67,10 +70,10 @@ static void random_scenario(struct sim_scenario *s)
     s->quality.delay_us = 10 + sim_below(&random, 2000);
     s->quality.jitter_us = sim_below(&random, 500);
     if (bad) {
-        s->quality.loss = sim_below(&random, 50);
-        s->quality.duplicate = sim_below(&random, 30);
-        s->quality.reorder = sim_below(&random, 100);
-        s->quality.corrupt = sim_below(&random, 20);
+        s->quality.loss = 1000 * sim_below(&random, 50);
+        s->quality.duplicate = 1000 * sim_below(&random, 30);
+        s->quality.reorder = 1000 * sim_below(&random, 100);
+        s->quality.corrupt = 1000 * sim_below(&random, 20);
     }
     s->both = true;
     s->streams = sim_below(&random, 4);
@@ -78,12 +81,26 @@ static void random_scenario(struct sim_scenario *s)
     s->datagram_clients = 1 + sim_below(&random, 3);
     s->datagrams = 1 + sim_below(&random, 20);
     s->datagram_most = 16 + sim_below(&random, 1400);
+    s->refused = sim_below(&random, 3);
+    s->local = sim_below(&random, 2) > 0;
+    s->can = sim_below(&random, NETDRV_CAN_ALL + 1);
+    if (sim_below(&random, 5) == 0 && s->dad == STACK_DAD_OFF) {
+        s->dad = sim_below(&random, 2) > 0 ? STACK_DAD_ON : STACK_DAD_OPTIMISTIC;
+        s->conflict = true;
+    }
+    if (sim_below(&random, 3) == 0) { /* each is lost with any of its fragments */
+        s->datagram_most = 16 + sim_below(&random, DATAGRAM_MOST - 15);
+        s->datagrams = 1 + sim_below(&random, 6);
+        s->quality.loss = s->quality.loss / 10;
+        s->quality.corrupt = s->quality.corrupt / 10;
+    }
     for (uint32_t k = 0; k < SIM_STACKS; k++) {
         char partition[PARTITION_TEXT];
         random_partition(&random, partition);
         if (s->partition[k][0] == '\0')
             memcpy(s->partition[k], partition, sizeof partition);
     }
+    s->stillborn = sim_below(&random, 8) == 0 ? 600 : 0;
     uint32_t kills = sim_below(&random, 8);
     for (uint32_t i = 0; i < kills; i++) {
         struct sim_kill k = {.write = SIM_ANY};
@@ -93,6 +110,7 @@ static void random_scenario(struct sim_scenario *s)
         k.point = 1 + sim_below(&random, 1U << late);
         if (sim_below(&random, 3) == 0)
             k.write = 1 + sim_below(&random, 60);
+        k.hang = sim_below(&random, 8) == 0;
         if (s->kills < SIM_KILLS && !option.random)
             s->kill[s->kills++] = k;
     }
@@ -155,15 +173,18 @@ static void count_writes(struct sim *sim, uint64_t point, uint64_t writes)
     writes_at[point] += writes;
 }
 
-/* One run with this death; with --twice another one soon after it, while what the first left is still being mended. */
+/* One run with this death; with --twice another one soon after it, while what the first left is still being mended;
+ * with
+ * --pairs of another server. */
 static void sweep_run(struct sim_scenario *s, enum server_id id, uint64_t point, uint64_t write, uint64_t number)
 {
     struct sim_result result;
     uint64_t random = number;
-    s->kills = option.twice ? 2 : 1;
-    s->kill[0] = (struct sim_kill){.server = id, .point = point, .write = write};
-    s->kill[1] =
-        (struct sim_kill){.server = id, .point = point + 1 + sim_below(&random, TWICE_WITHIN), .write = SIM_ANY};
+    s->kills = option.twice || option.pairs ? 2 : 1;
+    s->kill[0] = (struct sim_kill){.server = id, .point = point, .write = write, .hang = option.hang};
+    s->kill[1] = (struct sim_kill){.server = id, .after = 1 + sim_below(&random, TWICE_WITHIN), .write = SIM_ANY};
+    if (option.pairs)
+        s->kill[1].server = (enum server_id)((id + 1 + number % (SERVER_COUNT - 1)) % SERVER_COUNT);
     sim_run(s, NULL, &result);
     if (result.deaths == 0) {
         fprintf(stderr, "sim: %s did not die at %lu\n", topology_server_name(id), point);
@@ -236,17 +257,20 @@ static int sweep(void)
 static int soak(void)
 {
     double until = now_s() + option.seconds;
-    uint64_t runs = 0, deaths = 0, lost = 0;
-    for (; now_s() < until; runs++) {
-        struct sim_scenario s = {.seed = scenario.seed + runs};
+    uint64_t runs = 0, deaths = 0, lost = 0, cold = 0, untold = 0;
+    for (; now_s() < until && !(scenario.trace && runs == 1); runs++) {
+        struct sim_scenario s = {.seed = scenario.seed + runs, .dad = STACK_DAD_OFF, .trace = scenario.trace};
         struct sim_result result;
         fill(&s);
         sim_run(&s, NULL, &result);
         deaths += result.deaths;
         lost += result.connections_lost;
+        cold += result.cold;
+        untold += result.untold;
     }
-    printf("seeds %lu to %lu: %lu runs, %lu deaths, %lu connection ends lost with tcp\n", scenario.seed,
-           scenario.seed + runs - 1, runs, deaths, lost);
+    printf("seeds %lu to %lu: %lu runs, %lu deaths, %lu connection ends lost with tcp, %lu stores forgotten, %lu "
+           "sockets gave up after that\n",
+           scenario.seed, scenario.seed + runs - 1, runs, deaths, lost, cold, untold);
     return 0;
 }
 
@@ -259,12 +283,12 @@ static uint64_t number_of(const char *text, char **ret_end)
     return n;
 }
 
-static void parse_kill(const char *text)
+static void parse_kill(const char *text, bool hang)
 {
     struct sim_kill *k = &scenario.kill[scenario.kills++];
     if (scenario.kills > SIM_KILLS)
         usage("too many --kill");
-    *k = (struct sim_kill){.write = SIM_ANY};
+    *k = (struct sim_kill){.write = SIM_ANY, .hang = hang};
     if (text[0] != '\0' && text[1] == ':') {
         k->stack = text[0] == 'B';
         text += 2;
@@ -276,6 +300,14 @@ static void parse_kill(const char *text)
     k->point = number_of(at + 1, &end);
     if (*end == '.')
         k->write = number_of(end + 1, &end);
+}
+
+static void parse_dad(const char *text)
+{
+    if (strcmp(text, "on") != 0 && strcmp(text, "optimistic") != 0)
+        usage("--dad wants on or optimistic");
+    scenario.dad = strcmp(text, "on") == 0 ? STACK_DAD_ON : STACK_DAD_OPTIMISTIC;
+    scenario.conflict = true;
 }
 
 static void parse_partition(const char *text)
@@ -300,7 +332,11 @@ static void parse(int count, char **argument)
         else if (strcmp(name, "--partition") == 0 && value != NULL)
             parse_partition(value);
         else if (strcmp(name, "--kill") == 0 && value != NULL)
-            parse_kill(value);
+            parse_kill(value, false);
+        else if (strcmp(name, "--hang") == 0 && value != NULL)
+            parse_kill(value, true);
+        else if (strcmp(name, "--dad") == 0 && value != NULL)
+            parse_dad(value);
         else if (strcmp(name, "--seconds") == 0 && value != NULL)
             option.seconds = (uint32_t)number_of(value, &end);
         else if (strcmp(name, "--every") == 0 && value != NULL)
@@ -321,6 +357,10 @@ static void parse(int count, char **argument)
             option.soak = true;
         else if (strcmp(name, "--twice") == 0)
             option.twice = true;
+        else if (strcmp(name, "--pairs") == 0)
+            option.pairs = true;
+        else if (strcmp(name, "--hangs") == 0)
+            option.hang = true;
         else if (strcmp(name, "--writes") == 0)
             option.writes = true;
         else if (strcmp(name, "--sweep") == 0) {

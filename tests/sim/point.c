@@ -25,13 +25,26 @@ void sim_die(struct sim *sim)
     longjmp(sim->death, 1);
 }
 
+/* The plan's next death may be counted from this one. */
+static void plan_next(struct sim *sim, uint32_t next)
+{
+    struct sim_kill *k = &sim->kill[next];
+    if (next >= sim->kills || k->after == 0)
+        return;
+    k->point = sim->stack[k->stack].memory[k->server].domain->points + k->after;
+    k->after = 0;
+}
+
 static bool dies_here(struct sim *sim, struct sim_domain *d)
 {
     for (uint32_t i = 0; i < sim->kills; i++) {
         struct sim_kill *k = &sim->kill[i];
-        if (k->done || k->stack != d->stack->index || !sim_hosts(d, k->server) || d->points != k->point)
+        if (k->done || k->stack != d->stack->index || !sim_hosts(d, k->server) || d->points != k->point ||
+            k->after != 0)
             continue;
         k->done = true;
+        sim->hanging = k->hang;
+        plan_next(sim, i + 1);
         if (k->write == SIM_ANY)
             return true;
         sim->watch_point = d->points;

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "netdrv/impair.h"
 #include "servers/server.h"
 #include "servers/topology/topology.h"
 
@@ -27,7 +28,9 @@
 #define SIM_SESSIONS  4  /* of one stack */
 #define SIM_ARENAS    2  /* of a session: tcp, udp */
 #define SIM_KILLS     16
-#define SIM_TASKS     16 /* of one application */
+#define SIM_STILLBORN 16
+#define SIM_TASKS     40 /* of one application */
+#define SIM_MTU       1500U
 #define SIM_NEVER     UINT64_MAX
 #define SIM_ANY       UINT64_MAX /* sim_kill.write: at the point itself */
 #define SIM_HANG_US   (10ULL * 60 * 1000000)
@@ -67,6 +70,8 @@ struct sim_kill {
     enum server_id server;
     uint64_t point; /* of its domain, from 1, over all incarnations */
     uint64_t write; /* and this many writes to shared memory after it; SIM_ANY: there */
+    uint64_t after; /* not 0: `point` is not given; so many after the point at which the one before this is done */
+    bool hang;      /* it stops running there instead, and is killed when that is noticed */
     bool done;
 };
 /* The domain that runs may die here. */
@@ -75,12 +80,8 @@ void sim_port_watch(struct sim_domain *d, struct port *port);
 _Noreturn void sim_die(struct sim *sim); /* the domain that runs dies now */
 
 /* ---- link.c ---- */
-struct sim_link_quality { /* of 1000 frames each */
-    uint32_t loss, duplicate, reorder, corrupt;
-    uint32_t delay_us, jitter_us;
-};
 struct sim_link;
-struct sim_link *sim_link_new(struct sim *sim, const struct sim_link_quality *quality);
+struct sim_link *sim_link_new(struct sim *sim, const struct impair_config *quality);
 void sim_link_free(struct sim_link *link);
 uint64_t sim_link_deadline(const struct sim_link *link,
                            uint32_t stack); /* of the next frame to this stack; SIM_NEVER */
@@ -160,6 +161,10 @@ struct sim_domain {
     uint32_t told_first, told_count;
     enum sim_phase phase;
     uint64_t wake_us;     /* ASLEEP until then */
+    bool stillborn;       /* SPAWNED: it dies instead */
+    uint64_t ready_us;    /* since when it runs */
+    uint32_t unhealthy;   /* failed starts in a row */
+    uint64_t hung_us;     /* not 0: it hangs, and is killed then */
     bool stuck;           /* ... for room, not until a deadline */
     uint8_t *life_memory; /* what `life` and all else private lies in */
     size_t life_used;
@@ -237,6 +242,7 @@ struct sim_stack {
     uint16_t index_generation[CAPABILITY_TABLE_MAX];
     uint32_t next_object;
     uint64_t epoch;
+    bool started;                  /* all domains ran at one time */
     uint32_t deaths[SERVER_COUNT]; /* of the domains that host them */
 };
 
@@ -244,6 +250,7 @@ void sim_stack_start(struct sim_stack *k);
 void sim_stack_free(struct sim_stack *k);
 void sim_supervisor_died(struct sim_domain *d);
 void sim_supervisor_standby(struct sim_domain *d);
+void sim_supervisor_ready(struct sim_stack *k);
 void sim_supervisor_advance(struct sim_stack *k);
 void sim_supervisor_acknowledged(struct sim_domain *d, uint64_t epoch);
 struct sim_session *sim_session_attach(struct sim_stack *k); /* ACTIVE when all have let it in */
@@ -257,8 +264,10 @@ struct sim_app;
 struct sim_app *sim_app_new(struct sim_stack *k, uint64_t seed);
 void sim_app_free(struct sim_app *a);
 void sim_app_serve(struct sim_app *a, uint16_t port); /* streams and datagrams */
-void sim_app_stream(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t up, uint32_t down);
-void sim_app_datagrams(struct sim_app *a, const struct sim_stack *to, uint16_t port, uint32_t count, uint32_t most);
+void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down);
+void sim_app_datagrams(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t count, uint32_t most);
+/* Connected to a port that nobody has: it asks until it is told so. */
+void sim_app_refused(struct sim_app *a, const struct ip_address *to, uint16_t port);
 void sim_app_leave(struct sim_app *a); /* servers close; it ends when all is closed */
 bool sim_app_clients_done(const struct sim_app *a);
 bool sim_app_serving(const struct sim_app *a); /* listens, is bound */
@@ -272,11 +281,17 @@ void sim_app_show(const struct sim_app *a);
 struct sim_scenario {
     uint64_t seed;
     char partition[SIM_STACKS][PARTITION_TEXT];
-    struct sim_link_quality quality;
+    struct impair_config quality;
     uint32_t streams, datagram_clients, datagrams; /* each way if `both` */
     uint32_t octets;                               /* most, of a stream each way */
     uint32_t datagram_most;
+    uint32_t refused; /* clients of a port that is closed */
     bool both;
+    bool local;    /* clients talk to their own stack as well */
+    bool conflict; /* both stacks have one address of each family that is the same */
+    enum stack_dad dad;
+    uint32_t stillborn; /* of 1000 starts of a stack that has run once; at most SIM_STILLBORN */
+    uint32_t can;       /* enum netdrv_can, of both devices */
     struct sim_kill kill[SIM_KILLS];
     uint32_t kills;
     bool trace;
@@ -299,15 +314,19 @@ struct sim {
     uint32_t kills;
     struct sim_domain *running; /* whose code runs: dying goes to `death` */
     jmp_buf death;
-    uint32_t deaths;
-    uint64_t late_wakes;  /* input was there and nobody had rung */
+    uint32_t deaths, hangs;
+    uint32_t stillborn;   /* so many were */
+    uint32_t cold;        /* stores that were forgotten, so that a server starts */
+    uint32_t untold;      /* sockets that a cold start took without a word */
+    bool hanging;         /* who dies now, hangs */
+    uint32_t conflicts;   /* of addresses, that were told of */
     uint64_t watch_point; /* the plan's point that the watched writes come after */
     void (*counted)(struct sim *sim, uint64_t point, uint64_t writes);
 };
 
 struct sim_result {
     uint64_t hash, now_us, steps;
-    uint32_t deaths, connections_lost;
+    uint32_t deaths, connections_lost, cold, untold;
     uint64_t points[SIM_STACKS][SERVER_COUNT]; /* of the domain that hosts the server */
 };
 void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, uint64_t, uint64_t),
@@ -322,6 +341,8 @@ static inline void sim_hash_word(struct sim *sim, uint64_t word)
     sim->hash ^= sim->hash >> 29;
 }
 uint32_t sim_tcp_deaths(const struct sim *sim);
+/* Whether packets may have gone lost, other than with what died. */
+bool sim_loses(const struct sim *sim);
 extern uint32_t sim_connections_lost;
 
 #endif

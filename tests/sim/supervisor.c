@@ -9,12 +9,19 @@
 
 #include "tests/sim/sim.h"
 
-#define SPAWN_LEAST_US 200U /* a new process until it waits in its sandbox: simulated */
-#define SPAWN_MORE_US  5000U
-#define ARENA_SLOTS    16U
-#define ARENA_SEND     8192U
-#define ARENA_RECEIVE  8192U
-#define UDP_RECEIVE    16384U
+#define SPAWN_LEAST_US    200U /* a new process until it waits in its sandbox: simulated */
+#define SPAWN_MORE_US     5000U
+#define HEALTHY_US        10000U /* these four as in servers/supervisor/supervisor.h */
+#define UNHEALTHY_COLD    3U
+#define UNHEALTHY_FREE    5U
+#define BACKOFF_US        10000U
+#define ARENA_SLOTS       16U
+#define ARENA_SEND        8192U
+#define ARENA_RECEIVE     8192U
+#define UDP_RECEIVE       16384U
+#define UDP_SMALL         4000U /* octets of a datagram; for larger ones: */
+#define UDP_SEND_LARGE    131072U
+#define UDP_RECEIVE_LARGE 262144U
 
 static const struct server *const servers[SERVER_COUNT] = {
     [SERVER_NIC] = &server_nic, [SERVER_IP] = &server_ip,         [SERVER_TCP] = &server_tcp,
@@ -226,8 +233,8 @@ void sim_supervisor_advance(struct sim_stack *k)
     }
     if (tell_next(k))
         return;
-    bool started = k->epoch > 0 || servers_alive(k) != 0 || k->deaths[0] > 0;
-    if (standby && (started || all_standby))
+    /* the first time all start together */
+    if (standby && (k->started || all_standby || servers_alive(k) != 0))
         grant_standby(k);
 }
 
@@ -239,14 +246,36 @@ static void spawn(struct sim_domain *d)
     d->start_waits = false;
     d->state = SIM_SPAWNED;
     d->phase = PHASE_AWAKE;
+    d->stillborn = d->stack->started && d->sim->stillborn < SIM_STILLBORN &&
+                   sim_chance(&d->sim->random, d->sim->scenario->stillborn);
+    d->sim->stillborn += d->stillborn;
     d->spawned_at_us = d->sim->now_us + SPAWN_LEAST_US + sim_below(&d->sim->random, SPAWN_MORE_US);
+    if (d->unhealthy > UNHEALTHY_FREE)
+        d->spawned_at_us += (uint64_t)BACKOFF_US << (d->unhealthy - UNHEALTHY_FREE - 1);
 }
 
 static void session_next(struct sim_stack *k, struct sim_session *s);
 
+/* Perhaps it is its store that it cannot start from. */
+static void forget_stores(struct sim_domain *d)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        struct sim_memory *m = &d->stack->memory[id];
+        if (!sim_hosts(d, (enum server_id)id) || m->store == NULL)
+            continue;
+        sim_segment_free(d->sim, m->store);
+        m->store = sim_segment_new(d->sim, m->store_octets, d);
+        d->sim->cold++;
+    }
+}
+
 void sim_supervisor_died(struct sim_domain *d)
 {
     struct sim_stack *k = d->stack;
+    bool healthy = d->state == SIM_RUNNING && d->sim->now_us - d->ready_us >= HEALTHY_US;
+    d->unhealthy = healthy ? 0 : d->unhealthy + 1;
+    if (d->unhealthy == UNHEALTHY_COLD)
+        forget_stores(d);
     sim_domain_clear(d);
     if ((d->status->sleep & 1) != 0) /* nobody is to believe that it sleeps */
         d->status->sleep++;
@@ -265,6 +294,14 @@ void sim_supervisor_standby(struct sim_domain *d)
 {
     d->state = SIM_STANDBY;
     sim_supervisor_advance(d->stack);
+}
+
+void sim_supervisor_ready(struct sim_stack *k)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < k->domain_count; i++)
+        all = all && k->domain[i].state == SIM_RUNNING;
+    k->started = k->started || all;
 }
 
 void sim_supervisor_acknowledged(struct sim_domain *d, uint64_t epoch)
@@ -307,11 +344,14 @@ static uint32_t tell_living(struct sim_stack *k, const struct sim_told *t, const
 static void arena_make(struct sim_stack *k, struct sim_session *s)
 {
     enum session_transport transport = s->arenas == 0 ? SESSION_TCP : SESSION_UDP;
+    uint32_t most = k->sim->scenario->datagram_most;
     struct sim_arena *a = &s->arena[s->arenas++];
     *a = (struct sim_arena){.transport = transport,
                             .slots = ARENA_SLOTS,
-                            .send_size = ARENA_SEND,
-                            .receive_size = transport == SESSION_UDP ? UDP_RECEIVE : ARENA_RECEIVE,
+                            .send_size = transport == SESSION_UDP && most > UDP_SMALL ? UDP_SEND_LARGE : ARENA_SEND,
+                            .receive_size = transport == SESSION_TCP ? ARENA_RECEIVE
+                                            : most > UDP_SMALL       ? UDP_RECEIVE_LARGE
+                                                                     : UDP_RECEIVE,
                             .object = k->next_object++};
     index_take(k, &a->index, &a->generation);
     a->app = sim_segment_new(k->sim, arena_send_octets(a->slots, a->send_size), NULL);
@@ -393,6 +433,7 @@ void sim_session_done(void *domain, uint32_t session)
 void sim_notice(void *domain, enum server_id server, const char *text)
 {
     struct sim_domain *d = domain;
+    d->sim->conflicts += strstr(text, "conflict") != NULL;
     sim_note(d->sim, "%c %s says: %s", 'A' + d->stack->index, topology_server_name(server), text);
 }
 

@@ -10,11 +10,18 @@
 
 #include "tests/sim/sim.h"
 
-#define STEP_US   8U /* most that a step takes */
-#define PORT      7U
-#define SETTLE_US (3 * 60 * 1000000ULL) /* for loans to come home, retransmissions and TIME-WAIT included */
+#define STEP_US       8U /* most that a step takes */
+#define PORT          7U
+#define CLOSED        9U                /* a port that nobody has */
+#define PROBES_US     (10 * 1000000ULL) /* until addresses are probed */
+#define HUNG_LEAST_US 800000U           /* as servers/supervisor: LIVENESS_TICKS of TICK_US */
+#define HUNG_MORE_US  200000U
+#define START_US      5000000U
+#define SETTLE_US     (3 * 60 * 1000000ULL) /* for loans to come home, retransmissions and TIME-WAIT included */
 
-static const struct sim_scenario *shown; /* what to print when it fails */
+enum to { TO_IP4, TO_IP6, TO_LINK_LOCAL, TO_COUNT }; /* a stack's addresses */
+
+static const struct sim *shown; /* what to print when it fails */
 
 uint64_t sim_random(uint64_t *state)
 {
@@ -42,19 +49,31 @@ uint32_t sim_tcp_deaths(const struct sim *sim)
     return sim->stack[0].deaths[SERVER_TCP] + sim->stack[1].deaths[SERVER_TCP];
 }
 
-/* ---- what a failure says ---- */
-static void show_command(const struct sim_scenario *s)
+bool sim_loses(const struct sim *sim)
 {
+    const struct impair_config *q = &sim->scenario->quality;
+    return q->loss + q->corrupt > 0 || sim->hangs > 0;
+}
+
+/* ---- what a failure says ---- */
+static void show_command(const struct sim *sim)
+{
+    const struct sim_scenario *s = sim->scenario;
     fprintf(stderr, "again: tests/sim/sim --seed %lu", s->seed);
     fprintf(stderr, " --partition '%s,%s'", s->partition[0], s->partition[1]);
     if (s->octets == 0)
         fprintf(stderr, " --datagrams");
     for (uint32_t i = 0; i < s->kills; i++) {
-        const struct sim_kill *k = &s->kill[i];
-        fprintf(stderr, " --kill %c:%s@%lu", 'A' + k->stack, topology_server_name(k->server), k->point);
+        const struct sim_kill *k = &sim->kill[i];
+        if (k->after != 0)
+            continue; /* it never came to that */
+        fprintf(stderr, " --%s %c:%s@%lu", k->hang ? "hang" : "kill", 'A' + k->stack, topology_server_name(k->server),
+                k->point);
         if (k->write != SIM_ANY)
             fprintf(stderr, ".%lu", k->write);
     }
+    if (s->dad != STACK_DAD_OFF && !s->both)
+        fprintf(stderr, " --dad %s", s->dad == STACK_DAD_ON ? "on" : "optimistic");
     fprintf(stderr, "%s --trace\n", s->both ? " --random" : "");
 }
 
@@ -96,7 +115,7 @@ void sim_fail(const struct sim *sim, const char *format, ...)
     va_end(arguments);
     fprintf(stderr, "\n");
     show_state(sim);
-    show_command(sim->scenario);
+    show_command(sim);
     exit(1);
 }
 
@@ -119,18 +138,40 @@ static void domain_dies(struct sim_domain *d)
     (void)sim_watch_end(sim);
     sim->watch_point = 0;
     sim->running = NULL;
+    d->hung_us = 0;
     sim->deaths++;
     sim_note(sim, "%c %s dies at point %lu", 'A' + d->stack->index, d->name, d->points);
     sim_hash_word(sim, d->points);
     sim_supervisor_died(d);
 }
 
+/* It stops where it is, with all that it has published and half of what it has not, until that is noticed. */
+static void domain_hangs(struct sim_domain *d)
+{
+    struct sim *sim = d->sim;
+    (void)sim_watch_end(sim);
+    sim->watch_point = 0;
+    sim->running = NULL;
+    sim->hanging = false;
+    sim->hangs++;
+    d->hung_us =
+        sim->now_us + (d->state == SIM_RUNNING ? HUNG_LEAST_US + sim_below(&sim->random, HUNG_MORE_US) : START_US);
+    sim_note(sim, "%c %s hangs at point %lu", 'A' + d->stack->index, d->name, d->points);
+}
+
 static void domain_runs(struct sim_domain *d)
 {
     struct sim *sim = d->sim;
     sim_hash_word(sim, sim->now_us * 16 + d->index + 8 * d->stack->index);
-    if (setjmp(sim->death) != 0) {
+    if (d->hung_us != 0) {
         domain_dies(d);
+        return;
+    }
+    if (setjmp(sim->death) != 0) {
+        if (sim->hanging)
+            domain_hangs(d);
+        else
+            domain_dies(d);
         return;
     }
     sim->running = d;
@@ -201,7 +242,7 @@ static bool all_home(const struct sim *sim)
     for (uint32_t k = 0; k < SIM_STACKS; k++) {
         for (uint32_t i = 0; i < sim->stack[k].domain_count; i++) {
             const struct sim_domain *d = &sim->stack[k].domain[i];
-            if (d->state != SIM_RUNNING || d->told_count > 0)
+            if (d->state != SIM_RUNNING || d->hung_us != 0 || d->told_count > 0)
                 return false;
             for (uint32_t id = 0; id < SERVER_COUNT; id++)
                 if (d->life->server[id].context.pool != NULL && !pool_all_home(&d->life->server[id].pool))
@@ -212,7 +253,7 @@ static bool all_home(const struct sim *sim)
 }
 
 /* Counters that only a lie or a mistake of a neighbour moves. */
-static bool counts_mistakes(const char *name)
+static bool counts_mistakes(enum server_id server, const char *name)
 {
     static const char *const mistakes[] = {
         "drop_return",    "drop_return_unknown", "drop_cookie",       "drop_reference",    "drop_capability",
@@ -225,7 +266,7 @@ static bool counts_mistakes(const char *name)
     for (uint32_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
         if (strcmp(name, mistakes[i]) == 0)
             return true;
-    return false;
+    return server == SERVER_IP && strcmp(name, "refused") == 0; /* elsewhere it is requests */
 }
 
 static void check_counters(const struct sim *sim)
@@ -234,23 +275,32 @@ static void check_counters(const struct sim *sim)
         for (uint32_t id = 0; id < SERVER_COUNT; id++) {
             const struct sim_domain *d = sim->stack[k].memory[id].domain;
             for (uint32_t i = 0; i < STATUS_COUNTERS; i++)
-                if (d->counter[id][i].value != 0 && counts_mistakes(d->counter[id][i].name))
+                if (d->counter[id][i].value != 0 && counts_mistakes((enum server_id)id, d->counter[id][i].name))
                     sim_fail(sim, "%c %s counted %s %lu times", 'A' + k, topology_server_name((enum server_id)id),
                              d->counter[id][i].name, d->counter[id][i].value);
         }
     }
 }
 
-static void check_end(struct sim *sim)
+/* ---- a run ---- */
+static void addresses_make(struct stack_config *c, uint8_t number, bool conflict)
 {
-    for (uint64_t until = sim->now_us + SETTLE_US; !all_home(sim) && sim->now_us < until;)
-        step(sim);
-    if (!all_home(sim))
-        sim_fail(sim, "loans are not home");
-    check_counters(sim);
+    static const uint8_t link_local[16] = {0xfe, 0x80, [11] = 0xff, [12] = 0xfe};
+    c->address[TO_IP4] = (struct ip_address){.family = ADDRESS_IP4, .octets = {10, 77, 0, number}};
+    c->address[TO_IP6] = (struct ip_address){.family = ADDRESS_IP6, .octets = {0xfd, 0x77, [15] = number}};
+    c->address[TO_LINK_LOCAL].family = ADDRESS_IP6;
+    memcpy(c->address[TO_LINK_LOCAL].octets, link_local, sizeof link_local);
+    c->address[TO_LINK_LOCAL].octets[15] = number;
+    c->prefix_length[TO_IP4] = 24;
+    c->prefix_length[TO_IP6] = c->prefix_length[TO_LINK_LOCAL] = 64;
+    c->address_count = TO_COUNT;
+    for (uint32_t i = TO_IP4; conflict && i <= TO_IP6; i++, c->address_count++) {
+        c->address[c->address_count] = c->address[i];
+        c->address[c->address_count].octets[i == TO_IP4 ? 3 : 15] = 99;
+        c->prefix_length[c->address_count] = c->prefix_length[i];
+    }
 }
 
-/* ---- a run ---- */
 static void stack_make(struct sim *sim, uint32_t index)
 {
     struct sim_stack *k = &sim->stack[index];
@@ -260,30 +310,78 @@ static void stack_make(struct sim *sim, uint32_t index)
     k->index = index;
     if (partition_parse(text, &k->partition, error, sizeof error) != 0)
         sim_fail(sim, "%s", error);
-    k->config = (struct stack_config){.address = {{.family = ADDRESS_IP4, .octets = {10, 77, 0, (uint8_t)(1 + index)}}},
-                                      .prefix_length = {24},
-                                      .address_count = 1,
-                                      .dad = STACK_DAD_OFF,
-                                      .mac = {{2, 0, 0, 0, 0, (uint8_t)(1 + index)}},
-                                      .mtu = 1500};
+    k->config = (struct stack_config){
+        .dad = sim->scenario->dad, .mac = {{2, 0, 0, 0, 0, (uint8_t)(1 + index)}}, .mtu = SIM_MTU};
+    addresses_make(&k->config, (uint8_t)(1 + index), sim->scenario->conflict);
     for (uint32_t i = 0; i < sizeof k->config.secret; i++)
         k->config.secret[i] = (uint8_t)(sim->scenario->seed >> i % 8) ^ (uint8_t)(16 * index + i);
     sim_stack_start(k);
+}
+
+/* An address of the other stack, or of a client's own. */
+static struct ip_address target(struct sim *sim, uint32_t from, uint32_t number)
+{
+    static const struct ip_address loopback[] = {{.family = ADDRESS_IP4, .octets = {127, 0, 0, 1}},
+                                                 {.family = ADDRESS_IP6, .octets = {[15] = 1}}};
+    if (!sim->scenario->both && number % 2 == 0) /* a short run has one of each family, and one within the stack */
+        return sim->stack[1 - from].config.address[(sim->scenario->seed + number / 2) % 2 == 0 ? TO_IP4 : TO_IP6];
+    if (!sim->scenario->both)
+        return loopback[(sim->scenario->seed + number / 2) % 2];
+    if (!sim->scenario->local || sim_chance(&sim->random, 600))
+        return sim->stack[1 - from].config.address[sim_below(&sim->random, TO_COUNT)];
+    uint32_t which = sim_below(&sim->random, TO_COUNT + 2);
+    return which < TO_COUNT ? sim->stack[from].config.address[which] : loopback[which - TO_COUNT];
 }
 
 static void clients_begin(struct sim *sim)
 {
     const struct sim_scenario *s = sim->scenario;
     for (uint32_t k = 0; k < (s->both ? 2 : 1); k++) {
-        const struct sim_stack *to = &sim->stack[1 - k];
         for (uint32_t i = 0; i < s->streams; i++) { /* drawn in an order that every compiler keeps */
+            struct ip_address to = target(sim, k, i);
             uint32_t up = sim_below(&sim->random, s->octets);
             uint32_t down = sim_below(&sim->random, s->octets);
-            sim_app_stream(sim->app[k], to, PORT, up, down);
+            sim_app_stream(sim->app[k], &to, PORT, up, down);
         }
-        for (uint32_t i = 0; i < s->datagram_clients; i++)
-            sim_app_datagrams(sim->app[k], to, PORT, s->datagrams, s->datagram_most);
+        for (uint32_t i = 0; i < s->datagram_clients; i++) {
+            struct ip_address to = target(sim, k, 2 + i);
+            sim_app_datagrams(sim->app[k], &to, PORT, s->datagrams, s->datagram_most);
+        }
+        for (uint32_t i = 0; i < s->refused; i++) {
+            struct ip_address to = target(sim, k, i);
+            sim_app_refused(sim->app[k], &to, CLOSED);
+        }
     }
+}
+
+/* Before addresses are probed, and while an address that both have is fought for, nothing is asked for. */
+static void probe(struct sim *sim)
+{
+    if (sim->scenario->dad == STACK_DAD_OFF)
+        return;
+    for (uint64_t until = sim->now_us + PROBES_US; sim->now_us < until;)
+        step(sim);
+    sim->progress_us = sim->now_us;
+}
+
+static void check_conflicts(const struct sim *sim)
+{
+    if (!sim->scenario->conflict && sim->conflicts > 0)
+        sim_fail(sim, "%u address conflicts were told of and there is none", sim->conflicts);
+    if (sim->scenario->conflict && sim->scenario->dad != STACK_DAD_OFF && sim->conflicts < 2 && sim->deaths == 0 &&
+        !sim_loses(sim))
+        sim_fail(sim, "two addresses are on both stacks and %u conflicts were told of", sim->conflicts);
+}
+
+static void check_end(struct sim *sim)
+{
+    for (uint64_t until = sim->now_us + SETTLE_US; !all_home(sim) && sim->now_us < until;)
+        step(sim);
+    if (!all_home(sim))
+        sim_fail(sim, "loans are not home");
+    if (sim->cold == 0) /* a server that has forgotten all is at odds with who has not */
+        check_counters(sim);
+    check_conflicts(sim);
 }
 
 static void result_fill(const struct sim *sim, struct sim_result *ret)
@@ -292,7 +390,9 @@ static void result_fill(const struct sim *sim, struct sim_result *ret)
                                .now_us = sim->now_us,
                                .steps = sim->steps,
                                .deaths = sim->deaths,
-                               .connections_lost = sim_connections_lost};
+                               .connections_lost = sim_connections_lost,
+                               .cold = sim->cold,
+                               .untold = sim->untold};
     for (uint32_t k = 0; k < SIM_STACKS; k++)
         for (uint32_t id = 0; id < SERVER_COUNT; id++)
             ret->points[k][id] = sim->stack[k].memory[id].domain->points;
@@ -306,6 +406,7 @@ static void play(struct sim *sim)
     }
     while (!sim_app_serving(sim->app[0]) || !sim_app_serving(sim->app[1]))
         step(sim);
+    probe(sim);
     clients_begin(sim);
     while (!sim_app_clients_done(sim->app[0]) || !sim_app_clients_done(sim->app[1]))
         step(sim);
@@ -320,7 +421,7 @@ void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, 
              struct sim_result *ret)
 {
     struct sim *sim = calloc(1, sizeof *sim);
-    shown = scenario;
+    shown = sim;
     signal(SIGABRT, on_abort);
     sim->scenario = scenario;
     sim->random = scenario->seed;

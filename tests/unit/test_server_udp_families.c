@@ -465,6 +465,86 @@ START_TEST(test_receive_drops_are_told)
 END_TEST
 
 /* A socket of both families that is connected over IPv6, with an error not told yet. */
+/* More than half of the ring, and no room in one piece on either side of where the last one ended. */
+START_TEST(test_large_after_small)
+{
+    struct message m = bound(SOCKET, PORT);
+    static uint8_t bytes[9000] = {7};
+    const uint8_t *payload;
+    uint32_t got = 0;
+    for (uint32_t i = 0; i < 8; i++) { /* 8 * 1040 = 8320 octets: behind half */
+        arrives(them, us, PORT, bytes, 1000, MESSAGE_CHECKSUM_NONE, 0, true);
+        read_record(&m, &payload);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        arrives(them, us, PORT, bytes, sizeof bytes, MESSAGE_CHECKSUM_NONE, 0, true);
+        struct slot_app *app = harness_app(h, 0, m.socket.slot);
+        uint32_t left = HARNESS_RECEIVE - app->receive_tail % HARNESS_RECEIVE;
+        if (head_of(&m) - app->receive_tail == left) { /* nothing but a wrap: the application passes over it */
+            app->receive_tail += left;
+        } else if (head_of(&m) != app->receive_tail) {
+            ck_assert_uint_eq(read_record(&m, &payload).length, sizeof bytes);
+            ck_assert_mem_eq(payload, bytes, sizeof bytes);
+            got++;
+        }
+    }
+    ck_assert_uint_eq(got, 3);
+    ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->receive_drops, 1);
+    ck_assert_uint_eq(harness_counter(h, "drop_receive_full"), 1);
+}
+END_TEST
+
+/* Who was bound to any address speaks from one while it is connected: others may have taken the port since. */
+START_TEST(test_restart_of_names_let_in)
+{
+    static const uint32_t sockets[] = {SOCKET, OTHER, 0x10003};
+    struct message told;
+    bound(SOCKET, PORT);
+    ck_assert_int_eq(request(MESSAGE_CONNECT, SOCKET, 0, them, 99).socket.error, 0);
+    asked_local = loop4;
+    bound(OTHER, PORT);
+    ck_assert_int_eq(request(MESSAGE_CONNECT, SOCKET, 0, none, 0).socket.error, 0); /* and is taken off again */
+    asked_local = any6;
+    asked_options = 1U << CONTROL_OPTION_V6_ONLY;
+    bound(sockets[2], PORT);
+    harness_restart(h);
+    harness_turn(h);
+    for (uint32_t i = 0; i < 3; i++) {
+        ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+        ck_assert_uint_eq(told.socket.socket, sockets[i]);
+        ck_assert_uint_eq(told.source_port, PORT);
+    }
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+}
+END_TEST
+
+/* The last bound hears, whatever index it has, also after a restart; and one that is bound later still hears then. */
+START_TEST(test_restart_keeps_order)
+{
+    asked_options = 1U << CONTROL_OPTION_REUSE_ADDRESS;
+    struct message first = bound(SOCKET, PORT), last, told;
+    (void)first;
+    last = bound(OTHER, PORT);
+    request(MESSAGE_CLOSE, SOCKET, 0, none, 0);
+    first = last;
+    last = bound(0x10003, PORT); /* takes the first one's place */
+    ck_assert_uint_lt(last.socket.connection, first.socket.connection);
+    for (uint32_t life = 0; life < 3; life++) {
+        from_peer(PORT, "x", 1);
+        ck_assert_uint_eq(head_of(&first), 0);
+        ck_assert_uint_eq(head_of(&last), 48 * (life + 1));
+        harness_restart(h);
+        harness_turn(h);
+        ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+        ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+        ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+    }
+    struct message later = bound(0x10004, PORT);
+    from_peer(PORT, "x", 1);
+    ck_assert_uint_eq(head_of(&later), 48);
+}
+END_TEST
+
 START_TEST(test_restart_of_both)
 {
     asked_local = any6;
@@ -492,4 +572,5 @@ END_TEST
 
 SUITE_RUN("server_udp_families", setup, teardown, test_families, test_broadcast_reaches_all, test_local_delivery,
           test_checksums_in, test_super_datagram, test_source, test_checksums_out, test_options, test_errors,
-          test_connect_families, test_receive_drops_are_told, test_restart_of_both)
+          test_connect_families, test_receive_drops_are_told, test_restart_of_both, test_large_after_small,
+          test_restart_of_names_let_in, test_restart_keeps_order)

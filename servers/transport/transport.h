@@ -254,7 +254,7 @@ uint64_t transport_packet_sum(const struct transport_packet *p, uint32_t offset,
 bool transport_checksum(struct transport *t, const struct message *m, const struct transport_packet *p);
 /* True: it was a RETURN. */
 bool transport_loans_home(struct transport *t, const struct message *m);
-void transport_give_back(struct transport *t, uint32_t cookie);
+void transport_give_back(struct transport *t, const struct message *m); /* m: a RECEIVE */
 void transport_reclaim(struct transport *t); /* after the barrier: ip holds nothing of ours any more */
 bool transport_can_send(struct transport *t);
 /* transport_can_send() was true. m: addresses, ports, offload fields; reference[1].length octets of payload of `endpoint` from stream

@@ -192,7 +192,7 @@ bool udp_packets_in(struct udp_server *s)
     for (; taken < budget && port_pull(t->ip, &m); taken++) {
         if (m.operation == MESSAGE_RECEIVE) {
             receive(s, &m);
-            transport_give_back(t, (uint32_t)m.cookie);
+            transport_give_back(t, &m);
         } else if (m.operation == MESSAGE_UNREACHABLE) {
             udp_icmp_error(s, &m);
         } else if (!transport_loans_home(t, &m)) {

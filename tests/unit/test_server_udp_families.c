@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The UDP server: both families, delivery on this machine, checksums, options, errors. */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "tests/unit/server_udp_peer.h"
 
 /* A datagram as ip hands it over; state as in struct message. `rest` octets of it are in the arena. */
@@ -143,6 +146,29 @@ START_TEST(test_local_delivery)
             h->lent -= back.returned[i] != 2047;
         }
     ck_assert(home);
+}
+END_TEST
+
+/* ip sleeps; what it has from us is at home when it knows that its RECEIVE is, and our sender may wait for that. */
+START_TEST(test_local_delivery_rings)
+{
+    const uint32_t asleep[] = {1, 3};
+    int fd[2];
+    char c;
+    struct doorbell bell = {.sleep = &asleep[0]};
+    struct message m = bound(SOCKET, PORT);
+    ck_assert_int_eq(pipe2(fd, O_NONBLOCK), 0);
+    bell.fd = fd[1];
+    h->ip.bell = &bell;
+    arrives(us, us, PORT, "abcd", 4, MESSAGE_CHECKSUM_PARTIAL, 4, true);
+    ck_assert_int_eq(read(fd[0], &c, 1), 1);
+    bell.sleep = &asleep[1]; /* again */
+    arrives(them, us, PORT, "abcd", 4, MESSAGE_CHECKSUM_VALID, 0, true);
+    ck_assert_int_eq(read(fd[0], &c, 1), -1); /* nobody waits for it */
+    ck_assert_uint_eq(head_of(&m), 96);
+    h->ip.bell = NULL;
+    close(fd[0]);
+    close(fd[1]);
 }
 END_TEST
 
@@ -573,4 +599,4 @@ END_TEST
 SUITE_RUN("server_udp_families", setup, teardown, test_families, test_broadcast_reaches_all, test_local_delivery,
           test_checksums_in, test_super_datagram, test_source, test_checksums_out, test_options, test_errors,
           test_connect_families, test_receive_drops_are_told, test_restart_of_both, test_large_after_small,
-          test_restart_of_names_let_in, test_restart_keeps_order)
+          test_restart_of_names_let_in, test_local_delivery_rings, test_restart_keeps_order)

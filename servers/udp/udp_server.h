@@ -13,7 +13,7 @@
 #define UDP_SERVER_COUNTERS(X)                                                                     \
     X(drop_receive_full) X(drop_receive_too_big) X(drop_receive_gso) X(drop_send_record)           \
     X(drop_send_too_big) X(drop_send_address) X(drop_send_no_source) X(drop_send_broadcast)        \
-    X(unreachable_sent) X(drop_unreachable_full) X(errors_told) X(errors_unconnected)              \
+    X(unreachable_sent) X(drop_unreachable_full) X(errors_told) X(errors_unconnected) X(errors_soft)              \
     X(gso_received) X(drop_send_policy)
 
 struct udp_server_counters {

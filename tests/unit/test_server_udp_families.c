@@ -172,6 +172,24 @@ START_TEST(test_local_delivery_rings)
 }
 END_TEST
 
+/* RFC 1122 3.2.1.3 (g): MUST NOT appear outside a host. */
+START_TEST(test_loopback_stays)
+{
+    asked_local = loop4;
+    struct message m = bound(SOCKET, PORT), sent;
+    write_record(&m, them, 98, "x", 1);
+    harness_turn(h);
+    ck_assert(!harness_sent(h, &sent));
+    ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->error, EINVAL);
+    ck_assert_uint_eq(harness_counter(h, "drop_send_no_source"), 1);
+    ck_assert_int_eq(request(MESSAGE_CONNECT, SOCKET, 0, them, 98).socket.error, EINVAL);
+    write_record(&m, us, 98, "x", 1);
+    harness_turn(h);
+    ck_assert(harness_sent(h, &sent));
+    harness_return(h, sent.cookie);
+}
+END_TEST
+
 START_TEST(test_checksums_in)
 {
     asked_local = any6;
@@ -373,26 +391,30 @@ START_TEST(test_errors)
     static const struct {
         bool six;
         uint8_t type, code;
-        int error; /* 0: none of ours */
+        int error; /* 0: not told */
     } rows[] = {
-        {false, 3, 0, ENETUNREACH},
-        {false, 3, 1, EHOSTUNREACH},
+        {false, 3, 0, 0}, /* soft */
+        {false, 3, 1, 0},
         {false, 3, 2, ENOPROTOOPT},
         {false, 3, 3, ECONNREFUSED},
+        {false, 3, 5, 0},
+        {false, 3, 6, ENETUNREACH},
+        {false, 3, 7, EHOSTDOWN},
+        {false, 3, 12, 0},
         {false, 3, 13, EHOSTUNREACH},
-        {false, 3, 99, EHOSTUNREACH},
-        {false, 11, 0, EHOSTUNREACH},
+        {false, 3, 99, 0},
+        {false, 11, 0, 0},
         {false, 12, 0, EPROTO},
         {false, 4, 0, 0},
-        {false, 3, 4, 0},
-        {true, 1, 0, ENETUNREACH},
+        {false, 3, 4, 0}, /* fragments from now on */
+        {true, 1, 0, 0},
         {true, 1, 1, EACCES},
-        {true, 1, 3, EHOSTUNREACH},
+        {true, 1, 3, 0},
         {true, 1, 4, ECONNREFUSED},
         {true, 2, 0, 0},
-        {true, 3, 0, EHOSTUNREACH},
+        {true, 3, 0, 0},
         {true, 4, 0, EPROTO},
-        {true, 1, 200, EHOSTUNREACH},
+        {true, 1, 200, EPROTO},
         {true, 129, 0, 0},
     };
     asked_local = any6;
@@ -413,6 +435,7 @@ START_TEST(test_errors)
         icmp(*from, far4, 98, rows[i].type, rows[i].code, 0);
         ck_assert_uint_eq(words->error_count, told + (rows[i].error != 0));
     }
+    ck_assert_uint_eq(harness_counter(h, "errors_soft"), 9);
     uint32_t told = words->error_count;
     icmp(us6, them6, 98, 2, 0, 1300); /* fragments from now on; that is no error */
     ck_assert_uint_eq(words->path_mtu, 1300);
@@ -599,4 +622,4 @@ END_TEST
 SUITE_RUN("server_udp_families", setup, teardown, test_families, test_broadcast_reaches_all, test_local_delivery,
           test_checksums_in, test_super_datagram, test_source, test_checksums_out, test_options, test_errors,
           test_connect_families, test_receive_drops_are_told, test_restart_of_both, test_large_after_small,
-          test_restart_of_names_let_in, test_local_delivery_rings, test_restart_keeps_order)
+          test_restart_of_names_let_in, test_local_delivery_rings, test_loopback_stays, test_restart_keeps_order)

@@ -391,6 +391,8 @@ int bh_accept4(int fd, struct sockaddr *ret_address, socklen_t *length, int flag
         r = -EINVAL;
     if (r == 0 && ret_address != NULL && length == NULL)
         r = -EFAULT;
+    if (r == 0 && k->transport != SESSION_TCP)
+        r = -EOPNOTSUPP;
     if (r == 0)
         r = socket_accept_wait(s, k, flags);
     if (r < 0)
@@ -407,6 +409,16 @@ int bh_accept(int fd, struct sockaddr *ret_address, socklen_t *length)
 }
 
 /* ---- connect ---- */
+/* udp, not bound yet. The socket server would bind to any address of the peer's family; a socket of both may have a
+ * peer of the other one next. */
+static int connect_binds(struct session *s, struct socket *k, const struct ip_address *to)
+{
+    struct ip_address any = any_of(k);
+    if (k->transport != SESSION_UDP || socket_phase(k) != SOCKET_NEW || to->family == any.family)
+        return 0;
+    return socket_bind(s, k, &any, 0);
+}
+
 /* Asks for the connection; the phase is CONNECTING, or DATAGRAM, afterwards. Both locks are held. */
 static int socket_connect_start(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
 {
@@ -414,7 +426,9 @@ static int socket_connect_start(struct session *s, struct socket *k, const struc
     struct control_answer a;
     q.address = *to;
     q.port = port;
-    int error = slot_call(s, k, &q, &a);
+    int error = connect_binds(s, k, to);
+    if (error == 0)
+        error = slot_call(s, k, &q, &a);
     if (error != 0 && error != -EINPROGRESS)
         return error;
     error = k->transport == SESSION_UDP ? datagram_take(s, k, &a) : socket_take_slot(s, k, &a);
@@ -479,7 +493,7 @@ static int socket_connect(struct session *s, struct socket *k, const struct ip_a
     if (phase == SOCKET_STREAM)
         error = -EISCONN;
     else if (phase == SOCKET_LISTENING)
-        error = -EOPNOTSUPP;
+        error = -EISCONN; /* as Linux */
     else if (phase == SOCKET_FREE)
         error = -EBADF;
     else

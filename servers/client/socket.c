@@ -298,6 +298,7 @@ int bh_bind(int fd, const struct sockaddr *address, socklen_t length)
         return (int)bh_result(error);
     socket_lock(k);
     error = socket_bind(s, k, &local, port);
+    k->named = k->named || error == 0;
     socket_unlock(k);
     return (int)bh_result(error);
 }
@@ -419,16 +420,40 @@ static int connect_binds(struct session *s, struct socket *k, const struct ip_ad
     return socket_bind(s, k, &any, 0);
 }
 
+/* A stream whose attempt has failed is used up at the socket server. As Linux has it another one may be made: by a new
+ * socket there with the same options, and the name that bind() gave. */
+static int connect_renew(struct session *s, struct socket *k)
+{
+    struct control_request q = request_of(k, CONTROL_CLOSE);
+    struct control_answer a;
+    int error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    if (error == 0 || error == -EBADF) {
+        q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {k->transport, k->descriptor}};
+        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    }
+    if (error != 0)
+        return error;
+    k->id = a.socket;
+    k->id_generation = a.generation;
+    __atomic_store_n(&k->failed, false, __ATOMIC_RELAXED);
+    error = socket_options_again(s, k);
+    uint16_t port = k->local_port;
+    k->local_port = 0;
+    return error == 0 && k->named ? socket_bind(s, k, &k->local, port) : error;
+}
+
 /* Asks for the connection; the phase is CONNECTING, or DATAGRAM, afterwards. Both locks are held. */
 static int socket_connect_start(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
 {
-    struct control_request q = request_of(k, CONTROL_CONNECT);
+    struct control_request q;
     struct control_answer a;
+    int error = __atomic_load_n(&k->failed, __ATOMIC_RELAXED) ? connect_renew(s, k) : connect_binds(s, k, to);
+    if (error != 0)
+        return error;
+    q = request_of(k, CONTROL_CONNECT);
     q.address = *to;
     q.port = port;
-    int error = connect_binds(s, k, to);
-    if (error == 0)
-        error = slot_call(s, k, &q, &a);
+    error = slot_call(s, k, &q, &a);
     if (error != 0 && error != -EINPROGRESS)
         return error;
     error = k->transport == SESSION_UDP ? datagram_take(s, k, &a) : socket_take_slot(s, k, &a);
@@ -463,6 +488,7 @@ int socket_settle(struct socket *k)
         return 0; /* another thread did, and has told the outcome */
     if (next == SOCKET_STREAM)
         return 0;
+    __atomic_store_n(&k->failed, true, __ATOMIC_RELAXED);
     return v.error != 0 ? -v.error : -ECONNABORTED;
 }
 

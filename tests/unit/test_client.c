@@ -163,7 +163,7 @@ START_TEST(refused)
     FAILS(connect_to(fd, 9), ECONNREFUSED);
     FAILS(bh_recv(fd, &error, 1, 0), ENOTCONN);
     FAILS(connect_to(fd, 9), ECONNREFUSED); /* as often as one likes */
-    int late = listener(); /* until somebody listens */
+    int late = listener();                  /* until somebody listens */
     ck_assert_int_eq(connect_to(fd, 80), 0);
     ck_assert_int_eq(bh_send(fd, "x", 1, 0), 1);
     bh_close(late);

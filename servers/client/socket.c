@@ -11,6 +11,7 @@
 #include "servers/client/lane.h"
 #include "servers/client/session.h"
 
+#define SOCKET_ATTEMPTS  4 /* what was closed counts until its transport has let go of it: 1, 2, 4, 8 ms */
 #define CONNECT_ATTEMPTS 8 /* while a new arena is not yet known everywhere: 1, 2, 4 ... 64 ms */
 
 ssize_t bh_result(ssize_t r)
@@ -146,6 +147,12 @@ int64_t socket_deadline_us(int64_t timeout_us)
 }
 
 /* ---- socket, close ---- */
+static void sleep_ms(unsigned ms)
+{
+    struct timespec t = {.tv_nsec = (long)ms * 1000000};
+    nanosleep(&t, NULL);
+}
+
 static int socket_make(struct session *s, enum session_transport transport, int domain, bool nonblocking, uint32_t *ret)
 {
     int error = arenas_provide(s, transport, 1);
@@ -156,6 +163,10 @@ static int socket_make(struct session *s, enum session_transport transport, int 
     struct control_request q = {.operation = CONTROL_SOCKET, .argument = {transport, *ret}};
     struct control_answer a;
     error = lane_call(s, &q, *ret, &a);
+    for (int i = 0; error == -EMFILE && i < SOCKET_ATTEMPTS; i++) {
+        sleep_ms(1U << i);
+        error = lane_call(s, &q, *ret, &a);
+    }
     if (error == 0)
         error = socket_open(s, *ret, transport, domain, nonblocking, &a, SOCKET_NEW);
     if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
@@ -222,12 +233,6 @@ static int datagram_take(struct session *s, struct socket *k, const struct contr
     if (error == 0 && socket_phase(k) == SOCKET_NEW)
         socket_set_phase(k, SOCKET_DATAGRAM);
     return error;
-}
-
-static void sleep_ms(unsigned ms)
-{
-    struct timespec t = {.tv_nsec = (long)ms * 1000000};
-    nanosleep(&t, NULL);
 }
 
 /* A request that gives a slot: more memory if there is none, and some patience until all know of it. */

@@ -57,6 +57,11 @@ bool port_has_space(struct port *port, uint32_t slots);
 bool port_pending(struct port *port); /* something to pull */
 /* Publishes both indices; rings the peer's bell unless only returned loans went out (then every RING_RETURNS of them). */
 void port_flush(struct port *port);
+/* The next flush rings for returned loans, too: somebody waits for what they make free. */
+static inline void port_hurry(struct port *port)
+{
+    port->quiet_output = false;
+}
 
 /* Collects cookies and sends them home in RETURN messages of up to MESSAGE_RETURNS_MAX; the batch is sent when full and
  * at port_returns_flush(). False: no space now, keep the cookie and try again. */

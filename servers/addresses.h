@@ -67,6 +67,13 @@ static inline bool address_is_ours(const struct stack_config *config, const stru
     return false;
 }
 
+/* A loopback address speaks to this host only (RFC 1122 3.2.1.3, RFC 4291 2.5.3). */
+static inline bool address_reaches(const struct stack_config *config, const struct ip_address *from,
+                                   const struct ip_address *to)
+{
+    return !address_is_loopback(from) || address_is_ours(config, to);
+}
+
 static inline bool address_is_subnet_broadcast(const struct ip_address *a, const struct ip_address *own,
                                                uint32_t prefix)
 {

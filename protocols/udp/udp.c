@@ -17,6 +17,7 @@ struct udp {
     struct udp_config config;
     struct udp_counters counters;
     uint64_t salt;       /* with the secret, gives the next ephemeral port to try */
+    uint64_t order;      /* of the last bound */
     uint32_t free_first; /* chain through `next` */
     uint32_t bucket[BUCKETS];
     struct udp_binding binding[];
@@ -185,11 +186,24 @@ static uint16_t ephemeral_port(struct udp *t, const struct ip_address *local)
     return 0;
 }
 
+/* Into its chain: before all that were bound earlier. */
+static uint32_t insert(struct udp *t, const struct udp_binding *as)
+{
+    uint32_t index = t->free_first;
+    t->free_first = t->binding[index].next;
+    uint32_t *link = &t->bucket[as->local_port % BUCKETS];
+    while (*link != UDP_NONE && t->binding[*link].order > as->order)
+        link = &t->binding[*link].next;
+    t->binding[index] = *as;
+    t->binding[index].next = *link;
+    *link = index;
+    return index;
+}
+
 enum udp_call_result udp_bind(struct udp *t, const struct ip_address *local, uint16_t local_port, bool shared,
                               uint32_t owner, uint32_t *ret_index)
 {
-    uint32_t index = t->free_first;
-    if (index == UDP_NONE)
+    if (t->free_first == UDP_NONE)
         return UDP_CALL_TABLE_FULL;
     if (local_port == 0) {
         local_port = ephemeral_port(t, local);
@@ -198,16 +212,26 @@ enum udp_call_result udp_bind(struct udp *t, const struct ip_address *local, uin
     } else if (in_use(t, local, local_port, shared)) {
         return UDP_CALL_IN_USE;
     }
-    struct udp_binding *b = &t->binding[index];
-    t->free_first = b->next;
-    *b = (struct udp_binding){.bound = *local,
-                              .local = *local,
-                              .local_port = local_port,
-                              .owner = owner,
-                              .shared = shared,
-                              .next = t->bucket[local_port % BUCKETS]};
-    t->bucket[local_port % BUCKETS] = index;
-    *ret_index = index;
+    const struct udp_binding b = {.bound = *local,
+                                  .local = *local,
+                                  .local_port = local_port,
+                                  .owner = owner,
+                                  .shared = shared,
+                                  .order = ++t->order};
+    *ret_index = insert(t, &b);
+    return UDP_CALL_OK;
+}
+
+enum udp_call_result udp_restore(struct udp *t, const struct udp_binding *was, uint32_t *ret_index)
+{
+    bool peer = was->remote.family != ADDRESS_NONE;
+    if (was->local_port == 0 || was->order == 0 || (peer && was->remote_port == 0))
+        return UDP_CALL_BAD_STATE;
+    if (t->free_first == UDP_NONE)
+        return UDP_CALL_TABLE_FULL;
+    *ret_index = insert(t, was);
+    if (was->order > t->order)
+        t->order = was->order;
     return UDP_CALL_OK;
 }
 

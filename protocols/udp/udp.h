@@ -79,6 +79,7 @@ struct udp_binding {
     uint16_t remote_port;
     uint32_t owner; /* opaque */
     bool shared;    /* SO_REUSEADDR: may overlap others that are shared too; the last bound hears */
+    uint64_t order; /* of binding: later ones are larger; never 0 */
     uint32_t next;  /* the engine's own: hash chain */
 };
 
@@ -105,6 +106,9 @@ struct udp_counters *udp_counters(struct udp *t);
  * OK, TABLE_FULL, IN_USE, NO_PORT. */
 enum udp_call_result udp_bind(struct udp *t, const struct ip_address *local, uint16_t local_port,
                               bool shared, uint32_t owner, uint32_t *ret_index);
+/* What `was` says, as it was in an earlier life: its owner, names, peer and order are kept, and nobody is asked whether the
+ * port is free: who was bound may have been connected since, and has let others in. OK, TABLE_FULL, BAD_STATE. */
+enum udp_call_result udp_restore(struct udp *t, const struct udp_binding *was, uint32_t *ret_index);
 /* From here on only datagrams from `remote` are heard. `local` stands for an any-address that was bound to, as long as
  * it is connected; it and `remote` are of a family that was bound to. ADDRESS_NONE as remote takes the connection off
  * again. OK, BAD_STATE. */

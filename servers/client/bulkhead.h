@@ -15,8 +15,8 @@
  * the stack itself is gone every call says ENETDOWN: who waits learns it at once, who does not within 10 ms of its next call
  * that finds nothing to do. The first ones may still succeed and what they sent is lost, as with any connection that ends.
  *
- * A datagram that is lost is nobody's error. What ICMP says of one that a connected datagram socket sent (ECONNREFUSED, EHOSTUNREACH,
- * EMSGSIZE ...) the next call on it that sends, receives or asks for SO_ERROR says once; until then it has POLLERR.
+ * A datagram that is lost is nobody's error. What ICMP says for good of one that a connected datagram socket sent (ECONNREFUSED,
+ * EACCES, EMSGSIZE ...) the next call on it that sends, receives or asks for SO_ERROR says once; until then it has POLLERR.
  *
  * While a server of the stack is being restarted, the calls that need it wait. A signal handler that runs meanwhile ends bh_socket(),
  * bh_bind(), bh_listen(), bh_accept(), bh_connect() and bh_setsockopt() with EINTR, half a second later if they are not done

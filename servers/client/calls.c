@@ -17,8 +17,8 @@ static ssize_t send_pieces(int fd, const struct iovec *piece, int count, int fla
         error = -EOPNOTSUPP;
     if (error != 0)
         return error;
-    if (k->transport == SESSION_TCP)
-        return address != NULL ? -EISCONN : stream_send(s, k, piece, count, flags);
+    if (k->transport == SESSION_TCP) /* whatever the address says, as Linux */
+        return stream_send(s, k, piece, count, flags);
     if (address != NULL)
         error = address_read_peer(k, address, length, &to.address, &to.port);
     return error != 0 ? error : datagram_send(s, k, piece, count, flags, &to);

@@ -57,11 +57,16 @@ static int send_await(struct session *s, struct socket *k, uint32_t record, int 
     }
 }
 
+static bool is_loopback(const struct ip_address *address)
+{
+    static const struct ip_address loopback6 = {.family = ADDRESS_IP6, .octets = {[15] = 1}};
+    return (address->family == ADDRESS_IP4 && address->octets[0] == 127) || ip_address_equal(address, &loopback6);
+}
+
 /* What stays on this host meets no MTU. */
 static bool is_here(const struct session *s, const struct ip_address *address)
 {
-    static const struct ip_address loopback6 = {.family = ADDRESS_IP6, .octets = {[15] = 1}};
-    if ((address->family == ADDRESS_IP4 && address->octets[0] == 127) || ip_address_equal(address, &loopback6))
+    if (is_loopback(address))
         return true;
     for (uint32_t i = 0; i < s->address_count; i++)
         if (ip_address_equal(address, &s->address[i]))
@@ -77,6 +82,8 @@ static int send_allowed(const struct session *s, const struct socket *k, size_t 
     uint32_t path_mtu = socket_view(k).path_mtu;
     if (address->family != ADDRESS_NONE && !ip_address_is_any(&k->local) && k->local.family != address->family)
         return -ENETUNREACH; /* bound to an address of the other family */
+    if (to->address.family != ADDRESS_NONE && is_loopback(&k->local) && !is_here(s, address))
+        return -EINVAL;
     if (ip_address_equal(address, &broadcast) && socket_option(k, OPTION_BROADCAST) == 0)
         return -EACCES;
     if (length > DATAGRAM_MOST || record_octets((uint32_t)length) > k->send_size)

@@ -115,6 +115,20 @@ static int set_number(struct session *s, struct socket *k, const struct option_r
     return 0;
 }
 
+int socket_options_again(struct session *s, struct socket *k)
+{
+    struct socket fresh = {0};
+    int error = 0;
+    socket_options_default(&fresh);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0] && error == 0; i++) {
+        const struct option_row *r = row_of(k, rows[i].level, rows[i].name);
+        int number = socket_option(k, rows[i].option);
+        if (r == &rows[i] && r->control != 0 && number != fresh.option[r->option])
+            error = set_number(s, k, r, number);
+    }
+    return error;
+}
+
 static int set_option(struct session *s, struct socket *k, int level, int name, const void *value, socklen_t length)
 {
     int number;

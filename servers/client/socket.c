@@ -11,6 +11,7 @@
 #include "servers/client/lane.h"
 #include "servers/client/session.h"
 
+#define SOCKET_ATTEMPTS  4 /* what was closed counts until its transport has let go of it: 1, 2, 4, 8 ms */
 #define CONNECT_ATTEMPTS 8 /* while a new arena is not yet known everywhere: 1, 2, 4 ... 64 ms */
 
 ssize_t bh_result(ssize_t r)
@@ -146,6 +147,12 @@ int64_t socket_deadline_us(int64_t timeout_us)
 }
 
 /* ---- socket, close ---- */
+static void sleep_ms(unsigned ms)
+{
+    struct timespec t = {.tv_nsec = (long)ms * 1000000};
+    nanosleep(&t, NULL);
+}
+
 static int socket_make(struct session *s, enum session_transport transport, int domain, bool nonblocking, uint32_t *ret)
 {
     int error = arenas_provide(s, transport, 1);
@@ -156,6 +163,10 @@ static int socket_make(struct session *s, enum session_transport transport, int 
     struct control_request q = {.operation = CONTROL_SOCKET, .argument = {transport, *ret}};
     struct control_answer a;
     error = lane_call(s, &q, *ret, &a);
+    for (int i = 0; error == -EMFILE && i < SOCKET_ATTEMPTS; i++) {
+        sleep_ms(1U << i);
+        error = lane_call(s, &q, *ret, &a);
+    }
     if (error == 0)
         error = socket_open(s, *ret, transport, domain, nonblocking, &a, SOCKET_NEW);
     if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
@@ -222,12 +233,6 @@ static int datagram_take(struct session *s, struct socket *k, const struct contr
     if (error == 0 && socket_phase(k) == SOCKET_NEW)
         socket_set_phase(k, SOCKET_DATAGRAM);
     return error;
-}
-
-static void sleep_ms(unsigned ms)
-{
-    struct timespec t = {.tv_nsec = (long)ms * 1000000};
-    nanosleep(&t, NULL);
 }
 
 /* A request that gives a slot: more memory if there is none, and some patience until all know of it. */
@@ -298,6 +303,7 @@ int bh_bind(int fd, const struct sockaddr *address, socklen_t length)
         return (int)bh_result(error);
     socket_lock(k);
     error = socket_bind(s, k, &local, port);
+    k->named = k->named || error == 0;
     socket_unlock(k);
     return (int)bh_result(error);
 }
@@ -391,6 +397,8 @@ int bh_accept4(int fd, struct sockaddr *ret_address, socklen_t *length, int flag
         r = -EINVAL;
     if (r == 0 && ret_address != NULL && length == NULL)
         r = -EFAULT;
+    if (r == 0 && k->transport != SESSION_TCP)
+        r = -EOPNOTSUPP;
     if (r == 0)
         r = socket_accept_wait(s, k, flags);
     if (r < 0)
@@ -407,14 +415,50 @@ int bh_accept(int fd, struct sockaddr *ret_address, socklen_t *length)
 }
 
 /* ---- connect ---- */
+/* udp, not bound yet. The socket server would bind to any address of the peer's family; a socket of both may have a
+ * peer of the other one next. */
+static int connect_binds(struct session *s, struct socket *k, const struct ip_address *to)
+{
+    struct ip_address any = any_of(k);
+    if (k->transport != SESSION_UDP || socket_phase(k) != SOCKET_NEW || to->family == any.family)
+        return 0;
+    return socket_bind(s, k, &any, 0);
+}
+
+/* A stream whose attempt has failed is used up at the socket server. As Linux has it another one may be made: by a new
+ * socket there with the same options, and the name that bind() gave. */
+static int connect_renew(struct session *s, struct socket *k)
+{
+    struct control_request q = request_of(k, CONTROL_CLOSE);
+    struct control_answer a;
+    int error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    if (error == 0 || error == -EBADF) {
+        q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {k->transport, k->descriptor}};
+        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    }
+    if (error != 0)
+        return error;
+    k->id = a.socket;
+    k->id_generation = a.generation;
+    __atomic_store_n(&k->failed, false, __ATOMIC_RELAXED);
+    error = socket_options_again(s, k);
+    uint16_t port = k->local_port;
+    k->local_port = 0;
+    return error == 0 && k->named ? socket_bind(s, k, &k->local, port) : error;
+}
+
 /* Asks for the connection; the phase is CONNECTING, or DATAGRAM, afterwards. Both locks are held. */
 static int socket_connect_start(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
 {
-    struct control_request q = request_of(k, CONTROL_CONNECT);
+    struct control_request q;
     struct control_answer a;
+    int error = __atomic_load_n(&k->failed, __ATOMIC_RELAXED) ? connect_renew(s, k) : connect_binds(s, k, to);
+    if (error != 0)
+        return error;
+    q = request_of(k, CONTROL_CONNECT);
     q.address = *to;
     q.port = port;
-    int error = slot_call(s, k, &q, &a);
+    error = slot_call(s, k, &q, &a);
     if (error != 0 && error != -EINPROGRESS)
         return error;
     error = k->transport == SESSION_UDP ? datagram_take(s, k, &a) : socket_take_slot(s, k, &a);
@@ -449,6 +493,7 @@ int socket_settle(struct socket *k)
         return 0; /* another thread did, and has told the outcome */
     if (next == SOCKET_STREAM)
         return 0;
+    __atomic_store_n(&k->failed, true, __ATOMIC_RELAXED);
     return v.error != 0 ? -v.error : -ECONNABORTED;
 }
 
@@ -479,7 +524,7 @@ static int socket_connect(struct session *s, struct socket *k, const struct ip_a
     if (phase == SOCKET_STREAM)
         error = -EISCONN;
     else if (phase == SOCKET_LISTENING)
-        error = -EOPNOTSUPP;
+        error = -EISCONN; /* as Linux */
     else if (phase == SOCKET_FREE)
         error = -EBADF;
     else

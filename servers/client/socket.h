@@ -66,6 +66,8 @@ struct socket {
     bool shut_read, shut_write; /* atomic */
     bool error_taken;         /* streams: the slot's error was told; atomic */
     uint32_t error_told;      /* datagrams: error_count when an error was last told; atomic */
+    bool failed;              /* streams: an attempt to connect did; the next one renews the socket. Atomic */
+    bool named;               /* by bind() */
     bool nonblocking;
     bool connected;           /* datagrams: has a peer. Atomic */
     int32_t option[SOCKET_OPTIONS];
@@ -113,6 +115,7 @@ uint32_t socket_phase(const struct socket *k);
 bool socket_is_connected(const struct socket *k); /* datagrams: has a peer */
 int32_t socket_option(const struct socket *k, enum socket_option option);
 void socket_options_default(struct socket *k);
+int socket_options_again(struct session *s, struct socket *k); /* tells a new socket at the server. 0 or a negative errno */
 int64_t socket_deadline_us(int64_t timeout_us);
 void socket_free_descriptor(struct session *s, uint32_t descriptor);
 ssize_t bh_result(ssize_t r); /* negative errno to -1 and errno */

@@ -139,10 +139,12 @@ ssize_t stream_send(struct session *s, struct socket *k, const struct iovec *pie
     ssize_t total = iovec_total(piece, count);
     int error = total < 0 ? (int)total : stream_enter(s, k, flags, deadline);
     if (error != 0)
-        return error;
+        return error == -ENOTCONN ? -EPIPE : error; /* as Linux; POSIX has ENOTCONN */
     ssize_t done = 0, room = 0;
     pthread_mutex_lock(&k->send_lock);
     k->reserved = 0;
+    if (total == 0 && send_room(k) < 0)
+        room = -EPIPE;
     while (done < total) {
         room = send_await(s, k, flags, deadline);
         if (room < 0)

@@ -118,7 +118,7 @@ bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)
     for (; taken < budget && port_pull(t->ip, &m); taken++) {
         if (m.operation == MESSAGE_RECEIVE) {
             receive(s, now_us, &m);
-            transport_give_back(t, (uint32_t)m.cookie);
+            transport_give_back(t, &m);
         } else if (m.operation == MESSAGE_UNREACHABLE) {
             unreachable(s, now_us, &m);
         } else if (!transport_loans_home(t, &m)) {
@@ -136,7 +136,7 @@ bool tcp_loans_in(struct tcp_server *s)
     struct message m;
     for (; taken < budget && port_pull(t->ip, &m); taken++) {
         if (m.operation == MESSAGE_RECEIVE)
-            transport_give_back(t, (uint32_t)m.cookie);
+            transport_give_back(t, &m);
         if (!transport_loans_home(t, &m))
             t->counters.drop_recovering++;
     }

@@ -70,7 +70,10 @@ static int remote_error(const struct transport *t, const struct message *m)
     if (ip_address_is_any(to) || address_is_multicast(to) || address_is_broadcast(t->context->config, to) ||
         (to->family == ADDRESS_IP4 && to->octets[0] >= 240))
         return ENETUNREACH;
-    return connect_source(t, m) != NULL ? 0 : ENETUNREACH;
+    const struct ip_address *from = connect_source(t, m);
+    if (from == NULL)
+        return ENETUNREACH;
+    return address_reaches(t->context->config, from, to) ? 0 : EINVAL;
 }
 
 static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct message *m, uint32_t endpoint)

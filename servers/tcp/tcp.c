@@ -48,8 +48,7 @@ static int init(void *state, const struct server_context *context, uint64_t now_
     s->engine = tcp_init((uint8_t *)state + transport_align64(sizeof *s), &c, now_us);
     transport_init(&s->transport, context, &tcp_operations, s->endpoint, s->dirty, TCP_ENDPOINTS, now_us);
     tcp_recover_init(s);
-    if (s->transport.socket->attached)
-        transport_reconcile(&s->transport);
+    transport_recovered(&s->transport);
     return 0;
 }
 
@@ -68,10 +67,7 @@ static bool burst(void *state, uint64_t now_us)
     }
     did |= tcp_packets_out(s, now_us);
     did |= tcp_touched(s);
-    did |= transport_burst_end(t);
-    if (did)
-        t->counters_stale = true;
-    return did || t->dirty_count > 0 || (t->counters_stale && transport_counters_due(t, now_us));
+    return transport_burst_end(t, now_us, did);
 }
 
 static void commit(void *state)
@@ -89,14 +85,11 @@ static const char *const engine_counter_name[] = {
 static void publish(void *state, uint64_t now_us)
 {
     struct tcp_server *s = state;
-    struct transport *t = &s->transport;
-    transport_publish(t);
-    if (!t->counters_stale || !transport_counters_due(t, now_us))
-        return;
-    uint32_t place = transport_counters_own(t, now_us);
-    transport_counters_copy(t, place, engine_counter_name, (const uint64_t *)tcp_counters(s->engine),
-                            sizeof(struct tcp_counters) / sizeof(uint64_t));
-    t->counters_named = true;
+    const struct transport_counter_list list[] = {
+        {engine_counter_name, (const uint64_t *)tcp_counters(s->engine),
+         sizeof(struct tcp_counters) / sizeof(uint64_t)},
+    };
+    transport_publish(&s->transport, now_us, list, sizeof list / sizeof list[0]);
 }
 
 static uint64_t deadline_us(const void *state)

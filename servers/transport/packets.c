@@ -124,9 +124,11 @@ bool transport_checksum(struct transport *t, const struct message *m, const stru
     return false;
 }
 
-void transport_give_back(struct transport *t, uint32_t cookie)
+void transport_give_back(struct transport *t, const struct message *m)
 {
-    if (!port_return(t->ip, &t->returns, cookie))
+    if (m->reference[1].length > 0) /* sent from here: whoever wrote it may sleep until there is room in its ring */
+        port_hurry(t->ip);
+    if (!port_return(t->ip, &t->returns, (uint32_t)m->cookie))
         t->counters.drop_return_full++; /* not within transport_receive_budget() */
 }
 

@@ -351,7 +351,7 @@ static void publish_free(struct transport *t)
     }
 }
 
-void transport_publish(struct transport *t)
+void transport_publish_slots(struct transport *t)
 {
     for (uint32_t i = 0; i < t->dirty_count; i++) {
         struct endpoint *e = &t->endpoint[t->dirty[i]];

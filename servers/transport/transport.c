@@ -17,6 +17,10 @@ void transport_init(struct transport *t, const struct server_context *context,
     t->now_us = now_us;
     for (uint32_t i = 0; i < SESSIONS_MAX; i++)
         transport_session_added(t, i);
+}
+
+void transport_recovered(struct transport *t)
+{
     if (t->socket->attached)
         transport_reconcile(t);
 }
@@ -53,14 +57,6 @@ void transport_server_peer_attached(void *state, enum server_id peer, uint64_t n
         transport_reconcile(t);
 }
 
-bool transport_burst_end(struct transport *t)
-{
-    bool did = transport_notices(t);
-    if (t->returns.message.count > 0 && port_returns_flush(t->ip, &t->returns))
-        did = true;
-    return did;
-}
-
 /* ---- counters ---- */
 
 static const char *const transport_counter_name[] = {
@@ -80,27 +76,25 @@ static const char *const refusal_name[CAPABILITY_REFUSALS] = {
 
 static const char *const gauge_name[] = {"loans", "endpoints", "port_malformed", "port_full"};
 
-bool transport_counters_due(const struct transport *t, uint64_t now_us)
+static bool counters_due(const struct transport *t, uint64_t now_us)
 {
-    return now_us - t->counters_at_us >= TRANSPORT_COUNTERS_US;
+    return t->counters_stale && now_us - t->counters_at_us >= TRANSPORT_COUNTERS_US;
 }
 
-uint32_t transport_counters_copy(struct transport *t, uint32_t place, const char *const *name, const uint64_t *values,
-                                 uint32_t count)
+/* Names (once) and values to the status page. Returns the next place. */
+static uint32_t counters_copy(struct transport *t, uint32_t place, const struct transport_counter_list *list)
 {
     struct status_counter *page = t->context->counter;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < list->count; i++) {
         if (!t->counters_named)
-            counters_name(page, place, name[i]);
-        place = counters_value(page, place, values[i]);
+            counters_name(page, place, list->name[i]);
+        place = counters_value(page, place, list->value[i]);
     }
     return place;
 }
 
-uint32_t transport_counters_own(struct transport *t, uint64_t now_us)
+static uint32_t counters_own(struct transport *t)
 {
-    t->counters_at_us = now_us;
-    t->counters_stale = false;
     uint64_t refused[CAPABILITY_REFUSALS];
     for (uint32_t i = 0; i < CAPABILITY_REFUSALS; i++)
         refused[i] = t->ip->table.refused[i] + t->socket->table.refused[i];
@@ -109,11 +103,43 @@ uint32_t transport_counters_own(struct transport *t, uint64_t now_us)
         endpoints += t->session[i].endpoints;
     const uint64_t gauge[] = {t->loans, endpoints, t->ip->counters.malformed + t->socket->counters.malformed,
                               t->ip->counters.full + t->socket->counters.full};
-    uint32_t place = transport_counters_copy(t, 0, transport_counter_name, (const uint64_t *)&t->counters,
-                                             sizeof t->counters / sizeof(uint64_t));
-    place = transport_counters_copy(t, place, refusal_name, refused, CAPABILITY_REFUSALS);
-    return transport_counters_copy(t, place, gauge_name, gauge, sizeof gauge / sizeof gauge[0]);
+    const struct transport_counter_list list[] = {
+        {transport_counter_name, (const uint64_t *)&t->counters, sizeof t->counters / sizeof(uint64_t)},
+        {refusal_name, refused, CAPABILITY_REFUSALS},
+        {gauge_name, gauge, sizeof gauge / sizeof gauge[0]},
+    };
+    uint32_t place = 0;
+    for (uint32_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        place = counters_copy(t, place, &list[i]);
+    return place;
 }
+
+/* ---- the end of a burst ---- */
+
+bool transport_burst_end(struct transport *t, uint64_t now_us, bool did)
+{
+    did |= transport_notices(t);
+    if (t->returns.message.count > 0 && port_returns_flush(t->ip, &t->returns))
+        did = true;
+    if (did)
+        t->counters_stale = true;
+    return did || t->dirty_count > 0 || counters_due(t, now_us);
+}
+
+void transport_publish(struct transport *t, uint64_t now_us, const struct transport_counter_list *list, uint32_t count)
+{
+    transport_publish_slots(t);
+    if (!counters_due(t, now_us))
+        return;
+    t->counters_at_us = now_us;
+    t->counters_stale = false;
+    uint32_t place = counters_own(t);
+    for (uint32_t i = 0; i < count; i++)
+        place = counters_copy(t, place, &list[i]);
+    t->counters_named = true;
+}
+
+/* ---- sessions ---- */
 
 void transport_server_session_added(void *state, uint32_t session)
 {

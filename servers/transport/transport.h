@@ -171,13 +171,17 @@ void transport_server_session_added(void *state, uint32_t session);
 void transport_server_session_ended(void *state, uint32_t session);
 void transport_server_session_removed(void *state, uint32_t session);
 uint64_t transport_deadline_us(const struct transport *t);
-/* The end of a burst's work: notices, our list, returned loans. True: something was pushed. */
-bool transport_burst_end(struct transport *t);
-bool transport_counters_due(const struct transport *t, uint64_t now_us);
-/* Writes names (once) and values to the status page: `count` values that begin at `values`. Returns the next place. */
-uint32_t transport_counters_copy(struct transport *t, uint32_t place, const char *const *name, const uint64_t *values,
-                                 uint32_t count);
-uint32_t transport_counters_own(struct transport *t, uint64_t now_us);
+/* After what the store has of the last life was taken up: `t` tells of it when the socket server is there. */
+void transport_recovered(struct transport *t);
+/* The end of a burst's work: notices, our list, returned loans. `did`: there was work before. What burst() returns. */
+bool transport_burst_end(struct transport *t, uint64_t now_us, bool did);
+struct transport_counter_list { /* of the server, besides our own */
+    const char *const *name;
+    const uint64_t *value;
+    uint32_t count;
+};
+/* publish(): slot words, doorbells, and now and then the status page. */
+void transport_publish(struct transport *t, uint64_t now_us, const struct transport_counter_list *list, uint32_t count);
 /* Untrusted: m (from socket). What is wrong with a request for a new socket before the engine is asked: an errno value;
  * 0: nothing. */
 int transport_new_socket_error(const struct transport *t, const struct message *m);
@@ -227,7 +231,7 @@ const uint8_t *slot_send_ring(const struct session_arena *arena, uint32_t slot);
 bool slot_read(const struct transport *t, const struct endpoint *e, struct slot_app *ret);
 bool transport_notify(struct transport *t, uint64_t now_us); /* reads notify rings; true: something was there */
 bool transport_notify_pending(const struct transport *t);
-void transport_publish(struct transport *t); /* slot words, doorbells */
+void transport_publish_slots(struct transport *t); /* slot words, doorbells */
 
 /* ---- packets.c ---- */
 struct transport_packet { /* transport header and payload in the lender's buffer: may change at any time */
@@ -250,7 +254,7 @@ uint64_t transport_packet_sum(const struct transport_packet *p, uint32_t offset,
 bool transport_checksum(struct transport *t, const struct message *m, const struct transport_packet *p);
 /* True: it was a RETURN. */
 bool transport_loans_home(struct transport *t, const struct message *m);
-void transport_give_back(struct transport *t, uint32_t cookie);
+void transport_give_back(struct transport *t, const struct message *m); /* m: a RECEIVE */
 void transport_reclaim(struct transport *t); /* after the barrier: ip holds nothing of ours any more */
 bool transport_can_send(struct transport *t);
 /* transport_can_send() was true. m: addresses, ports, offload fields; reference[1].length octets of payload of `endpoint` from stream

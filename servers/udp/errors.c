@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Errors that come after the call that they are about. RFC 1122 4.1.3.3: UDP MUST pass ICMP errors to the application;
- * a connected socket hears of those that quote its own addresses and ports, by its slot's words. Of a socket without a
+ * a connected socket hears of those that quote its own addresses and ports, by its slot's words. Deviates: not of those
+ * that may pass (RFC 1122 3.2.2.1: a route, a host that did not answer; 3.2.2.4: time exceeded), which are counted.
+ * Linux tells them only who asks (IP_RECVERR), and programs take what they are told for the end. Of a socket without a
  * peer nobody could tell which datagram was meant: counted only, as Linux does without IP_RECVERR. */
 #include <errno.h>
 
@@ -10,46 +12,52 @@
 enum { ICMP4_UNREACHABLE = 3, ICMP4_TIME_EXCEEDED = 11, ICMP4_PARAMETER = 12 };
 enum { ICMP6_UNREACHABLE = 1, ICMP6_TOO_BIG = 2, ICMP6_TIME_EXCEEDED = 3, ICMP6_PARAMETER = 4 };
 
-/* By code, as Linux translates them (icmp_err_convert, and for IPv6 icmpv6_err_convert). */
-static const int unreachable4[] = {
-    ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT,  ECONNREFUSED, EMSGSIZE,     EOPNOTSUPP,   ENETUNREACH,  EHOSTDOWN,
-    ENONET,      ENETUNREACH,  EHOSTUNREACH, ENETUNREACH,  EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH,
-};
-static const int unreachable6[] = {
-    ENETUNREACH, EACCES, EHOSTUNREACH, EHOSTUNREACH, ECONNREFUSED, EACCES, EACCES,
+struct meaning {
+    int error; /* 0: none that there is */
+    bool hard; /* else it may have passed when the next datagram is sent */
 };
 
-static int by_code(const int *table, size_t count, uint8_t code)
+/* By code, as Linux has them (icmp_err_convert, and for IPv6 icmpv6_err_convert). */
+static const struct meaning unreachable4[] = {
+    {ENETUNREACH, false},  {EHOSTUNREACH, false}, {ENOPROTOOPT, true},  {ECONNREFUSED, true},
+    {EMSGSIZE, true},      {EOPNOTSUPP, false},   {ENETUNREACH, true},  {EHOSTDOWN, true},
+    {ENONET, true},        {ENETUNREACH, true},   {EHOSTUNREACH, true}, {ENETUNREACH, false},
+    {EHOSTUNREACH, false}, {EHOSTUNREACH, true},  {EHOSTUNREACH, true}, {EHOSTUNREACH, true},
+};
+static const struct meaning unreachable6[] = {
+    {ENETUNREACH, false}, {EACCES, true}, {EHOSTUNREACH, false}, {EHOSTUNREACH, false},
+    {ECONNREFUSED, true}, {EACCES, true}, {EACCES, true},
+};
+
+static struct meaning meaning4(uint8_t type, uint8_t code)
 {
-    return code < count ? table[code] : EHOSTUNREACH;
+    switch (type) {
+    case ICMP4_UNREACHABLE:
+        return code < sizeof unreachable4 / sizeof unreachable4[0] ? unreachable4[code]
+                                                                   : (struct meaning){EHOSTUNREACH, false};
+    case ICMP4_TIME_EXCEEDED:
+        return (struct meaning){EHOSTUNREACH, false};
+    case ICMP4_PARAMETER:
+        return (struct meaning){EPROTO, true};
+    default:
+        return (struct meaning){0};
+    }
 }
 
-/* 0: no such error. */
-static int errno_of_icmp(uint8_t family, uint8_t type, uint8_t code)
+static struct meaning meaning6(uint8_t type, uint8_t code)
 {
-    if (family == ADDRESS_IP4) {
-        switch (type) {
-        case ICMP4_UNREACHABLE:
-            return by_code(unreachable4, sizeof unreachable4 / sizeof unreachable4[0], code);
-        case ICMP4_TIME_EXCEEDED:
-            return EHOSTUNREACH;
-        case ICMP4_PARAMETER:
-            return EPROTO;
-        default:
-            return 0;
-        }
-    }
     switch (type) {
     case ICMP6_UNREACHABLE:
-        return by_code(unreachable6, sizeof unreachable6 / sizeof unreachable6[0], code);
+        return code < sizeof unreachable6 / sizeof unreachable6[0] ? unreachable6[code]
+                                                                   : (struct meaning){EPROTO, true};
     case ICMP6_TOO_BIG:
-        return EMSGSIZE;
+        return (struct meaning){EMSGSIZE, true};
     case ICMP6_TIME_EXCEEDED:
-        return EHOSTUNREACH;
+        return (struct meaning){EHOSTUNREACH, false};
     case ICMP6_PARAMETER:
-        return EPROTO;
+        return (struct meaning){EPROTO, true};
     default:
-        return 0;
+        return (struct meaning){0};
     }
 }
 
@@ -86,8 +94,9 @@ void udp_icmp_error(struct udp_server *s, const struct message *m)
         t->counters.drop_capability++;
         return;
     }
-    int error = errno_of_icmp(m->source.family, m->traffic_class, m->ttl);
-    if (m->protocol != IP_PROTOCOL_UDP || m->source.family != m->destination.family || error == 0) {
+    bool ip4 = m->source.family == ADDRESS_IP4;
+    struct meaning is = ip4 ? meaning4(m->traffic_class, m->ttl) : meaning6(m->traffic_class, m->ttl);
+    if (m->protocol != IP_PROTOCOL_UDP || m->source.family != m->destination.family || is.error == 0) {
         t->counters.drop_unreachable++;
         return;
     }
@@ -97,12 +106,16 @@ void udp_icmp_error(struct udp_server *s, const struct message *m)
         return;
     }
     struct endpoint *e = &s->endpoint[endpoint];
-    if (error == EMSGSIZE) {
+    if (!is.hard) {
+        s->counters.errors_soft++;
+        return;
+    }
+    if (is.error == EMSGSIZE) {
         if (m->gso_size >= mtu_min(m->source.family) && m->gso_size < t->context->config->mtu)
             e->words.path_mtu = m->gso_size;
         udp_touch(s, endpoint);
         if (!udp_option(e, CONTROL_OPTION_DONT_FRAGMENT))
             return; /* ip takes the next ones apart */
     }
-    udp_tell_error(s, endpoint, error);
+    udp_tell_error(s, endpoint, is.error);
 }

@@ -34,6 +34,24 @@ static void receive_full(struct udp_server *s, uint32_t endpoint, uint64_t *coun
     udp_touch(s, endpoint);
 }
 
+static void write_wrap(uint8_t *at)
+{
+    uint32_t wrap = DATAGRAM_WRAP;
+    memcpy(at, &wrap, sizeof wrap);
+}
+
+/* A record of more than half of the ring may have too little before `at` as well as behind it, and no reading would
+ * ever change that. The end is given up now, so that the next one begins at the start. */
+static void give_up_end(struct udp_server *s, uint32_t endpoint, const struct session_arena *a, uint32_t at)
+{
+    struct endpoint *e = &s->endpoint[endpoint];
+    uint32_t rest = a->receive_size - at;
+    if (!udp_room(s, endpoint, a->receive_size, rest))
+        return;
+    write_wrap(slot_receive_ring(a, e->slot) + at);
+    e->words.receive_head += rest;
+}
+
 /* The one copy: head and payload to the receive ring; a record that would cross its end goes to its start. */
 static void deliver_one(struct udp_server *s, uint32_t endpoint, const struct datagram_in *d)
 {
@@ -47,13 +65,14 @@ static void deliver_one(struct udp_server *s, uint32_t endpoint, const struct da
     uint32_t at = e->words.receive_head & (a->receive_size - 1);
     uint32_t skip = a->receive_size - at < need ? a->receive_size - at : 0;
     if (!udp_room(s, endpoint, a->receive_size, skip + need)) {
+        if (skip + need > a->receive_size)
+            give_up_end(s, endpoint, a, at);
         receive_full(s, endpoint, &s->counters.drop_receive_full);
         return;
     }
     uint8_t *ring = slot_receive_ring(a, e->slot);
     if (skip > 0) {
-        uint32_t wrap = DATAGRAM_WRAP;
-        memcpy(ring + at, &wrap, sizeof wrap);
+        write_wrap(ring + at);
         at = 0;
     }
     write_record(ring + at, d);
@@ -173,7 +192,7 @@ bool udp_packets_in(struct udp_server *s)
     for (; taken < budget && port_pull(t->ip, &m); taken++) {
         if (m.operation == MESSAGE_RECEIVE) {
             receive(s, &m);
-            transport_give_back(t, (uint32_t)m.cookie);
+            transport_give_back(t, &m);
         } else if (m.operation == MESSAGE_UNREACHABLE) {
             udp_icmp_error(s, &m);
         } else if (!transport_loans_home(t, &m)) {

@@ -5,17 +5,19 @@
 
 static bool bind_again(struct udp_server *s, uint32_t index, const struct udp_block *b)
 {
-    uint32_t binding;
     struct endpoint *e = &s->endpoint[index];
+    const struct udp_binding was = {.bound = b->bound,
+                                    .local = b->local,
+                                    .remote = b->remote,
+                                    .local_port = b->local_port,
+                                    .remote_port = b->remote_port,
+                                    .owner = index,
+                                    .shared = b->shared != 0,
+                                    .order = b->order};
     e->options = b->options;
     e->ttl = b->ttl;
     e->traffic_class = b->traffic_class;
-    if (b->local_port == 0 ||
-        udp_bind(s->engine, &b->bound, b->local_port, b->shared != 0, index, &binding) != UDP_CALL_OK)
-        return false;
-    e->connection = binding;
-    return b->remote.family == ADDRESS_NONE ||
-           udp_connect(s->engine, binding, &b->local, &b->remote, b->remote_port) == UDP_CALL_OK;
+    return udp_restore(s->engine, &was, &e->connection) == UDP_CALL_OK;
 }
 
 static bool slot_again(struct udp_server *s, uint32_t index, const struct udp_block *b)

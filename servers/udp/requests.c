@@ -70,6 +70,8 @@ static int remote_error(const struct udp_server *s, const struct endpoint *e, co
         return EAFNOSUPPORT;
     if (address_is_broadcast(s->transport.context->config, to) && !udp_option(e, CONTROL_OPTION_BROADCAST))
         return EACCES;
+    if (!address_reaches(s->transport.context->config, &b->bound, to))
+        return EINVAL;
     return address_source(s->transport.context->config, to) == NULL ? ENETUNREACH : 0;
 }
 

@@ -95,6 +95,8 @@ static bool envelope(struct udp_server *s, uint32_t endpoint, const struct datag
         return refuse(s, endpoint, &s->counters.drop_send_policy, EACCES);
     if (address_is_broadcast(config, &m->destination) && !udp_option(e, CONTROL_OPTION_BROADCAST))
         return refuse(s, endpoint, &s->counters.drop_send_broadcast, EACCES);
+    if (!address_reaches(config, &b->local, &m->destination))
+        return refuse(s, endpoint, &s->counters.drop_send_no_source, EINVAL);
     if (!source(s, b, m))
         return refuse(s, endpoint, &s->counters.drop_send_no_source, ENETUNREACH);
     uint32_t headers = (m->source.family == ADDRESS_IP4 ? IP4_HEADER : IP6_HEADER) + UDP_HEADER_LENGTH;

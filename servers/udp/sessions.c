@@ -50,6 +50,7 @@ void udp_blocks_put(struct udp_server *s)
                                         .error_count = e->words.error_count,
                                         .path_mtu = e->words.path_mtu,
                                         .receive_drops = e->words.receive_drops,
+                                        .order = b->order,
                                         .bound = b->bound,
                                         .local = b->local,
                                         .remote = b->remote,

@@ -13,8 +13,8 @@
  *
  * A socket on :: is bound to ADDRESS_NONE in the engine, both families, unless V6_ONLY; IPv4 senders are shown as IPv4.
  *
- * Limits: DATAGRAM_SOCKETS_MAX sockets; a full receive ring drops (counted, for the socket too), as UDP may; a lie in the
- * send ring costs what was written before it; DATAGRAM_MOST octets a datagram, taken apart and put together by ip.
+ * Limits: DATAGRAM_SOCKETS_MAX sockets; a full receive ring drops (counted, for the socket too), as UDP may; a lie in
+ * the send ring costs what was written before it; DATAGRAM_MOST octets a datagram, taken apart and put together by ip.
  *
  * Left out: multicast groups to join, UDP-Lite, jumbograms, errors of sockets without a peer (counted).
  * Read RFC 768 and RFC 1122 4.1. */
@@ -54,8 +54,7 @@ static int init(void *state, const struct server_context *context, uint64_t now_
     s->engine = udp_init((uint8_t *)state + transport_align64(sizeof *s), &c, now_us);
     transport_init(&s->transport, context, &udp_operations, s->endpoint, s->dirty, DATAGRAM_SOCKETS_MAX, now_us);
     udp_recover(s);
-    if (s->transport.socket->attached)
-        transport_reconcile(&s->transport);
+    transport_recovered(&s->transport);
     return 0;
 }
 
@@ -69,10 +68,7 @@ static bool burst(void *state, uint64_t now_us)
     did |= transport_notify(t, now_us);
     did |= udp_packets_out(s);
     udp_blocks_put(s);
-    did |= transport_burst_end(t);
-    if (did)
-        t->counters_stale = true;
-    return did || t->dirty_count > 0 || (t->counters_stale && transport_counters_due(t, now_us));
+    return transport_burst_end(t, now_us, did);
 }
 
 static void commit(void *state)
@@ -95,16 +91,12 @@ static const char *const own_counter_name[] = {
 static void publish(void *state, uint64_t now_us)
 {
     struct udp_server *s = state;
-    struct transport *t = &s->transport;
-    transport_publish(t);
-    if (!t->counters_stale || !transport_counters_due(t, now_us))
-        return;
-    uint32_t place = transport_counters_own(t, now_us);
-    place = transport_counters_copy(t, place, own_counter_name, (const uint64_t *)&s->counters,
-                                    sizeof s->counters / sizeof(uint64_t));
-    transport_counters_copy(t, place, engine_counter_name, (const uint64_t *)udp_counters(s->engine),
-                            sizeof(struct udp_counters) / sizeof(uint64_t));
-    t->counters_named = true;
+    const struct transport_counter_list list[] = {
+        {own_counter_name, (const uint64_t *)&s->counters, sizeof s->counters / sizeof(uint64_t)},
+        {engine_counter_name, (const uint64_t *)udp_counters(s->engine),
+         sizeof(struct udp_counters) / sizeof(uint64_t)},
+    };
+    transport_publish(&s->transport, now_us, list, sizeof list / sizeof list[0]);
 }
 
 static uint64_t deadline_us(const void *state)

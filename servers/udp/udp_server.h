@@ -7,13 +7,13 @@
 #include "protocols/udp/udp.h"
 #include "servers/transport/transport.h"
 
-#define UDP_STORE_VERSION 2U
+#define UDP_STORE_VERSION 3U
 #define UDP_TURN          16U /* datagrams that one socket sends before the next has its turn */
 
 #define UDP_SERVER_COUNTERS(X)                                                                     \
     X(drop_receive_full) X(drop_receive_too_big) X(drop_receive_gso) X(drop_send_record)           \
     X(drop_send_too_big) X(drop_send_address) X(drop_send_no_source) X(drop_send_broadcast)        \
-    X(unreachable_sent) X(drop_unreachable_full) X(errors_told) X(errors_unconnected)              \
+    X(unreachable_sent) X(drop_unreachable_full) X(errors_told) X(errors_unconnected) X(errors_soft)              \
     X(gso_received) X(drop_send_policy)
 
 struct udp_server_counters {
@@ -28,6 +28,7 @@ struct udp_block { /* one in the store for each socket, under the endpoint's ind
     uint32_t send_next;    /* records before it have been sent */
     uint32_t options;      /* 1 << enum control_option */
     uint32_t error, error_count, path_mtu, receive_drops;
+    uint64_t order; /* of binding */
     struct ip_address bound, local, remote;
     uint16_t local_port, remote_port;
     uint8_t ttl, traffic_class;

@@ -82,10 +82,11 @@ def test_datagrams():
         before = counters("udp").get("drop_send_policy", 0)
         with Socket(DATAGRAM) as s:
             assert s.send(b"no", HOST, 9100) == 2
+            wait_for("a counted drop", lambda: counters("udp")["drop_send_policy"] == before + 1)
+            assert s.send(b"yes", HOST, 9001) == -errno.EACCES # of the first, once
             assert s.send(b"yes", HOST, 9001) == 3
             allowed.settimeout(10)
             assert allowed.recv(100) == b"yes"
-        wait_for("a counted drop", lambda: counters("udp")["drop_send_policy"] == before + 1)
         other.setblocking(False)
         try:
             raise AssertionError(f"came through: {other.recv(100)}")

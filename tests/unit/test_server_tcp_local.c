@@ -235,6 +235,7 @@ START_TEST(test_connect_errors)
         {&any6, &mapped, EAFNOSUPPORT}, {&us6, &them, EAFNOSUPPORT},      {&us, &them6, EAFNOSUPPORT},
         {&any6, &group6, ENETUNREACH},  {&any4, &broadcast, ENETUNREACH}, {&any6, &any6, ENETUNREACH},
         {&them, &them, EADDRNOTAVAIL},  {&them6, &them6, EADDRNOTAVAIL},  {&any6, &link_peer, 0},
+        {&loop4, &them, EINVAL},        {&loop6, &them6, EINVAL},
     };
     for (uint32_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct message m = ask(MESSAGE_CONNECT, ACTIVE + 0x10000 * i, *rows[i].local, 0, *rows[i].remote, 80, 0);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The UDP server: both families, delivery on this machine, checksums, options, errors. */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "tests/unit/server_udp_peer.h"
 
 /* A datagram as ip hands it over; state as in struct message. `rest` octets of it are in the arena. */
@@ -143,6 +146,47 @@ START_TEST(test_local_delivery)
             h->lent -= back.returned[i] != 2047;
         }
     ck_assert(home);
+}
+END_TEST
+
+/* ip sleeps; what it has from us is at home when it knows that its RECEIVE is, and our sender may wait for that. */
+START_TEST(test_local_delivery_rings)
+{
+    const uint32_t asleep[] = {1, 3};
+    int fd[2];
+    char c;
+    struct doorbell bell = {.sleep = &asleep[0]};
+    struct message m = bound(SOCKET, PORT);
+    ck_assert_int_eq(pipe2(fd, O_NONBLOCK), 0);
+    bell.fd = fd[1];
+    h->ip.bell = &bell;
+    arrives(us, us, PORT, "abcd", 4, MESSAGE_CHECKSUM_PARTIAL, 4, true);
+    ck_assert_int_eq(read(fd[0], &c, 1), 1);
+    bell.sleep = &asleep[1]; /* again */
+    arrives(them, us, PORT, "abcd", 4, MESSAGE_CHECKSUM_VALID, 0, true);
+    ck_assert_int_eq(read(fd[0], &c, 1), -1); /* nobody waits for it */
+    ck_assert_uint_eq(head_of(&m), 96);
+    h->ip.bell = NULL;
+    close(fd[0]);
+    close(fd[1]);
+}
+END_TEST
+
+/* RFC 1122 3.2.1.3 (g): MUST NOT appear outside a host. */
+START_TEST(test_loopback_stays)
+{
+    asked_local = loop4;
+    struct message m = bound(SOCKET, PORT), sent;
+    write_record(&m, them, 98, "x", 1);
+    harness_turn(h);
+    ck_assert(!harness_sent(h, &sent));
+    ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->error, EINVAL);
+    ck_assert_uint_eq(harness_counter(h, "drop_send_no_source"), 1);
+    ck_assert_int_eq(request(MESSAGE_CONNECT, SOCKET, 0, them, 98).socket.error, EINVAL);
+    write_record(&m, us, 98, "x", 1);
+    harness_turn(h);
+    ck_assert(harness_sent(h, &sent));
+    harness_return(h, sent.cookie);
 }
 END_TEST
 
@@ -347,26 +391,30 @@ START_TEST(test_errors)
     static const struct {
         bool six;
         uint8_t type, code;
-        int error; /* 0: none of ours */
+        int error; /* 0: not told */
     } rows[] = {
-        {false, 3, 0, ENETUNREACH},
-        {false, 3, 1, EHOSTUNREACH},
+        {false, 3, 0, 0}, /* soft */
+        {false, 3, 1, 0},
         {false, 3, 2, ENOPROTOOPT},
         {false, 3, 3, ECONNREFUSED},
+        {false, 3, 5, 0},
+        {false, 3, 6, ENETUNREACH},
+        {false, 3, 7, EHOSTDOWN},
+        {false, 3, 12, 0},
         {false, 3, 13, EHOSTUNREACH},
-        {false, 3, 99, EHOSTUNREACH},
-        {false, 11, 0, EHOSTUNREACH},
+        {false, 3, 99, 0},
+        {false, 11, 0, 0},
         {false, 12, 0, EPROTO},
         {false, 4, 0, 0},
-        {false, 3, 4, 0},
-        {true, 1, 0, ENETUNREACH},
+        {false, 3, 4, 0}, /* fragments from now on */
+        {true, 1, 0, 0},
         {true, 1, 1, EACCES},
-        {true, 1, 3, EHOSTUNREACH},
+        {true, 1, 3, 0},
         {true, 1, 4, ECONNREFUSED},
         {true, 2, 0, 0},
-        {true, 3, 0, EHOSTUNREACH},
+        {true, 3, 0, 0},
         {true, 4, 0, EPROTO},
-        {true, 1, 200, EHOSTUNREACH},
+        {true, 1, 200, EPROTO},
         {true, 129, 0, 0},
     };
     asked_local = any6;
@@ -387,6 +435,7 @@ START_TEST(test_errors)
         icmp(*from, far4, 98, rows[i].type, rows[i].code, 0);
         ck_assert_uint_eq(words->error_count, told + (rows[i].error != 0));
     }
+    ck_assert_uint_eq(harness_counter(h, "errors_soft"), 9);
     uint32_t told = words->error_count;
     icmp(us6, them6, 98, 2, 0, 1300); /* fragments from now on; that is no error */
     ck_assert_uint_eq(words->path_mtu, 1300);
@@ -465,6 +514,86 @@ START_TEST(test_receive_drops_are_told)
 END_TEST
 
 /* A socket of both families that is connected over IPv6, with an error not told yet. */
+/* More than half of the ring, and no room in one piece on either side of where the last one ended. */
+START_TEST(test_large_after_small)
+{
+    struct message m = bound(SOCKET, PORT);
+    static uint8_t bytes[9000] = {7};
+    const uint8_t *payload;
+    uint32_t got = 0;
+    for (uint32_t i = 0; i < 8; i++) { /* 8 * 1040 = 8320 octets: behind half */
+        arrives(them, us, PORT, bytes, 1000, MESSAGE_CHECKSUM_NONE, 0, true);
+        read_record(&m, &payload);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        arrives(them, us, PORT, bytes, sizeof bytes, MESSAGE_CHECKSUM_NONE, 0, true);
+        struct slot_app *app = harness_app(h, 0, m.socket.slot);
+        uint32_t left = HARNESS_RECEIVE - app->receive_tail % HARNESS_RECEIVE;
+        if (head_of(&m) - app->receive_tail == left) { /* nothing but a wrap: the application passes over it */
+            app->receive_tail += left;
+        } else if (head_of(&m) != app->receive_tail) {
+            ck_assert_uint_eq(read_record(&m, &payload).length, sizeof bytes);
+            ck_assert_mem_eq(payload, bytes, sizeof bytes);
+            got++;
+        }
+    }
+    ck_assert_uint_eq(got, 3);
+    ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->receive_drops, 1);
+    ck_assert_uint_eq(harness_counter(h, "drop_receive_full"), 1);
+}
+END_TEST
+
+/* Who was bound to any address speaks from one while it is connected: others may have taken the port since. */
+START_TEST(test_restart_of_names_let_in)
+{
+    static const uint32_t sockets[] = {SOCKET, OTHER, 0x10003};
+    struct message told;
+    bound(SOCKET, PORT);
+    ck_assert_int_eq(request(MESSAGE_CONNECT, SOCKET, 0, them, 99).socket.error, 0);
+    asked_local = loop4;
+    bound(OTHER, PORT);
+    ck_assert_int_eq(request(MESSAGE_CONNECT, SOCKET, 0, none, 0).socket.error, 0); /* and is taken off again */
+    asked_local = any6;
+    asked_options = 1U << CONTROL_OPTION_V6_ONLY;
+    bound(sockets[2], PORT);
+    harness_restart(h);
+    harness_turn(h);
+    for (uint32_t i = 0; i < 3; i++) {
+        ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+        ck_assert_uint_eq(told.socket.socket, sockets[i]);
+        ck_assert_uint_eq(told.source_port, PORT);
+    }
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+}
+END_TEST
+
+/* The last bound hears, whatever index it has, also after a restart; and one that is bound later still hears then. */
+START_TEST(test_restart_keeps_order)
+{
+    asked_options = 1U << CONTROL_OPTION_REUSE_ADDRESS;
+    struct message first = bound(SOCKET, PORT), last, told;
+    (void)first;
+    last = bound(OTHER, PORT);
+    request(MESSAGE_CLOSE, SOCKET, 0, none, 0);
+    first = last;
+    last = bound(0x10003, PORT); /* takes the first one's place */
+    ck_assert_uint_lt(last.socket.connection, first.socket.connection);
+    for (uint32_t life = 0; life < 3; life++) {
+        from_peer(PORT, "x", 1);
+        ck_assert_uint_eq(head_of(&first), 0);
+        ck_assert_uint_eq(head_of(&last), 48 * (life + 1));
+        harness_restart(h);
+        harness_turn(h);
+        ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+        ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+        ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+    }
+    struct message later = bound(0x10004, PORT);
+    from_peer(PORT, "x", 1);
+    ck_assert_uint_eq(head_of(&later), 48);
+}
+END_TEST
+
 START_TEST(test_restart_of_both)
 {
     asked_local = any6;
@@ -492,4 +621,5 @@ END_TEST
 
 SUITE_RUN("server_udp_families", setup, teardown, test_families, test_broadcast_reaches_all, test_local_delivery,
           test_checksums_in, test_super_datagram, test_source, test_checksums_out, test_options, test_errors,
-          test_connect_families, test_receive_drops_are_told, test_restart_of_both)
+          test_connect_families, test_receive_drops_are_told, test_restart_of_both, test_large_after_small,
+          test_restart_of_names_let_in, test_local_delivery_rings, test_loopback_stays, test_restart_keeps_order)

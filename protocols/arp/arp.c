@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* ARP. Theory of operation.
  *
- * A table of ARP_ENTRIES neighbours, found by a hash over their address, each in a state of enum
- * arp_state:
+ * Neighbours are kept in the table of protocols/ip/neighbour.h, in states that have the names of RFC 4861 7.3.2:
  *
  *   lookup of a stranger -> INCOMPLETE: ARP_TRIES broadcasts ARP_RETRY_US apart, then FAILED, for
  *                           ARP_FAILED_US (the negative cache), then forgotten
  *   heard from           -> REACHABLE for ARP_REACHABLE_US, then STALE
- *   lookup of a STALE    -> still used, asked by unicast ARP_TRIES times (RFC 1122 2.3.2.1 (2)),
- * then INCOMPLETE: somebody else may have the address now
- *
- * Each entry has one time at which something is to be done; the earliest is the deadline, found again by one pass over
- * the table when it is reached. A full table gives up its oldest-used entry to a lookup, but no more than half of it to
- * those that do not answer. What strangers send may only take entries that are free, failed or were never looked up, so
- * that a flood of requests cannot push out a neighbour that is being talked to.
+ *   lookup of a STALE    -> still used; PROBE: asked by unicast ARP_TRIES times (RFC 1122 2.3.2.1 (2)), then
+ *                           INCOMPLETE: somebody else may have the address now
  *
  * Each own address goes through RFC 5227: TENTATIVE while it is probed (2.1.1), then PREFERRED, announced (2.3) and
  * defended (2.4); DUPLICATE, for good, if somebody had it first. An address in use is never given up, but defended at
@@ -49,16 +43,14 @@ static void own_prefer(struct arp *t, struct arp_own *o, uint64_t now_us, bool a
     o->event = true;
     o->announcements = announce ? ARP_ANNOUNCEMENTS : 0;
     o->at_us = announce ? now_us : UINT64_MAX;
-    for (size_t i = 0; i < ARP_ENTRIES; i++) /* what had no sender to ask from */
-        if (t->entry[i].state == ARP_INCOMPLETE && t->entry[i].tries == 0)
-            t->entry[i].at_us = t->deadline_us = now_us;
+    neighbour_ask_now(&t->neighbours, now_us); /* what had no sender to ask from */
 }
 
 void arp_init(struct arp *t, const struct arp_config *config, uint64_t now_us)
 {
     memset(t, 0, sizeof *t);
     t->config = *config;
-    t->deadline_us = UINT64_MAX;
+    neighbour_table_init(&t->neighbours, config->secret);
     if (t->config.own_count > IP_OWN_MAX)
         t->config.own_count = IP_OWN_MAX;
     for (size_t i = 0; i < t->config.own_count; i++) {
@@ -152,89 +144,6 @@ bool arp_event(struct arp *t, struct own_event *ret)
     return false;
 }
 
-/* ---- the table ---- */
-
-static uint16_t *bucket_of(struct arp *t, const uint8_t ip4[4])
-{
-    uint32_t key = (uint32_t)ip4[0] << 24 | (uint32_t)ip4[1] << 16 | (uint32_t)ip4[2] << 8 | ip4[3];
-    return &t->bucket[(key * 2654435761U) >> 24];
-}
-_Static_assert(ARP_ENTRIES == 256, "the hash gives eight bits");
-
-static struct arp_entry *entry_find(struct arp *t, const uint8_t ip4[4])
-{
-    for (uint16_t i = *bucket_of(t, ip4); i != 0; i = t->entry[i - 1].next)
-        if (memcmp(t->entry[i - 1].ip4, ip4, 4) == 0)
-            return &t->entry[i - 1];
-    return NULL;
-}
-
-static void entry_free(struct arp *t, struct arp_entry *e)
-{
-    uint16_t number = (uint16_t)(e - t->entry + 1);
-    uint16_t *link = bucket_of(t, e->ip4);
-    while (*link != number)
-        link = &t->entry[*link - 1].next;
-    *link = e->next;
-    memset(e, 0, sizeof *e);
-}
-
-static void entry_schedule(struct arp *t, struct arp_entry *e, uint64_t at_us)
-{
-    e->at_us = at_us;
-    if (at_us < t->deadline_us)
-        t->deadline_us = at_us;
-}
-
-/* The entry to be given up: a free one, else a failed one, else the oldest-used (never used counts as oldest), but of
- * those that nobody has answered yet if they are half of all: whoever makes us ask for strangers (RFC 6583) loses us
- * no neighbour that is known. NULL: `stranger`, and every entry has been looked up. */
-static struct arp_entry *entry_victim(struct arp *t, bool stranger)
-{
-    struct arp_entry *oldest = NULL, *oldest_asked = NULL;
-    uint64_t oldest_us = UINT64_MAX, asked_us = UINT64_MAX;
-    uint32_t asked = 0;
-    for (size_t i = 0; i < ARP_ENTRIES; i++) {
-        struct arp_entry *e = &t->entry[i];
-        if (e->state == ARP_FREE)
-            return e;
-        uint64_t used_us = e->state == ARP_FAILED ? 0 : e->used_us;
-        if (used_us < oldest_us) {
-            oldest_us = used_us;
-            oldest = e;
-        }
-        if (e->state != ARP_INCOMPLETE)
-            continue;
-        asked++;
-        if (used_us < asked_us) {
-            asked_us = used_us;
-            oldest_asked = e;
-        }
-    }
-    if (oldest_us == 0)
-        return oldest;
-    if (stranger)
-        return NULL;
-    return asked >= ARP_ENTRIES / 2 ? oldest_asked : oldest;
-}
-
-static struct arp_entry *entry_new(struct arp *t, const uint8_t ip4[4], bool stranger)
-{
-    struct arp_entry *e = entry_victim(t, stranger);
-    if (e == NULL)
-        return NULL;
-    if (e->state != ARP_FREE) {
-        t->counters.evicted++;
-        entry_free(t, e);
-    }
-    uint16_t *bucket = bucket_of(t, ip4);
-    memcpy(e->ip4, ip4, 4);
-    e->next = *bucket;
-    e->at_us = UINT64_MAX;
-    *bucket = (uint16_t)(e - t->entry + 1);
-    return e;
-}
-
 /* ---- input ---- */
 
 static bool sender_may_be(const uint8_t ip4[4])
@@ -263,14 +172,12 @@ static enum arp_input_result check(const struct arp *t, const struct arp_wire *w
     return ARP_INPUT_DONE;
 }
 
-static void merge(struct arp *t, uint64_t now_us, struct arp_entry *e, const uint8_t mac[6])
+static void merge(struct arp *t, uint64_t now_us, struct neighbour *e, const uint8_t mac[6])
 {
     memcpy(e->mac.octets, mac, sizeof e->mac.octets);
-    if (e->state != ARP_REACHABLE)
+    if (e->state != NEIGHBOUR_REACHABLE)
         t->counters.resolved++;
-    e->state = ARP_REACHABLE;
-    e->tries = 0;
-    entry_schedule(t, e, now_us + ARP_REACHABLE_US);
+    neighbour_schedule(&t->neighbours, e, NEIGHBOUR_REACHABLE, now_us + ARP_REACHABLE_US);
 }
 
 static bool reply_queue(struct arp *t, const struct arp_own *own, const struct arp_wire *w)
@@ -292,7 +199,8 @@ static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struc
     bool request = be16_get(w->operation) == ARP_OPERATION_REQUEST;
     bool probe = memcmp(w->sender_ip4, zero, 4) == 0;
     bool full = false;
-    struct arp_entry *e = NULL;
+    struct neighbour *e = NULL;
+    struct ip_address sender = ip_address_from_ip4(w->sender_ip4);
     struct arp_own *claimed = own_find(t, w->sender_ip4), *target = own_find(t, w->target_ip4);
 
     /* RFC 5227 2.1.1: another station's probe for what we are probing is a conflict as well */
@@ -304,9 +212,9 @@ static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struc
     }
     bool for_us = target != NULL && target->state == OWN_PREFERRED;
     if (!probe) {
-        e = entry_find(t, w->sender_ip4);
+        e = neighbour_find(&t->neighbours, sender.octets);
         if (e == NULL && for_us) {
-            e = entry_new(t, w->sender_ip4, true);
+            e = neighbour_learn(&t->neighbours, sender.octets, &t->counters.evicted);
             full = e == NULL;
         }
     }
@@ -317,7 +225,7 @@ static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struc
     if (full)
         return ARP_DROP_table_full;
     if (e != NULL) {
-        *ret = ip_address_from_ip4(e->ip4);
+        *ret = sender;
         return ARP_INPUT_RESOLVED;
     }
     if (for_us)
@@ -363,34 +271,19 @@ enum arp_input_result arp_input(struct arp *t, uint64_t now_us, const uint8_t *b
 
 /* ---- lookup ---- */
 
-static void ask(struct arp *t, uint64_t now_us, struct arp_entry *e, enum arp_state state)
-{
-    e->state = (uint8_t)state;
-    e->tries = 0;
-    entry_schedule(t, e, now_us);
-}
-
 enum arp_lookup_result arp_lookup(struct arp *t, uint64_t now_us, const struct ip_address *address,
                                   struct mac_address *ret)
 {
     if (address->family != ADDRESS_IP4 || own_is_hopeless(t))
         return ARP_LOOKUP_FAILED;
-    struct arp_entry *e = entry_find(t, address->octets);
-    if (e == NULL) {
-        e = entry_new(t, address->octets, false);
-        ask(t, now_us, e, ARP_INCOMPLETE);
-    }
-    e->used_us = now_us != 0 ? now_us : 1;
-    if (e->state == ARP_REACHABLE && now_us >= e->at_us)
-        ask(t, now_us, e, ARP_STALE);
-    else if (e->state == ARP_STALE && e->at_us == UINT64_MAX)
-        ask(t, now_us, e, ARP_STALE);
-    else if (e->state == ARP_FAILED && now_us >= e->at_us)
-        ask(t, now_us, e, ARP_INCOMPLETE);
+    struct ip_address key = ip_address_from_ip4(address->octets); /* whatever lies behind them */
+    struct neighbour *e = neighbour_use(&t->neighbours, now_us, key.octets, &t->counters.evicted);
+    if (e->state == NEIGHBOUR_STALE)
+        neighbour_schedule(&t->neighbours, e, NEIGHBOUR_PROBE, now_us);
 
-    if (e->state == ARP_FAILED)
+    if (e->state == NEIGHBOUR_FAILED)
         return ARP_LOOKUP_FAILED;
-    if (e->state == ARP_INCOMPLETE)
+    if (e->state == NEIGHBOUR_INCOMPLETE)
         return ARP_LOOKUP_RESOLVING;
     *ret = e->mac;
     return ARP_LOOKUP_FOUND;
@@ -424,14 +317,14 @@ static void packet_build(const struct arp *t, uint16_t operation, const uint8_t 
 _Static_assert(sizeof(struct arp_wire) == ARP_PACKET_LENGTH, "one number");
 
 /* False: there is no address to ask from yet; own_prefer() will have it asked. */
-static bool request_send(struct arp *t, uint64_t now_us, struct arp_entry *e, struct arp_output *ret)
+static bool request_send(struct arp *t, uint64_t now_us, struct neighbour *e, struct arp_output *ret)
 {
-    bool unicast = e->state == ARP_STALE;
-    const struct arp_own *own = own_for(t, e->ip4);
+    bool unicast = e->state == NEIGHBOUR_PROBE;
+    const struct arp_own *own = own_for(t, e->key);
     e->at_us = now_us + ARP_RETRY_US;
     if (own == NULL)
         return false;
-    packet_build(t, ARP_OPERATION_REQUEST, own->address.octets, unicast ? &e->mac : &unknown, e->ip4, ret);
+    packet_build(t, ARP_OPERATION_REQUEST, own->address.octets, unicast ? &e->mac : &unknown, e->key, ret);
     ret->destination = unicast ? e->mac : broadcast;
     e->tries++;
     t->counters.requests_out++;
@@ -439,32 +332,31 @@ static bool request_send(struct arp *t, uint64_t now_us, struct arp_entry *e, st
 }
 
 /* An entry whose time has come. True: *ret is to be sent. */
-static bool entry_act(struct arp *t, uint64_t now_us, struct arp_entry *e, struct arp_output *ret)
+static bool entry_act(struct arp *t, uint64_t now_us, struct neighbour *e, struct arp_output *ret)
 {
-    switch ((enum arp_state)e->state) {
-    case ARP_FREE:
+    switch ((enum neighbour_state)e->state) {
+    case NEIGHBOUR_REACHABLE: /* not in use just now: asked when it is looked up */
+        neighbour_schedule(&t->neighbours, e, NEIGHBOUR_STALE, UINT64_MAX);
         return false;
-    case ARP_REACHABLE: /* not in use just now: asked when it is looked up */
-        e->state = ARP_STALE;
-        e->at_us = UINT64_MAX;
-        return false;
-    case ARP_FAILED:
-        entry_free(t, e);
-        return false;
-    case ARP_STALE:
-        if (e->tries < ARP_TRIES)
-            return request_send(t, now_us, e, ret);
-        e->state = ARP_INCOMPLETE;
-        e->tries = 0;
+    case NEIGHBOUR_PROBE:
+        if (e->tries >= ARP_TRIES)
+            neighbour_schedule(&t->neighbours, e, NEIGHBOUR_INCOMPLETE, now_us);
         return request_send(t, now_us, e, ret);
-    case ARP_INCOMPLETE:
+    case NEIGHBOUR_INCOMPLETE:
         if (e->tries < ARP_TRIES && !own_is_hopeless(t))
             return request_send(t, now_us, e, ret);
-        e->state = ARP_FAILED;
-        e->at_us = now_us + ARP_FAILED_US;
+        neighbour_schedule(&t->neighbours, e, NEIGHBOUR_FAILED, now_us + ARP_FAILED_US);
         t->counters.failed++;
         return false;
+    case NEIGHBOUR_FAILED:
+        neighbour_forget(&t->neighbours, e);
+        return false;
+    case NEIGHBOUR_FREE:
+    case NEIGHBOUR_STALE:
+    case NEIGHBOUR_DELAY: /* not entered here: a question by unicast costs no more than the wait */
+        break;
     }
+    e->at_us = UINT64_MAX;
     return false;
 }
 
@@ -511,17 +403,10 @@ bool arp_poll(struct arp *t, uint64_t now_us, struct arp_output *ret)
             own_act(t, now_us, i, ret);
             return true;
         }
-    if (now_us < t->deadline_us)
-        return false;
-    uint64_t earliest_us = UINT64_MAX;
-    for (size_t i = 0; i < ARP_ENTRIES; i++) {
-        struct arp_entry *e = &t->entry[i];
-        if (e->state != ARP_FREE && now_us >= e->at_us && entry_act(t, now_us, e, ret))
-            return true; /* the deadline is still past: the caller comes again */
-        if (e->state != ARP_FREE && e->at_us < earliest_us)
-            earliest_us = e->at_us;
-    }
-    t->deadline_us = earliest_us;
+    struct neighbour *e;
+    for (size_t at = 0; (e = neighbour_due(&t->neighbours, now_us, &at)) != NULL;)
+        if (entry_act(t, now_us, e, ret))
+            return true;
     return false;
 }
 
@@ -529,7 +414,7 @@ uint64_t arp_deadline_us(const struct arp *t)
 {
     if (t->reply_count != 0)
         return 0;
-    uint64_t earliest_us = t->deadline_us;
+    uint64_t earliest_us = t->neighbours.deadline_us;
     for (size_t i = 0; i < t->config.own_count; i++)
         if (t->own[i].at_us < earliest_us)
             earliest_us = t->own[i].at_us;

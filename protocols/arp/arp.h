@@ -10,8 +10,9 @@
 
 #include "protocols/base/address.h"
 #include "protocols/base/own.h"
+#include "protocols/ip/neighbour.h"
 
-#define ARP_ENTRIES       256U
+#define ARP_ENTRIES       NEIGHBOURS_MAX
 #define ARP_REPLIES       16U /* replies waiting for arp_poll() */
 #define ARP_PACKET_LENGTH 28U
 
@@ -64,25 +65,7 @@ struct arp_config {
     uint32_t own_count;
     enum dad_mode dad;
     bool restarted;     /* an earlier incarnation did it all: ours at once, no probe, no announcement */
-    uint8_t secret[16]; /* for the random delays */
-};
-
-enum arp_state {
-    ARP_FREE = 0,
-    ARP_INCOMPLETE = 1, /* asked by broadcast, no answer yet */
-    ARP_REACHABLE = 2,  /* heard of within ARP_REACHABLE_US */
-    ARP_STALE = 3,      /* older; in use: asked again by unicast */
-    ARP_FAILED = 4,     /* nobody answered: not asked again for ARP_FAILED_US */
-};
-
-struct arp_entry { /* the engine's own */
-    uint8_t ip4[4];
-    struct mac_address mac;
-    uint8_t state; /* enum arp_state */
-    uint8_t tries; /* requests sent in this state */
-    uint16_t next; /* hash chain, index + 1 */
-    uint64_t used_us; /* of the last lookup; 0: never looked up */
-    uint64_t at_us;   /* when something is to be done; UINT64_MAX: never */
+    uint8_t secret[16]; /* for the random delays, and the table's hash */
 };
 
 struct arp_reply {
@@ -105,12 +88,10 @@ struct arp_own {
 struct arp { /* in the caller's memory; the engine's own */
     struct arp_config config;
     struct arp_counters counters;
-    uint64_t deadline_us; /* not later than any at_us */
     uint32_t reply_first, reply_count;
     struct arp_own own[IP_OWN_MAX];
     struct arp_reply reply[ARP_REPLIES];
-    uint16_t bucket[ARP_ENTRIES]; /* index + 1 */
-    struct arp_entry entry[ARP_ENTRIES];
+    struct neighbour_table neighbours;
 };
 
 /* Starts conflict detection as `config` says: DAD_ON probes before an address is ours, DAD_OPTIMISTIC announces and

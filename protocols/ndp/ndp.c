@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Neighbour discovery. Theory of operation.
  *
- * A table of NDP_ENTRIES neighbours, found by a hash over their address, each in a state of RFC 4861 7.3.2:
+ * Neighbours are kept in the table of protocols/ip/neighbour.h, each in a state of RFC 4861 7.3.2:
  *
  *   lookup of a stranger -> INCOMPLETE: NDP_MULTICAST_SOLICIT solicitations NDP_RETRANS_US apart, then FAILED for
  *                           NDP_FAILED_US (the negative cache), then forgotten
@@ -9,11 +9,6 @@
  *   a solicitation from it, a change of its station         -> STALE
  *   lookup of a STALE    -> still used; DELAY for NDP_DELAY_US, then PROBE: NDP_UNICAST_SOLICIT solicitations to the
  *                           station, then forgotten, so that the next lookup asks everybody
- *
- * Each entry has one time at which something is to be done; the earliest is the deadline, found again by one pass over
- * the table when it is reached. A full table gives up its oldest-used entry to a lookup, but no more than half of it to
- * those that do not answer. What strangers send may only take entries that are free, failed or were never looked up: a
- * flood cannot push out a neighbour that is talked to.
  *
  * What concerns own addresses is in own.c, the groups that they need in listener.c.
  *
@@ -28,7 +23,6 @@
 #include <string.h>
 
 #include "protocols/base/checksum.h"
-#include "protocols/base/siphash.h"
 #include "protocols/ether/ether.h"
 #include "protocols/icmp/icmp6_wire.h"
 #include "protocols/ndp/ndp_internal.h"
@@ -36,99 +30,16 @@
 
 static const struct mac_address unknown;
 
-/* ---- the table ---- */
-
-static uint16_t *bucket_of(struct ndp *t, const uint8_t ip6[16])
+static void entry_reachable(struct ndp *t, uint64_t now_us, struct neighbour *e)
 {
-    return &t->bucket[siphash(t->config.secret, ip6, 16) % NDP_ENTRIES];
-}
-
-static struct ndp_entry *entry_find(struct ndp *t, const uint8_t ip6[16])
-{
-    for (uint16_t i = *bucket_of(t, ip6); i != 0; i = t->entry[i - 1].next)
-        if (memcmp(t->entry[i - 1].ip6, ip6, 16) == 0)
-            return &t->entry[i - 1];
-    return NULL;
-}
-
-static void entry_free(struct ndp *t, struct ndp_entry *e)
-{
-    uint16_t number = (uint16_t)(e - t->entry + 1);
-    uint16_t *link = bucket_of(t, e->ip6);
-    while (*link != number)
-        link = &t->entry[*link - 1].next;
-    *link = e->next;
-    memset(e, 0, sizeof *e);
-}
-
-static void entry_schedule(struct ndp *t, struct ndp_entry *e, enum ndp_state state, uint64_t at_us)
-{
-    e->state = (uint8_t)state;
-    e->tries = 0;
-    e->at_us = at_us;
-    if (at_us < t->deadline_us)
-        t->deadline_us = at_us;
-}
-
-/* The entry to be given up: a free one, else a failed one, else the oldest-used (never used counts as oldest), but of
- * those that nobody has answered yet if they are half of all: whoever makes us ask for strangers (RFC 6583) loses us
- * no neighbour that is known. NULL: `stranger`, and every entry has been looked up. */
-static struct ndp_entry *entry_victim(struct ndp *t, bool stranger)
-{
-    struct ndp_entry *oldest = NULL, *oldest_asked = NULL;
-    uint64_t oldest_us = UINT64_MAX, asked_us = UINT64_MAX;
-    uint32_t asked = 0;
-    for (size_t i = 0; i < NDP_ENTRIES; i++) {
-        struct ndp_entry *e = &t->entry[i];
-        if (e->state == NDP_FREE)
-            return e;
-        uint64_t used_us = e->state == NDP_FAILED ? 0 : e->used_us;
-        if (used_us < oldest_us) {
-            oldest_us = used_us;
-            oldest = e;
-        }
-        if (e->state != NDP_INCOMPLETE)
-            continue;
-        asked++;
-        if (used_us < asked_us) {
-            asked_us = used_us;
-            oldest_asked = e;
-        }
-    }
-    if (oldest_us == 0)
-        return oldest;
-    if (stranger)
-        return NULL;
-    return asked >= NDP_ENTRIES / 2 ? oldest_asked : oldest;
-}
-
-static struct ndp_entry *entry_new(struct ndp *t, const uint8_t ip6[16], bool stranger)
-{
-    struct ndp_entry *e = entry_victim(t, stranger);
-    if (e == NULL)
-        return NULL;
-    if (e->state != NDP_FREE) {
-        t->counters.evicted++;
-        entry_free(t, e);
-    }
-    uint16_t *bucket = bucket_of(t, ip6);
-    memcpy(e->ip6, ip6, sizeof e->ip6);
-    e->next = *bucket;
-    e->at_us = UINT64_MAX;
-    *bucket = (uint16_t)(e - t->entry + 1);
-    return e;
-}
-
-static void entry_reachable(struct ndp *t, uint64_t now_us, struct ndp_entry *e)
-{
-    entry_schedule(t, e, NDP_REACHABLE, now_us + NDP_REACHABLE_US);
+    neighbour_schedule(&t->neighbours, e, NEIGHBOUR_REACHABLE, now_us + NDP_REACHABLE_US);
 }
 
 void ndp_init(struct ndp *t, const struct ndp_config *config, uint64_t now_us)
 {
     memset(t, 0, sizeof *t);
     t->config = *config;
-    t->deadline_us = UINT64_MAX;
+    neighbour_table_init(&t->neighbours, config->secret);
     if (t->config.own_count > IP_OWN_MAX)
         t->config.own_count = IP_OWN_MAX;
     for (size_t i = 0; i < t->config.own_count; i++) {
@@ -225,33 +136,33 @@ static enum ndp_input_result check(const struct ndp *t, const uint8_t *message, 
     return solicitation ? solicitation_check(a) : advertisement_check(a);
 }
 
-static bool reply_queue(struct ndp *t, const struct ndp_own *own, const struct arrival *a, const struct ndp_entry *e)
+static bool reply_queue(struct ndp *t, const struct ndp_own *own, const struct arrival *a, const struct neighbour *e)
 {
     if (t->reply_count == NDP_REPLIES)
         return false;
     struct ndp_reply *r = &t->reply[(t->reply_first + t->reply_count++) % NDP_REPLIES];
     memcpy(r->destination, a->ip6->source.octets, sizeof r->destination);
     /* 7.2.4 would resolve a source that told no address; where its frame came from is as good */
-    r->mac = e != NULL && e->state != NDP_INCOMPLETE && e->state != NDP_FAILED ? e->mac : *a->station;
+    r->mac = e != NULL && neighbour_is_known(e) ? e->mac : *a->station;
     r->own = (uint8_t)(own - t->own);
     return true;
 }
 
 /* 7.2.3: a source that tells its address is known, but not that it is reachable. NULL with *ret_full: no room. */
-static struct ndp_entry *source_learn(struct ndp *t, const struct arrival *a, bool *ret_full)
+static struct neighbour *source_learn(struct ndp *t, const struct arrival *a, bool *ret_full)
 {
-    struct ndp_entry *e = entry_find(t, a->ip6->source.octets);
+    struct neighbour *e = neighbour_find(&t->neighbours, a->ip6->source.octets);
     if (e == NULL) {
-        e = entry_new(t, a->ip6->source.octets, true);
+        e = neighbour_learn(&t->neighbours, a->ip6->source.octets, &t->counters.evicted);
         *ret_full = e == NULL;
         if (e == NULL)
             return NULL;
-    } else if (e->state != NDP_INCOMPLETE && e->state != NDP_FAILED && mac_address_equal(&e->mac, &a->address)) {
+    } else if (neighbour_is_known(e) && mac_address_equal(&e->mac, &a->address)) {
         return e;
     }
     e->mac = a->address;
     t->counters.resolved++;
-    entry_schedule(t, e, NDP_STALE, UINT64_MAX);
+    neighbour_schedule(&t->neighbours, e, NEIGHBOUR_STALE, UINT64_MAX);
     return e;
 }
 
@@ -260,7 +171,7 @@ static enum ndp_input_result solicitation(struct ndp *t, uint64_t now_us, const 
                                           struct ip_address *ret)
 {
     struct ndp_own *own = ndp_own_find(t, a->w.target);
-    struct ndp_entry *e = NULL;
+    struct neighbour *e = NULL;
     bool full = false;
     if (own == NULL)
         return NDP_DROP_not_ours;
@@ -290,16 +201,16 @@ static enum ndp_input_result advertisement(struct ndp *t, uint64_t now_us, const
         return ndp_own_conflict(t, now_us, own, a->station);
     if (a->ip6->source_own)
         return NDP_DROP_source;
-    struct ndp_entry *e = entry_find(t, a->w.target);
+    struct neighbour *e = neighbour_find(&t->neighbours, a->w.target);
     if (e == NULL)
         return NDP_DROP_not_asked;
-    bool lacking = e->state == NDP_INCOMPLETE || e->state == NDP_FAILED;
+    bool lacking = !neighbour_is_known(e);
     bool differs = a->has_address && !mac_address_equal(&e->mac, &a->address);
     if (lacking && !a->has_address)
         return NDP_DROP_no_address;
     if (!lacking && differs && !override) { /* (I) */
-        if (e->state == NDP_REACHABLE)
-            entry_schedule(t, e, NDP_STALE, UINT64_MAX);
+        if (e->state == NEIGHBOUR_REACHABLE)
+            neighbour_schedule(&t->neighbours, e, NEIGHBOUR_STALE, UINT64_MAX);
         return NDP_DROP_not_override;
     }
     if (a->has_address)
@@ -309,7 +220,7 @@ static enum ndp_input_result advertisement(struct ndp *t, uint64_t now_us, const
     if (solicited)
         entry_reachable(t, now_us, e);
     else if (lacking || differs)
-        entry_schedule(t, e, NDP_STALE, UINT64_MAX);
+        neighbour_schedule(&t->neighbours, e, NEIGHBOUR_STALE, UINT64_MAX);
     *ret = a->target;
     return NDP_INPUT_RESOLVED;
 }
@@ -380,20 +291,13 @@ enum ndp_lookup_result ndp_lookup(struct ndp *t, uint64_t now_us, const struct i
         *ret = ip6_multicast_mac(address);
         return NDP_LOOKUP_FOUND;
     }
-    struct ndp_entry *e = entry_find(t, address->octets);
-    if (e == NULL) {
-        e = entry_new(t, address->octets, false);
-        entry_schedule(t, e, NDP_INCOMPLETE, now_us);
-    }
-    e->used_us = now_us != 0 ? now_us : 1;
-    if (e->state == NDP_STALE || (e->state == NDP_REACHABLE && now_us >= e->at_us))
-        entry_schedule(t, e, NDP_DELAY, now_us + NDP_DELAY_US);
-    else if (e->state == NDP_FAILED && now_us >= e->at_us)
-        entry_schedule(t, e, NDP_INCOMPLETE, now_us);
+    struct neighbour *e = neighbour_use(&t->neighbours, now_us, address->octets, &t->counters.evicted);
+    if (e->state == NEIGHBOUR_STALE)
+        neighbour_schedule(&t->neighbours, e, NEIGHBOUR_DELAY, now_us + NDP_DELAY_US);
 
-    if (e->state == NDP_FAILED)
+    if (e->state == NEIGHBOUR_FAILED)
         return NDP_LOOKUP_FAILED;
-    if (e->state == NDP_INCOMPLETE)
+    if (e->state == NEIGHBOUR_INCOMPLETE)
         return NDP_LOOKUP_RESOLVING;
     *ret = e->mac;
     return NDP_LOOKUP_FOUND;
@@ -401,8 +305,8 @@ enum ndp_lookup_result ndp_lookup(struct ndp *t, uint64_t now_us, const struct i
 
 void ndp_confirm(struct ndp *t, uint64_t now_us, const struct ip_address *address)
 {
-    struct ndp_entry *e = address->family == ADDRESS_IP6 ? entry_find(t, address->octets) : NULL;
-    if (e != NULL && e->state != NDP_INCOMPLETE && e->state != NDP_FAILED)
+    struct neighbour *e = address->family == ADDRESS_IP6 ? neighbour_find(&t->neighbours, address->octets) : NULL;
+    if (e != NULL && neighbour_is_known(e))
         entry_reachable(t, now_us, e);
 }
 
@@ -431,17 +335,17 @@ void ndp_message_build(const struct ip_address *source, const struct ip_address 
 }
 
 /* 7.2.2. False: there is no address to ask from yet; own_use() will have it asked. */
-static bool solicit(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struct ndp_output *ret)
+static bool solicit(struct ndp *t, uint64_t now_us, struct neighbour *e, struct ndp_output *ret)
 {
-    struct ip_address target = ip_address_from_ip6(e->ip6);
+    struct ip_address target = ip_address_from_ip6(e->key);
     const struct ndp_own *own = ndp_own_for(t, &target);
     e->at_us = now_us + NDP_RETRANS_US;
     if (own == NULL)
         return false;
-    bool unicast = e->state == NDP_PROBE;
+    bool unicast = e->state == NEIGHBOUR_PROBE;
     struct ip_address destination = unicast ? target : ip6_solicited_node(&target);
     struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_SOLICITATION};
-    memcpy(w.target, e->ip6, sizeof w.target);
+    memcpy(w.target, e->key, sizeof w.target);
     ndp_message_build(&own->address, &destination, unicast ? &e->mac : NULL, w,
                       own->state == OWN_OPTIMISTIC ? 0 : NDP_OPTION_SOURCE, &t->config.mac, ret);
     e->tries++;
@@ -450,32 +354,32 @@ static bool solicit(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struct 
 }
 
 /* An entry whose time has come: 7.3.3. True: *ret is to be sent. */
-static bool entry_act(struct ndp *t, uint64_t now_us, struct ndp_entry *e, struct ndp_output *ret)
+static bool entry_act(struct ndp *t, uint64_t now_us, struct neighbour *e, struct ndp_output *ret)
 {
-    switch ((enum ndp_state)e->state) {
-    case NDP_REACHABLE:
-        entry_schedule(t, e, NDP_STALE, UINT64_MAX);
+    switch ((enum neighbour_state)e->state) {
+    case NEIGHBOUR_REACHABLE:
+        neighbour_schedule(&t->neighbours, e, NEIGHBOUR_STALE, UINT64_MAX);
         return false;
-    case NDP_DELAY:
-        entry_schedule(t, e, NDP_PROBE, now_us);
+    case NEIGHBOUR_DELAY:
+        neighbour_schedule(&t->neighbours, e, NEIGHBOUR_PROBE, now_us);
         return solicit(t, now_us, e, ret);
-    case NDP_PROBE:
+    case NEIGHBOUR_PROBE:
         if (e->tries < NDP_UNICAST_SOLICIT)
             return solicit(t, now_us, e, ret);
         t->counters.failed++;
-        entry_free(t, e);
+        neighbour_forget(&t->neighbours, e);
         return false;
-    case NDP_INCOMPLETE:
+    case NEIGHBOUR_INCOMPLETE:
         if (e->tries < NDP_MULTICAST_SOLICIT && !ndp_own_is_hopeless(t))
             return solicit(t, now_us, e, ret);
         t->counters.failed++;
-        entry_schedule(t, e, NDP_FAILED, now_us + NDP_FAILED_US);
+        neighbour_schedule(&t->neighbours, e, NEIGHBOUR_FAILED, now_us + NDP_FAILED_US);
         return false;
-    case NDP_FAILED:
-        entry_free(t, e);
+    case NEIGHBOUR_FAILED:
+        neighbour_forget(&t->neighbours, e);
         return false;
-    case NDP_FREE:
-    case NDP_STALE:
+    case NEIGHBOUR_FREE:
+    case NEIGHBOUR_STALE:
         break;
     }
     e->at_us = UINT64_MAX;
@@ -520,17 +424,10 @@ bool ndp_poll(struct ndp *t, uint64_t now_us, struct ndp_output *ret)
     for (size_t i = 0; i < t->config.own_count; i++)
         if (ndp_own_act(t, now_us, &t->own[i], ret))
             return true;
-    if (now_us < t->deadline_us)
-        return false;
-    uint64_t earliest_us = UINT64_MAX;
-    for (size_t i = 0; i < NDP_ENTRIES; i++) {
-        struct ndp_entry *e = &t->entry[i];
-        if (e->state != NDP_FREE && now_us >= e->at_us && entry_act(t, now_us, e, ret))
-            return true; /* the deadline is still past: the caller comes again */
-        if (e->state != NDP_FREE && e->at_us < earliest_us)
-            earliest_us = e->at_us;
-    }
-    t->deadline_us = earliest_us;
+    struct neighbour *e;
+    for (size_t at = 0; (e = neighbour_due(&t->neighbours, now_us, &at)) != NULL;)
+        if (entry_act(t, now_us, e, ret))
+            return true;
     return false;
 }
 
@@ -538,7 +435,7 @@ uint64_t ndp_deadline_us(const struct ndp *t)
 {
     if (t->reply_count != 0)
         return 0;
-    uint64_t earliest_us = t->deadline_us;
+    uint64_t earliest_us = t->neighbours.deadline_us;
     for (size_t i = 0; i < t->config.own_count; i++) {
         const struct ndp_own *o = &t->own[i];
         uint64_t own_us = o->report_at_us < o->probe_at_us ? o->report_at_us : o->probe_at_us;

@@ -12,9 +12,10 @@
 
 #include "protocols/base/address.h"
 #include "protocols/base/own.h"
+#include "protocols/ip/neighbour.h"
 #include "protocols/ip6/ip6.h"
 
-#define NDP_ENTRIES    256U
+#define NDP_ENTRIES    NEIGHBOURS_MAX
 #define NDP_REPLIES    16U  /* advertisements waiting for ndp_poll() */
 #define NDP_OUTPUT_MAX 192U /* octets of a message that ndp_poll() gives */
 /* Octets of a message that the caller copies for ndp_input(), at most; a longer message is dropped. */
@@ -86,27 +87,7 @@ struct ndp_config {
     uint32_t own_count;
     enum dad_mode dad;
     bool restarted;     /* an earlier incarnation did it all: preferred at once, no probe, no announcement */
-    uint8_t secret[16]; /* for the random delay before the first probe */
-};
-
-enum ndp_state { /* RFC 4861 7.3.2 */
-                 NDP_FREE = 0,
-                 NDP_INCOMPLETE = 1,
-                 NDP_REACHABLE = 2,
-                 NDP_STALE = 3,
-                 NDP_DELAY = 4,
-                 NDP_PROBE = 5,
-                 NDP_FAILED = 6, /* nobody answered: not asked again for NDP_FAILED_US */
-};
-
-struct ndp_entry { /* the engine's own */
-    uint8_t ip6[16];
-    struct mac_address mac;
-    uint8_t state;    /* enum ndp_state */
-    uint8_t tries;    /* solicitations sent in this state */
-    uint16_t next;    /* hash chain, index + 1 */
-    uint64_t used_us; /* of the last lookup; 0: never looked up */
-    uint64_t at_us;   /* when something is to be done; UINT64_MAX: never */
+    uint8_t secret[16]; /* for the random delays, and the table's hash */
 };
 
 struct ndp_reply {
@@ -133,12 +114,10 @@ struct ndp_own {
 struct ndp { /* in the caller's memory; the engine's own */
     struct ndp_config config;
     struct ndp_counters counters;
-    uint64_t deadline_us; /* of the entries: not later than any at_us */
     uint32_t reply_first, reply_count;
     struct ndp_reply reply[NDP_REPLIES];
     struct ndp_own own[IP_OWN_MAX];
-    uint16_t bucket[NDP_ENTRIES]; /* index + 1 */
-    struct ndp_entry entry[NDP_ENTRIES];
+    struct neighbour_table neighbours;
 };
 
 /* Starts duplicate address detection as `config` says. What each own address is, ndp_event() tells. */

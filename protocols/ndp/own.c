@@ -28,9 +28,7 @@ static void own_use(struct ndp *t, struct ndp_own *o, uint64_t now_us, enum own_
 {
     o->state = (uint8_t)state;
     o->event = true;
-    for (size_t i = 0; i < NDP_ENTRIES; i++)
-        if (t->entry[i].state == NDP_INCOMPLETE && t->entry[i].tries == 0)
-            t->entry[i].at_us = t->deadline_us = now_us;
+    neighbour_ask_now(&t->neighbours, now_us);
 }
 
 static void own_announce(struct ndp_own *o, uint8_t count, uint64_t at_us)

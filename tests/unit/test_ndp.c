@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-#include <check.h>
 #include <stdlib.h>
 
 #include "protocols/base/checksum.h"
 #include "protocols/icmp/icmp6_wire.h"
 #include "protocols/ndp/ndp.h"
 #include "protocols/ndp/ndp_wire.h"
+#include "tests/unit/suite.h"
 
 #define SECOND 1000000ULL
 #define ADDRESS(...)                                                                                                   \
@@ -233,17 +233,22 @@ static const struct {
     {"not ours to take", 0, "\x80", 1, 0, NDP_DROP_type, NDP_DROP_type},
 };
 
+static void send_malformed(size_t row, bool solicits)
+{
+    struct arriving a = solicits ? solicitation(&peer, &peer_mac) : advertisement(&peer_mac, advertised);
+    enum ndp_input_result result = solicits ? rows[row].solicitation : rows[row].advertisement;
+    setup();
+    memcpy(a.bytes + rows[row].offset, rows[row].octets, rows[row].count);
+    if (rows[row].length != 0)
+        a.length = rows[row].length;
+    ck_assert_msg(input(&a) == result && drops(result) == 1, "%s %d", rows[row].name, solicits);
+}
+
 START_TEST(test_malformed)
 {
-    for (int type = 0; type < 2; type++) {
-        struct arriving a = type == 0 ? solicitation(&peer, &peer_mac) : advertisement(&peer_mac, advertised);
-        enum ndp_input_result result = type == 0 ? rows[_i].solicitation : rows[_i].advertisement;
-        setup();
-        memcpy(a.bytes + rows[_i].offset, rows[_i].octets, rows[_i].count);
-        if (rows[_i].length != 0)
-            a.length = rows[_i].length;
-        ck_assert_msg(input(&a) == result, "%s %d", rows[_i].name, type);
-        ck_assert_uint_eq(drops(result), 1);
+    for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
+        send_malformed(row, true);
+        send_malformed(row, false);
     }
 }
 END_TEST
@@ -770,38 +775,10 @@ START_TEST(test_listener_queries)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *s = suite_create("ndp");
-    TCase *c = tcase_create("all");
-    tcase_add_checked_fixture(c, setup, NULL);
-    tcase_add_loop_test(c, test_malformed, 0, (int)(sizeof rows / sizeof rows[0]));
-    tcase_add_test(c, test_not_from_the_link);
-    tcase_add_test(c, test_rules_of_source_and_destination);
-    tcase_add_test(c, test_resolves);
-    tcase_add_test(c, test_fails_then_asks_again);
-    tcase_add_test(c, test_stale_is_used_and_probed);
-    tcase_add_test(c, test_silent_neighbour_is_forgotten);
-    tcase_add_test(c, test_confirmation_saves_the_probe);
-    tcase_add_test(c, test_advertisements);
-    tcase_add_test(c, test_solicitation_resolves_what_waits);
-    tcase_add_test(c, test_answer_without_an_address_goes_back);
-    tcase_add_test(c, test_reply_queue_is_bounded);
-    tcase_add_test(c, test_strangers_do_not_evict_the_used);
-    tcase_add_test(c, test_the_absent_do_not_evict_the_known);
-    tcase_add_test(c, test_full_table_reuses_the_oldest_used);
-    tcase_add_test(c, test_lookup_of_others);
-    tcase_add_test(c, test_probes_before_use);
-    tcase_add_test(c, test_duplicate);
-    tcase_add_test(c, test_optimistic);
-    tcase_add_test(c, test_off_and_restarted);
-    tcase_add_test(c, test_conflict_is_defended_now_and_then);
-    tcase_add_test(c, test_announces);
-    tcase_add_test(c, test_listener_queries);
-    suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+SUITE_RUN("ndp", setup, NULL, test_malformed, test_not_from_the_link, test_rules_of_source_and_destination,
+          test_resolves, test_fails_then_asks_again, test_stale_is_used_and_probed, test_silent_neighbour_is_forgotten,
+          test_confirmation_saves_the_probe, test_advertisements, test_solicitation_resolves_what_waits,
+          test_answer_without_an_address_goes_back, test_reply_queue_is_bounded, test_strangers_do_not_evict_the_used,
+          test_the_absent_do_not_evict_the_known, test_full_table_reuses_the_oldest_used, test_lookup_of_others,
+          test_probes_before_use, test_duplicate, test_optimistic, test_off_and_restarted,
+          test_conflict_is_defended_now_and_then, test_announces, test_listener_queries)

@@ -12,14 +12,15 @@
 
 #define NEIGHBOURS_MAX 256U
 
-enum neighbour_state { /* RFC 4861 7.3.2; the first and the last are ours */
-                       NEIGHBOUR_FREE = 0,
-                       NEIGHBOUR_INCOMPLETE = 1, /* everybody is asked, no answer yet */
-                       NEIGHBOUR_REACHABLE = 2,
-                       NEIGHBOUR_STALE = 3,  /* not heard of lately, and not in use */
-                       NEIGHBOUR_DELAY = 4,  /* in use again; not asked yet */
-                       NEIGHBOUR_PROBE = 5,  /* in use, and asked itself */
-                       NEIGHBOUR_FAILED = 6, /* nobody answered: not asked again for a while */
+/* RFC 4861 7.3.2; the first and the last are ours. */
+enum neighbour_state {
+    NEIGHBOUR_FREE = 0,
+    NEIGHBOUR_INCOMPLETE = 1, /* everybody is asked, no answer yet */
+    NEIGHBOUR_REACHABLE = 2,
+    NEIGHBOUR_STALE = 3,  /* not heard of lately, and not in use */
+    NEIGHBOUR_DELAY = 4,  /* in use again; not asked yet */
+    NEIGHBOUR_PROBE = 5,  /* in use, and asked itself */
+    NEIGHBOUR_FAILED = 6, /* nobody answered: not asked again for a while */
 };
 
 struct neighbour {
@@ -34,6 +35,7 @@ struct neighbour {
 
 struct neighbour_table { /* in the memory of the engine that owns it */
     uint8_t secret[16];
+    uint32_t last;                   /* index of the one found last */
     uint64_t deadline_us;            /* not later than any at_us */
     uint16_t bucket[NEIGHBOURS_MAX]; /* index + 1 */
     struct neighbour entry[NEIGHBOURS_MAX];

@@ -221,6 +221,25 @@ START_TEST(test_use)
 }
 END_TEST
 
+/* The one found last is tried before its chain: not when it is another's by now. */
+START_TEST(test_the_last_found_is_not_found_when_gone)
+{
+    for (uint32_t i = 0; i < 3; i++)
+        ck_assert_ptr_nonnull(learn(i));
+    struct neighbour *e = find(2);
+    ck_assert_ptr_eq(find(2), e);
+    ck_assert_ptr_ne(find(1), e);
+    find(2);
+    neighbour_forget(&table, e);
+    ck_assert_ptr_null(find(2));
+    struct key zero = {0};
+    ck_assert_ptr_null(neighbour_find(&table, zero.octets));
+    ck_assert_ptr_eq(learn(3), e); /* in its place */
+    ck_assert_ptr_null(find(2));
+    ck_assert_ptr_eq(find(3), e);
+}
+END_TEST
+
 START_TEST(test_due)
 {
     size_t at = 0;
@@ -295,4 +314,5 @@ END_TEST
 
 SUITE_RUN("neighbour", setup, NULL, test_chains, test_one_who_chooses_addresses_cannot_make_a_long_chain,
           test_the_key_is_all_sixteen_octets, test_order_of_eviction, test_strangers_take_what_nobody_uses,
-          test_the_unanswered_take_no_more_than_half, test_use, test_due, test_ask_now, test_whole_after_anything)
+          test_the_unanswered_take_no_more_than_half, test_use, test_the_last_found_is_not_found_when_gone, test_due,
+          test_ask_now, test_whole_after_anything)

@@ -32,15 +32,15 @@ static const struct mac_address unknown;
 static uint64_t random_us(const struct arp *t, size_t own, uint64_t below_us)
 {
     const struct arp_own *o = &t->own[own];
-    uint8_t seed[] = {o->address.octets[0],    o->address.octets[1],    o->address.octets[2],    o->address.octets[3],
-                      t->config.mac.octets[3], t->config.mac.octets[4], t->config.mac.octets[5], o->probes};
+    uint8_t seed[] = {
+        o->claim.address.octets[0], o->claim.address.octets[1], o->claim.address.octets[2], o->claim.address.octets[3],
+        t->config.mac.octets[3],    t->config.mac.octets[4],    t->config.mac.octets[5],    o->probes};
     return siphash(t->config.secret, seed, sizeof seed) % below_us;
 }
 
 static void own_prefer(struct arp *t, struct arp_own *o, uint64_t now_us, bool announce)
 {
-    o->state = OWN_PREFERRED;
-    o->event = true;
+    own_claim_enter(&o->claim, OWN_PREFERRED);
     o->announcements = announce ? ARP_ANNOUNCEMENTS : 0;
     o->at_us = announce ? now_us : UINT64_MAX;
     neighbour_ask_now(&t->neighbours, now_us); /* what had no sender to ask from */
@@ -55,7 +55,7 @@ void arp_init(struct arp *t, const struct arp_config *config, uint64_t now_us)
         t->config.own_count = IP_OWN_MAX;
     for (size_t i = 0; i < t->config.own_count; i++) {
         struct arp_own *o = &t->own[i];
-        o->address = config->own[i].address;
+        o->claim.address = config->own[i].address;
         if (config->restarted || config->dad != DAD_ON) {
             own_prefer(t, o, now_us, !config->restarted && config->dad == DAD_OPTIMISTIC);
             continue;
@@ -68,7 +68,7 @@ void arp_init(struct arp *t, const struct arp_config *config, uint64_t now_us)
 static struct arp_own *own_find(struct arp *t, const uint8_t ip4[4])
 {
     for (size_t i = 0; i < t->config.own_count; i++)
-        if (memcmp(t->own[i].address.octets, ip4, 4) == 0)
+        if (memcmp(t->own[i].claim.address.octets, ip4, 4) == 0)
             return &t->own[i];
     return NULL;
 }
@@ -89,9 +89,9 @@ static const struct arp_own *own_for(const struct arp *t, const uint8_t target[4
     const struct arp_own *any = NULL;
     for (size_t i = 0; i < t->config.own_count; i++) {
         const struct arp_own *o = &t->own[i];
-        if (o->state != OWN_PREFERRED)
+        if (o->claim.state != OWN_PREFERRED)
             continue;
-        if (same_link(o->address.octets, target, t->config.own[i].prefix_length))
+        if (same_link(o->claim.address.octets, target, t->config.own[i].prefix_length))
             return o;
         if (any == NULL)
             any = o;
@@ -102,45 +102,38 @@ static const struct arp_own *own_for(const struct arp *t, const uint8_t target[4
 static bool own_is_hopeless(const struct arp *t)
 {
     for (size_t i = 0; i < t->config.own_count; i++)
-        if (t->own[i].state != OWN_DUPLICATE)
+        if (t->own[i].claim.state != OWN_DUPLICATE)
             return false;
     return true;
 }
 
-/* Another station claims the address. RFC 5227 2.1.1: not to be used; 2.4 (c): defend, but not again within
- * DEFEND_INTERVAL. Told as often. */
+/* Another station claims the address: RFC 5227 2.1.1, 2.4 (c). */
 static void own_conflict(struct arp *t, uint64_t now_us, struct arp_own *o, const uint8_t station[6])
 {
-    bool defends = o->state == OWN_PREFERRED && (o->defended_us == 0 || now_us - o->defended_us >= ARP_DEFEND_US);
-    if (o->state != OWN_TENTATIVE && !defends)
-        return;
-    memcpy(o->station.octets, station, sizeof o->station.octets);
-    o->conflict = o->event = true;
-    if (o->state == OWN_TENTATIVE) {
-        o->state = OWN_DUPLICATE;
+    struct mac_address mac;
+    memcpy(mac.octets, station, sizeof mac.octets);
+    switch (own_claim_contest(&o->claim, now_us, ARP_DEFEND_US, &mac)) {
+    case OWN_CONTEST_AGAIN:
+        break;
+    case OWN_CONTEST_LOST:
         o->at_us = UINT64_MAX;
         t->counters.duplicates++;
-        return;
+        break;
+    case OWN_CONTEST_DEFEND:
+        if (t->config.dad == DAD_OFF)
+            break;
+        if (o->announcements == 0)
+            o->announcements = 1;
+        o->at_us = now_us;
+        break;
     }
-    o->defended_us = now_us != 0 ? now_us : 1;
-    if (t->config.dad == DAD_OFF)
-        return;
-    if (o->announcements == 0)
-        o->announcements = 1;
-    o->at_us = now_us;
 }
 
 bool arp_event(struct arp *t, struct own_event *ret)
 {
-    for (size_t i = 0; i < t->config.own_count; i++) {
-        struct arp_own *o = &t->own[i];
-        if (!o->event)
-            continue;
-        *ret = (struct own_event){
-            .address = o->address, .state = o->state, .conflict = o->conflict, .station = o->station};
-        o->event = o->conflict = false;
-        return true;
-    }
+    for (size_t i = 0; i < t->config.own_count; i++)
+        if (own_claim_event(&t->own[i].claim, ret))
+            return true;
     return false;
 }
 
@@ -204,13 +197,13 @@ static enum arp_input_result receive(struct arp *t, uint64_t now_us, const struc
     struct arp_own *claimed = own_find(t, w->sender_ip4), *target = own_find(t, w->target_ip4);
 
     /* RFC 5227 2.1.1: another station's probe for what we are probing is a conflict as well */
-    if (claimed == NULL && probe && request && target != NULL && target->state == OWN_TENTATIVE)
+    if (claimed == NULL && probe && request && target != NULL && target->claim.state == OWN_TENTATIVE)
         claimed = target;
     if (claimed != NULL) {
         own_conflict(t, now_us, claimed, w->sender_mac);
         return ARP_DROP_conflict;
     }
-    bool for_us = target != NULL && target->state == OWN_PREFERRED;
+    bool for_us = target != NULL && target->claim.state == OWN_PREFERRED;
     if (!probe) {
         e = neighbour_find(&t->neighbours, sender.octets);
         if (e == NULL && for_us) {
@@ -276,7 +269,7 @@ enum arp_lookup_result arp_lookup(struct arp *t, uint64_t now_us, const struct i
 {
     if (address->family != ADDRESS_IP4 || own_is_hopeless(t))
         return ARP_LOOKUP_FAILED;
-    struct ip_address key = ip_address_from_ip4(address->octets); /* whatever lies behind them */
+    struct ip_address key = ip_address_from_ip4(address->octets); /* a transport may have left anything behind */
     struct neighbour *e = neighbour_use(&t->neighbours, now_us, key.octets, &t->counters.evicted);
     if (e->state == NEIGHBOUR_STALE)
         neighbour_schedule(&t->neighbours, e, NEIGHBOUR_PROBE, now_us);
@@ -292,7 +285,7 @@ enum arp_lookup_result arp_lookup(struct arp *t, uint64_t now_us, const struct i
 void arp_announce(struct arp *t)
 {
     for (size_t i = 0; i < t->config.own_count; i++)
-        if (t->own[i].state == OWN_PREFERRED && t->own[i].announcements == 0) {
+        if (t->own[i].claim.state == OWN_PREFERRED && t->own[i].announcements == 0) {
             t->own[i].announcements = 1;
             t->own[i].at_us = 0;
         }
@@ -324,7 +317,7 @@ static bool request_send(struct arp *t, uint64_t now_us, struct neighbour *e, st
     e->at_us = now_us + ARP_RETRY_US;
     if (own == NULL)
         return false;
-    packet_build(t, ARP_OPERATION_REQUEST, own->address.octets, unicast ? &e->mac : &unknown, e->key, ret);
+    packet_build(t, ARP_OPERATION_REQUEST, own->claim.address.octets, unicast ? &e->mac : &unknown, e->key, ret);
     ret->destination = unicast ? e->mac : broadcast;
     e->tries++;
     t->counters.requests_out++;
@@ -365,7 +358,7 @@ static bool reply_send(struct arp *t, struct arp_output *ret)
     if (t->reply_count == 0)
         return false;
     const struct arp_reply *r = &t->reply[t->reply_first];
-    packet_build(t, ARP_OPERATION_REPLY, t->own[r->own].address.octets, &r->mac, r->ip4, ret);
+    packet_build(t, ARP_OPERATION_REPLY, t->own[r->own].claim.address.octets, &r->mac, r->ip4, ret);
     ret->destination = r->mac;
     t->reply_first = (t->reply_first + 1) % ARP_REPLIES;
     t->reply_count--;
@@ -378,16 +371,16 @@ static void own_act(struct arp *t, uint64_t now_us, size_t own, struct arp_outpu
 {
     static const uint8_t none[4];
     struct arp_own *o = &t->own[own];
-    if (o->state == OWN_TENTATIVE && o->probes == 0)
+    if (o->claim.state == OWN_TENTATIVE && o->probes == 0)
         own_prefer(t, o, now_us, true);
-    if (o->state == OWN_TENTATIVE) {
-        packet_build(t, ARP_OPERATION_REQUEST, none, &unknown, o->address.octets, ret);
+    if (o->claim.state == OWN_TENTATIVE) {
+        packet_build(t, ARP_OPERATION_REQUEST, none, &unknown, o->claim.address.octets, ret);
         o->at_us =
             now_us + (--o->probes == 0 ? ARP_ANNOUNCE_WAIT_US
                                        : ARP_PROBE_MIN_US + random_us(t, own, ARP_PROBE_MAX_US - ARP_PROBE_MIN_US + 1));
         t->counters.probes_out++;
     } else {
-        packet_build(t, ARP_OPERATION_REQUEST, o->address.octets, &unknown, o->address.octets, ret);
+        packet_build(t, ARP_OPERATION_REQUEST, o->claim.address.octets, &unknown, o->claim.address.octets, ret);
         o->at_us = --o->announcements == 0 ? UINT64_MAX : now_us + ARP_ANNOUNCE_INTERVAL_US;
         t->counters.announcements_out++;
     }

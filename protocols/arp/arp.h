@@ -75,14 +75,10 @@ struct arp_reply {
 };
 
 struct arp_own {
-    struct ip_address address;
-    uint8_t state;         /* enum own_state; never OWN_OPTIMISTIC: ARP has no such restraint */
-    bool event, conflict;  /* something is to be told */
-    uint8_t probes;        /* left */
-    uint8_t announcements; /* left */
-    struct mac_address station; /* with `conflict` */
-    uint64_t at_us;        /* of the next probe or announcement, or of the end of the wait; UINT64_MAX: none */
-    uint64_t defended_us;  /* 0: never */
+    struct own_claim claim; /* never OWN_OPTIMISTIC: ARP has no such restraint */
+    uint8_t probes;         /* left */
+    uint8_t announcements;  /* left */
+    uint64_t at_us;         /* of the next probe or announcement, or of the end of the wait; UINT64_MAX: none */
 };
 
 struct arp { /* in the caller's memory; the engine's own */

@@ -42,4 +42,27 @@ struct own_event { /* something happened to an own address since it was last tol
     struct mac_address station; /* with `conflict`: which */
 };
 
+struct own_claim { /* what conflict detection knows of an own address; the engines add timers and messages */
+    struct ip_address address;
+    uint8_t state;              /* enum own_state */
+    bool event, conflict;       /* something is to be told */
+    struct mac_address station; /* with `conflict` */
+    uint64_t defended_us;       /* 0: never */
+};
+
+void own_claim_enter(struct own_claim *c, enum own_state state);
+/* What is to be told of it since the last time: true with *ret. */
+bool own_claim_event(struct own_claim *c, struct own_event *ret);
+
+enum own_contest {
+    OWN_CONTEST_AGAIN = 0,  /* nothing new */
+    OWN_CONTEST_LOST = 1,   /* it is OWN_DUPLICATE now */
+    OWN_CONTEST_DEFEND = 2, /* ours: to be announced */
+};
+
+/* Another station claims the address. What is being probed is lost (RFC 5227 2.1.1, RFC 4862 5.4.5); what is in use is
+ * defended, but not again within `defend_us` (RFC 5227 2.4 (c)), and told as often. */
+enum own_contest own_claim_contest(struct own_claim *c, uint64_t now_us, uint64_t defend_us,
+                                   const struct mac_address *station) __attribute__((warn_unused_result));
+
 #endif

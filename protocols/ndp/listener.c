@@ -34,8 +34,9 @@ enum ndp_input_result ndp_query(struct ndp *t, uint64_t now_us, const struct ip6
         return NDP_DROP_query;
     for (size_t i = 0; i < t->config.own_count; i++) {
         struct ndp_own *o = &t->own[i];
-        struct ip_address own_group = ip6_solicited_node(&o->address);
-        if (!own_state_is_usable(o->state) || (!ip_address_is_any(&group) && !ip_address_equal(&group, &own_group)))
+        struct ip_address own_group = ip6_solicited_node(&o->claim.address);
+        if (!own_state_is_usable(o->claim.state) ||
+            (!ip_address_is_any(&group) && !ip_address_equal(&group, &own_group)))
             continue;
         uint64_t at_us = now_us + ndp_random_us(t, o, now_us, response_delay_us(be16_get(q.response_delay)));
         if (o->reports == 0)
@@ -52,10 +53,10 @@ enum ndp_input_result ndp_query(struct ndp *t, uint64_t now_us, const struct ip6
 /* RFC 3810 5.2, RFC 3590: from a link-local address, or none while there is none. */
 void ndp_report_send(struct ndp *t, uint64_t now_us, struct ndp_own *o, struct ndp_output *ret)
 {
-    struct ip_address group = ip6_solicited_node(&o->address), source = unspecified;
+    struct ip_address group = ip6_solicited_node(&o->claim.address), source = unspecified;
     for (size_t i = 0; i < t->config.own_count; i++)
-        if (t->own[i].state == OWN_PREFERRED && ip6_is_link_local(&t->own[i].address))
-            source = t->own[i].address;
+        if (t->own[i].claim.state == OWN_PREFERRED && ip6_is_link_local(&t->own[i].claim.address))
+            source = t->own[i].claim.address;
     struct ndp_report_wire w = {.next_header = IP_PROTOCOL_ICMP6,
                                 .alert = {5, 2},
                                 .padding = {1},

@@ -43,7 +43,7 @@ void ndp_init(struct ndp *t, const struct ndp_config *config, uint64_t now_us)
     if (t->config.own_count > IP_OWN_MAX)
         t->config.own_count = IP_OWN_MAX;
     for (size_t i = 0; i < t->config.own_count; i++) {
-        t->own[i].address = config->own[i].address;
+        t->own[i].claim.address = config->own[i].address;
         ndp_own_start(t, &t->own[i], now_us);
     }
 }
@@ -175,9 +175,9 @@ static enum ndp_input_result solicitation(struct ndp *t, uint64_t now_us, const 
     bool full = false;
     if (own == NULL)
         return NDP_DROP_not_ours;
-    if (a->unspecified && own->state == OWN_TENTATIVE)
+    if (a->unspecified && own->claim.state == OWN_TENTATIVE)
         return ndp_own_conflict(t, now_us, own, a->station);
-    if (!own_state_is_usable(own->state))
+    if (!own_state_is_usable(own->claim.state))
         return NDP_DROP_tentative;
     if (a->has_address)
         e = source_learn(t, a, &full);
@@ -346,8 +346,8 @@ static bool solicit(struct ndp *t, uint64_t now_us, struct neighbour *e, struct 
     struct ip_address destination = unicast ? target : ip6_solicited_node(&target);
     struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_SOLICITATION};
     memcpy(w.target, e->key, sizeof w.target);
-    ndp_message_build(&own->address, &destination, unicast ? &e->mac : NULL, w,
-                      own->state == OWN_OPTIMISTIC ? 0 : NDP_OPTION_SOURCE, &t->config.mac, ret);
+    ndp_message_build(&own->claim.address, &destination, unicast ? &e->mac : NULL, w,
+                      own->claim.state == OWN_OPTIMISTIC ? 0 : NDP_OPTION_SOURCE, &t->config.mac, ret);
     e->tries++;
     t->counters.solicitations_out++;
     return true;
@@ -391,10 +391,10 @@ void ndp_advertise(struct ndp *t, const struct ndp_own *own, const struct ip_add
                    const struct mac_address *station, struct ndp_output *ret)
 {
     struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_ADVERTISEMENT};
-    w.flags =
-        (uint8_t)((station != NULL ? NDP_FLAG_SOLICITED : 0) | (own->state == OWN_OPTIMISTIC ? 0 : NDP_FLAG_OVERRIDE));
-    memcpy(w.target, own->address.octets, sizeof w.target);
-    ndp_message_build(&own->address, destination, station, w, NDP_OPTION_TARGET, &t->config.mac, ret);
+    w.flags = (uint8_t)((station != NULL ? NDP_FLAG_SOLICITED : 0) |
+                        (own->claim.state == OWN_OPTIMISTIC ? 0 : NDP_FLAG_OVERRIDE));
+    memcpy(w.target, own->claim.address.octets, sizeof w.target);
+    ndp_message_build(&own->claim.address, destination, station, w, NDP_OPTION_TARGET, &t->config.mac, ret);
     t->counters.advertisements_out++;
 }
 
@@ -407,7 +407,7 @@ static bool reply_send(struct ndp *t, struct ndp_output *ret)
         bool probe = ip_address_is_any(&destination);
         t->reply_first = (t->reply_first + 1) % NDP_REPLIES;
         t->reply_count--;
-        if (!own_state_is_usable(own->state))
+        if (!own_state_is_usable(own->claim.state))
             continue;
         if (probe)
             destination = ip6_all_nodes();

@@ -97,18 +97,14 @@ struct ndp_reply {
 };
 
 struct ndp_own {
-    struct ip_address address;
-    uint8_t state;              /* enum own_state */
-    bool event, conflict;       /* something is to be told */
+    struct own_claim claim;
     uint8_t probes;             /* left */
     uint8_t announcements;      /* left */
     uint8_t reports;            /* listener reports left */
     bool joining;               /* they report a change, not an answer to a query */
-    struct mac_address station; /* with `conflict` */
     uint64_t probe_at_us;       /* next probe, or the end of the wait after the last; UINT64_MAX: none */
     uint64_t announce_at_us;
     uint64_t report_at_us;
-    uint64_t defended_us; /* 0: never */
 };
 
 struct ndp { /* in the caller's memory; the engine's own */

@@ -17,7 +17,7 @@ static const struct ip_address unspecified = {.family = ADDRESS_IP6};
 uint64_t ndp_random_us(const struct ndp *t, const struct ndp_own *o, uint64_t now_us, uint64_t most_us)
 {
     uint8_t seed[16 + 6 + 8];
-    memcpy(seed, o->address.octets, 16);
+    memcpy(seed, o->claim.address.octets, 16);
     memcpy(seed + 16, t->config.mac.octets, 6);
     memcpy(seed + 22, &now_us, 8);
     return siphash(t->config.secret, seed, sizeof seed) % (most_us + 1);
@@ -26,8 +26,7 @@ uint64_t ndp_random_us(const struct ndp *t, const struct ndp_own *o, uint64_t no
 /* Usable from now on: what had no address to ask from can be asked. */
 static void own_use(struct ndp *t, struct ndp_own *o, uint64_t now_us, enum own_state state)
 {
-    o->state = (uint8_t)state;
-    o->event = true;
+    own_claim_enter(&o->claim, state);
     neighbour_ask_now(&t->neighbours, now_us);
 }
 
@@ -68,7 +67,7 @@ void ndp_own_start(struct ndp *t, struct ndp_own *o, uint64_t now_us)
 struct ndp_own *ndp_own_find(struct ndp *t, const uint8_t ip6[16])
 {
     for (size_t i = 0; i < t->config.own_count; i++)
-        if (memcmp(t->own[i].address.octets, ip6, 16) == 0)
+        if (memcmp(t->own[i].claim.address.octets, ip6, 16) == 0)
             return &t->own[i];
     return NULL;
 }
@@ -81,10 +80,10 @@ const struct ndp_own *ndp_own_for(const struct ndp *t, const struct ip_address *
     unsigned most = 0;
     for (size_t i = 0; i < t->config.own_count; i++) {
         const struct ndp_own *o = &t->own[i];
-        if (!own_state_is_usable(o->state))
+        if (!own_state_is_usable(o->claim.state))
             continue;
-        bool on_link = ip6_prefix_match(&o->address, target, t->config.own[i].prefix_length);
-        unsigned worth = 1U + (o->state == OWN_PREFERRED ? 2U : 0U) + (on_link ? 1U : 0U);
+        bool on_link = ip6_prefix_match(&o->claim.address, target, t->config.own[i].prefix_length);
+        unsigned worth = 1U + (o->claim.state == OWN_PREFERRED ? 2U : 0U) + (on_link ? 1U : 0U);
         if (worth > most) {
             most = worth;
             found = o;
@@ -96,52 +95,42 @@ const struct ndp_own *ndp_own_for(const struct ndp *t, const struct ip_address *
 bool ndp_own_is_hopeless(const struct ndp *t)
 {
     for (size_t i = 0; i < t->config.own_count; i++)
-        if (t->own[i].state != OWN_DUPLICATE)
+        if (t->own[i].claim.state != OWN_DUPLICATE)
             return false;
     return true;
 }
 
-/* Another station claims the address. RFC 4862 5.4.5: what is being probed is not to be used; what is in use is
- * defended, now and then. Told as often. */
+/* Another station claims the address: RFC 4862 5.4.5; what is in use is defended, now and then. */
 enum ndp_input_result ndp_own_conflict(struct ndp *t, uint64_t now_us, struct ndp_own *o,
                                        const struct mac_address *station)
 {
-    bool probing = o->state == OWN_TENTATIVE || o->state == OWN_OPTIMISTIC;
-    bool defends = o->state == OWN_PREFERRED && (o->defended_us == 0 || now_us - o->defended_us >= NDP_DEFEND_US);
-    if (!probing && !defends)
-        return NDP_DROP_conflict;
-    o->station = *station;
-    o->conflict = o->event = true;
-    if (probing) {
-        o->state = OWN_DUPLICATE;
+    switch (own_claim_contest(&o->claim, now_us, NDP_DEFEND_US, station)) {
+    case OWN_CONTEST_AGAIN:
+        break;
+    case OWN_CONTEST_LOST:
         o->probe_at_us = o->announce_at_us = o->report_at_us = UINT64_MAX;
         t->counters.duplicates++;
-        return NDP_DROP_conflict;
+        break;
+    case OWN_CONTEST_DEFEND:
+        if (t->config.dad != DAD_OFF)
+            own_announce(o, 1, now_us);
+        break;
     }
-    o->defended_us = now_us != 0 ? now_us : 1;
-    if (t->config.dad != DAD_OFF)
-        own_announce(o, 1, now_us);
     return NDP_DROP_conflict;
 }
 
 bool ndp_event(struct ndp *t, struct own_event *ret)
 {
-    for (size_t i = 0; i < t->config.own_count; i++) {
-        struct ndp_own *o = &t->own[i];
-        if (!o->event)
-            continue;
-        *ret = (struct own_event){
-            .address = o->address, .state = o->state, .conflict = o->conflict, .station = o->station};
-        o->event = o->conflict = false;
-        return true;
-    }
+    for (size_t i = 0; i < t->config.own_count; i++)
+        if (own_claim_event(&t->own[i].claim, ret))
+            return true;
     return false;
 }
 
 void ndp_announce(struct ndp *t)
 {
     for (size_t i = 0; i < t->config.own_count; i++)
-        if (own_state_is_usable(t->own[i].state))
+        if (own_state_is_usable(t->own[i].claim.state))
             own_announce(&t->own[i], NDP_ADVERTISEMENTS, 0);
 }
 
@@ -156,9 +145,9 @@ static bool probe_send(struct ndp *t, uint64_t now_us, struct ndp_own *o, struct
         own_announce(o, 1, now_us);
         return false;
     }
-    struct ip_address destination = ip6_solicited_node(&o->address);
+    struct ip_address destination = ip6_solicited_node(&o->claim.address);
     struct ndp_wire w = {.type = NDP_TYPE_NEIGHBOUR_SOLICITATION};
-    memcpy(w.target, o->address.octets, sizeof w.target);
+    memcpy(w.target, o->claim.address.octets, sizeof w.target);
     ndp_message_build(&unspecified, &destination, NULL, w, 0, &t->config.mac, ret);
     o->probes--;
     o->probe_at_us = now_us + NDP_RETRANS_US;

@@ -98,7 +98,17 @@ static short datagram_events(const struct socket *k)
         e |= POLLIN;
     if (v.error != 0)
         e |= POLLIN | POLLOUT | POLLERR;
+    if ((v.state & SLOT_CLOSED) != 0)
+        e |= POLLIN | POLLOUT | POLLERR | POLLHUP;
     return (short)e;
+}
+
+int socket_take_word(struct session *s, struct socket *k)
+{
+    uint32_t error = __atomic_load_n(&s->answer->word[k->descriptor].error, __ATOMIC_ACQUIRE);
+    if (error == 0 || __atomic_exchange_n(&k->error_taken, true, __ATOMIC_RELAXED))
+        return 0;
+    return error < 4096 ? (int)error : EIO;
 }
 
 static short listener_events(struct session *s, const struct socket *k)
@@ -106,7 +116,7 @@ static short listener_events(struct session *s, const struct socket *k)
     const struct socket_word *w = &s->answer->word[k->descriptor];
     int e = __atomic_load_n(&w->accept_ready, __ATOMIC_ACQUIRE) != 0 ? POLLIN : 0;
     if (__atomic_load_n(&w->error, __ATOMIC_ACQUIRE) != 0)
-        e |= POLLERR;
+        e |= POLLIN | POLLERR | POLLHUP;
     if (flag(&k->shut_read))
         e |= POLLIN | POLLHUP;
     return (short)e;

@@ -382,6 +382,8 @@ static int socket_accept_wait(struct session *s, struct socket *k, int flags)
         if (r == 0 && !socket_accepts(k))
             return -EINVAL;
         if (r == 0)
+            r = -socket_take_word(s, k);
+        if (r == 0)
             r = socket_accept(s, k, flags);
         if (r != -EAGAIN || k->nonblocking || (deadline != FOREVER && session_now_us() >= deadline))
             return r;

@@ -18,8 +18,8 @@
  * A datagram that is lost is nobody's error. What ICMP says for good of one that a connected datagram socket sent (ECONNREFUSED,
  * EACCES, EMSGSIZE ...) the next call on it that sends, receives or asks for SO_ERROR says once; until then it has POLLERR.
  *
- * A socket server that cannot start from what it knew starts knowing nothing (`bulkhead log`: cold). Sockets from before are
- * gone then: who waits on one, or uses it next, hears ECONNRESET once. From then on a stream says what it says after any
+ * A server that cannot start from what it knew starts knowing nothing (an event of the stack: cold). Its sockets from before are
+ * gone then (those of the socket server are all there are; listeners go on when it is the TCP server): who waits on one, or uses it next, hears ECONNRESET once. From then on a stream says what it says after any
  * connection's end; a datagram socket and a listener, and what was neither connected nor bound, say EBADF, and the former two
  * have POLLERR and POLLHUP for good. The peers of streams are told by a reset. Close such descriptors and make new ones.
  *

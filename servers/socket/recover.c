@@ -89,12 +89,13 @@ static void restore_sockets(struct socket_server *server)
     }
 }
 
-/* Ids of sockets that a cold start forgot are not given again: what their users still ask is about no socket. */
+/* The first commit of a store has this block: without it nothing was ever known here, or nothing any more.
+ * Ids of sockets that a cold start forgot are not given again: what their users still ask is about no socket. */
 static void restore_cold(struct socket_server *server, enum store_block found, const struct global_block *global)
 {
     uint64_t seed = server->context->incarnation;
     server->cold = found == STORE_BLOCK_GOOD && global->cold <= COLD_UNTOLD ? (uint8_t)global->cold : COLD_NOT;
-    if (found == STORE_BLOCK_EMPTY && store_used(&server->store) == 0 && seed > 1)
+    if (found == STORE_BLOCK_EMPTY && seed > 1)
         server->cold = COLD_UNTOLD;
     server->global_changed = found == STORE_BLOCK_EMPTY;
     if (server->cold != COLD_NOT)

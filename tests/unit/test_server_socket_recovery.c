@@ -140,7 +140,11 @@ START_TEST(death_in_an_accept)
     server_socket.burst(server, now_us);
     server_socket.commit(server);
     die_and_start();    /* neither the answer nor ACCEPTED went out */
-    wire_send(tcp, &e); /* in tcp's list */
+    wire_send(tcp, &e); /* in tcp's list, which is here before ours has gone out */
+    struct message alive = told(MESSAGE_ALIVE), end = told(MESSAGE_ALIVE_END);
+    alive.socket.socket = l;
+    wire_send(tcp, &alive);
+    wire_send(tcp, &end);
     struct control_answer a = answer_of(0, 0);
     ck_assert_int_eq(a.error, 0);
     ck_assert_uint_eq(answers[0]->word[3].accept_ready, 0); /* known to be owned */

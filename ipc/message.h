@@ -35,7 +35,7 @@ enum message_operation {
     MESSAGE_CLOSE = 19,
     MESSAGE_ACCEPTED = 20,     /* tcp: the application took the connection; no answer */
     MESSAGE_OWNED = 21,        /* reconciliation: the socket server knows this socket; no answer */
-    MESSAGE_OWNED_END = 22,    /* ... and no others */
+    MESSAGE_OWNED_END = 22,    /* ... and no others; argument[0] 1: it began from an empty store, and applications may have more */
     MESSAGE_SESSION_END = 23,  /* session is gone: close all of it; no answer */
     MESSAGE_SET_OPTION = 24,   /* argument[0] option */
     /* LISTEN: argument[0] backlog. BIND, LISTEN, CONNECT, SET_OPTION: argument[1] options that are on, as bits

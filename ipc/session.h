@@ -121,7 +121,7 @@ struct session_control { /* control segment */
 
 struct socket_word { /* what the socket server tells of one descriptor */
     uint32_t accept_ready; /* listener: connections waiting */
-    uint32_t error;        /* errno value */
+    uint32_t error;        /* errno value: the socket is gone, whatever its slot says. 0 again with the descriptor's next one */
 };
 struct session_answer { /* answer segment */
     struct control_lane_socket lane[SESSION_LANES];
@@ -151,7 +151,7 @@ struct slot_transport { /* written by the transport at publish time, generation 
 #define SLOT_CONNECTED 1U
 #define SLOT_FIN       2U /* the peer has finished: end of file after receive_head */
 #define SLOT_ERROR     4U
-#define SLOT_CLOSED    8U /* the connection is gone */
+#define SLOT_CLOSED    8U /* the connection is gone; udp: the socket is, after a cold start of the socket server */
 
 struct arena_app { /* start of the TX arena */
     _Alignas(64) uint32_t notify_producer;

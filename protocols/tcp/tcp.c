@@ -537,13 +537,13 @@ void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t se
     conn_end(t, c, TCP_ERROR_UNREACHABLE);
 }
 
-/* RFC 1191 5: without a size 576 octets; RFC 8201 4: never below 1280. */
+/* RFC 1191 5: without a size 576 octets; RFC 8201 4: never below 1280. Deviates: of IPv4 never below 552 (RFC 1191 3:
+ * 68), as Linux: a forged report shall not cut the stream into crumbs. */
 static uint32_t mss_of_path(const struct tcp_conn *c, uint32_t mtu)
 {
     if (c->identity.remote.family == ADDRESS_IP6)
         return u32_max(mtu, 1280) - 60;
-    uint32_t octets = mtu == 0 ? 576 : mtu;
-    return u32_max(TCP_MSS_MIN, octets > 40 ? octets - 40 : 0);
+    return u32_max(mtu == 0 ? 576 : mtu, 552) - 40;
 }
 
 void tcp_too_big(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence, uint32_t mtu)

@@ -18,6 +18,11 @@
  * A datagram that is lost is nobody's error. What ICMP says for good of one that a connected datagram socket sent (ECONNREFUSED,
  * EACCES, EMSGSIZE ...) the next call on it that sends, receives or asks for SO_ERROR says once; until then it has POLLERR.
  *
+ * A server that cannot start from what it knew starts knowing nothing (an event of the stack: cold). Its sockets from before are
+ * gone then (those of the socket server are all there are; listeners go on when it is the TCP server): who waits on one, or uses it next, hears ECONNRESET once. From then on a stream says what it says after any
+ * connection's end; a datagram socket and a listener, and what was neither connected nor bound, say EBADF, and the former two
+ * have POLLERR and POLLHUP for good. The peers of streams are told by a reset. Close such descriptors and make new ones.
+ *
  * While a server of the stack is being restarted, the calls that need it wait. A signal handler that runs meanwhile ends bh_socket(),
  * bh_bind(), bh_listen(), bh_accept(), bh_connect() and bh_setsockopt() with EINTR, half a second later if they are not done
  * by then (with SA_RESTART, too): a socket or connection that they would have made is closed, and what became of a

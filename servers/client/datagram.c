@@ -38,15 +38,24 @@ static bool send_fits(struct session *s, struct socket *k, uint32_t record)
     return fits;
 }
 
+/* What the next call says of the socket: an error that was not told, then that there is no such socket any more. */
+static int datagram_error(struct socket *k)
+{
+    int error = socket_take_error(k);
+    if (error != 0)
+        return -error;
+    return (socket_view(k).state & SLOT_CLOSED) != 0 ? -EBADF : 0;
+}
+
 /* Waits for room with the lock given up in between. */
 static int send_await(struct session *s, struct socket *k, uint32_t record, int flags, int64_t deadline_us)
 {
     for (;;) {
         if (socket_phase(k) != SOCKET_DATAGRAM || k->shut_write)
             return -EPIPE;
-        int error = socket_take_error(k);
+        int error = datagram_error(k);
         if (error != 0)
-            return -error;
+            return error;
         if (send_fits(s, k, record))
             return 0;
         pthread_mutex_unlock(&k->send_lock);
@@ -172,6 +181,8 @@ static int datagram_commit(struct session *s, struct socket *k, size_t length, c
         error = -EPIPE;
     else
         error = send_allowed(s, k, length, to);
+    if (error == 0)
+        error = datagram_error(k);
     if (error == 0) {
         k->reserved = 0;
         record_publish(s, k, (uint32_t)length, to);
@@ -217,6 +228,8 @@ static int receive_await(struct session *s, struct socket *k, struct datagram_re
             return -error;
         if (datagram_next(s, k, ret, ret_place))
             return 0;
+        if ((socket_view(k).state & SLOT_CLOSED) != 0)
+            return -EBADF;
         if (socket_phase(k) != SOCKET_DATAGRAM || __atomic_load_n(&k->shut_read, __ATOMIC_RELAXED))
             return -ESHUTDOWN;
         pthread_mutex_unlock(&k->receive_lock);

@@ -153,13 +153,11 @@ int bh_setsockopt(int fd, int level, int name, const void *value, socklen_t leng
 }
 
 /* ---- getting ---- */
-static int pending_error(struct session *s, struct socket *k)
+static int pending_error(struct socket *k)
 {
     int error = 0;
-    if (socket_phase(k) == SOCKET_LISTENING) {
-        uint32_t told = __atomic_load_n(&s->answer->word[k->descriptor].error, __ATOMIC_ACQUIRE);
-        return told < 4096 ? (int)told : EIO;
-    }
+    if (socket_phase(k) == SOCKET_LISTENING)
+        return socket_take_word(k);
     if (socket_phase(k) == SOCKET_CONNECTING)
         error = socket_settle(k); /* its failure is told here */
     if (error != 0)
@@ -168,12 +166,12 @@ static int pending_error(struct session *s, struct socket *k)
     return phase == SOCKET_STREAM || phase == SOCKET_DATAGRAM ? socket_take_error(k) : 0;
 }
 
-static int get_socket_number(struct session *s, struct socket *k, int name, int *ret)
+static int get_socket_number(struct socket *k, int name, int *ret)
 {
     bool stream = k->transport == SESSION_TCP;
     switch (name) {
     case SO_ERROR:
-        *ret = pending_error(s, k);
+        *ret = pending_error(k);
         return 0;
     case SO_TYPE:
         *ret = stream ? SOCK_STREAM : SOCK_DGRAM;
@@ -204,7 +202,7 @@ static bool asks_for_mtu(const struct socket *k, int level, int name)
                                            (level == IPPROTO_IPV6 && name == IPV6_MTU && k->domain == AF_INET6));
 }
 
-static int get_number(struct session *s, struct socket *k, int level, int name, int *ret)
+static int get_number(struct socket *k, int level, int name, int *ret)
 {
     const struct option_row *r = row_of(k, level, name);
     if (r != NULL) {
@@ -216,10 +214,10 @@ static int get_number(struct session *s, struct socket *k, int level, int name, 
         *ret = mtu <= UINT16_MAX ? (int)mtu : UINT16_MAX;
         return mtu != 0 ? 0 : -ENOTCONN;
     }
-    return level == SOL_SOCKET ? get_socket_number(s, k, name, ret) : -ENOPROTOOPT;
+    return level == SOL_SOCKET ? get_socket_number(k, name, ret) : -ENOPROTOOPT;
 }
 
-static int get_option(struct session *s, struct socket *k, int level, int name, void *ret_value, socklen_t *length)
+static int get_option(struct socket *k, int level, int name, void *ret_value, socklen_t *length)
 {
     int number = 0;
     struct timeval t = {0};
@@ -234,7 +232,7 @@ static int get_option(struct session *s, struct socket *k, int level, int name, 
         from = &t;
         size = sizeof t;
     } else {
-        int error = get_number(s, k, level, name, &number);
+        int error = get_number(k, level, name, &number);
         if (error != 0)
             return error;
     }
@@ -248,5 +246,5 @@ int bh_getsockopt(int fd, int level, int name, void *ret_value, socklen_t *lengt
     struct session *s;
     struct socket *k;
     int error = socket_find(fd, &s, &k);
-    return (int)bh_result(error != 0 ? error : get_option(s, k, level, name, ret_value, length));
+    return (int)bh_result(error != 0 ? error : get_option(k, level, name, ret_value, length));
 }

@@ -25,7 +25,7 @@ static short events_of(struct session *s, const struct pollfd *p)
         return POLLNVAL;
     if (session_is_gone(s) && socket_phase(&s->socket[index]) != SOCKET_FREE)
         return POLLERR | POLLHUP;
-    return (short)(socket_events(s, &s->socket[index]) & (p->events | POLLERR | POLLHUP | POLLNVAL));
+    return (short)(socket_events(&s->socket[index]) & (p->events | POLLERR | POLLHUP | POLLNVAL));
 }
 
 static bool any_ready(struct session *s, const void *argument)

@@ -15,9 +15,31 @@ static void datagram_view(const struct socket *k, const struct slot_transport *t
     ret->path_mtu = __atomic_load_n(&t->path_mtu, __ATOMIC_RELAXED);
 }
 
+/* Untrusted: the socket server's word, read once. What it says of the socket: 0, or an errno value. */
+static int word_error(const struct socket *k)
+{
+    uint32_t error = __atomic_load_n(&k->word->error, __ATOMIC_ACQUIRE);
+    return error < 4096 ? (int)error : EIO;
+}
+
+int socket_take_word(struct socket *k)
+{
+    int error = word_error(k);
+    return error != 0 && __atomic_exchange_n(&k->error_taken, true, __ATOMIC_RELAXED) ? 0 : error;
+}
+
+/* The transport has forgotten the socket, or the socket server has: the slot says nothing of it. */
+static struct slot_view view_of_gone(struct slot_view v, int error)
+{
+    v.state |= SLOT_ERROR | SLOT_CLOSED;
+    if (v.error == 0)
+        v.error = error;
+    return v;
+}
+
 /* Untrusted: the transport's words, each read once. The state first: what it says of the stream's end holds for the
  * indices that are read after it. */
-struct slot_view socket_view(const struct socket *k)
+static struct slot_view slot_view(const struct socket *k)
 {
     struct slot_view v = {0};
     const struct slot_transport *t = __atomic_load_n(&k->words, __ATOMIC_ACQUIRE);
@@ -37,6 +59,13 @@ struct slot_view socket_view(const struct socket *k)
     return v;
 }
 
+struct slot_view socket_view(const struct socket *k)
+{
+    int error = word_error(k); /* before the slot, which may say more */
+    struct slot_view v = slot_view(k);
+    return error == 0 ? v : view_of_gone(v, error);
+}
+
 static bool flag(const bool *word)
 {
     return __atomic_load_n(word, __ATOMIC_RELAXED);
@@ -46,6 +75,12 @@ int socket_take_error(struct socket *k)
 {
     uint32_t told = __atomic_load_n(&k->error_told, __ATOMIC_RELAXED);
     struct slot_view v = socket_view(k);
+    if (k->transport == SESSION_UDP && (v.state & SLOT_CLOSED) != 0) {
+        __atomic_store_n(&k->error_told, v.error_count, __ATOMIC_RELAXED);
+        if (__atomic_exchange_n(&k->error_taken, true, __ATOMIC_RELAXED))
+            return 0;
+        return v.error != 0 ? v.error : ECONNRESET;
+    }
     if (v.error == 0)
         return 0;
     if (k->transport == SESSION_UDP) /* once, also with several threads */
@@ -98,27 +133,28 @@ static short datagram_events(const struct socket *k)
         e |= POLLIN;
     if (v.error != 0)
         e |= POLLIN | POLLOUT | POLLERR;
+    if ((v.state & SLOT_CLOSED) != 0)
+        e |= POLLIN | POLLOUT | POLLERR | POLLHUP;
     return (short)e;
 }
 
-static short listener_events(struct session *s, const struct socket *k)
+static short listener_events(const struct socket *k)
 {
-    const struct socket_word *w = &s->answer->word[k->descriptor];
-    int e = __atomic_load_n(&w->accept_ready, __ATOMIC_ACQUIRE) != 0 ? POLLIN : 0;
-    if (__atomic_load_n(&w->error, __ATOMIC_ACQUIRE) != 0)
-        e |= POLLERR;
+    int e = __atomic_load_n(&k->word->accept_ready, __ATOMIC_ACQUIRE) != 0 ? POLLIN : 0;
+    if (word_error(k) != 0)
+        e |= POLLIN | POLLERR | POLLHUP;
     if (flag(&k->shut_read))
         e |= POLLIN | POLLHUP;
     return (short)e;
 }
 
-short socket_events(struct session *s, const struct socket *k)
+short socket_events(const struct socket *k)
 {
     switch (socket_phase(k)) {
     case SOCKET_NEW:
         return k->transport == SESSION_TCP ? POLLOUT | POLLHUP : POLLOUT;
     case SOCKET_LISTENING:
-        return listener_events(s, k);
+        return listener_events(k);
     case SOCKET_CONNECTING:
         return connecting_events(k);
     case SOCKET_STREAM:
@@ -143,8 +179,9 @@ static uint32_t socket_closes(const struct socket *k)
 
 static bool socket_ready(struct session *s, const void *argument)
 {
+    (void)s;
     const struct socket_condition *c = argument;
-    return socket_closes(c->socket) != c->closes || (socket_events(s, c->socket) & c->events) != 0;
+    return socket_closes(c->socket) != c->closes || (socket_events(c->socket) & c->events) != 0;
 }
 
 int socket_wait(struct session *s, struct socket *k, short events, int flags, int64_t deadline_us)

@@ -80,6 +80,7 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
                          .id = a->socket,
                          .id_generation = a->generation,
                          .words = words,
+                         .word = &s->answer->word[descriptor],
                          .nonblocking = nonblocking,
                          .send_timeout_us = FOREVER,
                          .receive_timeout_us = FOREVER,
@@ -381,6 +382,8 @@ static int socket_accept_wait(struct session *s, struct socket *k, int flags)
         int r = socket_wait(s, k, POLLIN, 0, deadline);
         if (r == 0 && !socket_accepts(k))
             return -EINVAL;
+        if (r == 0)
+            r = -socket_take_word(k);
         if (r == 0)
             r = socket_accept(s, k, flags);
         if (r != -EAGAIN || k->nonblocking || (deadline != FOREVER && session_now_us() >= deadline))

@@ -52,6 +52,7 @@ struct socket {
     uint32_t closes;     /* of this entry: who waited across one is told. Atomic */
     uint32_t id, id_generation; /* at the socket server */
     struct arena *arena;
+    const struct socket_word *word; /* the socket server's: hostile */
     uint32_t slot, slot_generation;
     const struct slot_transport *words; /* the transport's: hostile. Atomic; once set never NULL again */
     struct slot_app *app;               /* ours */
@@ -64,7 +65,7 @@ struct socket {
     uint32_t peeked;          /* octets of the ring that bh_datagram_consume() gives back */
     uint32_t send_wanted;     /* octets that the last datagram lacked room for: there is none (POLLOUT) below. Atomic */
     bool shut_read, shut_write; /* atomic */
-    bool error_taken;         /* streams: the slot's error was told; atomic */
+    bool error_taken;         /* streams: the slot's error was told; listeners: the word's. Atomic */
     uint32_t error_told;      /* datagrams: error_count when an error was last told; atomic */
     bool failed;              /* streams: an attempt to connect did; the next one renews the socket. Atomic */
     bool named;               /* by bind() */
@@ -101,12 +102,14 @@ int socket_find(int fd, struct session **ret_session, struct socket **ret);
 int socket_take_slot(struct session *s, struct socket *k, const struct control_answer *a);
 struct slot_view socket_view(const struct socket *k);
 /* POLL* bits that hold now, asked for or not. No lock needed. */
-short socket_events(struct session *s, const struct socket *k);
+short socket_events(const struct socket *k);
 /* Waits until one of `events`, or POLLERR or POLLHUP, holds. 0, -EAGAIN (also after the timeout), -EINTR, -ENETDOWN, -EBADF: it
  * was closed meanwhile. */
 int socket_wait(struct session *s, struct socket *k, short events, int flags, int64_t deadline_us);
 /* The pending error of a socket, once: a positive errno, or 0. */
 int socket_take_error(struct socket *k);
+/* The same of a listener, by its word. */
+int socket_take_word(struct socket *k);
 /* A connection attempt that has succeeded makes it a stream. 0; -EAGAIN: under way; else why it failed (once). No lock. */
 int socket_settle(struct socket *k);
 /* udp: a port of its own, if it has none. 0 or a negative errno. No lock. */

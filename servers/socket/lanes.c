@@ -139,8 +139,25 @@ static void words_publish(struct socket_server *server)
     }
 }
 
+/* After a cold start, once: whoever waits for a socket of an earlier life waits for nothing. */
+static void words_cold(struct socket_server *server)
+{
+    for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
+        struct session_answer *answers = usable(server, i) ? server->context->session[i].answer : NULL;
+        for (uint32_t d = 0; d < SESSION_DESCRIPTORS && answers != NULL; d++) {
+            __atomic_store_n(&answers->word[d].error, ECONNRESET, __ATOMIC_RELEASE);
+            __atomic_store_n(&answers->word[d].accept_ready, 0, __ATOMIC_RELEASE);
+        }
+        server->session[i].ring = true;
+    }
+    server->cold = COLD_TOLD;
+    server->global_changed = server->work = true;
+}
+
 void lanes_publish(struct socket_server *server)
 {
+    if (server->cold == COLD_UNTOLD && server->started)
+        words_cold(server);
     words_publish(server); /* before answers: a new socket's word is clear when its application hears of it */
     for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
         struct session_state *state = &server->session[i];

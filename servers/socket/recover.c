@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "protocols/base/siphash.h"
 #include "servers/socket/socket_internal.h"
 
 /* ---- out of the store ---- */
@@ -88,6 +89,36 @@ static void restore_sockets(struct socket_server *server)
     }
 }
 
+/* The first commit of a store has this block: without it nothing was ever known here, or nothing any more.
+ * Ids of sockets that a cold start forgot are not given again: what their users still ask is about no socket. */
+static void restore_cold(struct socket_server *server, enum store_block found, const struct global_block *global)
+{
+    uint64_t seed = server->context->incarnation;
+    server->cold = found == STORE_BLOCK_GOOD && global->cold <= COLD_UNTOLD ? (uint8_t)global->cold : COLD_NOT;
+    if (found == STORE_BLOCK_EMPTY && seed > 1)
+        server->cold = COLD_UNTOLD;
+    server->global_changed = found == STORE_BLOCK_EMPTY;
+    if (server->cold != COLD_NOT)
+        server->generation_first = (uint16_t)(siphash(server->context->config->secret, &seed, sizeof seed) & 0x7fff);
+}
+
+/* What was answered before is not done again. Untrusted: the answer segment (the application can write it, too): a lie
+ * about its own requests harms nobody else. */
+void recover_lanes_cold(struct socket_server *server, uint32_t session)
+{
+    const struct session_answer *answers = server->context->session[session].answer;
+    struct session_state *state = &server->session[session];
+    for (uint32_t i = 0; i < SESSION_LANES && answers != NULL; i++) {
+        struct lane *lane = &state->lane[i];
+        if (lane->done != 0 || lane->busy)
+            continue;
+        lane->done = __atomic_load_n(&answers->lane[i].sequence, __ATOMIC_ACQUIRE);
+        lane->answer = answers->lane[i].answer;
+        lane->changed = lane->done != 0;
+        state->lanes_changed |= lane->changed;
+    }
+}
+
 int recover_store(struct socket_server *server)
 {
     const struct server_context *context = server->context;
@@ -103,6 +134,7 @@ int recover_store(struct socket_server *server)
         server->cookie_counter = any.global.cookie_counter;
     restore_lanes(server);
     restore_sockets(server);
+    restore_cold(server, result, &any.global);
     if (result == STORE_BLOCK_CORRUPT) { /* cookies keep increasing: far above what is known to have been used */
         server->counters.corrupt_blocks++;
         server->cookie_counter += 1U << 20;
@@ -140,7 +172,8 @@ void recover_commit(struct socket_server *server)
             commit_lanes(server, i);
     }
     if (server->global_changed) {
-        union store_any any = {.global = {.kind = BLOCK_GLOBAL, .cookie_counter = server->cookie_counter}};
+        union store_any any = {
+            .global = {.kind = BLOCK_GLOBAL, .cold = server->cold, .cookie_counter = server->cookie_counter}};
         store_put(&server->store, 0, &any);
         server->global_changed = false;
     }
@@ -259,6 +292,7 @@ bool reconcile_step(struct socket_server *server, enum session_transport t)
     }
     transport->phase = RECONCILE_END;
     struct message message = peer_message(MESSAGE_OWNED_END, 0);
+    message.socket.argument[0] = server->cold != COLD_NOT;
     if (port_space(transport->port) < 2 || !port_push(transport->port, &message))
         return did;
     transport->phase = RECONCILE_DONE;

@@ -13,6 +13,8 @@ void session_begin(struct socket_server *server, uint32_t session)
         state->known = true;
         state->look = true;
         server->counters.sessions_added++;
+        if (server->cold == COLD_UNTOLD)
+            recover_lanes_cold(server, session);
         for (uint32_t i = 0; i < SESSION_LANES; i++) /* an answer may have been committed and not shown */
             state->lane[i].publish = state->lane[i].done != 0;
         state->publish = state->ring = true;

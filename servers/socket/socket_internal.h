@@ -91,9 +91,16 @@ struct lane_block {
     struct control_answer answer;
 };
 
+/* Begun from an empty store although there were earlier lives: applications have sockets that we know nothing of. */
+enum cold {
+    COLD_NOT = 0,
+    COLD_TOLD = 1,   /* the words of their descriptors say so; the transports hear of it with each of our lists */
+    COLD_UNTOLD = 2, /* the words are still to be written */
+};
+
 struct global_block {
     uint32_t kind;
-    uint32_t reserved;
+    uint32_t cold; /* enum cold */
     uint64_t cookie_counter; /* last one used */
 };
 
@@ -184,6 +191,8 @@ struct socket_server {
     const struct server_context *context;
     uint64_t now_us;
     bool started; /* the first burst has been */
+    uint8_t cold; /* enum cold */
+    uint16_t generation_first; /* the ids of new indices begin after it */
     bool work;    /* something was done outside a burst that commit() and publish() must see */
     bool global_changed;
     uint64_t cookie_counter;
@@ -282,6 +291,7 @@ void socket_gone(struct socket_server *server, struct socket_entry *entry, int e
 /* ---- recover.c ---- */
 int recover_store(struct socket_server *server);
 void recover_commit(struct socket_server *server);
+void recover_lanes_cold(struct socket_server *server, uint32_t session);
 void recover_orphans(struct socket_server *server);
 void reconcile_begin(struct socket_server *server, enum session_transport t);
 bool reconcile_step(struct socket_server *server, enum session_transport t);

@@ -72,7 +72,7 @@ void socket_word_changed(struct socket_server *server, struct socket_entry *entr
 static uint32_t index_take(struct socket_server *server)
 {
     if (server->high < SOCKETS_MAX && server->free.count < REUSE_DELAY) {
-        server->entry[server->high].block.id = server->high;
+        server->entry[server->high].block.id = (uint32_t)server->generation_first << 16 | server->high;
         return server->high++;
     }
     uint32_t index = server->free.head;

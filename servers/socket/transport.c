@@ -353,8 +353,11 @@ static void on_established(struct socket_server *server, enum session_transport 
         return;
     }
     struct connection *connection = &server->connection[socket->connection];
-    if (connection->state != CONNECTION_UNKNOWN && same_connection(connection, socket))
-        return; /* told again */
+    if (connection->state != CONNECTION_UNKNOWN && same_connection(connection, socket)) { /* told again */
+        if (connection->state == CONNECTION_OWNED) /* ACCEPTED was lost: it is in the transport's list all the same */
+            server->entry[connection->socket & (SOCKETS_MAX - 1)].alive_epoch = server->peer[t].epoch;
+        return;
+    }
     connection_forget(server, socket->connection);
     *connection = (struct connection){.session = socket->session,
                                       .arena = socket->arena,

@@ -55,7 +55,10 @@ static void close_connection(struct transport *t, uint64_t now_us, uint32_t endp
         return;
     struct tcp *engine = tcp_server_of(t)->engine;
     bool listener = tcp_conn_at(engine, e->connection)->state == TCP_LISTEN;
-    tcp_close(engine, now_us, e->connection);
+    if (e->socket == 0) /* nobody ever had it: an end of stream would be a lie */
+        tcp_abort(engine, now_us, e->connection);
+    else
+        tcp_close(engine, now_us, e->connection);
     if (!listener)
         return;
     for (uint32_t i = 0; i < t->endpoint_high; i++) { /* what nobody accepted goes with it */
@@ -63,6 +66,29 @@ static void close_connection(struct transport *t, uint64_t now_us, uint32_t endp
         if ((child->flags & ENDPOINT_USED) && child->socket == 0 && child->listener == e->socket)
             endpoint_close(t, now_us, i);
     }
+}
+
+static void words_from(struct endpoint *e, const struct tcp_conn *c);
+
+/* As after our own death: the peer hears of a reset, the slot's words say so, and the slot stays. */
+static void orphaned(struct transport *t, uint64_t now_us, uint32_t endpoint)
+{
+    struct tcp_server *s = tcp_server_of(t);
+    struct endpoint *e = &t->endpoint[endpoint];
+    uint32_t connection = e->connection;
+    if (connection != TRANSPORT_NONE) {
+        const struct tcp_conn *c = tcp_conn_at(s->engine, connection);
+        words_from(e, c);
+        if (c->state != TCP_TIME_WAIT) { /* else nothing is lost */
+            e->words.state |= SLOT_ERROR;
+            e->words.error = ECONNRESET;
+        }
+        e->words.state |= SLOT_CLOSED;
+        e->connection = TRANSPORT_NONE;
+        s->endpoint_of[connection] = 0;
+        tcp_abort(s->engine, now_us, connection);
+    }
+    tcp_held_put(s, endpoint);
 }
 
 /* Closed by the user and all acknowledged: what is left (FIN, TIME-WAIT) carries no payload. */
@@ -207,6 +233,7 @@ const struct transport_operations tcp_operations = {
     .address = address,
     .request = tcp_request,
     .close = close_connection,
+    .orphaned = orphaned,
     .notified = notified,
     .needs_slot = needs_slot,
     .released = released,

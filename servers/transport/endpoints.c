@@ -155,6 +155,17 @@ void endpoint_close(struct transport *t, uint64_t now_us, uint32_t index)
     endpoint_try_release(t, index);
 }
 
+void endpoint_orphan(struct transport *t, uint64_t now_us, uint32_t index)
+{
+    struct endpoint *e = &t->endpoint[index];
+    disown(t, index);
+    e->listener = 0;
+    e->flags &= (uint16_t) ~(ENDPOINT_TOLD | ENDPOINT_ESTABLISHED | ENDPOINT_OWNED);
+    t->operations->orphaned(t, now_us, index);
+    endpoint_dirty(t, index, true);
+    t->counters.orphaned++;
+}
+
 void endpoint_try_release(struct transport *t, uint32_t index)
 {
     const struct endpoint *e = &t->endpoint[index];

@@ -65,12 +65,25 @@ static bool unclaimed(const struct endpoint *e)
     return e->socket == 0 && e->connection == TRANSPORT_NONE && !(e->flags & ENDPOINT_TOLD);
 }
 
-static void request_owned_end(struct transport *t, uint64_t now_us)
+/* Whether an application may use its slot without having been told of its end: (cold) the socket server may have
+ * forgotten that; else what it forgot is but a damaged block's, and the application has written to the slot. */
+static bool may_be_used(const struct transport *t, const struct endpoint *e, bool cold)
 {
+    struct slot_app words;
+    return e->socket != 0 && e->arena != TRANSPORT_NONE &&
+           (cold || (e->connection != TRANSPORT_NONE && slot_read(t, e, &words)));
+}
+
+static void request_owned_end(struct transport *t, uint64_t now_us, const struct message *m)
+{
+    bool cold = m->socket.argument[0] != 0;
     for (uint32_t i = 0; i < t->endpoint_high; i++) {
         struct endpoint *e = &t->endpoint[i];
         bool open = (e->flags & ENDPOINT_USED) && !(e->flags & ENDPOINT_CLOSED);
-        if (open && (unclaimed(e) || (e->socket != 0 && !(e->flags & ENDPOINT_OWNED))))
+        bool unowned = open && (unclaimed(e) || (e->socket != 0 && !(e->flags & ENDPOINT_OWNED)));
+        if (unowned && may_be_used(t, e, cold))
+            endpoint_orphan(t, now_us, i);
+        else if (unowned)
             endpoint_close(t, now_us, i);
         else
             e->flags &= (uint16_t)~ENDPOINT_OWNED;
@@ -109,7 +122,7 @@ static void request_take(struct transport *t, uint64_t now_us, const struct mess
         request_owned(t, now_us, m);
         break;
     case MESSAGE_OWNED_END:
-        request_owned_end(t, now_us);
+        request_owned_end(t, now_us, m);
         break;
     case MESSAGE_SESSION_END:
         request_session_end(t, now_us, m);

@@ -37,7 +37,7 @@
     X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail)                 \
     X(drop_request_session) X(drop_unreachable) X(drop_accepted_unknown) X(drop_block_corrupt)     \
     X(drop_recovering)                                                                             \
-    X(restored) X(lost_at_restart)
+    X(restored) X(lost_at_restart) X(orphaned)
 
 struct transport_counters {
 #define X(name) uint64_t name;
@@ -120,6 +120,8 @@ struct transport_operations {
     void (*close)(struct transport *t, uint64_t now_us, uint32_t endpoint);
     /* Untrusted: words (from the application, one private copy; its generation is right). */
     void (*notified)(struct transport *t, uint64_t now_us, uint32_t endpoint, const struct slot_app *words);
+    /* Its user is no longer known, but has its slot: the engine lets go of it, and its words tell the user so. */
+    void (*orphaned)(struct transport *t, uint64_t now_us, uint32_t endpoint);
     /* Closed by the user, but the engine still wants bytes of its slot. */
     bool (*needs_slot)(const struct transport *t, const struct endpoint *e);
     /* The endpoint ends now; its connection, if any, goes on without it. */
@@ -205,6 +207,9 @@ void endpoint_dirty(struct transport *t, uint32_t index, bool wake);
 void endpoint_established(struct transport *t, uint32_t index); /* the socket server is to be told */
 /* The user is done with it. */
 void endpoint_close(struct transport *t, uint64_t now_us, uint32_t index);
+/* Nobody can close it any more, but an application uses its slot: that is told, and stays its own until the session ends,
+ * or at most until the socket server's next list (it has no claim to make). */
+void endpoint_orphan(struct transport *t, uint64_t now_us, uint32_t index);
 /* Ends it if nothing needs it any more. */
 void endpoint_try_release(struct transport *t, uint32_t index);
 /* Ends it, whatever needs it. */

@@ -39,6 +39,7 @@ static void rings_again(struct udp_server *s, uint32_t index, const struct udp_b
     const struct session_arena *a = slot_arena(&s->transport, e);
     e->words = (struct slot_words){.send_tail = b->send_next,
                                    .receive_head = b->receive_head,
+                                   .state = b->orphan ? SLOT_ERROR | SLOT_CLOSED : 0,
                                    .error = b->error,
                                    .error_count = b->error_count,
                                    .path_mtu = b->path_mtu,
@@ -53,14 +54,14 @@ static void rings_again(struct udp_server *s, uint32_t index, const struct udp_b
 static bool restore(struct udp_server *s, uint32_t index, const struct udp_block *b)
 {
     struct transport *t = &s->transport;
-    if (b->socket == 0 || (b->socket & 0xffff) >= SOCKETS_MAX || b->session >= SESSIONS_MAX ||
+    if ((b->socket == 0) != (b->orphan != 0) || (b->socket & 0xffff) >= SOCKETS_MAX || b->session >= SESSIONS_MAX ||
         b->receive_head % DATAGRAM_STEP != 0 || b->send_next % DATAGRAM_STEP != 0 ||
         endpoint_of_socket(t, b->socket) != TRANSPORT_NONE)
-        return false;
+        return false; /* an orphan's 0 is nobody's */
     uint32_t got = endpoint_new(t, b->session, b->socket, index);
     if (got != index) /* cannot be: the table was empty, and indices come in order */
         return false;
-    if (!slot_again(s, index, b) || !bind_again(s, index, b)) {
+    if (!slot_again(s, index, b) || (!b->orphan && !bind_again(s, index, b))) {
         endpoint_release(t, index);
         return false;
     }

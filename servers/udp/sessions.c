@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Between bindings and the slots of sessions: what the application says of its two rings, and what the store and the
  * slot's words say of them afterwards. */
+#include <errno.h>
+
 #include "protocols/ip4/ip4.h"
 #include "servers/udp/udp_server.h"
 
@@ -35,7 +37,9 @@ void udp_blocks_put(struct udp_server *s)
         s->side[index].touched = false;
         if (!(e->flags & ENDPOINT_USED) || (e->flags & ENDPOINT_CLOSED))
             continue; /* erased */
-        const struct udp_binding *b = udp_binding_at(s->engine, e->connection);
+        static const struct udp_binding none;
+        bool orphan = e->connection == TRANSPORT_NONE;
+        const struct udp_binding *b = orphan ? &none : udp_binding_at(s->engine, e->connection);
         if (b == NULL)
             continue;
         const struct udp_block block = {.socket = e->socket,
@@ -58,7 +62,8 @@ void udp_blocks_put(struct udp_server *s)
                                         .remote_port = b->remote_port,
                                         .ttl = e->ttl,
                                         .traffic_class = e->traffic_class,
-                                        .shared = b->shared};
+                                        .shared = b->shared,
+                                        .orphan = orphan};
         store_put(&s->store, index, &block);
     }
     s->touched_count = 0;
@@ -115,6 +120,22 @@ static void close_socket(struct transport *t, uint64_t now_us, uint32_t endpoint
     store_erase(&udp_server_of(t)->store, endpoint);
 }
 
+/* Its port is another's to have; what was received stays to be read. */
+static void orphaned(struct transport *t, uint64_t now_us, uint32_t endpoint)
+{
+    (void)now_us;
+    struct udp_server *s = udp_server_of(t);
+    struct endpoint *e = &t->endpoint[endpoint];
+    struct udp_side *side = &s->side[endpoint];
+    if (e->connection != TRANSPORT_NONE && udp_unbind(s->engine, e->connection) != UDP_CALL_OK)
+        t->counters.drop_no_endpoint++;
+    e->connection = TRANSPORT_NONE;
+    side->send_next = side->send_head; /* its place in the queue is empty */
+    e->words.send_tail = side->send_next;
+    e->words.state |= SLOT_ERROR | SLOT_CLOSED;
+    udp_tell_error(s, endpoint, ECONNRESET);
+}
+
 static bool needs_slot(const struct transport *t, const struct endpoint *e)
 {
     const struct udp_side *side = &((const struct udp_server *)t)->side[e - t->endpoint];
@@ -151,6 +172,7 @@ const struct transport_operations udp_operations = {
     .address = address,
     .request = udp_request,
     .close = close_socket,
+    .orphaned = orphaned,
     .notified = notified,
     .needs_slot = needs_slot,
     .released = released,

@@ -135,6 +135,17 @@ bool app_cold(const struct sim_app *a)
     return a->sim->cold > 0;
 }
 
+uint32_t app_colds(const struct sim_app *a, const struct task *t)
+{
+    return a->stack->cold[SERVER_SOCKET] + a->stack->cold[topology_transport(t->slot.arena->transport)];
+}
+
+void app_check_told(const struct sim_app *a, const struct task *t)
+{
+    if (t->slot.arena != NULL && t->colds != app_colds(a, t))
+        sim_fail(a->sim, "%c: task %td was not told that its socket is gone", 'A' + a->stack->index, t - a->task);
+}
+
 void app_give_up(struct sim_app *a, struct task *t)
 {
     app_end(a, t);
@@ -153,11 +164,12 @@ void app_take_slot(struct sim_app *a, struct task *t, const struct control_answe
     struct sim_arena *arena = &a->session->arena[answer->arena];
     for (uint32_t i = 0; i < SIM_TASKS; i++)
         if (&a->task[i] != t && a->task[i].slot.arena == arena && a->task[i].slot.slot == answer->slot) {
-            if (!app_cold(a))
+            if (a->stack->cold[topology_transport(arena->transport)] == 0)
                 sim_fail(a->sim, "%c: slot %u is given to two sockets", 'A' + a->stack->index, answer->slot);
             app_give_up(a, &a->task[i]);
         }
     t->slot = (struct app_slot){.arena = arena, .slot = answer->slot, .generation = answer->slot_generation};
+    t->colds = app_colds(a, t);
     struct slot_app *words = &arena->app->slot[answer->slot];
     words->send_head = words->receive_tail = words->flags = 0;
     __atomic_store_n(&words->generation, answer->slot_generation, __ATOMIC_RELEASE);
@@ -330,16 +342,18 @@ static bool all_done(const struct sim_app *a)
     return true;
 }
 
-/* A cold start's victim is told by its socket's word, or by nobody: then it waits long enough. */
+/* A cold start's victim is told by its socket's word. Who asks with datagrams gives up: who would answer may be one. */
 static bool cold_step(struct sim_app *a, struct task *t)
 {
     if (!app_cold(a) || t->lane != LANE_NONE || t->slot.arena == NULL)
         return false;
-    if (t->cold_us == 0)
-        t->cold_us = a->sim->now_us + COLD_US;
     bool told = a->session->answer->word[t->descriptor].error != 0;
-    if (!told && t->cold_us > a->sim->now_us)
+    if (t->cold_us == 0 && (t->kind == TASK_ASKER || t->kind == TASK_REFUSED))
+        t->cold_us = a->sim->now_us + COLD_US;
+    if (!told && (t->cold_us == 0 || t->cold_us > a->sim->now_us))
         return false;
+    if (!told)
+        app_check_told(a, t);
     a->sim->untold += !told;
     sim_note(a->sim, "%c application: task %td gives up, %s", 'A' + a->stack->index, t - a->task,
              told ? "told" : "not told");

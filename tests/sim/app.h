@@ -42,6 +42,7 @@ struct task {
     uint32_t count, most; /* datagrams */
     uint32_t tries;
     uint64_t patience_us;
+    uint32_t colds;   /* app_colds() when it got its slot */
     uint64_t cold_us; /* it gives up then */
 };
 
@@ -88,7 +89,11 @@ void app_end(struct sim_app *a, struct task *t); /* after CLOSE was answered */
 /* A server of either stack started from an empty store, and sockets are gone with it: nothing more is asked of a task
  * than to end. */
 bool app_cold(const struct sim_app *a);
+/* ... of those that know of this task's slot. */
+uint32_t app_colds(const struct sim_app *a, const struct task *t);
 void app_give_up(struct sim_app *a, struct task *t);
+/* It waits in vain: that must not be because nobody told it of a cold start. */
+void app_check_told(const struct sim_app *a, const struct task *t);
 
 /* Each does what can be done; true: something. */
 bool stream_step(struct sim_app *a, struct task *t);

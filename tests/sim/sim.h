@@ -244,6 +244,7 @@ struct sim_stack {
     uint64_t epoch;
     bool started;                  /* all domains ran at one time */
     uint32_t deaths[SERVER_COUNT]; /* of the domains that host them */
+    uint32_t cold[SERVER_COUNT];   /* times that their stores were forgotten */
 };
 
 void sim_stack_start(struct sim_stack *k);
@@ -317,7 +318,7 @@ struct sim {
     uint32_t deaths, hangs;
     uint32_t stillborn;   /* so many were */
     uint32_t cold;        /* stores that were forgotten, so that a server starts */
-    uint32_t untold;      /* sockets that a cold start took without a word */
+    uint32_t untold;      /* sockets that gave up after a cold start, perhaps of their peer's stack */
     bool hanging;         /* who dies now, hangs */
     uint32_t conflicts;   /* of addresses, that were told of */
     uint64_t watch_point; /* the plan's point that the watched writes come after */

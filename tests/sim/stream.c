@@ -162,6 +162,7 @@ static bool half_open(struct sim_app *a, struct task *t, bool did)
         t->patience_us = a->sim->now_us + HALF_US;
     if (a->sim->now_us < t->patience_us)
         return false;
+    app_check_told(a, t);
     if (!reset_may_be_lost(a->sim) && !app_cold(a))
         wrong(a, t, "nothing has come for so many seconds", HALF_US / 1000000);
     return true;
@@ -180,12 +181,8 @@ static bool data_step(struct sim_app *a, struct task *t)
         lost(a, t, v.error);
         return true;
     }
-    if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && t->kind == TASK_CLIENT && t->received < t->down) {
-        if (!app_cold(a)) /* else a transport closed what nobody owned any more */
-            wrong(a, t, "the end came too early, after", t->received);
-        lost(a, t, 0);
-        return true;
-    }
+    if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && t->kind == TASK_CLIENT && t->received < t->down)
+        wrong(a, t, "the end came too early, after", t->received);
     if ((v.state & (SLOT_ERROR | SLOT_CLOSED)) == 0)
         did |= send_some(a, t, &v);
     if (half_open(a, t, did)) {

@@ -266,6 +266,7 @@ static void forget_stores(struct sim_domain *d)
         sim_segment_free(d->sim, m->store);
         m->store = sim_segment_new(d->sim, m->store_octets, d);
         d->sim->cold++;
+        d->stack->cold[id]++;
     }
 }
 

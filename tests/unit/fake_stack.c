@@ -703,6 +703,26 @@ void fake_stack_reset_all(struct fake_stack *f)
     pthread_mutex_unlock(&f->lock);
 }
 
+void fake_stack_forget(struct fake_stack *f, bool slots)
+{
+    pthread_mutex_lock(&f->lock);
+    for (uint32_t i = 0; i < SESSION_DESCRIPTORS; i++)
+        __atomic_store_n(&f->answer->word[i].error, ECONNRESET, __ATOMIC_RELEASE);
+    for (uint32_t i = 0; i < SOCKETS; i++) {
+        struct fake_socket *k = &f->socket[i];
+        if (k->used && k->arena != NOBODY && slots) {
+            k->state |= SLOT_ERROR | SLOT_CLOSED;
+            k->error = ECONNRESET;
+            k->error_count++;
+            publish(f, k);
+        }
+        k->generation += 100; /* what is asked about it is about no socket */
+        k->reset = k->reset || k->transport == SESSION_TCP;
+    }
+    doorbell_ring(&f->to_session);
+    pthread_mutex_unlock(&f->lock);
+}
+
 void fake_stack_hang_up(struct fake_stack *f)
 {
     pthread_mutex_lock(&f->lock);

@@ -14,6 +14,7 @@ void fake_stack_stop(struct fake_stack *f);
 /* From the test's thread; each takes effect before it returns. */
 void fake_stack_lie(struct fake_stack *f, uint32_t seed);   /* 0: no more. Random words in every slot, each pass */
 void fake_stack_reset_all(struct fake_stack *f);            /* every connection ends with ECONNRESET */
+void fake_stack_forget(struct fake_stack *f, bool slots); /* a cold start of the socket server; `slots`: these tell of it, too */
 void fake_stack_hang_up(struct fake_stack *f);              /* the supervisor is gone */
 void fake_stack_die(struct fake_stack *f);                  /* killed while asleep: nobody hears the bells. Ends the thread */
 void fake_stack_mute(struct fake_stack *f, bool on);        /* the supervisor answers nothing */

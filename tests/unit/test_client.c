@@ -202,6 +202,72 @@ START_TEST(reset_is_told_once)
 }
 END_TEST
 
+static void *accept_blocked(void *argument)
+{
+    ck_assert_int_eq(bh_accept(*(int *)argument, NULL, NULL), -1);
+    return (void *)(intptr_t)errno;
+}
+
+static void *receive_blocked(void *argument)
+{
+    char got[8];
+    ck_assert_int_eq(bh_recv(*(int *)argument, got, sizeof got, 0), -1);
+    return (void *)(intptr_t)errno;
+}
+
+static void cold_start(bool slots)
+{
+    char got[8];
+    int fd[2], lfd = listener(), datagrams[2];
+    pair_of(lfd, fd);
+    for (int i = 0; i < 2; i++) {
+        datagrams[i] = bh_socket(AF_INET, SOCK_DGRAM, 0);
+        ck_assert_int_eq(bind_to(datagrams[i], (uint16_t)(PORT + i)), 0);
+    }
+    ck_assert_int_eq(bh_send(fd[0], "data", 4, 0), 4);
+    ck_assert_int_eq(bh_recv(fd[1], got, 2, 0), 2);
+    pthread_t waits[3];
+    ck_assert_int_eq(pthread_create(&waits[0], NULL, accept_blocked, &lfd), 0);
+    ck_assert_int_eq(pthread_create(&waits[1], NULL, receive_blocked, &fd[0]), 0);
+    ck_assert_int_eq(pthread_create(&waits[2], NULL, receive_blocked, &datagrams[0]), 0);
+    usleep(20000);
+    fake_stack_forget(fake, slots);
+    for (int i = 0; i < 3; i++) {
+        void *error;
+        pthread_join(waits[i], &error);
+        ck_assert_int_eq((intptr_t)error, ECONNRESET);
+    }
+    ck_assert_int_eq(bh_recv(fd[1], got, sizeof got, 0), 2); /* what had come first */
+    FAILS(bh_recv(fd[1], got, sizeof got, 0), ECONNRESET);
+    ck_assert_int_eq(bh_recv(fd[1], got, sizeof got, 0), 0);
+    FAILS(bh_send(fd[0], "x", 1, 0), EPIPE);
+    struct sockaddr_in to = at(PORT);
+    FAILS(bh_sendto(datagrams[1], "x", 1, 0, (struct sockaddr *)&to, sizeof to), ECONNRESET);
+    for (int i = 0; i < 2; i++) {
+        FAILS(bh_sendto(datagrams[i], "x", 1, 0, (struct sockaddr *)&to, sizeof to), EBADF);
+        FAILS(bh_recv(datagrams[i], got, sizeof got, 0), EBADF);
+    }
+    FAILS(bh_accept(lfd, NULL, NULL), EBADF);
+    struct pollfd p[] = {{.fd = lfd}, {.fd = datagrams[0]}, {.fd = fd[0]}};
+    ck_assert_int_eq(bh_poll(p, 3, 0), 3);
+    ck_assert_int_eq(p[0].revents, POLLERR | POLLHUP);
+    ck_assert_int_eq(p[1].revents, POLLERR | POLLHUP);
+    ck_assert_int_eq(p[2].revents, POLLHUP);
+    ck_assert_int_eq(bh_close(lfd) + bh_close(fd[0]) + bh_close(fd[1]) + bh_close(datagrams[0]), 0);
+}
+
+START_TEST(cold_start_told_by_all)
+{
+    cold_start(true);
+}
+END_TEST
+
+START_TEST(cold_start_told_by_words) /* the transport has nothing to tell any more */
+{
+    cold_start(false);
+}
+END_TEST
+
 START_TEST(timeouts_and_nonblocking)
 {
     char got;
@@ -714,8 +780,8 @@ START_TEST(no_stack)
 END_TEST
 
 SUITE_RUN("client", setup, teardown, stream_arrives_whole, without_copy, refused, reset_is_told_once,
-          timeouts_and_nonblocking, poll_of_both_kinds, many_threads, lost_answers_are_asked_for_again,
-          arenas_are_added, smaller_arenas_at_the_quota, shutdown_and_close_wake, arguments, lying_transport,
-          stack_gone, stack_gone_unwaited, stack_gone_unpolled, no_pipe_signal, no_pipe_signal_blocked,
-          pipe_signal_of_others_stays, late_attach_answer, signal_ends_a_wait_for_a_server,
+          cold_start_told_by_all, cold_start_told_by_words, timeouts_and_nonblocking, poll_of_both_kinds, many_threads,
+          lost_answers_are_asked_for_again, arenas_are_added, smaller_arenas_at_the_quota, shutdown_and_close_wake,
+          arguments, lying_transport, stack_gone, stack_gone_unwaited, stack_gone_unpolled, no_pipe_signal,
+          no_pipe_signal_blocked, pipe_signal_of_others_stays, late_attach_answer, signal_ends_a_wait_for_a_server,
           signal_ends_a_followers_wait, signals_do_not_hurt, forked_child_has_nothing, no_stack)

@@ -140,7 +140,11 @@ START_TEST(death_in_an_accept)
     server_socket.burst(server, now_us);
     server_socket.commit(server);
     die_and_start();    /* neither the answer nor ACCEPTED went out */
-    wire_send(tcp, &e); /* in tcp's list */
+    wire_send(tcp, &e); /* in tcp's list, which is here before ours has gone out */
+    struct message alive = told(MESSAGE_ALIVE), end = told(MESSAGE_ALIVE_END);
+    alive.socket.socket = l;
+    wire_send(tcp, &alive);
+    wire_send(tcp, &end);
     struct control_answer a = answer_of(0, 0);
     ck_assert_int_eq(a.error, 0);
     ck_assert_uint_eq(answers[0]->word[3].accept_ready, 0); /* known to be owned */
@@ -547,14 +551,52 @@ START_TEST(corrupt_block)
 }
 END_TEST
 
+/* The store was forgotten: who has a socket hears that it is gone, and nothing that was answered is done again. */
+START_TEST(cold_start)
+{
+    new_socket(0, SESSION_TCP, 3);
+    uint32_t old = new_listener(80, 4);
+    struct control_request again = naming(CONTROL_BIND, old, any4, 81);
+    struct control_answer before = answers[0]->lane[0].answer;
+    memset(context.store, 0, context.store_octets);
+    context.incarnation = 2;
+    for (int life = 0; life < 2; life++) { /* dies before anybody is told */
+        die_and_start();
+        server_socket.burst(server, now_us);
+        if (life > 0)
+            server_socket.commit(server);
+        else /* in the middle of it */
+            store_put(&server->store, STORE_SOCKETS + 9, &(union store_any){0});
+    }
+    die_and_start();
+    ck_assert_uint_eq(expect(tcp, MESSAGE_OWNED_END).socket.argument[0], 1);
+    ck_assert_uint_eq(expect(udp, MESSAGE_OWNED_END).socket.argument[0], 1);
+    for (uint32_t i = 0; i < 2; i++)
+        for (uint32_t d = 0; d < SESSION_DESCRIPTORS; d++)
+            ck_assert_uint_eq(answers[i]->word[d].error, ECONNRESET);
+    ck_assert_uint_eq(server->counters.requests, 0);
+    ck_assert_mem_eq(&answers[0]->lane[0].answer, &before, sizeof before);
+    uint32_t fresh = new_socket(0, SESSION_TCP, 3);
+    ck_assert_uint_ne(fresh, old);
+    ck_assert_uint_eq(answers[0]->word[3].error, 0);
+    ck_assert_uint_eq(answers[0]->word[4].error, ECONNRESET);
+    ck_assert_int_eq(call_error(again), EBADF);
+    die_and_start(); /* no second time */
+    ck_assert_uint_eq(expect(tcp, MESSAGE_OWNED_END).socket.argument[0], 1);
+    ck_assert_uint_eq(answers[0]->word[3].error, 0);
+    ck_assert(socket_lookup(server, fresh) != NULL);
+}
+END_TEST
+
 #define TESTS(X)                                                                                                       \
     X(repeated_request)                                                                                                \
     X(nothing_out_before_commit)                                                                                       \
-    X(death_before_commit) X(death_after_commit) X(generations_outlive_us) X(death_in_a_connect)                       \
-        X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends) X(session_end_waits_for_the_dead)         \
-            X(session_that_never_comes_back) X(transport_dies) X(lost_while_connecting) X(long_list) X(full_ring)      \
-                X(transport_without_right) X(transport_names_impossible_slot) X(store_of_another_kind)                 \
-                    X(corrupt_block)
+    X(death_before_commit)                                                                                             \
+    X(death_after_commit)                                                                                              \
+    X(generations_outlive_us) X(death_in_a_connect) X(cookies_increase_over_lives) X(death_in_an_accept)               \
+        X(session_ends) X(session_end_waits_for_the_dead) X(session_that_never_comes_back) X(transport_dies)           \
+            X(lost_while_connecting) X(long_list) X(full_ring) X(transport_without_right)                              \
+                X(transport_names_impossible_slot) X(store_of_another_kind) X(corrupt_block) X(cold_start)
 
 int main(void)
 {

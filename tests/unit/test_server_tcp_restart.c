@@ -310,6 +310,18 @@ START_TEST(test_restart_while_ip_is_full)
 }
 END_TEST
 
+/* Its peer heard a reset, its application hears of it, and nobody else gets the slot. */
+static void is_orphan(const struct message *m)
+{
+    const struct slot_transport *words = harness_words(h, 0, m->socket.slot);
+    ck_assert_uint_eq(words->generation, m->socket.generation);
+    ck_assert_uint_eq(words->state, SLOT_CONNECTED | SLOT_ERROR | SLOT_CLOSED);
+    ck_assert_uint_eq(words->error, ECONNRESET);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_CLOSED);
+    ck_assert(!tcp_conn_at(peer.tcp, peer.conn)->fin_received);
+}
+
 START_TEST(test_reconcile)
 {
     listen_answer();
@@ -324,17 +336,79 @@ START_TEST(test_reconcile)
     owned.socket = (struct message_socket){0};
     harness_request(h, &owned);
     harness_turn(h);
-    ck_assert(harness_told(h, MESSAGE_ALIVE, &told)); /* CHILD was not owned: closed already */
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told)); /* CHILD was not owned */
     ck_assert_uint_eq(told.socket.socket, LISTENER);
     ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
     pump(4);
-    ck_assert(tcp_conn_at(peer.tcp, peer.conn)->fin_received);
+    is_orphan(&m);
+}
+END_TEST
+
+static void socket_again(uint32_t cold)
+{
+    struct message m = {.operation = MESSAGE_OWNED_END};
+    m.socket.argument[0] = cold;
+    h->server->peer_lost(h->state, SERVER_SOCKET);
+    h->server->peer_attached(h->state, SERVER_SOCKET, h->now_us);
+    harness_request(h, &m);
+    harness_turn(h);
+}
+
+/* A socket server that has forgotten everything: no slot is used twice, no end is a good one, nobody waits for ever. */
+START_TEST(test_cold_socket_server)
+{
+    listen_answer();
+    struct message m = accept_one(), told;
+    socket_again(1);
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told)); /* the listener is gone, the slot nobody's */
+    pump(4);
+    is_orphan(&m);
+    ck_assert_uint_eq(harness_counter(h, "orphaned"), 1);
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(4);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_CLOSED); /* refused */
+    is_orphan(&m);
+    socket_again(1); /* still nobody's: it was kept long enough */
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
     ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
-    (void)m;
+}
+END_TEST
+
+START_TEST(test_cold_and_restart)
+{
+    listen_answer();
+    struct message m = accept_one(), told;
+    socket_again(1);
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+    pump(4);
+    harness_restart(h);
+    harness_turn(h);
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+    is_orphan(&m);
+    m = (struct message){.operation = MESSAGE_SESSION_END};
+    harness_request(h, &m);
+    harness_turn(h);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    ck_assert(harness_told(h, MESSAGE_LOST, &told));
+}
+END_TEST
+
+/* Its peer must not take what it has for all there was. */
+START_TEST(test_never_accepted)
+{
+    listen_answer();
+    establish();
+    socket_again(1);
+    pump(4);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_RESET);
+    ck_assert(!tcp_conn_at(peer.tcp, peer.conn)->fin_received);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
 }
 END_TEST
 
 SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_lost_slot_is_kept_until_close,
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
-          test_restart_while_ip_is_full, test_reconcile)
+          test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_cold_and_restart,
+          test_never_accepted)

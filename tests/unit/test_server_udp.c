@@ -153,6 +153,49 @@ START_TEST(test_restart)
 }
 END_TEST
 
+/* A socket server that has forgotten everything: the socket's application is told, and its slot is no other's. */
+START_TEST(test_cold_socket_server)
+{
+    struct message m = bound(SOCKET, PORT), told;
+    const struct slot_transport *words = harness_words(h, 0, m.socket.slot);
+    const uint8_t *payload;
+    from_peer(PORT, "one", 3);
+    for (int life = 0; life < 2; life++) { /* ... over our own death, too */
+        if (life == 1)
+            harness_restart(h);
+        h->server->peer_lost(h->state, SERVER_SOCKET);
+        h->server->peer_attached(h->state, SERVER_SOCKET, h->now_us);
+        harness_turn(h);
+        if (life == 0)
+            ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+        ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+        told = (struct message){.operation = MESSAGE_OWNED_END};
+        told.socket.argument[0] = 1;
+        if (life == 0)
+            harness_request(h, &told);
+        harness_turn(h);
+        ck_assert_uint_eq(words->generation, m.socket.generation);
+        ck_assert_uint_eq(words->state, SLOT_ERROR | SLOT_CLOSED);
+        ck_assert_uint_eq(words->error, ECONNRESET);
+        ck_assert_uint_eq(words->error_count, 1);
+        ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    }
+    ck_assert_uint_eq(read_record(&m, &payload).length, 3); /* what had come is there to be read */
+    write_record(&m, them, 99, "x", 1);
+    harness_turn(h);
+    ck_assert(!harness_sent(h, &told));
+    bound(SOCKET, PORT); /* id and name may be used again */
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 2);
+    told = (struct message){.operation = MESSAGE_OWNED};
+    told.socket.socket = SOCKET;
+    harness_request(h, &told);
+    told = (struct message){.operation = MESSAGE_OWNED_END};
+    harness_request(h, &told);
+    harness_turn(h);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1); /* kept long enough */
+}
+END_TEST
+
 START_TEST(test_session_end)
 {
     bound(SOCKET, PORT);
@@ -208,4 +251,4 @@ START_TEST(test_application_lies)
 END_TEST
 
 SUITE_RUN("server_udp", setup, teardown, test_receive, test_send, test_connected, test_no_port, test_names,
-          test_restart, test_session_end, test_application_lies)
+          test_restart, test_cold_socket_server, test_session_end, test_application_lies)

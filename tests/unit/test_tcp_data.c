@@ -566,7 +566,7 @@ START_TEST(test_too_big)
 {
     static const struct {
         uint32_t mtu, mss;
-    } rows[] = {{1000, 960}, {0, 536}, {10, 88}};
+    } rows[] = {{1000, 960}, {0, 536}, {551, 512}}; /* the last: less than any link there is has */
     established(65535);
     make_available(&b, 4000);
     resent_in(MSS);
@@ -586,12 +586,14 @@ START_TEST(test_too_big)
         tcp_too_big(b.h.t, b.h.now_us, b.conn, una + 1460, rows[i].mtu); /* of another segment of the old size */
         expect_silence(&b);
     }
+    tcp_too_big(b.h.t, b.h.now_us, b.conn, una + 1460, 68); /* plausible, and forged */
+    expect_silence(&b);
     ck_assert_uint_eq(counters_of(&b)->mss_lowered, 3);
     inject(&b, A, 1, 4001, 0);
-    make_available(&b, 100);
-    expect(&b, A, 4001, 1, 88);
-    expect(&b, A | P, 4089, 1, 12);
-    inject(&b, A, 1, 4101, 0);
+    make_available(&b, 600);
+    expect(&b, A, 4001, 1, 512);
+    expect(&b, A | P, 4513, 1, 88);
+    inject(&b, A, 1, 4601, 0);
 }
 END_TEST
 

@@ -38,8 +38,9 @@ enum message_operation {
     MESSAGE_OWNED_END = 22,    /* ... and no others; argument[0] 1: it began from an empty store, and applications may have more */
     MESSAGE_SESSION_END = 23,  /* session is gone: close all of it; no answer */
     MESSAGE_SET_OPTION = 24,   /* argument[0] option */
-    /* LISTEN: argument[0] backlog. BIND, LISTEN, CONNECT, SET_OPTION: argument[1] options that are on, as bits
-     * 1 << enum control_option; [2] TTL, 0 the default, and traffic class << 8 */
+    /* LISTEN: argument[0] backlog; of one that listens already: its new backlog. BIND, LISTEN, CONNECT, SET_OPTION carry all
+     * options of the socket: argument[1] those that are on, as bits 1 << enum control_option; [2] see message_tuning();
+     * [3] user timeout in ms, 0 none; and `options` */
     /* transport -> socket */
     MESSAGE_ANSWER = 32,
     MESSAGE_ESTABLISHED = 33,  /* tcp: a listener has a new connection */
@@ -70,6 +71,20 @@ struct message_socket { /* arguments of the socket operations, in the first slot
     uint32_t argument[4]; /* LISTEN: [0] backlog; SET_OPTION; ... */
 };
 
+struct message_options { /* tcp; what LISTEN, CONNECT and SET_OPTION carry besides the arguments */
+    uint16_t keep_idle_s;     /* 0: the default */
+    uint16_t keep_interval_s; /* 0: the default */
+    uint16_t maximum_segment; /* TCP_MAXSEG, octets; 0: none */
+    uint8_t keep_count;       /* 0: the default */
+    uint8_t reserved;
+};
+
+/* argument[2]: TTL (0 the default), traffic class, and the base-2 logarithms of the ring sizes that are wanted (0: any). */
+static inline uint32_t message_tuning(uint8_t ttl, uint8_t traffic_class, uint8_t send_log2, uint8_t receive_log2)
+{
+    return (uint32_t)ttl | (uint32_t)traffic_class << 8 | (uint32_t)send_log2 << 16 | (uint32_t)receive_log2 << 24;
+}
+
 struct message { /* slot 0 */
     uint8_t operation;  /* enum message_operation */
     uint8_t flags;      /* SEND: MESSAGE_DONT_FRAGMENT; others: zero */
@@ -92,11 +107,16 @@ struct message { /* slot 0 */
     uint8_t ttl;
     uint8_t traffic_class;         /* DSCP and ECN */
     uint8_t gso_type;              /* enum message_gso */
-    uint16_t gso_size;             /* payload octets of each segment, 0 none */
-    uint8_t checksum_state;        /* enum message_checksum */
-    uint8_t header_octets;         /* link-to-transport header octets, for nic's GSO */
-    uint16_t checksum_start;       /* PARTIAL: from the start of the packet named by reference[0] */
-    uint16_t checksum_offset;      /* from checksum_start */
+    union {
+        struct {
+            uint16_t gso_size;        /* payload octets of each segment, 0 none */
+            uint8_t checksum_state;   /* enum message_checksum */
+            uint8_t header_octets;    /* link-to-transport header octets, for nic's GSO */
+            uint16_t checksum_start;  /* PARTIAL: from the start of the packet named by reference[0] */
+            uint16_t checksum_offset; /* from checksum_start */
+        };
+        struct message_options options; /* socket operations */
+    };
     uint8_t reserved1[8];
 };
 
@@ -109,6 +129,7 @@ enum message_checksum {
 
 _Static_assert(sizeof(struct message_reference) == 12, "layout");
 _Static_assert(offsetof(struct message, reference) == 16, "layout");
+_Static_assert(sizeof(struct message_options) == 8, "layout");
 _Static_assert(sizeof(struct message_socket) == 48, "fills the first slot");
 _Static_assert(offsetof(struct message, source) == MESSAGE_SLOT_OCTETS, "second slot");
 _Static_assert(sizeof(struct message) == 2 * MESSAGE_SLOT_OCTETS, "two slots");

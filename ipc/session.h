@@ -4,12 +4,16 @@
  * on a second reading, nobody reads an RX arena back, and nothing here is shared by two sessions.
  *
  *   control segment  (application writes):   sleep word, kick, request lanes
- *   answer segment   (socket server writes): answer lanes, socket words
+ *   answer segment   (socket server writes): answer lanes, socket words, ready ring
  *   TX arena         (application writes):   notify ring, a slot_app for each slot, send rings
- *   RX arena         (one transport writes): notify consumer, a slot_transport for each slot, receive rings
+ *   RX arena         (one transport writes): notify consumer, ready ring, a slot_transport for each slot, receive rings
  *
  * A slot is the two rings and two word blocks of one socket. tcp: byte streams. udp: records (struct datagram_record and
  * payload, at 16-octet steps, never wrapping: a record of length DATAGRAM_WRAP fills the end of the ring).
+ *
+ * A ready ring tells where something is new (ready_producer, ready), so that who waits on thousands of sockets looks at those
+ * only. It is a hint with no consumer that its writer knows of: each waiter has a cursor of its own, and looks at everything once
+ * when it was overtaken.
  *
  * Barrier (E): the application stores its slot words, full fence, then loads notify_consumer to see whether an earlier entry
  * for this slot is still unread; the transport stores notify_consumer, full fence, then loads slot words (e). */
@@ -59,7 +63,7 @@ enum control_operation {
     CONTROL_SOCKET = 1,  /* argument[0] enum session_transport, [1] descriptor (index of its socket_word) -> socket */
     CONTROL_BIND = 2,    /* address, port -> local; udp: arena, slot. The any-address of IPv6 is of both families, unless
                           * CONTROL_OPTION_V6_ONLY is set; v4-mapped addresses come as IPv4 */
-    CONTROL_LISTEN = 3,  /* argument[0] backlog -> local */
+    CONTROL_LISTEN = 3,  /* argument[0] backlog -> local. Of one that listens already: its new backlog */
     CONTROL_CONNECT = 4, /* address, port -> local, arena, slot; tcp: EINPROGRESS, then slot_transport.state tells. udp: also
                           * again, and ADDRESS_NONE with port 0 dissolves the association -> local */
     CONTROL_ACCEPT = 5,  /* argument[1] descriptor of the new socket -> socket, remote, arena, slot; or EAGAIN */
@@ -75,6 +79,15 @@ enum control_option {
     CONTROL_OPTION_DONT_FRAGMENT = 6,  /* udp: 0, 1. Too long for the path: EMSGSIZE */
     CONTROL_OPTION_V6_ONLY = 7,        /* before bind */
     CONTROL_OPTION_NO_CHECK = 8,       /* udp over IPv4: send no checksum */
+    CONTROL_OPTION_KEEPALIVE = 9,      /* tcp */
+    CONTROL_OPTION_LINGER_RESET = 10,  /* tcp: closing resets the connection (SO_LINGER with 0 s), also when the application dies */
+    CONTROL_OPTION_KEEP_IDLE = 11,     /* tcp: seconds, 1..32767 */
+    CONTROL_OPTION_KEEP_INTERVAL = 12, /* tcp: seconds, 1..32767 */
+    CONTROL_OPTION_KEEP_COUNT = 13,    /* tcp: 1..127 */
+    CONTROL_OPTION_USER_TIMEOUT = 14,  /* tcp: ms, 0 none (RFC 5482) */
+    CONTROL_OPTION_MAXIMUM_SEGMENT = 15, /* tcp: octets, 88..32767, 0 none; before connect or listen */
+    CONTROL_OPTION_SEND_SIZE = 16,     /* octets of the send ring, a power of two; 0 any. Before there is a slot; of a listener: */
+    CONTROL_OPTION_RECEIVE_SIZE = 17,  /* ... those of its connections. An arena with rings of these sizes has to be there */
 };
 
 struct control_request { /* 64 octets */
@@ -123,9 +136,13 @@ struct socket_word { /* what the socket server tells of one descriptor */
     uint32_t accept_ready; /* listener: connections waiting */
     uint32_t error;        /* errno value: the socket is gone, whatever its slot says. 0 again with the descriptor's next one */
 };
+/* Ready rings: entry n is in ready[n % entries]; ready_producer counts those written, and is stored (release) after its entry. A
+ * reader that is more than the ring behind has lost some; one that finds itself so after it read an entry may have read a newer one. */
 struct session_answer { /* answer segment */
     struct control_lane_socket lane[SESSION_LANES];
     struct socket_word word[SESSION_DESCRIPTORS];
+    _Alignas(64) uint32_t ready_producer; /* descriptors whose word has changed */
+    _Alignas(64) uint32_t ready[SESSION_DESCRIPTORS];
 };
 
 /* ---- arenas ---- */
@@ -136,6 +153,7 @@ struct slot_app {
     uint32_t flags;                   /* SLOT_APP_* */
 };
 #define SLOT_APP_SHUTDOWN 1U /* FIN after send_head */
+#define SLOT_APP_CORK     2U /* tcp: what fills no segment waits, at most 200 ms (TCP_CORK) */
 
 struct slot_transport { /* written by the transport at publish time, generation last on a new use */
     _Alignas(64) uint32_t generation;
@@ -147,10 +165,20 @@ struct slot_transport { /* written by the transport at publish time, generation 
                             * application remembers which it has told. Stored after error */
     uint32_t path_mtu;     /* udp: IP octets to the connected peer, of the link for a socket without one; 0 not known */
     uint32_t receive_drops; /* udp: datagrams for which the receive ring had no room */
+    uint32_t tcp_kind;      /* tcp figures (struct tcp_info): state, retransmits << 8, window scales (send << 20 | receive << 16), */
+                            /* ... TCP_KIND_* << 24. All of them are of the last burst that touched the connection */
+    uint32_t srtt_us, rttvar_us, rto_us;
+    uint32_t cwnd, ssthresh; /* octets */
+    uint32_t retransmitted;  /* segments, in all */
+    uint32_t mss;            /* to send, and of the peer's << 16 */
 };
+#define TCP_KIND_TIMESTAMPS 1U
+#define TCP_KIND_SACK       2U
+#define TCP_KIND_SCALED     4U
 #define SLOT_CONNECTED 1U
 #define SLOT_FIN       2U /* the peer has finished: end of file after receive_head */
 #define SLOT_ERROR     4U
+#define SLOT_DRAINED   16U /* tcp: all that was sent, FIN included, is acknowledged */
 #define SLOT_CLOSED    8U /* the connection is gone; udp: the socket is, after a cold start of the socket server */
 
 struct arena_app { /* start of the TX arena */
@@ -161,6 +189,8 @@ struct arena_app { /* start of the TX arena */
 struct arena_transport { /* start of the RX arena */
     _Alignas(64) uint32_t notify_consumer;
     _Alignas(64) uint32_t free_slots; /* tcp: slots not in use in this arena, a hint to add one in time */
+    _Alignas(64) uint32_t ready_producer; /* slots that a waiter should look at */
+    _Alignas(64) uint32_t ready[ARENA_SLOTS_MAX];
     struct slot_transport slot[];     /* then at a page boundary the receive rings */
 };
 

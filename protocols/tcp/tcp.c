@@ -469,12 +469,14 @@ void tcp_receive_consumed(struct tcp *t, uint64_t now_us, uint32_t index, uint32
     conn_ready(t, c);
 }
 
-void tcp_set_nodelay(struct tcp *t, uint32_t index, bool nodelay)
+void tcp_set_options(struct tcp *t, uint64_t now_us, uint32_t index, const struct tcp_options *options)
 {
+    (void)now_us;
     struct tcp_conn *c = conn_of_user(t, index);
     if (c == NULL)
         return;
-    c->flags = (c->flags & ~(uint32_t)TCP_CONN_NODELAY) | (nodelay ? TCP_CONN_NODELAY : 0);
+    c->options = *options;
+    c->flags = (c->flags & ~(uint32_t)TCP_CONN_NODELAY) | (options->nodelay ? TCP_CONN_NODELAY : 0);
     conn_changed(t, c);
 }
 
@@ -528,13 +530,13 @@ void tcp_abort(struct tcp *t, uint64_t now_us, uint32_t index)
 }
 
 /* RFC 5927 4.1: the quoted sequence number must be of something in flight. */
-void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence)
+void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence, enum tcp_error why)
 {
     (void)now_us;
     struct tcp_conn *c = conn_of_user(t, index);
     if (c == NULL || c->state != TCP_SYN_SENT || seq_before(sequence, c->snd_una) || seq_after(sequence, c->snd_max))
         return;
-    conn_end(t, c, TCP_ERROR_UNREACHABLE);
+    conn_end(t, c, why);
 }
 
 /* RFC 1191 5: without a size 576 octets; RFC 8201 4: never below 1280. Deviates: of IPv4 never below 552 (RFC 1191 3:

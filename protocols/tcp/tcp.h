@@ -42,8 +42,23 @@ enum tcp_error { /* why a connection ended; told to the application by its trans
     TCP_ERROR_REFUSED = 1,     /* RST in SYN-SENT: ECONNREFUSED */
     TCP_ERROR_RESET = 2,       /* RST from the peer: ECONNRESET */
     TCP_ERROR_TIMED_OUT = 3,   /* gave up retransmitting: ETIMEDOUT */
-    TCP_ERROR_UNREACHABLE = 4, /* ICMP in SYN-SENT: EHOSTUNREACH */
+    TCP_ERROR_UNREACHABLE = 4, /* ICMP in SYN-SENT, or before giving up: EHOSTUNREACH */
     TCP_ERROR_ABORTED = 5,     /* tcp_abort() */
+    TCP_ERROR_NETWORK = 6,     /* as UNREACHABLE: ENETUNREACH */
+    TCP_ERROR_PROTOCOL = 7,    /* ... ENOPROTOOPT */
+    TCP_ERROR_PROHIBITED = 8,  /* ... EACCES */
+};
+
+struct tcp_options { /* what its user may ask of a connection, or of all that a listener will make; 0: the default */
+    uint8_t nodelay;          /* TCP_NODELAY: 0 lets Nagle's algorithm (RFC 9293 3.7.4) hold small segments back */
+    uint8_t keepalive;        /* RFC 9293 3.8.4 */
+    uint8_t keep_count;       /* 9 */
+    uint8_t linger_reset;     /* tcp_close() resets */
+    uint16_t keep_idle_s;     /* 7200 */
+    uint16_t keep_interval_s; /* 75 */
+    uint16_t maximum_segment; /* no segment with more payload, nor offered; options count against it */
+    uint16_t reserved;
+    uint32_t user_timeout_ms; /* RFC 5482, local: data not acknowledged for so long ends the connection; also keepalive's patience */
 };
 
 /* Who a connection is: written once when it is made, never changed after (DESIGN section 6). For a listener
@@ -107,7 +122,18 @@ struct tcp_conn {
     uint32_t cwnd_acked;            /* octets acknowledged since cwnd last grew in congestion avoidance */
     uint32_t rcv_mss;               /* estimate of the size of the peer's full segments */
     uint32_t acks_owed;             /* duplicate ACKs still to send for out-of-order segments */
-    uint32_t reserved;
+    uint32_t retransmitted;         /* segments, in all */
+    struct tcp_options options;
+    uint32_t ts_recent;             /* RFC 7323 4.3: TS.Recent, with TCP_CONN_TIMESTAMPS */
+    uint32_t ts_offset;             /* added to our clock in TSval (5.4) */
+    uint32_t last_ack_sent;         /* Last.ACK.sent */
+    uint8_t keep_probes;            /* unanswered */
+    uint8_t soft_error;             /* enum tcp_error that ICMP said of it last (RFC 1122 4.2.3.9) */
+    uint8_t reserved1[2];
+    uint64_t ts_recent_at_us;       /* when ts_recent was set: PAWS lets it go after 24 days (5.5) */
+    uint64_t received_at_us;        /* when the peer was heard last */
+    uint64_t unacked_at_us;         /* when what is at snd_una went out first; 0: nothing is in flight */
+    uint64_t keep_at_us;            /* keepalive timer; 0: off */
     uint64_t rtt_start_us;          /* 0: nothing is being timed */
     uint64_t retransmit_at_us;      /* 0: off; also the persist timer */
     uint64_t ack_at_us;             /* 0: off */
@@ -117,7 +143,7 @@ struct tcp_conn {
     uint32_t reserved2;
     struct tcp_range range[TCP_RANGES_MAX];
 };
-_Static_assert(sizeof(struct tcp_conn) == 400, "lies in the store: no padding, under 512 octets");
+_Static_assert(sizeof(struct tcp_conn) == 464, "lies in the store: no padding, under 512 octets");
 
 /* Counters, one name for code, test and `bulkhead stat`. */
 #define TCP_COUNTERS(X)                                                                                \
@@ -126,7 +152,9 @@ _Static_assert(sizeof(struct tcp_conn) == 400, "lies in the store: no padding, u
     X(challenge_acks) X(resets_in) X(resets_out) X(drop_header) X(drop_options) X(drop_no_connection)  \
     X(drop_out_of_window) X(drop_no_ack) X(drop_backlog_full) X(drop_table_full) X(drop_reply_queue)   \
     X(drop_ranges_full) X(drop_bad_ack) X(drop_after_close) X(time_wait_reused) X(mss_lowered)            \
-    X(drop_too_big)
+    X(drop_too_big) X(drop_paws) X(drop_no_timestamp) X(time_waits) X(cookies_sent) X(cookies_taken)     \
+    X(drop_cookie) X(keepalive_probes) X(keepalive_ended) X(user_timeouts) X(orphans_ended)             \
+    X(soft_errors) X(drop_unreachable)
 
 struct tcp_counters {
 #define X(name) uint64_t name;
@@ -142,7 +170,25 @@ struct tcp_config {
     uint32_t rto_initial_us, rto_min_us, rto_max_us; /* 0: 1 s (RFC 6298), 200 ms (as Linux), 120 s */
     uint32_t retries;       /* 0: 15, then TCP_ERROR_TIMED_OUT; SYN: 6 */
     bool gso;               /* super-segments out; false: one MSS a segment */
+    bool no_timestamps;     /* neither offer nor take RFC 7323's option */
+    bool no_cookies;        /* a full backlog drops SYNs */
+    uint32_t time_waits;    /* records of TIME-WAIT, at most 1 << 20; 0: 2 * connections. The oldest gives way */
+    uint32_t orphan_retries; /* 0: 8. As `retries`, once the user has closed */
 };
+
+/* All that TIME-WAIT has to know: flat, compact, in the store like a block. */
+struct tcp_time_wait {
+    struct ip_address local, remote; /* ADDRESS_NONE: the record is free */
+    uint16_t local_port, remote_port;
+    uint32_t snd_nxt, rcv_nxt;
+    uint32_t ts_recent, ts_offset; /* with `timestamps` */
+    uint8_t timestamps;
+    uint8_t window_scale;          /* of what we advertise */
+    uint16_t window;               /* as advertised last */
+    uint64_t ts_recent_at_us;
+    uint64_t ends_at_us;
+};
+_Static_assert(sizeof(struct tcp_time_wait) == 80, "lies in the store: no padding");
 
 struct tcp; /* the engine */
 
@@ -153,7 +199,9 @@ struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now
 /* ---- looking ---- */
 const struct tcp_conn *tcp_conn_at(const struct tcp *t, uint32_t index); /* index < connections */
 const struct tcp_counters *tcp_counters(const struct tcp *t);
-bool tcp_drained(const struct tcp *t); /* no connection, listener, reply or timer is left */
+bool tcp_drained(const struct tcp *t); /* no connection, listener, reply or timer is left; TIME-WAITs may be */
+const struct tcp_time_wait *tcp_time_wait_at(const struct tcp *t, uint32_t record); /* record < config.time_waits */
+uint32_t tcp_time_wait_records(const struct tcp *t); /* of the table */
 
 /* ---- input ---- */
 struct tcp_segment_in { /* what the sender below has already checked; demultiplexing uses only this */
@@ -192,9 +240,16 @@ enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index,
  * SYN-RECEIVED, so that nothing (a slot) need be spent on one that does not. */
 bool tcp_completes_handshake(const struct tcp *t, uint32_t index, const uint8_t *header, uint32_t header_length);
 
-/* ICMP unreachable for a segment of ours: soft (RFC 1122 4.2.3.9) unless in SYN-SENT, where it ends the
- * attempt. `sequence` is that of the quoted segment and must lie in [snd_una, snd_max] (RFC 5927). */
-void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence);
+/* Untrusted: header, header_length (as for tcp_input()). For a segment whose tcp_lookup() gave a listener: if it completes a
+ * handshake that a SYN cookie began (RFC 4987 3.6), the index of the connection that is made of it, in SYN-RECEIVED without a
+ * slot; else `listener`. The segment goes on to tcp_input() with what this returned. */
+uint32_t tcp_open_cookie(struct tcp *t, uint64_t now_us, uint32_t listener, const struct tcp_segment_in *meta,
+                         const uint8_t *header, uint32_t header_length);
+
+/* ICMP said of a segment of ours that it does not arrive, and why (REFUSED, UNREACHABLE, NETWORK, PROTOCOL, PROHIBITED). Ends
+ * an attempt in SYN-SENT (RFC 5461); else it is soft (RFC 1122 4.2.3.9): kept, and the reason told if the
+ * connection times out later. `sequence` is that of the quoted segment and must lie in [snd_una, snd_max] (RFC 5927). */
+void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence, enum tcp_error why);
 
 /* ICMP "too big" about a segment of ours: mtu as it said (0: it did not). Segments become smaller, the one at snd_una is
  * sent again in the new size at once, and the congestion window stays (RFC 1191 6.5). Ignored unless `sequence` lies in
@@ -229,8 +284,12 @@ void tcp_send_available(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t
 /* The application has consumed up to `consumed`. Ignored unless in [receive_consumed, receive_next]. */
 void tcp_receive_consumed(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t consumed);
 void tcp_shutdown_send(struct tcp *t, uint64_t now_us, uint32_t index);
-/* TCP_NODELAY: false (the default) lets Nagle's algorithm (RFC 9293 3.7.4) hold small segments back. */
-void tcp_set_nodelay(struct tcp *t, uint32_t index, bool nodelay);
+/* Options of a connection, or of those that a listener makes from now on. */
+void tcp_set_options(struct tcp *t, uint64_t now_us, uint32_t index, const struct tcp_options *options);
+/* TCP_CORK: what fills no segment waits until the cork is off, all is said (tcp_shutdown_send()), or 200 ms. */
+void tcp_set_cork(struct tcp *t, uint64_t now_us, uint32_t index, bool cork);
+/* Of a listener: OK, BAD_STATE. */
+enum tcp_call_result tcp_set_backlog(struct tcp *t, uint32_t index, uint32_t backlog);
 /* FIN after all data; RST at once if received data was not consumed (RFC 1122 4.2.2.13, RFC 2525 2.17). A
  * listener ends, its children that were not accepted are reset. */
 void tcp_close(struct tcp *t, uint64_t now_us, uint32_t index);
@@ -259,11 +318,15 @@ uint64_t tcp_deadline_us(const struct tcp *t);
  * to its store and publishes it. A connection found in TCP_CLOSED is gone: its index is free for reuse once
  * this has returned it (so copy what is needed before the next call). */
 bool tcp_next_touched(struct tcp *t, uint32_t *ret_index);
+/* The same of TIME-WAIT records, for the store. */
+bool tcp_next_touched_time_wait(struct tcp *t, uint32_t *ret_record);
 
 /* ---- restart ---- */
 /* Puts a block back under its index: LISTEN, or SYN-SENT, whose SYN is sent again at once. OK, BAD_STATE (not
  * restorable, or fails its invariants), IN_USE (index or address taken). */
 enum tcp_call_result tcp_restore(struct tcp *t, uint32_t index, const struct tcp_conn *block);
+/* Puts a TIME-WAIT back. OK, BAD_STATE (fails its invariants), IN_USE (the record or the four-tuple is taken). */
+enum tcp_call_result tcp_restore_time_wait(struct tcp *t, uint32_t record, const struct tcp_time_wait *what);
 /* Tells the peer of a lost connection: queues RSTs that it will accept (at snd_una and at snd_max).
  * False: the reply queue is full, call again after tcp_poll(). */
 bool tcp_reset_lost(struct tcp *t, const struct tcp_conn *block);

@@ -164,6 +164,14 @@ BH_API int bh_datagram_consume(int fd);
  * of the kernel's. */
 BH_API int bh_poll(struct pollfd *set, nfds_t count, int timeout_ms);
 
+/* epoll(7), of this library's descriptors and the kernel's in one set: level- and edge-triggered (EPOLLET), EPOLLONESHOT;
+ * EPOLLEXCLUSIVE is accepted and wakes all. The cost of waiting follows the sockets where something is new, not the size of the set. The instance is a
+ * descriptor of this library: bh_close() ends it. One epoll is not put into another (EINVAL). A descriptor that is closed leaves every set. */
+struct epoll_event;
+BH_API int bh_epoll_create1(int flags); /* EPOLL_CLOEXEC (which is always so) */
+BH_API int bh_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+BH_API int bh_epoll_wait(int epoll, struct epoll_event *ret_events, int most, int timeout_ms);
+
 #ifdef __cplusplus
 }
 #endif

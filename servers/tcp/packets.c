@@ -107,7 +107,7 @@ static void unreachable(struct tcp_server *s, uint64_t now_us, const struct mess
     if (about_size(m))
         tcp_too_big(s->engine, now_us, index, (uint32_t)m->cookie, m->gso_size);
     else
-        tcp_unreachable(s->engine, now_us, index, (uint32_t)m->cookie);
+        tcp_unreachable(s->engine, now_us, index, (uint32_t)m->cookie, TCP_ERROR_UNREACHABLE);
 }
 
 bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)

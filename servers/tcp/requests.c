@@ -171,8 +171,9 @@ static void set_option(struct tcp_server *s, const struct message *m)
         uint32_t connection = t->endpoint[e].connection;
         endpoint_set_options(&t->endpoint[e], &m->socket);
         if (connection != TRANSPORT_NONE) {
+            const struct tcp_options o = {.nodelay = m->socket.argument[1] >> CONTROL_OPTION_NODELAY & 1};
             if (tcp_conn_at(s->engine, connection)->state != TCP_LISTEN)
-                tcp_set_nodelay(s->engine, connection, (m->socket.argument[1] >> CONTROL_OPTION_NODELAY & 1) != 0);
+                tcp_set_options(s->engine, t->now_us, connection, &o);
             tcp_block_put(s, connection);
         }
     }

@@ -13,6 +13,9 @@ static const int errno_of[] = {
     [TCP_ERROR_TIMED_OUT] = ETIMEDOUT,
     [TCP_ERROR_UNREACHABLE] = EHOSTUNREACH,
     [TCP_ERROR_ABORTED] = ECONNABORTED,
+    [TCP_ERROR_NETWORK] = ENETUNREACH,
+    [TCP_ERROR_PROTOCOL] = ENOPROTOOPT,
+    [TCP_ERROR_PROHIBITED] = EACCES,
 };
 
 uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection)

@@ -25,7 +25,7 @@ static void established(uint32_t window)
 {
     b.window = window;
     bench_state(&b, TCP_ESTABLISHED);
-    tcp_set_nodelay(b.h.t, b.conn, true);
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, &(struct tcp_options){.nodelay = 1});
     expect_silence(&b);
 }
 

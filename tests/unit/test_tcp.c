@@ -65,9 +65,9 @@ END_TEST
 START_TEST(test_unreachable)
 {
     bench_state(&b, TCP_SYN_SENT);
-    tcp_unreachable(b.h.t, b.h.now_us, b.conn, b.iss + 2);
+    tcp_unreachable(b.h.t, b.h.now_us, b.conn, b.iss + 2, TCP_ERROR_UNREACHABLE);
     ck_assert_int_eq(state_of(&b), TCP_SYN_SENT);
-    tcp_unreachable(b.h.t, b.h.now_us, b.conn, b.iss);
+    tcp_unreachable(b.h.t, b.h.now_us, b.conn, b.iss, TCP_ERROR_UNREACHABLE);
     expect_ended(TCP_ERROR_UNREACHABLE);
 }
 END_TEST
@@ -75,7 +75,7 @@ END_TEST
 START_TEST(test_unreachable_is_soft)
 {
     bench_state(&b, TCP_ESTABLISHED);
-    tcp_unreachable(b.h.t, b.h.now_us, b.conn, b.iss + 1);
+    tcp_unreachable(b.h.t, b.h.now_us, b.conn, b.iss + 1, TCP_ERROR_UNREACHABLE);
     expect_silence(&b);
     ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
 }

@@ -69,7 +69,7 @@ START_TEST(test_nagle)
     expect(&b, A | P, 16 + MSS, 1, 5);
     make_available(&b, 5);
     expect_silence(&b);
-    tcp_set_nodelay(b.h.t, b.conn, true);
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, &(struct tcp_options){.nodelay = 1});
     expect(&b, A | P, 21 + MSS, 1, 5);
     expect_silence(&b);
 }

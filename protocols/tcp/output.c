@@ -34,6 +34,13 @@ bool window_update_due(const struct tcp_conn *c)
     return edge - c->rcv_nxt >= 2 * known;
 }
 
+/* `octets` of options were written behind the header. */
+static void header_extend(struct tcp_output *ret, uint32_t octets)
+{
+    ret->header_length = (uint8_t)(ret->header_length + octets);
+    ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
+}
+
 static void fill(const struct tcp *t, const struct tcp_conn *c, uint32_t seq, uint8_t flags, uint16_t window,
                  struct tcp_output *ret)
 {
@@ -269,10 +276,9 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
     uint16_t window = (uint16_t)u32_min(c->receive_size, UINT16_MAX);
     fill(t, c, c->iss, (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0)), window, ret);
     bool scale = !received || (c->flags & TCP_CONN_WINDOW_SCALE);
-    uint32_t options = options_write_syn(ret->header + ret->header_length, conn_local_mss(t, c),
-                                         scale ? (int32_t)conn_window_scale(c->receive_size) : -1);
-    ret->header_length = (uint8_t)(ret->header_length + options);
-    ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
+    struct syn_options o = {.mss = conn_local_mss(t, c),
+                            .window_scale = scale ? (int32_t)conn_window_scale(c->receive_size) : -1};
+    header_extend(ret, options_write_syn(ret->header + ret->header_length, &o));
     if (c->snd_max == c->iss) {
         rtt_start(c, now_us, c->iss + 1);
     } else {
@@ -314,7 +320,7 @@ bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_
     }
 }
 
-bool reply_output(struct tcp *t, struct tcp_output *ret)
+bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
 {
     if (t->reply_count == 0)
         return false;
@@ -336,6 +342,9 @@ bool reply_output(struct tcp *t, struct tcp_output *ret)
         .header_length = sizeof h,
     };
     memcpy(ret->header, &h, sizeof h);
+    if (r->timestamps)
+        header_extend(ret, options_write_timestamps(ret->header + ret->header_length,
+                                                    timestamp_clock(t, now_us, r->ts_offset), r->tsecr));
     t->reply_head = (t->reply_head + 1) & (TCP_REPLIES - 1);
     t->reply_count--;
     t->counters.segments_out++;
@@ -347,7 +356,7 @@ bool reply_output(struct tcp *t, struct tcp_output *ret)
 bool tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
 {
     timer_run(t, now_us);
-    if (reply_output(t, ret))
+    if (reply_output(t, now_us, ret))
         return true;
     while (t->ready.head != TCP_NONE) {
         uint32_t index = t->ready.head;

@@ -28,6 +28,8 @@ enum tcp_conn_flag {
     TCP_CONN_PASSIVE = 1 << 9,        /* came from a listener */
     TCP_CONN_RST_NOW = 1 << 10,       /* CLOSED, but the peer is still to be told */
     TCP_CONN_SYN_RESENT = 1 << 11,    /* our SYN was retransmitted */
+    TCP_CONN_TIMESTAMPS = 1 << 12,    /* both SYNs carried the option: RFC 7323's Snd.TS.OK */
+    TCP_CONN_RTT_RESENT = 1 << 13,    /* what is being timed was retransmitted */
 };
 
 #define TCP_MSS_DEFAULT    536U  /* RFC 9293 3.7.1: MUST assume, IPv4 */
@@ -76,6 +78,9 @@ struct tcp_reply { /* of no connection */
     uint16_t source_port, destination_port;
     uint32_t seq, ack;
     uint8_t flags;
+    bool timestamps;    /* it carries the option */
+    uint32_t ts_offset; /* of our clock */
+    uint32_t tsecr;
 };
 
 struct tcp {
@@ -108,6 +113,8 @@ struct segment { /* a received segment, parsed and checked */
     int32_t window_scale;    /* option; -1: none */
     uint32_t gso_size;
     uint8_t flags;
+    bool timestamps;         /* option: */
+    uint32_t tsval, tsecr;
 };
 
 /* ---- sequence numbers (RFC 9293 3.4) ---- */
@@ -215,11 +222,25 @@ bool reply_push(struct tcp *t, const struct tcp_reply *reply);
 enum segment_result { SEGMENT_OK, SEGMENT_BAD_HEADER, SEGMENT_BAD_OPTIONS };
 enum segment_result segment_parse(const uint8_t *header, uint32_t header_length,
                                   uint32_t segment_length, struct segment *ret);
-uint32_t options_write_syn(uint8_t *at, uint32_t mss, int32_t window_scale); /* octets written */
+#define TIMESTAMPS_OCTETS 12U /* of the option, padded */
+struct syn_options {
+    uint32_t mss;
+    int32_t window_scale; /* -1: none */
+    bool timestamps;
+    uint32_t tsval, tsecr;
+};
+/* Octets written: a multiple of 4. */
+uint32_t options_write_syn(uint8_t *at, const struct syn_options *o);
+uint32_t options_write_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr);
+
+/* timestamps.c */
+uint32_t timestamp_clock(const struct tcp *t, uint64_t now_us, uint32_t ts_offset);
+uint32_t timestamp_offset(const struct tcp *t, const struct tcp_identity *identity);
+bool timestamp_is_old(uint32_t tsval, uint32_t ts_recent, uint64_t ts_recent_at_us, uint64_t now_us); /* PAWS */
 
 /* output.c */
 bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret);
-bool reply_output(struct tcp *t, struct tcp_output *ret);
+bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret);
 bool window_update_due(const struct tcp_conn *c);
 
 /* timer.c */

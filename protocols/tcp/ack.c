@@ -60,7 +60,7 @@ static void ack_of_new_data(struct arrival *a)
     if (c->snd_una - c->recover > RECOVER_REACH && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
         c->recover = c->snd_una - 1;
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
-    rtt_acked(a->t, c, a->now_us);
+    rtt_acked(a->t, c, a->now_us, &a->s);
     if (!recovering) {
         congestion_acked(c, acked, flight);
     } else if (congestion_partial_ack(c, acked)) {

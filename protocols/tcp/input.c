@@ -61,6 +61,27 @@ static bool is_acceptable(const struct tcp_conn *c, const struct segment *s)
     return seq_after(end, c->rcv_nxt) && seq_before(s->text, edge);
 }
 
+/* Before the first (RFC 7323 5.3 R1: protection against wrapped sequence numbers). Of an RST nothing is looked at (5.2:
+ * MUST NOT). A segment without the option: SHOULD be dropped silently (3.2; Linux takes it); but for the SYN of a peer
+ * that has forgotten the connection, which is to learn from a challenge that it is still there. */
+static bool check_timestamp(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    if (!(c->flags & TCP_CONN_TIMESTAMPS) || (a->s.flags & TCP_FLAG_RST))
+        return true;
+    if (!a->s.timestamps) {
+        if ((a->s.flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN)
+            return true;
+        a->t->counters.drop_no_timestamp++;
+        return false;
+    }
+    if (!timestamp_is_old(a->s.tsval, c->ts_recent, c->ts_recent_at_us, a->now_us))
+        return true;
+    a->t->counters.drop_paws++;
+    answer_unacceptable(a);
+    return false;
+}
+
 /* A SYN that comes again: our SYN-ACK was lost, or is slow. */
 static bool is_repeated_syn(const struct tcp_conn *c, const struct segment *s)
 {
@@ -217,8 +238,9 @@ static bool receives_text(const struct tcp_conn *c)
 static void estimate_mss(struct arrival *a)
 {
     uint32_t size = a->s.gso_size > 0 ? a->s.gso_size : a->s.payload_length;
+    uint32_t options = (a->c->flags & TCP_CONN_TIMESTAMPS) ? TIMESTAMPS_OCTETS : 0;
     if (size > a->c->rcv_mss)
-        a->c->rcv_mss = u32_min(size, conn_local_mss(a->t, a->c));
+        a->c->rcv_mss = u32_min(size, conn_local_mss(a->t, a->c) - options);
 }
 
 /* Seventh, process the segment text. */
@@ -316,8 +338,9 @@ static void arrives_otherwise(struct arrival *a)
         reopen(a);
         return;
     }
-    if (!check_sequence(a) || !check_reset(a) || !check_syn(a) || !check_ack(a))
+    if (!check_timestamp(a) || !check_sequence(a) || !check_reset(a) || !check_syn(a) || !check_ack(a))
         return;
+    timestamp_take(a->c, a->now_us, &a->s);
     if (process_text(a))
         process_fin(a);
 }

@@ -78,6 +78,8 @@ bool tcp_completes_handshake(const struct tcp *t, uint32_t index, const uint8_t 
         return false;
     if ((s.flags & (TCP_FLAG_SYN | TCP_FLAG_RST | TCP_FLAG_ACK)) != TCP_FLAG_ACK)
         return false;
+    if ((c->flags & TCP_CONN_TIMESTAMPS) && !s.timestamps) /* tcp_input() would drop it */
+        return false;
     return seq_after(s.ack, c->snd_una) && !seq_after(s.ack, c->snd_max); /* RFC 9293 3.10.7.4, fifth */
 }
 

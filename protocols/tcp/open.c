@@ -39,8 +39,8 @@ void arrives_closed(struct arrival *a)
     reply_reset(a->t, a->meta, &a->s);
 }
 
-/* What the peer's SYN says: sequence number, MSS, window scale. */
-static void take_syn(const struct tcp *t, struct tcp_conn *c, const struct segment *s)
+/* What the peer's SYN says: sequence number, MSS, window scale, timestamp. */
+static void take_syn(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
 {
     c->irs = s->seq;
     c->rcv_nxt = s->seq + 1;
@@ -55,6 +55,7 @@ static void take_syn(const struct tcp *t, struct tcp_conn *c, const struct segme
         c->send_window_scale = (uint8_t)s->window_scale;
         c->receive_window_scale = conn_window_scale(c->receive_size);
     }
+    timestamp_take_syn(t, c, now_us, s);
     c->snd_wnd = c->snd_wnd_max = s->window; /* of a SYN: never scaled */
     c->snd_wl1 = s->seq;
     c->snd_wl2 = s->ack;
@@ -85,8 +86,9 @@ static void open_passively(struct arrival *a, struct tcp_conn *listener, const u
     if (floor != NULL && !seq_after(iss, *floor))
         iss = *floor;
     c->flags |= TCP_CONN_PASSIVE | (listener->flags & TCP_CONN_NODELAY);
+    c->options = listener->options;
     conn_init_send(t, c, iss);
-    take_syn(t, c, &a->s); /* text and FIN of a SYN are dropped: not acknowledged, they come again */
+    take_syn(t, c, a->now_us, &a->s); /* text and FIN of a SYN are dropped: not acknowledged, they come again */
     child_add(t, listener, c);
     conn_changed(t, c);
     a->result = TCP_INPUT_DONE;
@@ -117,10 +119,10 @@ static void open_established(struct arrival *a)
     struct tcp_conn *c = a->c;
     c->snd_una = a->s.ack;
     c->snd_nxt = c->snd_max;
-    rtt_acked(t, c, a->now_us);
+    take_syn(t, c, a->now_us, &a->s);
+    rtt_acked(t, c, a->now_us, &a->s);
     if (c->flags & TCP_CONN_SYN_RESENT)
         c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us); /* RFC 6298 5.7: MUST */
-    take_syn(t, c, &a->s);
     c->retransmits = 0;
     c->retransmit_at_us = 0;
     c->state = TCP_ESTABLISHED;
@@ -136,7 +138,7 @@ static void open_simultaneously(struct arrival *a)
     c->retransmits = 0;
     c->retransmit_at_us = 0;
     c->rtt_start_us = 0;
-    take_syn(a->t, c, &a->s);
+    take_syn(a->t, c, a->now_us, &a->s);
 }
 
 /* True: the segment's text and FIN are still to be looked at (sixth step and on of the other states). */

@@ -6,7 +6,7 @@
  * connections that may have something to send take turns, and is where the timers run. Everything that it
  * has given out is in the blocks already; tcp_next_touched() then says which blocks changed, so that the host
  * can commit them before anything leaves. Read RFC 9293 section 3.10 first; then, for what is wrapped round
- * it, RFC 6298 (timeout), 5681 and 6582 (congestion), 7323 section 2 (window scale), 5961 (blind attacks),
+ * it, RFC 6298 (timeout), 5681 and 6582 (congestion), 7323 (window scale, timestamps), 5961 (blind attacks),
  * 6528 (ISNs), 6056 (ports).
  *
  *   tcp.c         memory, the table, user calls         input.c    SEGMENT ARRIVES: any state but those below
@@ -16,6 +16,7 @@
  *   timer.c       deadlines and what happens at them    rtt.c      RFC 6298
  *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
+ *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS
  *
  * States: those of RFC 9293. A FIN is formed, and the state changed, when it goes out, not when the user
  * calls: until then user_fin stands alone. A connection that ends goes to CLOSED and leaves the hash and
@@ -32,7 +33,7 @@
  * Limits: the table (TIME-WAITs, oldest first, give way before it is full: `reserve`); TCP_RANGES_MAX ranges;
  * the backlog; TCP_REPLIES stateless RSTs waiting; challenge ACKs per connection and per engine.
  *
- * Left out until later: SACK, timestamps, ECN, keepalive, user timeout, SYN cookies, urgent data (the pointer
+ * Left out until later: SACK, ECN, keepalive, user timeout, SYN cookies, urgent data (the pointer
  * is ignored and the octets are data, as RFC 6093 suggests), path MTU discovery. */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/tcp_internal.h"
@@ -255,7 +256,7 @@ void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
     demux_remove(t, index);
     c->state = TCP_CLOSED;
     c->error = (uint8_t)error;
-    c->flags = 0;
+    c->flags &= TCP_CONN_TIMESTAMPS; /* an RST still carries one */
     c->retransmit_at_us = c->ack_at_us = c->state_at_us = 0;
     c->range_count = 0;
     t->closing++;
@@ -294,6 +295,8 @@ uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c)
 {
     uint32_t headers = c->identity.remote.family == ADDRESS_IP6 ? 60 : 40;
     uint32_t mss = t->config.mtu > headers ? t->config.mtu - headers : 0;
+    if (c->options.maximum_segment != 0)
+        mss = u32_min(mss, c->options.maximum_segment);
     return u32_max(TCP_MSS_MIN, u32_min(mss, TCP_SUPER_SEGMENT_MAX));
 }
 
@@ -310,6 +313,7 @@ void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss)
 {
     c->iss = c->snd_una = c->snd_nxt = c->snd_max = c->snd_sml = c->recover = iss;
     c->mss = TCP_MSS_DEFAULT;
+    c->ts_offset = timestamp_offset(t, &c->identity);
     c->rto_us = t->config.rto_initial_us;
     c->rcv_mss = u32_min(TCP_MSS_DEFAULT, conn_local_mss(t, c));
     congestion_init(c);

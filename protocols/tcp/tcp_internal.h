@@ -6,6 +6,7 @@
  * Fields of struct tcp_conn that are the engine's own and not plain RFC 9293 names:
  *   snd_max       highest sequence number sent, plus one; snd_nxt goes back to snd_una on a timeout
  *   fin_seq       sequence number of the peer's FIN; valid with TCP_CONN_FIN_KNOWN
+ *   mss           the peer's limit, or the path's; what a segment carries at most is conn_send_mss()
  *   acks_owed     pure ACKs that out-of-order segments are still to be answered with
  *   retransmit_at_us  retransmission timer, or persist timer with TCP_CONN_PERSIST: never both
  *   range[]       out-of-order data held, sorted, disjoint, not adjacent, all above rcv_nxt */
@@ -165,6 +166,18 @@ static inline uint32_t conn_right_edge(const struct tcp_conn *c)
     return c->irs + 1 + c->receive_consumed + c->receive_size;
 }
 
+#define TIMESTAMPS_OCTETS 12U /* of the option, padded */
+
+/* Payload of the largest segment that may go out: the peer's limit (c->mss) or the user's, less the options that every
+ * segment carries (RFC 6691 2, RFC 9293 3.7.1: Eff.snd.MSS). */
+static inline uint32_t conn_send_mss(const struct tcp_conn *c)
+{
+    uint32_t mss = c->mss, user = c->options.maximum_segment;
+    if (user != 0)
+        mss = u32_min(mss, u32_max(user, TCP_MSS_MIN));
+    return mss - ((c->flags & TCP_CONN_TIMESTAMPS) ? TIMESTAMPS_OCTETS : 0);
+}
+
 /* Sequence number that our FIN has or will have. */
 static inline uint32_t conn_send_fin_seq(const struct tcp_conn *c)
 {
@@ -222,7 +235,6 @@ bool reply_push(struct tcp *t, const struct tcp_reply *reply);
 enum segment_result { SEGMENT_OK, SEGMENT_BAD_HEADER, SEGMENT_BAD_OPTIONS };
 enum segment_result segment_parse(const uint8_t *header, uint32_t header_length,
                                   uint32_t segment_length, struct segment *ret);
-#define TIMESTAMPS_OCTETS 12U /* of the option, padded */
 struct syn_options {
     uint32_t mss;
     int32_t window_scale; /* -1: none */
@@ -234,9 +246,12 @@ uint32_t options_write_syn(uint8_t *at, const struct syn_options *o);
 uint32_t options_write_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr);
 
 /* timestamps.c */
+#define TIMESTAMP_TICK_US 1000U
 uint32_t timestamp_clock(const struct tcp *t, uint64_t now_us, uint32_t ts_offset);
 uint32_t timestamp_offset(const struct tcp *t, const struct tcp_identity *identity);
 bool timestamp_is_old(uint32_t tsval, uint32_t ts_recent, uint64_t ts_recent_at_us, uint64_t now_us); /* PAWS */
+void timestamp_take_syn(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
+void timestamp_take(struct tcp_conn *c, uint64_t now_us, const struct segment *s);
 
 /* output.c */
 bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret);
@@ -251,7 +266,8 @@ void timer_settle(struct tcp *t); /* makes the top of the heap exact */
 
 /* rtt.c */
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);
-void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us);
+void rtt_resent(struct tcp_conn *c);
+void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
 
 /* congestion.c */

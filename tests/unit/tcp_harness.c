@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocols/tcp/tcp_internal.h"
+
 static bool before(uint32_t a, uint32_t b)
 {
     return (int32_t)(a - b) < 0;
@@ -56,7 +58,7 @@ static void check_block(const struct tcp_conn *c)
     if (c->state < TCP_SYN_RECEIVED || c->state == TCP_CLOSED)
         return;
     require(!before(c->snd_nxt, c->snd_una) && !before(c->snd_max, c->snd_nxt));
-    require(c->cwnd >= c->mss);
+    require(c->cwnd >= conn_send_mss(c) || c->options.maximum_segment != 0); /* which may have been raised */
     uint32_t at = c->rcv_nxt;
     for (uint32_t i = 0; i < c->range_count; i++) {
         require(before(at, c->range[i].start) && before(c->range[i].start, c->range[i].end));
@@ -116,7 +118,7 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     require(!before(ret->stream_offset, c->send_acked) && !before(c->send_end, end));
     require((ret->stream_offset & (c->send_size - 1)) + ret->payload_length <= c->send_size);
     require(ret->payload_length <= TCP_SUPER_SEGMENT_MAX);
-    require(ret->gso_size == (ret->payload_length > c->mss ? c->mss : 0));
+    require(ret->gso_size == (ret->payload_length > conn_send_mss(c) ? conn_send_mss(c) : 0));
     require(h->config.gso || ret->gso_size == 0);
     return true;
 }

@@ -18,7 +18,8 @@ static bool ack_in_syn_received(struct arrival *a)
         reply_reset(t, a->meta, &a->s);
         return false;
     }
-    if (c->identity.arena == UINT32_MAX) { /* nobody has given it a place: the peer sends this again */
+    bool full = (c->flags & TCP_CONN_PASSIVE) && accept_queue_is_full(&t->conn[c->listener]);
+    if (c->identity.arena == UINT32_MAX || full) { /* nobody has given it a place: the peer sends this again */
         t->counters.drop_backlog_full++;
         return false;
     }
@@ -116,7 +117,7 @@ static bool fin_was_acked(struct arrival *a)
         return true;
     case TCP_CLOSING:
         conn_time_wait(a->t, a->now_us, c);
-        return true;
+        return false;
     case TCP_LAST_ACK:
         conn_end(a->t, c, TCP_ERROR_NONE);
         return false;

@@ -343,6 +343,7 @@ bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
         .acknowledgement = be32_make(r->ack),
         .data_offset = sizeof h / 4 << 4,
         .flags = r->flags,
+        .window = be16_make(r->window),
     };
     *ret = (struct tcp_output){
         .conn = TCP_NONE,
@@ -353,13 +354,17 @@ bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
         .header_length = sizeof h,
     };
     memcpy(ret->header, &h, sizeof h);
-    if (r->timestamps)
+    const struct syn_options syn = {
+        .mss = r->mss, .window_scale = r->window_scale, .timestamps = r->timestamps, .tsval = r->tsval, .tsecr = r->tsecr};
+    if (r->flags & TCP_FLAG_SYN)
+        header_extend(ret, options_write_syn(ret->header + ret->header_length, &syn));
+    else if (r->timestamps)
         header_extend(ret, options_write_timestamps(ret->header + ret->header_length,
                                                     timestamp_clock(t, now_us, r->ts_offset), r->tsecr));
     t->reply_head = (t->reply_head + 1) & (TCP_REPLIES - 1);
     t->reply_count--;
     t->counters.segments_out++;
-    t->counters.resets_out++;
+    t->counters.resets_out += (r->flags & TCP_FLAG_RST) != 0;
     return true;
 }
 

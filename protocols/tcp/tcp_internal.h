@@ -49,13 +49,15 @@ enum tcp_conn_flag {
 #define TCP_PORT_LAST      60999U
 #define TCP_PORT_PATIENCE  256U     /* candidates before a port in TIME-WAIT is taken */
 #define TCP_PORT_REST_US   1000000U /* which must have been there so long */
+#define COOKIE_LIFE_US     120000000U /* after the last one was sent */
+#define TIME_WAIT_GATHER_US 1000000U /* TIME-WAITs that end so near each other end together */
 
 struct tcp_side { /* derived state of one index */
     uint32_t hash_next;
     uint32_t ready_next;
     uint32_t touched_next;
     uint32_t heap_position;        /* TCP_NONE: not in the heap */
-    uint32_t list_prev, list_next; /* in t->free or in t->time_wait */
+    uint32_t list_prev, list_next; /* in t->free */
     uint32_t child_prev, child_next; /* among the children of a listener that are not accepted */
     uint32_t child_head;             /* of a listener */
     uint8_t ready;    /* in the ready queue */
@@ -74,6 +76,24 @@ struct tcp_timer {
     uint32_t reserved;
 };
 
+struct tcp_time_wait_side { /* derived state of one TIME-WAIT */
+    uint32_t hash_link;            /* record + 1 of the next in the chain; 0: none */
+    uint32_t list_prev, list_next; /* in live or in free */
+    uint32_t touched_next;
+    uint64_t answer_at_us; /* as challenge_at_us of a connection */
+    uint8_t used;          /* in live */
+    uint8_t touched;
+};
+
+struct tcp_time_waits { /* time_wait.c */
+    struct tcp_time_wait *record;
+    struct tcp_time_wait_side *side;
+    uint32_t *bucket; /* record + 1 of the first in the chain */
+    uint32_t bucket_mask;
+    uint32_t fresh;             /* as of connections */
+    struct tcp_list live, free, touched; /* live: in the order of their ends */
+};
+
 struct tcp_reply { /* of no connection */
     struct ip_address source, destination;
     uint16_t source_port, destination_port;
@@ -82,6 +102,10 @@ struct tcp_reply { /* of no connection */
     bool timestamps;    /* it carries the option */
     uint32_t ts_offset; /* of our clock */
     uint32_t tsecr;
+    uint16_t window;
+    uint16_t mss;         /* of a SYN: */
+    int32_t window_scale; /* -1: none */
+    uint32_t tsval;       /* in place of our clock */
 };
 
 struct tcp {
@@ -93,13 +117,15 @@ struct tcp {
     uint32_t *bucket;       /* heads of hash chains: connections and listeners */
     uint32_t bucket_mask;
     uint32_t heap_count;
-    struct tcp_list free, time_wait, ready, touched;
+    struct tcp_list free, ready, touched;
+    struct tcp_time_waits time_wait;
     uint32_t fresh;   /* indices from here on were never used, and are not in the free list */
-    uint32_t reserve; /* indices kept free by ending the oldest TIME-WAITs */
-    uint32_t closing; /* CLOSED, not free yet */
     uint32_t next_ephemeral;
     uint32_t challenges; /* since challenge_window_us */
     uint64_t challenge_window_us;
+    uint64_t started_us;
+    uint64_t cookies_until_us; /* no cookie is taken after this */
+    uint32_t syn_received;     /* of all listeners */
     uint32_t reply_head, reply_count;
     struct tcp_reply reply[TCP_REPLIES];
 };
@@ -190,7 +216,6 @@ static inline bool conn_fin_acked(const struct tcp_conn *c)
 }
 
 /* tcp.c */
-bool conn_make_room(struct tcp *t); /* TIME-WAITs give way; false: the table is full */
 struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index); /* which is free */
 /* In the table and the hash. NULL: the table is full. */
 struct tcp_conn *conn_new(struct tcp *t, const struct tcp_identity *identity, enum tcp_state state,
@@ -202,7 +227,7 @@ void conn_changed(struct tcp *t, struct tcp_conn *c); /* both, and its timers ar
 void conn_release_if_done(struct tcp *t, struct tcp_conn *c);
 void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, nothing sent */
 void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
-void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c); /* ends it, a record goes on */
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
 void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
 uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c);
@@ -218,6 +243,8 @@ void child_add(struct tcp *t, struct tcp_conn *listener, struct tcp_conn *child)
 void child_remove(struct tcp *t, struct tcp_conn *child); /* also from its listener's counts */
 void child_established(struct tcp *t, struct tcp_conn *child);
 void listener_end(struct tcp *t, struct tcp_conn *listener);
+bool accept_queue_is_full(const struct tcp_conn *listener); /* nobody else is let in */
+bool syns_are_full(const struct tcp *t, const struct tcp_conn *listener); /* no other SYN is kept */
 
 /* demux.c */
 void demux_insert(struct tcp *t, uint32_t index);
@@ -227,7 +254,26 @@ uint32_t demux_conn(const struct tcp *t, const struct ip_address *local, uint16_
 uint32_t demux_listener(const struct tcp *t, const struct ip_address *local, uint16_t local_port);
 bool demux_listener_conflicts(const struct tcp *t, const struct tcp_identity *identity);
 
+/* time_wait.c */
+void time_wait_init(struct tcp *t);
+uint32_t time_wait_find(const struct tcp *t, const struct ip_address *local, uint16_t local_port,
+                        const struct ip_address *remote, uint16_t remote_port); /* TCP_NONE */
+uint32_t time_wait_new(struct tcp *t, uint64_t now_us, const struct tcp_conn *c);
+void time_wait_end(struct tcp *t, uint32_t record);
+void time_wait_acknowledge(struct tcp *t, uint32_t record);
+void time_wait_expire(struct tcp *t, uint64_t now_us);
+uint64_t time_wait_deadline_us(const struct tcp *t);
+bool time_wait_has_rested(const struct tcp *t, uint64_t now_us, uint32_t record); /* its port may be used again */
+uint32_t time_wait_floor(const struct tcp *t, uint32_t record); /* initial sequence numbers from here on */
+
+/* cookie.c */
+bool cookie_is_good(const struct tcp *t, uint64_t now_us, const struct tcp_segment_in *meta, const struct segment *s);
+
 /* open.c */
+uint32_t syn_mss(const struct segment *s, const struct ip_address *peer); /* that the SYN offers */
+struct tcp_identity identity_of_child(const struct tcp_segment_in *meta);
+struct tcp_conn *child_new(struct tcp *t, uint64_t now_us, struct tcp_conn *listener, const struct tcp_segment_in *meta,
+                           const struct segment *syn, const uint32_t *iss); /* NULL: the table is full */
 void reply_reset(struct tcp *t, const struct tcp_segment_in *meta, const struct segment *s);
 bool reply_push(struct tcp *t, const struct tcp_reply *reply);
 

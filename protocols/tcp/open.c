@@ -94,8 +94,8 @@ struct tcp_conn *child_new(struct tcp *t, uint64_t now_us, struct tcp_conn *list
     return c;
 }
 
-/* RFC 9293 3.10.7.2, third. `floor`: the initial sequence number lies above it (MAY-2), or NULL. That is more than a cookie
- * can promise. */
+/* RFC 9293 3.10.7.2, third. `floor`: the initial sequence number lies above it (MAY-2), or NULL. That is more than a
+ * cookie can promise. */
 static void open_passively(struct arrival *a, struct tcp_conn *listener, const uint32_t *floor)
 {
     struct tcp *t = a->t;

@@ -354,8 +354,11 @@ bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
         .header_length = sizeof h,
     };
     memcpy(ret->header, &h, sizeof h);
-    const struct syn_options syn = {
-        .mss = r->mss, .window_scale = r->window_scale, .timestamps = r->timestamps, .tsval = r->tsval, .tsecr = r->tsecr};
+    const struct syn_options syn = {.mss = r->mss,
+                                    .window_scale = r->window_scale,
+                                    .timestamps = r->timestamps,
+                                    .tsval = r->tsval,
+                                    .tsecr = r->tsecr};
     if (r->flags & TCP_FLAG_SYN)
         header_extend(ret, options_write_syn(ret->header + ret->header_length, &syn));
     else if (r->timestamps)

@@ -409,8 +409,7 @@ static enum tcp_call_result claim_tuple(struct tcp *t, uint64_t now_us, struct t
     *ret_iss = isn_make(t, now_us, identity);
     if (demux_conn(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port) != TCP_NONE)
         return TCP_CALL_IN_USE;
-    uint32_t old =
-        time_wait_find(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port);
+    uint32_t old = time_wait_find(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port);
     if (old == TCP_NONE)
         return TCP_CALL_OK;
     if (!time_wait_has_rested(t, now_us, old))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A new incarnation. Listeners, TIME-WAITs, and connections whose SYN was out, go on from their blocks. Of every other one the
- * application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and its
- * slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an RST, and
- * only in the burst after that the connection's block ends: a death on the way tells it again, which does no harm.
+/* A new incarnation. Listeners, TIME-WAITs, and connections whose SYN was out, go on from their blocks. Of every other
+ * one the application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and
+ * its slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an RST,
+ * and only in the burst after that the connection's block ends: a death on the way tells it again, which does no harm.
  * Until all are told no input is taken, so that no new connection gets the index of a block that still counts. */
 #include <errno.h>
 

@@ -7,9 +7,9 @@
  * store. commit() makes that the state. publish() moves the slots' words and rings the applications. Payload that is
  * sent is lent by reference to where the application wrote it (servers/transport).
  *
- * Limits: CONNECTIONS_MAX connections and listeners; TCP_TIME_WAITS of TIME-WAIT; TRANSPORT_HEADER_BUFFERS segments on loan; SERVER_BURST messages
- * of each port a burst. At each limit things wait where they are (rings, arenas) or are refused by a counted drop or an
- * errno.
+ * Limits: CONNECTIONS_MAX connections and listeners; TCP_TIME_WAITS of TIME-WAIT; TRANSPORT_HEADER_BUFFERS segments on
+ * loan; SERVER_BURST messages of each port a burst. At each limit things wait where they are (rings, arenas) or are
+ * refused by a counted drop or an errno.
  *
  * Left out: recovery of established connections (they are reset, both ends told). */
 #include <errno.h>

@@ -28,8 +28,6 @@ static bool ack_in_syn_received(struct arrival *a)
     c->snd_wl1 = a->s.seq;
     c->snd_wl2 = a->s.ack;
     c->snd_nxt = c->snd_max;
-    if (c->flags & TCP_CONN_SYN_RESENT)
-        c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us); /* RFC 6298 5.7: MUST */
     congestion_init(c);
     if (c->flags & TCP_CONN_PASSIVE)
         child_established(t, c);

@@ -156,8 +156,6 @@ static void open_established(struct arrival *a)
     c->snd_nxt = c->snd_max;
     take_syn(t, c, a->now_us, &a->s);
     rtt_acked(t, c, a->now_us, &a->s);
-    if (c->flags & TCP_CONN_SYN_RESENT)
-        c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us); /* RFC 6298 5.7: MUST */
     c->retransmits = 0;
     c->retransmit_at_us = 0;
     c->state = TCP_ESTABLISHED;

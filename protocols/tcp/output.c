@@ -284,7 +284,7 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
     uint16_t window = (uint16_t)u32_min(c->receive_size, UINT16_MAX);
     fill(t, now_us, c, c->iss, (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0)), window, ret);
     bool scale = !received || (c->flags & TCP_CONN_WINDOW_SCALE);
-    struct syn_options o = {.mss = conn_local_mss(t, c),
+    struct syn_options o = {.mss = conn_offered_mss(t, c),
                             .window_scale = scale ? (int32_t)conn_window_scale(c->receive_size) : -1,
                             .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
                             .tsval = timestamp_clock(t, now_us, c->ts_offset),

@@ -84,6 +84,9 @@ bool tcp_reset_lost(struct tcp *t, const struct tcp_conn *block)
         .seq = block->snd_max,
         .ack = block->rcv_nxt,
         .flags = TCP_FLAG_RST | TCP_FLAG_ACK,
+        .timestamps = (block->flags & TCP_CONN_TIMESTAMPS) != 0,
+        .ts_offset = block->ts_offset,
+        .tsecr = block->ts_recent,
     };
     bool queued = reply_push(t, &r);
     r.seq = block->snd_una;

@@ -71,8 +71,7 @@ static void take_sample(const struct tcp *t, struct tcp_conn *c, uint64_t sample
     c->rto_us = rto_from_estimate(t, c);
 }
 
-/* snd_una has moved, by leave of `s`. */
-void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
+static void rto_update(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
 {
     if (c->rtt_start_us != 0 && !seq_before(c->snd_una, c->rtt_seq)) {
         uint64_t sample_us;
@@ -88,6 +87,16 @@ void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const s
      * estimate, if there is one, when new data is acknowledged. */
     if (c->retransmits > 0 && c->srtt_us > 0)
         c->rto_us = rto_from_estimate(t, c);
+}
+
+/* snd_una has moved, by leave of `s`. */
+void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
+{
+    rto_update(t, c, now_us, s);
+    if (c->flags & TCP_CONN_SYN_RESENT) { /* RFC 6298 5.7: MUST, when the handshake is over */
+        c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us);
+        c->flags &= ~(uint32_t)TCP_CONN_SYN_RESENT;
+    }
 }
 
 /* RFC 6298 5.5: "back off the timer". */

@@ -292,9 +292,14 @@ uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c)
 {
     uint32_t headers = c->identity.remote.family == ADDRESS_IP6 ? 60 : 40;
     uint32_t mss = t->config.mtu > headers ? t->config.mtu - headers : 0;
-    if (c->options.maximum_segment != 0)
-        mss = u32_min(mss, c->options.maximum_segment);
     return u32_max(TCP_MSS_MIN, u32_min(mss, TCP_SUPER_SEGMENT_MAX));
+}
+
+/* In our SYN. */
+uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c)
+{
+    uint32_t mss = conn_local_mss(t, c), user = c->options.maximum_segment;
+    return user == 0 ? mss : u32_min(mss, u32_max(user, TCP_MSS_MIN));
 }
 
 /* RFC 7323 2.2: so that the whole ring can be advertised. */

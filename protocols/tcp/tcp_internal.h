@@ -230,7 +230,8 @@ void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to 
 void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);  /* ends it, a record goes on */
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
 void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
-uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c);
+uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c); /* of the link */
+uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c);
 uint8_t conn_window_scale(uint32_t receive_size);
 void conn_refresh_offsets(struct tcp_conn *c); /* send_acked, receive_next */
 void index_list_append(struct tcp *t, struct tcp_list *list, uint32_t index);

@@ -49,8 +49,8 @@ enum tcp_conn_flag {
 #define TCP_PORT_LAST      60999U
 #define TCP_PORT_PATIENCE  256U     /* candidates before a port in TIME-WAIT is taken */
 #define TCP_PORT_REST_US   1000000U /* which must have been there so long */
-#define COOKIE_LIFE_US     120000000U /* after the last one was sent */
-#define TIME_WAIT_GATHER_US 1000000U /* TIME-WAITs that end so near each other end together */
+#define COOKIE_LIFE_US           120000000U /* after the last one was sent */
+#define TIME_WAIT_GATHER_US      1000000U   /* TIME-WAITs that end so near each other end together */
 
 struct tcp_side { /* derived state of one index */
     uint32_t hash_next;
@@ -76,7 +76,7 @@ struct tcp_timer {
     uint32_t reserved;
 };
 
-struct tcp_time_wait_side { /* derived state of one TIME-WAIT */
+struct tcp_time_wait_side {        /* derived state of one TIME-WAIT */
     uint32_t hash_link;            /* record + 1 of the next in the chain; 0: none */
     uint32_t list_prev, list_next; /* in live or in free */
     uint32_t touched_next;
@@ -90,7 +90,7 @@ struct tcp_time_waits { /* time_wait.c */
     struct tcp_time_wait_side *side;
     uint32_t *bucket; /* record + 1 of the first in the chain */
     uint32_t bucket_mask;
-    uint32_t fresh;             /* as of connections */
+    uint32_t fresh;                      /* as of connections */
     struct tcp_list live, free, touched; /* live: in the order of their ends */
 };
 
@@ -227,10 +227,11 @@ void conn_changed(struct tcp *t, struct tcp_conn *c); /* both, and its timers ar
 void conn_release_if_done(struct tcp *t, struct tcp_conn *c);
 void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, nothing sent */
 void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
-void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c); /* ends it, a record goes on */
+void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);  /* ends it, a record goes on */
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
 void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
-uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c);
+uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c); /* of the link */
+uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c);
 uint8_t conn_window_scale(uint32_t receive_size);
 void conn_refresh_offsets(struct tcp_conn *c); /* send_acked, receive_next */
 void index_list_append(struct tcp *t, struct tcp_list *list, uint32_t index);
@@ -243,7 +244,7 @@ void child_add(struct tcp *t, struct tcp_conn *listener, struct tcp_conn *child)
 void child_remove(struct tcp *t, struct tcp_conn *child); /* also from its listener's counts */
 void child_established(struct tcp *t, struct tcp_conn *child);
 void listener_end(struct tcp *t, struct tcp_conn *listener);
-bool accept_queue_is_full(const struct tcp_conn *listener); /* nobody else is let in */
+bool accept_queue_is_full(const struct tcp_conn *listener);               /* nobody else is let in */
 bool syns_are_full(const struct tcp *t, const struct tcp_conn *listener); /* no other SYN is kept */
 
 /* demux.c */

@@ -85,6 +85,7 @@ static void open_passively(struct arrival *a, struct tcp_conn *listener, const u
     if (floor != NULL && !seq_after(iss, *floor))
         iss = *floor;
     c->flags |= TCP_CONN_PASSIVE | (listener->flags & TCP_CONN_NODELAY);
+    c->options = listener->options;
     conn_init_send(t, c, iss);
     take_syn(t, c, &a->s); /* text and FIN of a SYN are dropped: not acknowledged, they come again */
     child_add(t, listener, c);
@@ -122,9 +123,10 @@ static void open_established(struct arrival *a)
         c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us); /* RFC 6298 5.7: MUST */
     take_syn(t, c, &a->s);
     c->retransmits = 0;
-    c->retransmit_at_us = 0;
+    c->retransmit_at_us = c->unacked_at_us = 0;
     c->state = TCP_ESTABLISHED;
     c->flags |= TCP_CONN_ACK_NOW;
+    conn_heard(c, a->now_us);
 }
 
 /* Fourth, without ACK: the other side opens at the same time. SYN-ACK goes out in place of our SYN. */

@@ -28,6 +28,7 @@ static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, u
     c->receive_size = block->receive_size;
     c->send_size = block->send_size;
     c->flags = block->flags & TCP_CONN_NODELAY;
+    c->options = block->options;
     /* its children are gone: both counts start from zero */
 }
 

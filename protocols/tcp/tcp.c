@@ -576,7 +576,6 @@ void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
                                 .send_window_scale = c->send_window_scale,
                                 .receive_window_scale = c->receive_window_scale,
                                 .scaled = (c->flags & TCP_CONN_WINDOW_SCALE) != 0,
-                                .drained = conn_fin_acked(c),
                                 .srtt_us = c->srtt_us,
                                 .rttvar_us = c->rttvar_us,
                                 .rto_us = c->rto_us,
@@ -585,6 +584,11 @@ void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
                                 .retransmitted = c->retransmitted,
                                 .mss = c->mss,
                                 .rcv_mss = c->rcv_mss};
+}
+
+bool tcp_send_drained(const struct tcp *t, uint32_t index)
+{
+    return conn_fin_acked(&t->conn[index]);
 }
 
 const struct tcp_counters *tcp_counters(const struct tcp *t)

@@ -41,6 +41,7 @@ static bool restore_endpoint(struct tcp_server *s, uint32_t index, const struct 
     t->endpoint[e].options = b->options;
     t->endpoint[e].ttl = b->ttl;
     t->endpoint[e].traffic_class = b->traffic_class;
+    t->endpoint[e].tuning = b->tuning;
     s->endpoint_of[index] = (uint16_t)(e + 1);
     endpoint_dirty(t, e, true);
     t->counters.restored++;
@@ -92,7 +93,7 @@ static void hold_lost(struct tcp_server *s, const struct tcp_block *b)
                             .send_end = b->conn.send_end,
                             .words = {.send_tail = b->conn.send_acked, .receive_head = b->conn.receive_next}};
     if (b->conn.state == TCP_TIME_WAIT) { /* nothing was lost */
-        held.words.state = SLOT_CONNECTED | SLOT_FIN | SLOT_CLOSED;
+        held.words.state = SLOT_CONNECTED | SLOT_FIN | SLOT_DRAINED | SLOT_CLOSED;
     } else {
         held.words.state = SLOT_ERROR | SLOT_CLOSED;
         held.words.error = ECONNRESET;

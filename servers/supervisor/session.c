@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Sessions: memory that applications pay for, granted on to the servers that serve them, and again to each later
  * incarnation. ACTIVE until the application's connection closes; ENDING until the socket server says that nothing of it
- * is open, at most for SESSION_ENDING_US, or until its place is wanted: what is not sent by then is reset; REMOVING until every domain that was granted any of it has unmapped it; then its indices and descriptors are
- * free.
+ * is open, at most for SESSION_ENDING_US, or until its place is wanted: what is not sent by then is reset; REMOVING
+ * until every domain that was granted any of it has unmapped it; then its indices and descriptors are free.
  *
  * Limits: the policy's rule for whoever attaches; SESSIONS_MAX, and what the descriptors are enough for, of which one
  * user may have three quarters; events of

@@ -272,7 +272,8 @@ static void hello_send(int fd)
     pair_close(passed);
 }
 
-/* ... or until somebody wants the place: the oldest first, and of the same user if it is the user's share that is full. */
+/* ... or until somebody wants the place: the oldest first, and of the same user if it is the user's share that is full.
+ */
 START_TEST(a_place_that_is_wanted_is_freed)
 {
     static const unsigned left[] = {4, 2, 1}; /* in this order */
@@ -308,7 +309,7 @@ START_TEST(a_place_that_is_wanted_is_freed)
     ck_assert_int_eq(hello(application()), EDQUOT);
     s->session[0].uid++;
     s->session[0].state = SESSION_ENDING;
-    ck_assert_int_eq(hello(application()), 0); /* there is room */
+    ck_assert_int_eq(hello(application()), 0);      /* there is room */
     ck_assert_int_eq(hello(application()), EDQUOT); /* another's that ends does not help */
     ck_assert_int_eq(s->session[0].state, SESSION_ENDING);
 }

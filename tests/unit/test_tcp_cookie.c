@@ -335,6 +335,7 @@ START_TEST(test_not_a_cookie)
     inject(&b, A, 1, 1, 0);
     expect_silence(&b);
     ck_assert_uint_eq(counters_of(&b)->drop_header, drops + 1);
+    ck_assert_uint_eq(counters_of(&b)->drop_cookie, 0);
     b.peer = peer;
     b.peer_port = PEER_PORT;
     uint8_t nothing[20] = {0};

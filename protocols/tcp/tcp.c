@@ -35,8 +35,8 @@
  * Limits: the table; that of TIME-WAITs (the oldest gives way); TCP_RANGES_MAX ranges; the backlog (then SYN
  * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection and per engine.
  *
- * Left out until later: SACK, ECN, urgent data (the pointer
- * is ignored and the octets are data, as RFC 6093 suggests), path MTU discovery. */
+ * Left out until later: SACK, ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
+ * suggests), path MTU discovery. */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/tcp_internal.h"
 
@@ -580,6 +580,7 @@ void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
                                 .retransmits = c->retransmits,
                                 .send_window_scale = c->send_window_scale,
                                 .receive_window_scale = c->receive_window_scale,
+                                .timestamps = (c->flags & TCP_CONN_TIMESTAMPS) != 0,
                                 .scaled = (c->flags & TCP_CONN_WINDOW_SCALE) != 0,
                                 .srtt_us = c->srtt_us,
                                 .rttvar_us = c->rttvar_us,

@@ -206,7 +206,7 @@ uint32_t tcp_time_wait_records(const struct tcp *t); /* of the table */
 struct tcp_figures { /* for TCP_INFO */
     uint8_t state, retransmits;
     uint8_t send_window_scale, receive_window_scale; /* with `scaled` */
-    bool scaled;
+    bool scaled, timestamps;
     uint32_t srtt_us, rttvar_us, rto_us, cwnd, ssthresh, retransmitted;
     uint32_t mss, rcv_mss;
 };

@@ -31,9 +31,9 @@ enum tcp_conn_flag {
     TCP_CONN_SYN_RESENT = 1 << 11,    /* our SYN was retransmitted */
     TCP_CONN_TIMESTAMPS = 1 << 12,    /* both SYNs carried the option: RFC 7323's Snd.TS.OK */
     TCP_CONN_RTT_RESENT = 1 << 13,    /* what is being timed was retransmitted */
-    TCP_CONN_CORK = 1 << 20,          /* what fills no segment waits */
-    TCP_CONN_CORK_OVER = 1 << 21,     /* ... and has waited long enough */
-    TCP_CONN_KEEP_PROBE = 1 << 22,    /* the keepalive timer went off */
+    TCP_CONN_CORK = 1 << 14,          /* what fills no segment waits */
+    TCP_CONN_CORK_OVER = 1 << 15,     /* ... and has waited long enough */
+    TCP_CONN_KEEP_PROBE = 1 << 16,    /* the keepalive timer went off */
 };
 
 #define TCP_MSS_DEFAULT    536U  /* RFC 9293 3.7.1: MUST assume, IPv4 */

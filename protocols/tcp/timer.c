@@ -151,9 +151,9 @@ static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
     }
     if (c->keep_at_us != 0 && c->keep_at_us <= now_us)
         keepalive_timeout(t, now_us, c);
-    if (c->state_at_us != 0 && c->state_at_us <= now_us) {
-        t->counters.orphans_ended += c->state == TCP_FIN_WAIT_2;
-        conn_end(t, c, TCP_ERROR_NONE); /* FIN-WAIT-2 of an orphan */
+    if (c->state_at_us != 0 && c->state_at_us <= now_us) { /* FIN-WAIT-2 of an orphan */
+        t->counters.orphans_ended++;
+        conn_end(t, c, TCP_ERROR_NONE);
     }
 }
 

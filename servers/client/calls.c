@@ -39,8 +39,6 @@ static ssize_t receive_pieces(int fd, const struct iovec *piece, int count, int 
         return error;
     ssize_t n;
     if (k->transport == SESSION_TCP) {
-        if ((flags & MSG_TRUNC) != 0)
-            return -EOPNOTSUPP;
         n = stream_receive(s, k, piece, count, flags);
         from.address = k->remote;
         from.port = k->remote_port;
@@ -87,17 +85,6 @@ ssize_t bh_readv(int fd, const struct iovec *piece, int count)
 }
 
 /* ---- the ends of a connection ---- */
-static void shut_write(struct session *s, struct socket *k)
-{
-    pthread_mutex_lock(&k->send_lock);
-    if (socket_phase(k) == SOCKET_STREAM && !k->shut_write) {
-        __atomic_store_n(&k->app->flags, SLOT_APP_SHUTDOWN, __ATOMIC_RELEASE);
-        arena_notify(s, k->arena, k->slot);
-    }
-    __atomic_store_n(&k->shut_write, true, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&k->send_lock);
-}
-
 int bh_shutdown(int fd, int how)
 {
     struct session *s;
@@ -112,7 +99,7 @@ int bh_shutdown(int fd, int how)
     if (how != SHUT_WR)
         __atomic_store_n(&k->shut_read, true, __ATOMIC_RELAXED);
     if (how != SHUT_RD && socket_phase(k) != SOCKET_LISTENING)
-        shut_write(s, k);
+        stream_shut_write(s, k);
     session_wake(s);
     return 0;
 }

@@ -326,6 +326,31 @@ static int socket_bind(struct session *s, struct socket *k, const struct ip_addr
     return error;
 }
 
+/* A stream whose attempt has failed is used up at the socket server. As Linux has it it may be used as before: by a new
+ * socket there with the same options, and the name that bind() gave. Nothing if that is not so. Both locks are held. */
+static int connect_renew(struct session *s, struct socket *k)
+{
+    struct control_request q = request_of(k, CONTROL_CLOSE);
+    struct control_answer a;
+    if (!__atomic_load_n(&k->failed, __ATOMIC_RELAXED))
+        return 0;
+    int error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    if (error == 0 || error == -EBADF) {
+        q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {k->transport, k->descriptor}};
+        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    }
+    if (error != 0)
+        return error;
+    k->id = a.socket;
+    k->id_generation = a.generation;
+    k->rings_told = (struct arena_rings){0};
+    __atomic_store_n(&k->failed, false, __ATOMIC_RELAXED);
+    error = socket_options_again(s, k);
+    uint16_t port = k->local_port;
+    k->local_port = 0;
+    return error == 0 && k->named ? socket_bind(s, k, &k->local, port) : error;
+}
+
 /* Of the socket's domain; in6addr_any is of both families unless IPV6_V6ONLY is set. */
 static struct ip_address any_of(const struct socket *k)
 {
@@ -359,7 +384,9 @@ int bh_bind(int fd, const struct sockaddr *address, socklen_t length)
     if (error != 0)
         return (int)bh_result(error);
     socket_lock(k);
-    error = socket_bind(s, k, &local, port);
+    error = connect_renew(s, k);
+    if (error == 0)
+        error = socket_bind(s, k, &local, port);
     k->named = k->named || error == 0;
     socket_unlock(k);
     return (int)bh_result(error);
@@ -399,7 +426,9 @@ int bh_listen(int fd, int backlog)
     if (error != 0)
         return (int)bh_result(error);
     socket_lock(k);
-    error = socket_listen(s, k, backlog < 1 ? 1 : (uint32_t)backlog);
+    error = connect_renew(s, k);
+    if (error == 0)
+        error = socket_listen(s, k, backlog < 1 ? 1 : (uint32_t)backlog);
     socket_unlock(k);
     return (int)bh_result(error);
 }
@@ -485,35 +514,14 @@ static int connect_binds(struct session *s, struct socket *k, const struct ip_ad
     return socket_bind(s, k, &any, 0);
 }
 
-/* A stream whose attempt has failed is used up at the socket server. As Linux has it another one may be made: by a new
- * socket there with the same options, and the name that bind() gave. */
-static int connect_renew(struct session *s, struct socket *k)
-{
-    struct control_request q = request_of(k, CONTROL_CLOSE);
-    struct control_answer a;
-    int error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
-    if (error == 0 || error == -EBADF) {
-        q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {k->transport, k->descriptor}};
-        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
-    }
-    if (error != 0)
-        return error;
-    k->id = a.socket;
-    k->id_generation = a.generation;
-    k->rings_told = (struct arena_rings){0};
-    __atomic_store_n(&k->failed, false, __ATOMIC_RELAXED);
-    error = socket_options_again(s, k);
-    uint16_t port = k->local_port;
-    k->local_port = 0;
-    return error == 0 && k->named ? socket_bind(s, k, &k->local, port) : error;
-}
-
 /* Asks for the connection; the phase is CONNECTING, or DATAGRAM, afterwards. Both locks are held. */
 static int socket_connect_start(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
 {
     struct control_request q;
     struct control_answer a;
-    int error = __atomic_load_n(&k->failed, __ATOMIC_RELAXED) ? connect_renew(s, k) : connect_binds(s, k, to);
+    int error = connect_renew(s, k);
+    if (error == 0)
+        error = connect_binds(s, k, to);
     if (error == 0 && socket_phase(k) == SOCKET_NEW)
         error = slot_prepare(s, k, 1);
     if (error != 0)

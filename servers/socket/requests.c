@@ -164,6 +164,8 @@ static int call_connect(struct socket_server *server, struct call *call)
                 socket_takes_both(block, &block->local);
     if (block->transport == SESSION_TCP && !fits) /* udp knows what it was bound to before it was connected */
         return EAFNOSUPPORT;
+    if (call->request.port == 0 && block->transport == SESSION_TCP)
+        return ECONNREFUSED; /* as who is asked there would say, and so Linux */
     if (ip_address_is_any(remote) || call->request.port == 0)
         return EADDRNOTAVAIL;
     return connect_start(server, call, remote, call->request.port);

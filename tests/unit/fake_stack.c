@@ -60,7 +60,7 @@ struct fake_stack {
     uint32_t answered[SESSION_LANES];
     uint32_t option[FAKE_OPTIONS]; /* as last set, of any socket */
     int lose;
-    bool stop, ended, hang_up, mute, stalled, news, undrained;
+    bool stop, ended, hang_up, mute, stalled, news, undrained, pend;
     uint32_t app_flags, backlog;
     int refuse;
     uint32_t refuse_above;
@@ -368,6 +368,8 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
     struct fake_socket *k = &f->socket[index];
     struct fake_socket *listener = by_port(f, SESSION_TCP, q->port);
     k->remote = q->address;
+    if (f->pend)
+        return slot_take(f, index) ? EINPROGRESS : ENOBUFS;
     if (listener == NULL) {
         k->state = SLOT_ERROR | SLOT_CLOSED;
         k->error = ECONNREFUSED;
@@ -791,6 +793,13 @@ uint32_t fake_stack_backlog(struct fake_stack *f)
     uint32_t backlog = f->backlog;
     pthread_mutex_unlock(&f->lock);
     return backlog;
+}
+
+void fake_stack_pend(struct fake_stack *f, bool on)
+{
+    pthread_mutex_lock(&f->lock);
+    f->pend = on;
+    pthread_mutex_unlock(&f->lock);
 }
 
 void fake_stack_drain(struct fake_stack *f, bool on)

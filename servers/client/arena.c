@@ -186,8 +186,8 @@ struct arena *arenas_find(struct session *s, enum session_transport transport, u
     return a != NULL && a->transport == transport && slot < a->slots ? a : NULL;
 }
 
-/* free_slots is a hint of the transport's: bounded, and 0 until it has first seen the arena. Slots are taken from the first on:
- * when that has been used 0 means none, also to who looks only after a burst has taken them all. */
+/* free_slots is a hint of the transport's: bounded, and 0 until it has first seen the arena. Slots are taken from the
+ * first on: when that has been used 0 means none, also to who looks only after a burst has taken them all. */
 static uint32_t arena_free_slots(struct arena *a)
 {
     uint32_t n = __atomic_load_n(&a->words->free_slots, __ATOMIC_RELAXED);

@@ -13,8 +13,8 @@
 #include "servers/client/session.h"
 
 #define TTL_DEFAULT 64
-#define CONGESTION  "reno" /* RFC 5681 */
-#define MAXIMUM_SEGMENT_MIN 88 /* as Linux */
+#define CONGESTION          "reno" /* RFC 5681 */
+#define MAXIMUM_SEGMENT_MIN 88     /* as Linux */
 
 enum { ON_TCP = 1, ON_UDP = 2, ON_BOTH = 3 };
 
@@ -109,13 +109,12 @@ static int number_read(int level, const void *value, socklen_t length, int *ret)
     return 0;
 }
 
-/* The socket server, of whom a socket that failed to connect has nothing any more: it is told again with the next attempt. */
+/* The socket server, of whom a socket that failed to connect has nothing any more: it is told again with the next
+ * attempt. */
 static int tell(struct session *s, struct socket *k, enum control_option option, uint32_t value)
 {
-    struct control_request q = {.operation = CONTROL_SET_OPTION,
-                                .socket = k->id,
-                                .generation = k->id_generation,
-                                .argument = {option, value}};
+    struct control_request q = {
+        .operation = CONTROL_SET_OPTION, .socket = k->id, .generation = k->id_generation, .argument = {option, value}};
     struct control_answer a;
     if (__atomic_load_n(&k->failed, __ATOMIC_RELAXED))
         return 0;

@@ -76,8 +76,8 @@ static void socket_inherit(struct socket *k, const struct socket *listener)
     k->linger_s = __atomic_load_n(&listener->linger_s, __ATOMIC_RELAXED);
 }
 
-/* Fills an entry that nobody sees yet; the phase makes it visible. `listener`: it was accepted there, and has its options;
- * else NULL. */
+/* Fills an entry that nobody sees yet; the phase makes it visible. `listener`: it was accepted there, and has its
+ * options; else NULL. */
 static int socket_open(struct session *s, uint32_t descriptor, enum session_transport transport, int domain,
                        bool nonblocking, const struct control_answer *a, const struct socket *listener)
 {
@@ -273,8 +273,8 @@ static int ring_tell(struct session *s, const struct socket *k, enum control_opt
     return lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
 }
 
-/* Before a request that gives a slot, or slots: some with the right rings are there, and the servers know which these are, unless
- * there is but one kind. Both locks are held. 0 or a negative errno. */
+/* Before a request that gives a slot, or slots: some with the right rings are there, and the servers know which these
+ * are, unless there is but one kind. Both locks are held. 0 or a negative errno. */
 static int slot_prepare(struct session *s, struct socket *k, uint32_t wanted)
 {
     struct arena_rings r = socket_rings(k);
@@ -399,7 +399,8 @@ static int socket_listen(struct session *s, struct socket *k, uint32_t backlog)
         return -EOPNOTSUPP;
     if (phase != SOCKET_NEW && phase != SOCKET_LISTENING)
         return -EINVAL;
-    int error = phase == SOCKET_NEW ? slot_prepare(s, k, backlog) : arenas_provide(s, SESSION_TCP, socket_rings(k), backlog);
+    int error =
+        phase == SOCKET_NEW ? slot_prepare(s, k, backlog) : arenas_provide(s, SESSION_TCP, socket_rings(k), backlog);
     struct ip_address any = any_of(k);
     if (error == 0 && phase == SOCKET_NEW && k->local_port == 0)
         error = socket_bind(s, k, &any, 0);

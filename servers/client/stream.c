@@ -344,10 +344,12 @@ void stream_linger(struct session *s, struct socket *k)
 {
     struct linger_condition c = {.socket = k, .closes = __atomic_load_n(&k->closes, __ATOMIC_RELAXED)};
     int32_t linger_s = __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED);
-    if (linger_s <= 0 || k->transport != SESSION_TCP || socket_phase(k) != SOCKET_STREAM || socket_view(k).available > 0)
+    if (linger_s <= 0 || k->transport != SESSION_TCP || socket_phase(k) != SOCKET_STREAM ||
+        socket_view(k).available > 0)
         return;
     stream_shut_write(s, k);
-    struct waiter w = {.ready = linger_over, .argument = &c, .deadline_us = session_now_us() + linger_s * INT64_C(1000000)};
+    struct waiter w = {
+        .ready = linger_over, .argument = &c, .deadline_us = session_now_us() + linger_s * INT64_C(1000000)};
     if (!linger_over(s, &c))
         (void)session_wait(s, &w); /* a signal ends it, too */
 }

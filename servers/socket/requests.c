@@ -183,7 +183,8 @@ static void accepted_fill(struct socket_block *block, uint32_t index, const stru
     block->remote = connection->remote;
     block->local_port = connection->local_port;
     block->remote_port = connection->remote_port;
-    /* As Linux all options are the listener's, as they are now; its transport has given it those of the time it came. */
+    /* As Linux all options are the listener's, as they are now; its transport has given it those of the time it came.
+     */
     block->options = listener->options;
     block->ttl = listener->ttl;
     block->traffic_class = listener->traffic_class;
@@ -272,7 +273,8 @@ static const struct option_rule option_rules[] = {
     [CONTROL_OPTION_KEEP_INTERVAL] = {OF_TCP, 1, 32767, OF_TCP},
     [CONTROL_OPTION_KEEP_COUNT] = {OF_TCP, 1, 127, OF_TCP},
     [CONTROL_OPTION_USER_TIMEOUT] = {OF_TCP, 0, INT32_MAX, OF_TCP},
-    [CONTROL_OPTION_MAXIMUM_SEGMENT] = {OF_TCP, 0, 32767, OF_TCP}, /* also later, as Linux: for what is sent from then on */
+    [CONTROL_OPTION_MAXIMUM_SEGMENT] = {OF_TCP, 0, 32767,
+                                        OF_TCP}, /* also later, as Linux: for what is sent from then on */
     [CONTROL_OPTION_SEND_SIZE] = {OF_BOTH, 0, SLOT_RING_MAX, 0},
     [CONTROL_OPTION_RECEIVE_SIZE] = {OF_BOTH, 0, SLOT_RING_MAX, 0},
 };
@@ -313,8 +315,8 @@ static void option_store(struct socket_block *block, uint32_t option, uint32_t v
     }
 }
 
-/* What a range does not say. Sizes are of the slot that a request will take: too late once there is one, or will be some
- * (of a listener). 0 or EINVAL. */
+/* What a range does not say. Sizes are of the slot that a request will take: too late once there is one, or will be
+ * some (of a listener). 0 or EINVAL. */
 static int option_check_more(const struct socket_block *block, uint32_t option, uint32_t value)
 {
     bool late = block->state != SOCKET_OPEN && (block->state != SOCKET_BOUND || block->transport == SESSION_UDP);
@@ -369,9 +371,9 @@ struct operation {
     bool asks;   /* whether it is permitted */
 };
 static const struct operation operations[] = {
-    [CONTROL_SOCKET] = {call_socket, false, false, false},       [CONTROL_BIND] = {call_bind, true, true, true},
-    [CONTROL_LISTEN] = {call_listen, true, true, true},          [CONTROL_CONNECT] = {call_connect, true, true, true},
-    [CONTROL_ACCEPT] = {call_accept, false, true, false},        [CONTROL_CLOSE] = {call_close, false, false, false},
+    [CONTROL_SOCKET] = {call_socket, false, false, false},        [CONTROL_BIND] = {call_bind, true, true, true},
+    [CONTROL_LISTEN] = {call_listen, true, true, true},           [CONTROL_CONNECT] = {call_connect, true, true, true},
+    [CONTROL_ACCEPT] = {call_accept, false, true, false},         [CONTROL_CLOSE] = {call_close, false, false, false},
     [CONTROL_SET_OPTION] = {call_set_option, true, false, false},
 };
 

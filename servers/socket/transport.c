@@ -332,7 +332,8 @@ static void on_answer(struct socket_server *server, enum session_transport t, co
     case MESSAGE_CLOSE:
         socket_free(server, entry);
         break;
-    case MESSAGE_SET_OPTION: /* to one who does not know the socket: it is kept here, and goes along with the next request */
+    case MESSAGE_SET_OPTION: /* to one who does not know the socket: it is kept here, and goes along with the next
+                                request */
         request_end(server, entry, error == ENOTCONN ? 0 : error);
         break;
     default:

@@ -688,10 +688,12 @@ END_TEST
     X(socket_arguments)                                                                                                \
     X(socket_quota)                                                                                                    \
     X(table_full)                                                                                                      \
-    X(ids_rest_before_reuse) X(foreign_socket) X(tcp_bind) X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect)    \
-        X(close_asks_the_transport) X(close_overtakes_a_request) X(udp_names) X(udp_connect_binds_first) X(accept_one) \
-            X(accept_refusals) X(options) X(option_values) X(options_travel) X(options_of_streams_travel) X(ring_sizes_in_time) X(tcp_names_of_two_families)              \
-                X(addresses_of_two_families) X(what_is_permitted) X(udp_shared_name) X(counters_shown)
+    X(ids_rest_before_reuse)                                                                                           \
+    X(foreign_socket) X(tcp_bind) X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect) X(close_asks_the_transport) \
+        X(close_overtakes_a_request) X(udp_names) X(udp_connect_binds_first) X(accept_one) X(accept_refusals)          \
+            X(options) X(option_values) X(options_travel) X(options_of_streams_travel) X(ring_sizes_in_time)           \
+                X(tcp_names_of_two_families) X(addresses_of_two_families) X(what_is_permitted) X(udp_shared_name)      \
+                    X(counters_shown)
 
 int main(void)
 {

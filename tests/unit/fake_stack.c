@@ -463,6 +463,9 @@ static int request_about(struct fake_stack *f, const struct control_request *q, 
     if (k == NULL || !k->used || k->generation != q->generation)
         return EBADF;
     *index = q->socket;
+    bool living = q->operation == CONTROL_BIND || q->operation == CONTROL_LISTEN || q->operation == CONTROL_CONNECT;
+    if (living && k->transport == SESSION_TCP && (k->state & SLOT_CLOSED) != 0)
+        return (int)k->error; /* the transport has let go of it */
     switch (q->operation) {
     case CONTROL_BIND:
         if (q->port != 0 && by_port(f, k->transport, q->port) != NULL)

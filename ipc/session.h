@@ -85,7 +85,7 @@ enum control_option {
     CONTROL_OPTION_KEEP_INTERVAL = 12, /* tcp: seconds, 1..32767 */
     CONTROL_OPTION_KEEP_COUNT = 13,    /* tcp: 1..127 */
     CONTROL_OPTION_USER_TIMEOUT = 14,  /* tcp: ms, 0 none (RFC 5482) */
-    CONTROL_OPTION_MAXIMUM_SEGMENT = 15, /* tcp: octets, 88..32767, 0 none; before connect or listen */
+    CONTROL_OPTION_MAXIMUM_SEGMENT = 15, /* tcp: octets, 88..32767, 0 none; once connected: of what is sent from then on */
     CONTROL_OPTION_SEND_SIZE = 16,     /* octets of the send ring, a power of two; 0 any. Before there is a slot; of a listener: */
     CONTROL_OPTION_RECEIVE_SIZE = 17,  /* ... those of its connections. An arena with rings of these sizes has to be there */
 };

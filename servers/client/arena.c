@@ -58,10 +58,10 @@ static struct arena_size size_of(enum session_transport transport)
     return e;
 }
 
-uint32_t arenas_ring_size(enum session_transport transport, bool send)
+struct arena_rings arenas_default(enum session_transport transport)
 {
     struct arena_size e = size_of(transport);
-    return send ? e.send_size : e.receive_size;
+    return (struct arena_rings){.send = e.send_size, .receive = e.receive_size};
 }
 
 int arenas_set_option(int option, uint32_t value)
@@ -186,13 +186,15 @@ struct arena *arenas_find(struct session *s, enum session_transport transport, u
     return a != NULL && a->transport == transport && slot < a->slots ? a : NULL;
 }
 
-/* free_slots is a hint of the transport's: bounded, and 0 until it has first seen the arena. */
+/* free_slots is a hint of the transport's: bounded, and 0 until it has first seen the arena. Slots are taken from the
+ * first on: when that has been used 0 means none, also to who looks only after a burst has taken them all. */
 static uint32_t arena_free_slots(struct arena *a)
 {
     uint32_t n = __atomic_load_n(&a->words->free_slots, __ATOMIC_RELAXED);
-    if (n == 0 && __atomic_load_n(&a->fresh, __ATOMIC_RELAXED))
+    bool seen = n != 0 || __atomic_load_n(&a->words->slot[0].generation, __ATOMIC_RELAXED) != 0;
+    if (!seen && __atomic_load_n(&a->fresh, __ATOMIC_RELAXED))
         return a->slots;
-    if (n != 0 && __atomic_load_n(&a->fresh, __ATOMIC_RELAXED))
+    if (seen && __atomic_load_n(&a->fresh, __ATOMIC_RELAXED))
         __atomic_store_n(&a->fresh, false, __ATOMIC_RELAXED);
     return n < a->slots ? n : a->slots;
 }
@@ -201,12 +203,17 @@ struct arena_count {
     uint32_t arenas, slots, free, last_slots;
 };
 
-static struct arena_count arenas_count(struct session *s, enum session_transport transport)
+static bool has_rings(const struct arena *a, struct arena_rings rings)
+{
+    return a->send_size == rings.send && a->receive_size == rings.receive;
+}
+
+static struct arena_count arenas_count(struct session *s, enum session_transport transport, struct arena_rings rings)
 {
     struct arena_count c = {0};
     for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
         struct arena *a = arena_at(s, i);
-        if (a == NULL || a->transport != transport)
+        if (a == NULL || a->transport != transport || !has_rings(a, rings))
             continue;
         c.arenas++;
         c.slots += a->slots;
@@ -221,31 +228,70 @@ static bool over_quota(int error)
     return error == -ENOBUFS || error == -EDQUOT || error == -ENOSPC || error == -ENOMEM;
 }
 
-/* Holds attach_lock. Rings keep the sizes of the first arena: a listener's connections need them alike. */
-static int arenas_add_locked(struct session *s, enum session_transport transport)
+uint32_t arenas_free(struct session *s, enum session_transport transport, struct arena_rings rings)
 {
-    struct arena_count c = arenas_count(s, transport);
-    struct arena_size e = size_of(transport);
-    if (__atomic_load_n(&s->arenas.full[transport], __ATOMIC_RELAXED))
-        return -ENOBUFS;
-    if (c.arenas > 0) {
-        uint32_t doubled = c.last_slots * 2;
-        e.slots = doubled < ARENA_SLOTS_GROWN ? doubled : ARENA_SLOTS_GROWN;
+    return arenas_count(s, transport, rings).free;
+}
+
+bool arenas_have_others(struct session *s, enum session_transport transport, struct arena_rings rings)
+{
+    for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
+        const struct arena *a = arena_at(s, i);
+        if (a != NULL && a->transport == transport && !has_rings(a, rings))
+            return true;
     }
+    return false;
+}
+
+static uint32_t slots_of(uint64_t octets, struct arena_rings rings)
+{
+    uint64_t n = octets / ((uint64_t)rings.send + rings.receive);
+    return n < 1 ? 1 : n > ARENA_SLOTS_MAX ? ARENA_SLOTS_MAX : (uint32_t)n;
+}
+
+static uint32_t slots_grown(enum session_transport transport, struct arena_rings rings, const struct arena_count *c,
+                            uint32_t wanted)
+{
+    struct arena_size e = size_of(transport);
+    uint64_t first = (uint64_t)e.slots * ((uint64_t)e.send_size + e.receive_size);
+    uint32_t most = slots_of(ARENA_OCTETS_GROWN, rings);
+    uint32_t slots = c->arenas > 0 ? c->last_slots * 2 : slots_of(first, rings);
+    uint32_t missing = wanted > c->free ? wanted - c->free : 0;
+    if (c->arenas == 0 && slots > most) /* so it was asked for */
+        return slots;
+    slots = slots > missing ? slots : missing;
+    return slots < most ? slots : most;
+}
+
+static bool arenas_refused(const struct session *s, enum session_transport transport, struct arena_rings rings)
+{
+    uint32_t octets = __atomic_load_n(&s->arenas.refused[transport], __ATOMIC_RELAXED);
+    return octets != 0 && rings.send + rings.receive >= octets;
+}
+
+/* Holds attach_lock. */
+static int arenas_add_locked(struct session *s, enum session_transport transport, struct arena_rings rings,
+                             uint32_t wanted)
+{
+    struct arena_count c = arenas_count(s, transport, rings);
+    struct arena_size e = {slots_grown(transport, rings, &c, wanted), rings.send, rings.receive};
+    bool more = c.arenas > 0 || arenas_have_others(s, transport, rings);
+    if (arenas_refused(s, transport, rings))
+        return -ENOBUFS;
     int error = arena_make(s, transport, e);
-    while (over_quota(error) && c.arenas > 0 && e.slots > 1) { /* over the quota: what is left of it */
+    while (over_quota(error) && more && e.slots > 1) { /* over the quota: what is left of it */
         e.slots /= 2;
         error = arena_make(s, transport, e);
     }
-    if (error != 0 && c.arenas > 0)
-        __atomic_store_n(&s->arenas.full[transport], true, __ATOMIC_RELAXED);
+    if (error != 0 && more)
+        __atomic_store_n(&s->arenas.refused[transport], rings.send + rings.receive, __ATOMIC_RELAXED);
     return error;
 }
 
-int arenas_add(struct session *s, enum session_transport transport)
+int arenas_add(struct session *s, enum session_transport transport, struct arena_rings rings)
 {
     pthread_mutex_lock(&s->attach_lock);
-    int error = arenas_add_locked(s, transport);
+    int error = arenas_add_locked(s, transport, rings, 1);
     pthread_mutex_unlock(&s->attach_lock);
     return error;
 }
@@ -255,17 +301,19 @@ static bool enough(const struct arena_count *c, uint32_t wanted)
     return c->arenas > 0 && c->free >= wanted && c->free * 4 >= c->slots;
 }
 
-int arenas_provide(struct session *s, enum session_transport transport, uint32_t wanted)
+int arenas_provide(struct session *s, enum session_transport transport, struct arena_rings rings, uint32_t wanted)
 {
-    struct arena_count c = arenas_count(s, transport);
-    if (enough(&c, wanted) || (c.arenas > 0 && __atomic_load_n(&s->arenas.full[transport], __ATOMIC_RELAXED)))
+    uint32_t most = slots_of(ARENA_OCTETS_GROWN, rings);
+    struct arena_count c = arenas_count(s, transport, rings);
+    wanted = wanted < most ? wanted : most;
+    if (enough(&c, wanted) || (c.arenas > 0 && arenas_refused(s, transport, rings)))
         return 0;
     int error = 0;
     pthread_mutex_lock(&s->attach_lock);
-    c = arenas_count(s, transport);
+    c = arenas_count(s, transport, rings);
     while (error == 0 && !enough(&c, wanted)) { /* SESSION_ARENAS at most: then the supervisor refuses */
-        error = arenas_add_locked(s, transport);
-        c = arenas_count(s, transport);
+        error = arenas_add_locked(s, transport, rings, wanted);
+        c = arenas_count(s, transport, rings);
     }
     pthread_mutex_unlock(&s->attach_lock);
     return c.arenas > 0 ? 0 : error;

@@ -75,12 +75,13 @@ BH_API int bh_set_option(enum bh_option option, uint32_t value);
  * the matching IPPROTO_*. */
 BH_API int bh_socket(int domain, int type, int protocol);
 BH_API int bh_bind(int fd, const struct sockaddr *address, socklen_t length);
+/* Of one that listens already: its new backlog. At most 4,096. */
 BH_API int bh_listen(int fd, int backlog);
 BH_API int bh_accept(int fd, struct sockaddr *ret_address, socklen_t *length);
 BH_API int bh_accept4(int fd, struct sockaddr *ret_address, socklen_t *length, int flags);
 /* Of a datagram socket: may be called again; with AF_UNSPEC it has no peer any more. */
 BH_API int bh_connect(int fd, const struct sockaddr *address, socklen_t length);
-/* Returns at once, also for data not sent yet: that goes on. If received data was not read the peer sees a reset. What holds a
+/* Returns at once (but see SO_LINGER), also for data not sent yet: that goes on. If received data was not read the peer sees a reset. What holds a
  * port by its name (not a connection) is waited for, so that the port is free; half a second at most, while a server is being
  * restarted. A thread that waits in another call for this descriptor is woken: that call says EBADF, a bh_poll() POLLNVAL. */
 BH_API int bh_close(int fd);
@@ -89,22 +90,37 @@ BH_API int bh_close(int fd);
 BH_API int bh_shutdown(int fd, int how);
 BH_API int bh_getsockname(int fd, struct sockaddr *ret_address, socklen_t *length);
 BH_API int bh_getpeername(int fd, struct sockaddr *ret_address, socklen_t *length);
-/* SOL_SOCKET: SO_REUSEADDR, SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVBUF and SO_SNDBUF (the sizes of the rings: setting them is accepted and
- *   changes nothing, see bh_set_option()); get also SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN. Datagrams: SO_BROADCAST,
- *   SO_NO_CHECK (IPv4 only).
- * IPPROTO_TCP: TCP_NODELAY.
+/* SOL_SOCKET: SO_REUSEADDR, SO_RCVTIMEO, SO_SNDTIMEO, SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF, SO_LINGER, SO_OOBINLINE (1, whatever is set:
+ *   urgent data is always in line); get also SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN. Datagrams: SO_BROADCAST,
+ *   SO_NO_CHECK (IPv4 only). An accepted connection begins with all that was set on its listener. SO_ERROR of an attempt to
+ *   connect that failed: the next bh_connect() makes another one (on Linux it first says ECONNABORTED).
+ *   SO_RCVBUF, SO_SNDBUF: the octets of the ring, the next power of two from 4 KiB to 4 MiB that holds as many; what is read back is
+ *   that (Linux says twice what was set). To be set before a stream connects or listens (then it is for its connections) or
+ *   a datagram socket gets a port: later it is accepted and changes nothing. Without: bh_set_option()'s. Memory comes in
+ *   arenas for one pair of sizes each (16 in all), so a program does well to use few.
+ *   SO_LINGER with 0 s: bh_close(), and the application's end, resets the connection, and what was not sent is lost. With more:
+ *   bh_close() waits for so long at most, also on a non-blocking socket, until the peer has acknowledged all of it.
+ * IPPROTO_TCP: TCP_NODELAY, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG (88 to 32767, 0 none; get: once
+ *   connected what is sent), TCP_QUICKACK (kept, and of no effect: RFC 9293 3.8.6.3 decides), TCP_CONGESTION ("reno"; any other: ENOENT);
+ *   get also TCP_INFO (linux/tcp.h's, as much as there is room for; what the stack does not tell is 0; unacked is a bound).
  * IPPROTO_IP: IP_TTL and IP_TOS. Datagrams: IP_MTU_DISCOVER (IP_PMTUDISC_DONT, _WANT, _DO), IP_RECVTTL, IP_RECVTOS; get also IP_MTU
  *   of a connected one (ENOTCONN as long as it is not known).
  * IPPROTO_IPV6, of AF_INET6 sockets: IPV6_V6ONLY (before the socket has a name), IPV6_UNICAST_HOPS (1 to 255; -1 the default) and
  *   IPV6_TCLASS, each the same as its IPv4 namesake. Datagrams: IPV6_MTU_DISCOVER, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, and IPV6_MTU.
- * Any other: ENOPROTOOPT. */
+ * Any other: ENOPROTOOPT, such as SO_REUSEPORT (a port has one listener), SO_PRIORITY (there is one queue), TCP_DEFER_ACCEPT, TCP_SYNCNT,
+ *   TCP_LINGER2, TCP_WINDOW_CLAMP. */
 BH_API int bh_setsockopt(int fd, int level, int name, const void *value, socklen_t length);
 BH_API int bh_getsockopt(int fd, int level, int name, void *ret_value, socklen_t *length);
 BH_API int bh_set_nonblocking(int fd, bool on);
+/* request, with a pointer to an int: FIONBIO (as bh_set_nonblocking()); FIONREAD (also SIOCINQ): octets to be read, of datagrams
+ * those of the next one; SIOCOUTQ (TIOCOUTQ): octets in the send ring, sent or not, that are not acknowledged. The latter two
+ * of a listener: EINVAL. Any other: ENOTTY. */
+BH_API int bh_ioctl(int fd, unsigned long request, ...);
 
 /* ---- data ---- */
 
-/* flags: MSG_DONTWAIT, MSG_NOSIGNAL (always so); receiving also MSG_PEEK, MSG_WAITALL (streams) and MSG_TRUNC (datagrams).
+/* flags: MSG_DONTWAIT, MSG_NOSIGNAL (always so); receiving also MSG_PEEK, MSG_WAITALL (streams) and MSG_TRUNC
+ * (datagrams: the whole length is told; streams: octets are counted, and gone without MSG_PEEK, but not given, as tcp(7) says).
  * Any other: EOPNOTSUPP. A datagram has up to 65,507 octets and, with its head of 32, fits into a send ring; else, or if it
  * would have to be fragmented and IP_MTU_DISCOVER is IP_PMTUDISC_DO, EMSGSIZE. One for which there is no room at the receiver is
  * lost. To 255.255.255.255 without SO_BROADCAST: EACCES; to a subnet's broadcast address the next call says so. */

@@ -39,8 +39,6 @@ static ssize_t receive_pieces(int fd, const struct iovec *piece, int count, int 
         return error;
     ssize_t n;
     if (k->transport == SESSION_TCP) {
-        if ((flags & MSG_TRUNC) != 0)
-            return -EOPNOTSUPP;
         n = stream_receive(s, k, piece, count, flags);
         from.address = k->remote;
         from.port = k->remote_port;
@@ -87,15 +85,10 @@ ssize_t bh_readv(int fd, const struct iovec *piece, int count)
 }
 
 /* ---- the ends of a connection ---- */
-static void shut_write(struct session *s, struct socket *k)
+/* As Linux: nobody is at the other end any more. */
+static bool stream_is_over(const struct socket *k)
 {
-    pthread_mutex_lock(&k->send_lock);
-    if (socket_phase(k) == SOCKET_STREAM && !k->shut_write) {
-        __atomic_store_n(&k->app->flags, SLOT_APP_SHUTDOWN, __ATOMIC_RELEASE);
-        arena_notify(s, k->arena, k->slot);
-    }
-    __atomic_store_n(&k->shut_write, true, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&k->send_lock);
+    return socket_phase(k) == SOCKET_STREAM && (socket_view(k).state & (SLOT_ERROR | SLOT_CLOSED)) != 0;
 }
 
 int bh_shutdown(int fd, int how)
@@ -109,12 +102,13 @@ int bh_shutdown(int fd, int how)
         error = -ENOTCONN;
     if (error != 0)
         return (int)bh_result(error);
+    bool over = stream_is_over(k);
     if (how != SHUT_WR)
         __atomic_store_n(&k->shut_read, true, __ATOMIC_RELAXED);
     if (how != SHUT_RD && socket_phase(k) != SOCKET_LISTENING)
-        shut_write(s, k);
+        stream_shut_write(s, k);
     session_wake(s);
-    return 0;
+    return (int)bh_result(over ? -ENOTCONN : 0);
 }
 
 int bh_getsockname(int fd, struct sockaddr *ret_address, socklen_t *length)
@@ -136,7 +130,7 @@ int bh_getpeername(int fd, struct sockaddr *ret_address, socklen_t *length)
     int error = socket_find(fd, &s, &k);
     if (error == 0 && (k->transport == SESSION_UDP ? !socket_is_connected(k) : socket_settle(k) != 0))
         error = -ENOTCONN;
-    if (error == 0 && socket_phase(k) == SOCKET_LISTENING)
+    if (error == 0 && (socket_phase(k) == SOCKET_LISTENING || stream_is_over(k)))
         error = -ENOTCONN;
     if (error == 0 && (ret_address == NULL || length == NULL))
         error = -EFAULT;

@@ -2,7 +2,9 @@
 /* Socket options. A table of those that are a number: which of the socket's words keeps it, its range, and what the
  * socket server is asked for, if it concerns anyone but this library. */
 #include <errno.h>
-#include <netinet/tcp.h>
+#include <limits.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -11,6 +13,8 @@
 #include "servers/client/session.h"
 
 #define TTL_DEFAULT 64
+#define CONGESTION          "reno" /* RFC 5681 */
+#define MAXIMUM_SEGMENT_MIN 88     /* as Linux */
 
 enum { ON_TCP = 1, ON_UDP = 2, ON_BOTH = 3 };
 
@@ -25,6 +29,14 @@ struct option_row {
 
 static const struct option_row rows[] = {
     {IPPROTO_TCP, TCP_NODELAY, OPTION_NODELAY, CONTROL_OPTION_NODELAY, 0, 1, -1, ON_TCP},
+    {IPPROTO_TCP, TCP_KEEPIDLE, OPTION_KEEP_IDLE, CONTROL_OPTION_KEEP_IDLE, 1, 32767, -1, ON_TCP},
+    {IPPROTO_TCP, TCP_KEEPINTVL, OPTION_KEEP_INTERVAL, CONTROL_OPTION_KEEP_INTERVAL, 1, 32767, -1, ON_TCP},
+    {IPPROTO_TCP, TCP_KEEPCNT, OPTION_KEEP_COUNT, CONTROL_OPTION_KEEP_COUNT, 1, 127, -1, ON_TCP},
+    {IPPROTO_TCP, TCP_USER_TIMEOUT, OPTION_USER_TIMEOUT, CONTROL_OPTION_USER_TIMEOUT, 0, INT_MAX, -1, ON_TCP},
+    {IPPROTO_TCP, TCP_MAXSEG, OPTION_MAXIMUM_SEGMENT, CONTROL_OPTION_MAXIMUM_SEGMENT, 0, 32767, -1, ON_TCP},
+    {IPPROTO_TCP, TCP_QUICKACK, OPTION_QUICK_ACK, 0, 0, 1, -1, ON_TCP},
+    {SOL_SOCKET, SO_KEEPALIVE, OPTION_KEEPALIVE, CONTROL_OPTION_KEEPALIVE, 0, 1, -1, ON_TCP},
+    {SOL_SOCKET, SO_KEEPALIVE, OPTION_KEEPALIVE, 0, 0, 1, -1, ON_UDP},
     {SOL_SOCKET, SO_REUSEADDR, OPTION_REUSE_ADDRESS, CONTROL_OPTION_REUSE_ADDRESS, 0, 1, -1, ON_BOTH},
     {SOL_SOCKET, SO_BROADCAST, OPTION_BROADCAST, CONTROL_OPTION_BROADCAST, 0, 1, -1, ON_UDP},
     {SOL_SOCKET, SO_NO_CHECK, OPTION_NO_CHECK, CONTROL_OPTION_NO_CHECK, 0, 1, -1, ON_UDP},
@@ -47,6 +59,11 @@ void socket_options_default(struct socket *k)
 {
     k->option[OPTION_TTL] = TTL_DEFAULT;
     k->option[OPTION_MTU_DISCOVER] = IP_PMTUDISC_WANT;
+    k->option[OPTION_KEEP_IDLE] = 7200;
+    k->option[OPTION_KEEP_INTERVAL] = 75;
+    k->option[OPTION_KEEP_COUNT] = 9;
+    k->option[OPTION_QUICK_ACK] = 1;
+    k->option[OPTION_URGENT_IN_LINE] = 1;
 }
 
 int32_t socket_option(const struct socket *k, enum socket_option option)
@@ -92,6 +109,18 @@ static int number_read(int level, const void *value, socklen_t length, int *ret)
     return 0;
 }
 
+/* The socket server, of whom a socket that failed to connect has nothing any more: it is told again with the next
+ * attempt. */
+static int tell(struct session *s, struct socket *k, enum control_option option, uint32_t value)
+{
+    struct control_request q = {
+        .operation = CONTROL_SET_OPTION, .socket = k->id, .generation = k->id_generation, .argument = {option, value}};
+    struct control_answer a;
+    if (__atomic_load_n(&k->failed, __ATOMIC_RELAXED))
+        return 0;
+    return lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+}
+
 static int set_number(struct session *s, struct socket *k, const struct option_row *r, int number)
 {
     if (number == -1 && r->automatic >= 0)
@@ -100,17 +129,13 @@ static int set_number(struct session *s, struct socket *k, const struct option_r
         number = number != 0;
     if (number < r->least || number > r->most || (r->option == OPTION_V6_ONLY && socket_phase(k) != SOCKET_NEW))
         return -EINVAL;
-    if (r->control != 0) {
-        bool whether = r->control == CONTROL_OPTION_DONT_FRAGMENT;
-        struct control_request q = {.operation = CONTROL_SET_OPTION,
-                                    .socket = k->id,
-                                    .generation = k->id_generation,
-                                    .argument = {r->control, whether ? number == IP_PMTUDISC_DO : (uint32_t)number}};
-        struct control_answer a;
-        int error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
-        if (error != 0)
-            return error;
-    }
+    if (r->option == OPTION_MAXIMUM_SEGMENT && number != 0 && number < MAXIMUM_SEGMENT_MIN)
+        return -EINVAL;
+    bool whether = r->control == CONTROL_OPTION_DONT_FRAGMENT;
+    uint32_t value = whether ? number == IP_PMTUDISC_DO : (uint32_t)number;
+    int error = r->control != 0 ? tell(s, k, (enum control_option)r->control, value) : 0;
+    if (error != 0)
+        return error;
     __atomic_store_n(&k->option[r->option], number, __ATOMIC_RELAXED);
     return 0;
 }
@@ -126,6 +151,74 @@ int socket_options_again(struct session *s, struct socket *k)
         if (r == &rows[i] && r->control != 0 && number != fresh.option[r->option])
             error = set_number(s, k, r, number);
     }
+    if (error == 0 && k->transport == SESSION_TCP && __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED) == 0)
+        error = tell(s, k, CONTROL_OPTION_LINGER_RESET, 1);
+    return error;
+}
+
+/* ---- setting: what is no number, or not only kept ---- */
+static int set_linger(struct session *s, struct socket *k, const void *value, socklen_t length)
+{
+    struct linger l;
+    if (length < sizeof l)
+        return -EINVAL;
+    memcpy(&l, value, sizeof l);
+    int32_t before = __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED), after = -1;
+    if (l.l_onoff != 0)
+        after = l.l_linger < 0 ? INT_MAX : l.l_linger;
+    bool reset = k->transport == SESSION_TCP && (before == 0) != (after == 0);
+    int error = reset ? tell(s, k, CONTROL_OPTION_LINGER_RESET, after == 0) : 0;
+    if (error == 0)
+        __atomic_store_n(&k->linger_s, after, __ATOMIC_RELAXED);
+    return error;
+}
+
+static uint32_t ring_for(int octets)
+{
+    uint32_t size = SLOT_RING_MIN;
+    while (size < SLOT_RING_MAX && (int64_t)size < octets)
+        size *= 2;
+    return size;
+}
+
+/* Of the slot that the socket will have; once it has one, or is a listener, there is nothing to change. */
+static int set_size(struct socket *k, bool send, int octets)
+{
+    pthread_mutex_lock(&k->send_lock);
+    pthread_mutex_lock(&k->receive_lock);
+    if (socket_phase(k) == SOCKET_NEW)
+        *(send ? &k->rings.send : &k->rings.receive) = ring_for(octets);
+    pthread_mutex_unlock(&k->receive_lock);
+    pthread_mutex_unlock(&k->send_lock);
+    return 0;
+}
+
+static int set_congestion(const char *name, socklen_t length)
+{
+    size_t n = strnlen(name, length);
+    return n == strlen(CONGESTION) && memcmp(name, CONGESTION, n) == 0 ? 0 : n == 0 ? -EINVAL : -ENOENT;
+}
+
+/* 1: none of these. */
+static int set_special(struct session *s, struct socket *k, int level, int name, const void *value, socklen_t length)
+{
+    int number, error;
+    bool stream = level == IPPROTO_TCP && k->transport == SESSION_TCP;
+    if (stream && name == TCP_CONGESTION)
+        return set_congestion(value, length);
+    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
+        return set_timeout(name == SO_RCVTIMEO ? &k->receive_timeout_us : &k->send_timeout_us, value, length);
+    if (level == SOL_SOCKET && name == SO_LINGER)
+        return set_linger(s, k, value, length);
+    bool size = level == SOL_SOCKET && (name == SO_RCVBUF || name == SO_SNDBUF);
+    bool in_line = level == SOL_SOCKET && name == SO_OOBINLINE;
+    if (!size && !in_line && !(stream && name == TCP_CORK))
+        return 1;
+    error = number_read(level, value, length, &number);
+    if (error == 0 && size)
+        error = set_size(k, name == SO_SNDBUF, number);
+    else if (error == 0 && !in_line)
+        stream_set_cork(s, k, number != 0);
     return error;
 }
 
@@ -134,14 +227,14 @@ static int set_option(struct session *s, struct socket *k, int level, int name, 
     int number;
     if (value == NULL)
         return -EFAULT;
-    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
-        return set_timeout(name == SO_RCVTIMEO ? &k->receive_timeout_us : &k->send_timeout_us, value, length);
+    int error = set_special(s, k, level, name, value, length);
+    if (error <= 0)
+        return error;
     const struct option_row *r = row_of(k, level, name);
-    bool sizes = level == SOL_SOCKET && (name == SO_RCVBUF || name == SO_SNDBUF); /* the arena's: nothing to change */
-    if (r == NULL && !sizes)
+    if (r == NULL)
         return -ENOPROTOOPT;
-    int error = number_read(level, value, length, &number);
-    return error != 0 || sizes ? error : set_number(s, k, r, number);
+    error = number_read(level, value, length, &number);
+    return error != 0 ? error : set_number(s, k, r, number);
 }
 
 int bh_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
@@ -186,10 +279,13 @@ static int get_socket_number(struct socket *k, int name, int *ret)
         *ret = socket_phase(k) == SOCKET_LISTENING && !__atomic_load_n(&k->shut_read, __ATOMIC_RELAXED);
         return 0;
     case SO_SNDBUF:
-        *ret = (int)(k->send_size != 0 ? k->send_size : arenas_ring_size(k->transport, true));
+        *ret = (int)(socket_phase(k) != SOCKET_NEW && k->send_size != 0 ? k->send_size : socket_rings(k).send);
         return 0;
     case SO_RCVBUF:
-        *ret = (int)(k->receive_size != 0 ? k->receive_size : arenas_ring_size(k->transport, false));
+        *ret = (int)(socket_phase(k) != SOCKET_NEW && k->receive_size != 0 ? k->receive_size : socket_rings(k).receive);
+        return 0;
+    case SO_OOBINLINE:
+        *ret = socket_option(k, OPTION_URGENT_IN_LINE);
         return 0;
     default:
         return -ENOPROTOOPT;
@@ -205,6 +301,14 @@ static bool asks_for_mtu(const struct socket *k, int level, int name)
 static int get_number(struct socket *k, int level, int name, int *ret)
 {
     const struct option_row *r = row_of(k, level, name);
+    if (level == IPPROTO_TCP && name == TCP_MAXSEG && r != NULL) {
+        *ret = (int)stream_segment_size(k);
+        return 0;
+    }
+    if (level == IPPROTO_TCP && name == TCP_CORK && k->transport == SESSION_TCP) {
+        *ret = socket_option(k, OPTION_CORK);
+        return 0;
+    }
     if (r != NULL) {
         *ret = socket_option(k, r->option);
         return 0;
@@ -217,27 +321,60 @@ static int get_number(struct socket *k, int level, int name, int *ret)
     return level == SOL_SOCKET ? get_socket_number(k, name, ret) : -ENOPROTOOPT;
 }
 
+union option_value {
+    int number;
+    struct timeval time;
+    struct linger linger;
+    struct tcp_info info;
+    char name[sizeof CONGESTION];
+};
+
+static struct timeval time_of(int64_t us)
+{
+    struct timeval t = {0};
+    if (us != FOREVER)
+        t = (struct timeval){.tv_sec = us / 1000000, .tv_usec = us % 1000000};
+    return t;
+}
+
+/* What is no number. How many octets; 0: none of these. */
+static socklen_t get_special(struct socket *k, int level, int name, union option_value *ret)
+{
+    bool stream = level == IPPROTO_TCP && k->transport == SESSION_TCP;
+    if (stream && name == TCP_INFO) {
+        stream_figures(k, &ret->info);
+        return sizeof ret->info;
+    }
+    if (stream && name == TCP_CONGESTION) {
+        memcpy(ret->name, CONGESTION, sizeof CONGESTION);
+        return sizeof ret->name;
+    }
+    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
+        ret->time = time_of(name == SO_RCVTIMEO ? k->receive_timeout_us : k->send_timeout_us);
+        return sizeof ret->time;
+    }
+    if (level == SOL_SOCKET && name == SO_LINGER) {
+        int32_t s = __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED);
+        ret->linger = (struct linger){.l_onoff = s >= 0, .l_linger = s >= 0 ? s : 0};
+        return sizeof ret->linger;
+    }
+    return 0;
+}
+
 static int get_option(struct socket *k, int level, int name, void *ret_value, socklen_t *length)
 {
-    int number = 0;
-    struct timeval t = {0};
-    const void *from = &number;
-    socklen_t size = sizeof number;
+    union option_value value = {0};
     if (ret_value == NULL || length == NULL)
         return -EFAULT;
-    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
-        int64_t us = name == SO_RCVTIMEO ? k->receive_timeout_us : k->send_timeout_us;
-        if (us != FOREVER)
-            t = (struct timeval){.tv_sec = us / 1000000, .tv_usec = us % 1000000};
-        from = &t;
-        size = sizeof t;
-    } else {
-        int error = get_number(k, level, name, &number);
+    socklen_t size = get_special(k, level, name, &value);
+    if (size == 0) {
+        int error = get_number(k, level, name, &value.number);
         if (error != 0)
             return error;
+        size = sizeof value.number;
     }
     *length = *length < size ? *length : size;
-    memcpy(ret_value, from, *length);
+    memcpy(ret_value, &value, *length);
     return 0;
 }
 

@@ -66,9 +66,20 @@ void socket_free_descriptor(struct session *s, uint32_t descriptor)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Fills an entry that nobody sees yet; the phase makes it visible. */
+/* As Linux: all that was set on the listener, but not O_NONBLOCK. */
+static void socket_inherit(struct socket *k, const struct socket *listener)
+{
+    for (int i = 0; i < SOCKET_OPTIONS; i++)
+        k->option[i] = socket_option(listener, (enum socket_option)i);
+    k->send_timeout_us = listener->send_timeout_us;
+    k->receive_timeout_us = listener->receive_timeout_us;
+    k->linger_s = __atomic_load_n(&listener->linger_s, __ATOMIC_RELAXED);
+}
+
+/* Fills an entry that nobody sees yet; the phase makes it visible. `listener`: it was accepted there, and has its
+ * options; else NULL. */
 static int socket_open(struct session *s, uint32_t descriptor, enum session_transport transport, int domain,
-                       bool nonblocking, const struct control_answer *a, enum socket_phase phase)
+                       bool nonblocking, const struct control_answer *a, const struct socket *listener)
 {
     struct socket *k = &s->socket[descriptor];
     const struct slot_transport *words = k->words;
@@ -84,6 +95,7 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
                          .nonblocking = nonblocking,
                          .send_timeout_us = FOREVER,
                          .receive_timeout_us = FOREVER,
+                         .linger_s = -1,
                          .local = a->local,
                          .remote = a->remote,
                          .local_port = a->local_port,
@@ -91,9 +103,11 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
     pthread_mutex_init(&k->send_lock, NULL);
     pthread_mutex_init(&k->receive_lock, NULL);
     socket_options_default(k);
-    int error = phase == SOCKET_NEW ? 0 : socket_take_slot(s, k, a);
+    if (listener != NULL)
+        socket_inherit(k, listener);
+    int error = listener == NULL ? 0 : socket_take_slot(s, k, a);
     if (error == 0)
-        socket_set_phase(k, phase);
+        socket_set_phase(k, listener == NULL ? SOCKET_NEW : SOCKET_STREAM);
     return error;
 }
 
@@ -130,7 +144,7 @@ int socket_take_slot(struct session *s, struct socket *k, const struct control_a
     k->error_told = 0;
     __atomic_store_n(&k->app->send_head, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&k->app->receive_tail, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&k->app->flags, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->app->flags, stream_app_flags(k), __ATOMIC_RELAXED);
     __atomic_store_n(&k->app->generation, a->slot_generation, __ATOMIC_RELEASE);
     __atomic_store_n(&k->words, &arena->words->slot[a->slot], __ATOMIC_RELEASE);
     return 0;
@@ -156,7 +170,7 @@ static void sleep_ms(unsigned ms)
 
 static int socket_make(struct session *s, enum session_transport transport, int domain, bool nonblocking, uint32_t *ret)
 {
-    int error = arenas_provide(s, transport, 1);
+    int error = arenas_provide(s, transport, arenas_default(transport), 1);
     if (error == 0)
         error = socket_take_descriptor(s, ret);
     if (error != 0)
@@ -169,7 +183,7 @@ static int socket_make(struct session *s, enum session_transport transport, int 
         error = lane_call(s, &q, *ret, &a);
     }
     if (error == 0)
-        error = socket_open(s, *ret, transport, domain, nonblocking, &a, SOCKET_NEW);
+        error = socket_open(s, *ret, transport, domain, nonblocking, &a, NULL);
     if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
         socket_free_descriptor(s, *ret);
     return error;
@@ -206,6 +220,8 @@ int bh_close(int fd)
         s = session_current();
         k = &s->socket[fd - BH_DESCRIPTOR_BASE];
     }
+    if (error == 0)
+        stream_linger(s, k);
     socket_lock(k);
     __atomic_fetch_add(&k->closes, 1, __ATOMIC_RELAXED);
     uint32_t phase = __atomic_exchange_n(&k->phase, SOCKET_FREE, __ATOMIC_ACQ_REL);
@@ -236,15 +252,53 @@ static int datagram_take(struct session *s, struct socket *k, const struct contr
     return error;
 }
 
-/* A request that gives a slot: more memory if there is none, and some patience until all know of it. */
+struct arena_rings socket_rings(const struct socket *k)
+{
+    struct arena_rings r = arenas_default(k->transport);
+    return (struct arena_rings){.send = k->rings.send != 0 ? k->rings.send : r.send,
+                                .receive = k->rings.receive != 0 ? k->rings.receive : r.receive};
+}
+
+static bool rings_equal(struct arena_rings a, struct arena_rings b)
+{
+    return a.send == b.send && a.receive == b.receive;
+}
+
+static int ring_tell(struct session *s, const struct socket *k, enum control_option option, uint32_t octets)
+{
+    struct control_request q = request_of(k, CONTROL_SET_OPTION);
+    struct control_answer a;
+    q.argument[0] = option;
+    q.argument[1] = octets;
+    return lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+}
+
+/* Before a request that gives a slot, or slots: some with the right rings are there, and the servers know which these
+ * are, unless there is but one kind. Both locks are held. 0 or a negative errno. */
+static int slot_prepare(struct session *s, struct socket *k, uint32_t wanted)
+{
+    struct arena_rings r = socket_rings(k);
+    int error = arenas_provide(s, k->transport, r, wanted);
+    bool told = rings_equal(k->rings_told, r);
+    if (error != 0 || told || (k->rings_told.send == 0 && !arenas_have_others(s, k->transport, r)))
+        return error;
+    error = ring_tell(s, k, CONTROL_OPTION_SEND_SIZE, r.send);
+    if (error == 0)
+        error = ring_tell(s, k, CONTROL_OPTION_RECEIVE_SIZE, r.receive);
+    if (error == 0)
+        k->rings_told = r;
+    return error;
+}
+
+/* Such a request: some patience until all know of the memory that was just added, and more if there is none. */
 static int slot_call(struct session *s, const struct socket *k, const struct control_request *q,
                      struct control_answer *ret)
 {
+    struct arena_rings r = socket_rings(k);
     int error = lane_call(s, q, LANE_NO_DESCRIPTOR, ret);
-    if (error != -ENOBUFS)
-        return error;
-    (void)arenas_add(s, k->transport); /* fails if another thread just did, too: try again in any case */
     for (int i = 0; error == -ENOBUFS && i < CONNECT_ATTEMPTS; i++) {
+        if (arenas_free(s, k->transport, r) == 0 || i == CONNECT_ATTEMPTS / 2)
+            (void)arenas_add(s, k->transport, r); /* fails if another thread just did, too: try again in any case */
         error = lane_call(s, q, LANE_NO_DESCRIPTOR, ret);
         if (error == -ENOBUFS)
             sleep_ms(1U << i);
@@ -260,7 +314,9 @@ static int socket_bind(struct session *s, struct socket *k, const struct ip_addr
     q.port = port;
     if (socket_phase(k) != SOCKET_NEW || k->local_port != 0)
         return -EINVAL;
-    int error = slot_call(s, k, &q, &a);
+    int error = k->transport == SESSION_UDP ? slot_prepare(s, k, 1) : 0;
+    if (error == 0)
+        error = slot_call(s, k, &q, &a);
     if (error == 0 && k->transport == SESSION_UDP)
         error = datagram_take(s, k, &a);
     if (error == 0) {
@@ -268,6 +324,31 @@ static int socket_bind(struct session *s, struct socket *k, const struct ip_addr
         k->local_port = a.local_port;
     }
     return error;
+}
+
+/* A stream whose attempt has failed is used up at the socket server. As Linux has it it may be used as before: by a new
+ * socket there with the same options, and the name that bind() gave. Nothing if that is not so. Both locks are held. */
+static int connect_renew(struct session *s, struct socket *k)
+{
+    struct control_request q = request_of(k, CONTROL_CLOSE);
+    struct control_answer a;
+    if (!__atomic_load_n(&k->failed, __ATOMIC_RELAXED))
+        return 0;
+    int error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    if (error == 0 || error == -EBADF) {
+        q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {k->transport, k->descriptor}};
+        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+    }
+    if (error != 0)
+        return error;
+    k->id = a.socket;
+    k->id_generation = a.generation;
+    k->rings_told = (struct arena_rings){0};
+    __atomic_store_n(&k->failed, false, __ATOMIC_RELAXED);
+    error = socket_options_again(s, k);
+    uint16_t port = k->local_port;
+    k->local_port = 0;
+    return error == 0 && k->named ? socket_bind(s, k, &k->local, port) : error;
 }
 
 /* Of the socket's domain; in6addr_any is of both families unless IPV6_V6ONLY is set. */
@@ -303,7 +384,9 @@ int bh_bind(int fd, const struct sockaddr *address, socklen_t length)
     if (error != 0)
         return (int)bh_result(error);
     socket_lock(k);
-    error = socket_bind(s, k, &local, port);
+    error = connect_renew(s, k);
+    if (error == 0)
+        error = socket_bind(s, k, &local, port);
     k->named = k->named || error == 0;
     socket_unlock(k);
     return (int)bh_result(error);
@@ -316,7 +399,8 @@ static int socket_listen(struct session *s, struct socket *k, uint32_t backlog)
         return -EOPNOTSUPP;
     if (phase != SOCKET_NEW && phase != SOCKET_LISTENING)
         return -EINVAL;
-    int error = arenas_provide(s, SESSION_TCP, backlog < 64 ? backlog : 64);
+    int error =
+        phase == SOCKET_NEW ? slot_prepare(s, k, backlog) : arenas_provide(s, SESSION_TCP, socket_rings(k), backlog);
     struct ip_address any = any_of(k);
     if (error == 0 && phase == SOCKET_NEW && k->local_port == 0)
         error = socket_bind(s, k, &any, 0);
@@ -324,8 +408,9 @@ static int socket_listen(struct session *s, struct socket *k, uint32_t backlog)
     struct control_answer a;
     q.argument[0] = backlog;
     if (error == 0)
-        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
+        error = slot_call(s, k, &q, &a);
     if (error == 0) {
+        k->slots_ahead = backlog / 2 + 1;
         k->local = a.local;
         k->local_port = a.local_port;
         __atomic_store_n(&k->shut_read, false, __ATOMIC_RELAXED);
@@ -342,7 +427,9 @@ int bh_listen(int fd, int backlog)
     if (error != 0)
         return (int)bh_result(error);
     socket_lock(k);
-    error = socket_listen(s, k, backlog < 1 ? 1 : (uint32_t)backlog);
+    error = connect_renew(s, k);
+    if (error == 0)
+        error = socket_listen(s, k, backlog < 1 ? 1 : (uint32_t)backlog);
     socket_unlock(k);
     return (int)bh_result(error);
 }
@@ -353,7 +440,8 @@ static int socket_accept(struct session *s, const struct socket *listener, int f
 {
     uint32_t descriptor;
     struct control_answer a;
-    (void)arenas_provide(s, SESSION_TCP, 1); /* in time for the next ones; without it they wait at the peer */
+    /* In time for the next ones; without it they wait at the peer. */
+    (void)arenas_provide(s, SESSION_TCP, socket_rings(listener), listener->slots_ahead);
     int error = socket_take_descriptor(s, &descriptor);
     if (error != 0)
         return error;
@@ -361,8 +449,7 @@ static int socket_accept(struct session *s, const struct socket *listener, int f
     q.argument[1] = descriptor;
     error = lane_call(s, &q, descriptor, &a);
     if (error == 0)
-        error =
-            socket_open(s, descriptor, SESSION_TCP, listener->domain, (flags & SOCK_NONBLOCK) != 0, &a, SOCKET_STREAM);
+        error = socket_open(s, descriptor, SESSION_TCP, listener->domain, (flags & SOCK_NONBLOCK) != 0, &a, listener);
     if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
         socket_free_descriptor(s, descriptor);
     return error != 0 ? error : (int)descriptor;
@@ -428,34 +515,16 @@ static int connect_binds(struct session *s, struct socket *k, const struct ip_ad
     return socket_bind(s, k, &any, 0);
 }
 
-/* A stream whose attempt has failed is used up at the socket server. As Linux has it another one may be made: by a new
- * socket there with the same options, and the name that bind() gave. */
-static int connect_renew(struct session *s, struct socket *k)
-{
-    struct control_request q = request_of(k, CONTROL_CLOSE);
-    struct control_answer a;
-    int error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
-    if (error == 0 || error == -EBADF) {
-        q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {k->transport, k->descriptor}};
-        error = lane_call(s, &q, LANE_NO_DESCRIPTOR, &a);
-    }
-    if (error != 0)
-        return error;
-    k->id = a.socket;
-    k->id_generation = a.generation;
-    __atomic_store_n(&k->failed, false, __ATOMIC_RELAXED);
-    error = socket_options_again(s, k);
-    uint16_t port = k->local_port;
-    k->local_port = 0;
-    return error == 0 && k->named ? socket_bind(s, k, &k->local, port) : error;
-}
-
 /* Asks for the connection; the phase is CONNECTING, or DATAGRAM, afterwards. Both locks are held. */
 static int socket_connect_start(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
 {
     struct control_request q;
     struct control_answer a;
-    int error = __atomic_load_n(&k->failed, __ATOMIC_RELAXED) ? connect_renew(s, k) : connect_binds(s, k, to);
+    int error = connect_renew(s, k);
+    if (error == 0)
+        error = connect_binds(s, k, to);
+    if (error == 0 && socket_phase(k) == SOCKET_NEW)
+        error = slot_prepare(s, k, 1);
     if (error != 0)
         return error;
     q = request_of(k, CONTROL_CONNECT);

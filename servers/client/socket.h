@@ -40,6 +40,15 @@ enum socket_option { /* what bh_getsockopt() gives back; all atomic */
     OPTION_RECEIVE_TOS,
     OPTION_RECEIVE_HOPS,  /* ... of IPv6 */
     OPTION_RECEIVE_CLASS,
+    OPTION_KEEPALIVE,
+    OPTION_KEEP_IDLE,     /* s */
+    OPTION_KEEP_INTERVAL, /* s */
+    OPTION_KEEP_COUNT,
+    OPTION_USER_TIMEOUT,  /* ms */
+    OPTION_MAXIMUM_SEGMENT,
+    OPTION_CORK,          /* changed with send_lock held */
+    OPTION_QUICK_ACK,
+    OPTION_URGENT_IN_LINE, /* always 1 */
     SOCKET_OPTIONS,
 };
 
@@ -73,6 +82,10 @@ struct socket {
     bool connected;           /* datagrams: has a peer. Atomic */
     int32_t option[SOCKET_OPTIONS];
     int64_t send_timeout_us, receive_timeout_us; /* FOREVER: none */
+    int32_t linger_s;         /* SO_LINGER; -1: off. Atomic */
+    struct arena_rings rings;      /* SO_SNDBUF, SO_RCVBUF; 0: the default */
+    struct arena_rings rings_told; /* to the socket server; 0: nothing */
+    uint32_t slots_ahead;     /* listeners: kept free for connections to come */
     struct ip_address local, remote;
     uint16_t local_port, remote_port;
 };
@@ -110,6 +123,8 @@ int socket_wait(struct session *s, struct socket *k, short events, int flags, in
 int socket_take_error(struct socket *k);
 /* The same of a listener, by its word. */
 int socket_take_word(struct socket *k);
+/* What it asks for: chosen ones, else the default. */
+struct arena_rings socket_rings(const struct socket *k);
 /* A connection attempt that has succeeded makes it a stream. 0; -EAGAIN: under way; else why it failed (once). No lock. */
 int socket_settle(struct socket *k);
 /* udp: a port of its own, if it has none. 0 or a negative errno. No lock. */
@@ -146,6 +161,18 @@ ssize_t datagram_send(struct session *s, struct socket *k, const struct iovec *p
                       const struct datagram_about *to);
 ssize_t datagram_receive(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags,
                          struct datagram_about *ret);
+/* No more is sent: after what was, end of file at the peer. Nothing if so already, or not connected. No lock. */
+void stream_shut_write(struct session *s, struct socket *k);
+void stream_set_cork(struct session *s, struct socket *k, bool on); /* TCP_CORK, also before there is a connection. No lock. */
+/* A close that has to wait for what was sent (SO_LINGER). No lock. */
+void stream_linger(struct session *s, struct socket *k);
+uint32_t stream_app_flags(const struct socket *k); /* SLOT_APP_* that its slot is to have */
+
+/* ---- figures.c ---- */
+struct tcp_info;
+void stream_figures(const struct socket *k, struct tcp_info *ret); /* linux/tcp.h's */
+uint32_t stream_segment_size(const struct socket *k); /* TCP_MAXSEG: what is sent; before it is known what was asked for */
+
 /* Words of ours that changed are stored; k's lock of that direction is held. */
 void socket_publish_send(struct session *s, struct socket *k, uint32_t head);
 void socket_publish_receive(struct session *s, struct socket *k, uint32_t tail);

@@ -230,6 +230,15 @@ static ssize_t receive_await(struct session *s, struct socket *k, int flags, int
     return n;
 }
 
+/* MSG_TRUNC: as Linux they are counted and not copied (tcp(7)). */
+static uint32_t receive_take(const struct socket *k, uint32_t there, const struct iovec *piece, int count, size_t done,
+                             size_t wanted, int flags)
+{
+    if ((flags & MSG_TRUNC) != 0)
+        return there < wanted ? there : (uint32_t)wanted;
+    return iovec_copy_out(k->receive_ring, k->receive_size, k->receive_tail, there, piece, count, done);
+}
+
 ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags)
 {
     int64_t deadline = socket_deadline_us(k->receive_timeout_us);
@@ -244,8 +253,7 @@ ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *
         n = receive_await(s, k, flags, deadline);
         if (n <= 0)
             break;
-        uint32_t got =
-            iovec_copy_out(k->receive_ring, k->receive_size, k->receive_tail, (uint32_t)n, piece, count, (size_t)done);
+        uint32_t got = receive_take(k, (uint32_t)n, piece, count, (size_t)done, (size_t)(total - done), flags);
         if ((flags & MSG_PEEK) == 0)
             socket_publish_receive(s, k, k->receive_tail + got);
         done += got;
@@ -282,6 +290,68 @@ static int stream_consume(struct session *s, struct socket *k, size_t length)
         socket_publish_receive(s, k, k->receive_tail + (uint32_t)length);
     pthread_mutex_unlock(&k->receive_lock);
     return error;
+}
+
+/* ---- what the transport is told besides octets ---- */
+uint32_t stream_app_flags(const struct socket *k)
+{
+    uint32_t shut = __atomic_load_n(&k->shut_write, __ATOMIC_RELAXED) ? SLOT_APP_SHUTDOWN : 0;
+    return shut | (socket_option(k, OPTION_CORK) != 0 ? SLOT_APP_CORK : 0);
+}
+
+/* send_lock is held. */
+static void flags_publish(struct session *s, struct socket *k)
+{
+    uint32_t phase = socket_phase(k);
+    if (k->transport != SESSION_TCP || (phase != SOCKET_STREAM && phase != SOCKET_CONNECTING))
+        return;
+    __atomic_store_n(&k->app->flags, stream_app_flags(k), __ATOMIC_RELEASE);
+    arena_notify(s, k->arena, k->slot);
+}
+
+void stream_shut_write(struct session *s, struct socket *k)
+{
+    pthread_mutex_lock(&k->send_lock);
+    if (!__atomic_exchange_n(&k->shut_write, true, __ATOMIC_RELAXED))
+        flags_publish(s, k);
+    pthread_mutex_unlock(&k->send_lock);
+}
+
+void stream_set_cork(struct session *s, struct socket *k, bool on)
+{
+    pthread_mutex_lock(&k->send_lock);
+    if (__atomic_exchange_n(&k->option[OPTION_CORK], on, __ATOMIC_RELAXED) != on)
+        flags_publish(s, k);
+    pthread_mutex_unlock(&k->send_lock);
+}
+
+struct linger_condition {
+    const struct socket *socket;
+    uint32_t closes;
+};
+
+static bool linger_over(struct session *s, const void *argument)
+{
+    (void)s;
+    const struct linger_condition *c = argument;
+    return __atomic_load_n(&c->socket->closes, __ATOMIC_RELAXED) != c->closes ||
+           socket_phase(c->socket) != SOCKET_STREAM ||
+           (socket_view(c->socket).state & (SLOT_DRAINED | SLOT_ERROR | SLOT_CLOSED)) != 0;
+}
+
+/* As Linux's tcp_close(): also of a non-blocking socket; not if data was not read, for then the close resets. */
+void stream_linger(struct session *s, struct socket *k)
+{
+    struct linger_condition c = {.socket = k, .closes = __atomic_load_n(&k->closes, __ATOMIC_RELAXED)};
+    int32_t linger_s = __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED);
+    if (linger_s <= 0 || k->transport != SESSION_TCP || socket_phase(k) != SOCKET_STREAM ||
+        socket_view(k).available > 0)
+        return;
+    stream_shut_write(s, k);
+    struct waiter w = {
+        .ready = linger_over, .argument = &c, .deadline_us = session_now_us() + linger_s * INT64_C(1000000)};
+    if (!linger_over(s, &c))
+        (void)session_wait(s, &w); /* a signal ends it, too */
 }
 
 /* ---- the public calls without a copy ---- */

@@ -317,6 +317,7 @@ void reconcile_alive_end(struct socket_server *server, enum session_transport t)
         if (block->transport != t || entry->alive_epoch == epoch || asked || !socket_at_transport(entry))
             continue;
         if (block->state == SOCKET_LISTENING) { /* a cold start: the name is ours to know, so it listens again */
+            request_end(server, entry, 0);      /* a SET_OPTION: LISTEN carries all of them */
             server->counters.relistened++;
             request_start(server, entry, MESSAGE_LISTEN, LANE_NONE, 0);
         } else {

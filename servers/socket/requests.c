@@ -110,8 +110,10 @@ static int call_listen(struct socket_server *server, struct call *call)
     struct socket_block *block = &call->socket->block;
     if (block->transport != SESSION_TCP)
         return EOPNOTSUPP;
-    if (block->state == SOCKET_LISTENING) /* Deviates: POSIX would have the backlog changed; it stays */
-        return 0;
+    if (block->state == SOCKET_LISTENING) { /* a new backlog; what is queued already stays */
+        block->backlog = backlog_take(call->request.argument[0]);
+        return wait_for(server, call, MESSAGE_LISTEN);
+    }
     if (block->state != SOCKET_OPEN && block->state != SOCKET_BOUND)
         return EINVAL;
     if (block->state == SOCKET_OPEN) {
@@ -162,12 +164,15 @@ static int call_connect(struct socket_server *server, struct call *call)
                 socket_takes_both(block, &block->local);
     if (block->transport == SESSION_TCP && !fits) /* udp knows what it was bound to before it was connected */
         return EAFNOSUPPORT;
+    if (call->request.port == 0 && block->transport == SESSION_TCP)
+        return ECONNREFUSED; /* as who is asked there would say, and so Linux */
     if (ip_address_is_any(remote) || call->request.port == 0)
         return EADDRNOTAVAIL;
     return connect_start(server, call, remote, call->request.port);
 }
 
-static void accepted_fill(struct socket_block *block, uint32_t index, const struct connection *connection)
+static void accepted_fill(struct socket_block *block, uint32_t index, const struct connection *connection,
+                          const struct socket_block *listener)
 {
     block->state = SOCKET_CONNECTED;
     block->connection = index;
@@ -178,6 +183,15 @@ static void accepted_fill(struct socket_block *block, uint32_t index, const stru
     block->remote = connection->remote;
     block->local_port = connection->local_port;
     block->remote_port = connection->remote_port;
+    /* As Linux all options are the listener's, as they are now; its transport has given it those of the time it came.
+     */
+    block->options = listener->options;
+    block->ttl = listener->ttl;
+    block->traffic_class = listener->traffic_class;
+    block->send_log2 = listener->send_log2;
+    block->receive_log2 = listener->receive_log2;
+    block->user_timeout_ms = listener->user_timeout_ms;
+    block->tcp = listener->tcp;
 }
 
 static int call_accept(struct socket_server *server, struct call *call)
@@ -200,15 +214,8 @@ static int call_accept(struct socket_server *server, struct call *call)
     connection_forget(server, index);
     connection->state = CONNECTION_OWNED;
     connection->socket = entry->block.id;
-    accepted_fill(&entry->block, index, connection);
-    entry->block.options = listener->block.options;
-    entry->block.ttl = listener->block.ttl;
-    entry->block.traffic_class = listener->block.traffic_class;
+    accepted_fill(&entry->block, index, connection, &listener->block);
     entry->send_accepted = true;
-    if (socket_option(&entry->block, CONTROL_OPTION_NODELAY)) { /* tcp knows the others from the listener */
-        request_start(server, entry, MESSAGE_SET_OPTION, LANE_NONE, 0);
-        entry->block.request.option = CONTROL_OPTION_NODELAY;
-    }
     peer_queue(server, entry);
     server->counters.accepts++;
     call->socket = entry;
@@ -236,6 +243,13 @@ static int call_close(struct socket_server *server, struct call *call)
     return 0;
 }
 
+#define MAXIMUM_SEGMENT_MIN 88U /* as Linux (TCP_MIN_MSS): less would be nothing but headers */
+
+static uint8_t ring_log2(uint32_t octets) /* a power of two, or 0 */
+{
+    return octets != 0 ? (uint8_t)__builtin_ctz(octets) : 0;
+}
+
 #define OF_TCP  (1U << SESSION_TCP)
 #define OF_UDP  (1U << SESSION_UDP)
 #define OF_BOTH (OF_TCP | OF_UDP)
@@ -253,16 +267,70 @@ static const struct option_rule option_rules[] = {
     [CONTROL_OPTION_DONT_FRAGMENT] = {OF_UDP, 0, 0, OF_UDP},
     [CONTROL_OPTION_V6_ONLY] = {OF_BOTH, 0, 0, 0},
     [CONTROL_OPTION_NO_CHECK] = {OF_UDP, 0, 0, OF_UDP},
+    [CONTROL_OPTION_KEEPALIVE] = {OF_TCP, 0, 0, OF_TCP},
+    [CONTROL_OPTION_LINGER_RESET] = {OF_TCP, 0, 0, OF_TCP},
+    [CONTROL_OPTION_KEEP_IDLE] = {OF_TCP, 1, 32767, OF_TCP},
+    [CONTROL_OPTION_KEEP_INTERVAL] = {OF_TCP, 1, 32767, OF_TCP},
+    [CONTROL_OPTION_KEEP_COUNT] = {OF_TCP, 1, 127, OF_TCP},
+    [CONTROL_OPTION_USER_TIMEOUT] = {OF_TCP, 0, INT32_MAX, OF_TCP},
+    [CONTROL_OPTION_MAXIMUM_SEGMENT] = {OF_TCP, 0, 32767,
+                                        OF_TCP}, /* also later, as Linux: for what is sent from then on */
+    [CONTROL_OPTION_SEND_SIZE] = {OF_BOTH, 0, SLOT_RING_MAX, 0},
+    [CONTROL_OPTION_RECEIVE_SIZE] = {OF_BOTH, 0, SLOT_RING_MAX, 0},
 };
 
 static void option_store(struct socket_block *block, uint32_t option, uint32_t value)
 {
-    if (option == CONTROL_OPTION_TTL)
+    switch (option) {
+    case CONTROL_OPTION_TTL:
         block->ttl = (uint8_t)value;
-    else if (option == CONTROL_OPTION_TRAFFIC_CLASS)
+        break;
+    case CONTROL_OPTION_TRAFFIC_CLASS:
         block->traffic_class = (uint8_t)value;
-    else
+        break;
+    case CONTROL_OPTION_KEEP_IDLE:
+        block->tcp.keep_idle_s = (uint16_t)value;
+        break;
+    case CONTROL_OPTION_KEEP_INTERVAL:
+        block->tcp.keep_interval_s = (uint16_t)value;
+        break;
+    case CONTROL_OPTION_KEEP_COUNT:
+        block->tcp.keep_count = (uint8_t)value;
+        break;
+    case CONTROL_OPTION_USER_TIMEOUT:
+        block->user_timeout_ms = value;
+        break;
+    case CONTROL_OPTION_MAXIMUM_SEGMENT:
+        block->tcp.maximum_segment = (uint16_t)value;
+        break;
+    case CONTROL_OPTION_SEND_SIZE:
+        block->send_log2 = ring_log2(value);
+        break;
+    case CONTROL_OPTION_RECEIVE_SIZE:
+        block->receive_log2 = ring_log2(value);
+        break;
+    default:
         block->options = (block->options & ~(1U << option)) | (value != 0 ? 1U : 0U) << option;
+        break;
+    }
+}
+
+/* What a range does not say. Sizes are of the slot that a request will take: too late once there is one, or will be
+ * some (of a listener). 0 or EINVAL. */
+static int option_check_more(const struct socket_block *block, uint32_t option, uint32_t value)
+{
+    bool late = block->state != SOCKET_OPEN && (block->state != SOCKET_BOUND || block->transport == SESSION_UDP);
+    switch (option) {
+    case CONTROL_OPTION_V6_ONLY:
+        return block->state != SOCKET_OPEN ? EINVAL : 0;
+    case CONTROL_OPTION_MAXIMUM_SEGMENT:
+        return value != 0 && value < MAXIMUM_SEGMENT_MIN ? EINVAL : 0;
+    case CONTROL_OPTION_SEND_SIZE:
+    case CONTROL_OPTION_RECEIVE_SIZE:
+        return late || (value & (value - 1)) != 0 || (value != 0 && value < SLOT_RING_MIN) ? EINVAL : 0;
+    default:
+        return 0;
+    }
 }
 
 /* Untrusted: option, value. 0 or an errno value. */
@@ -275,7 +343,7 @@ static int option_check(const struct socket_block *block, uint32_t option, uint3
         return ENOPROTOOPT;
     if (rule->most != 0 && (value < rule->least || value > rule->most))
         return EINVAL;
-    return option == CONTROL_OPTION_V6_ONLY && block->state != SOCKET_OPEN ? EINVAL : 0;
+    return option_check_more(block, option, value);
 }
 
 static int call_set_option(struct socket_server *server, struct call *call)
@@ -288,7 +356,7 @@ static int call_set_option(struct socket_server *server, struct call *call)
     option_store(block, option, value);
     socket_changed(server, call->socket);
     bool told = (option_rules[option].told >> block->transport & 1) != 0 && socket_at_transport(call->socket);
-    if (!told || (option == CONTROL_OPTION_NODELAY && block->state == SOCKET_LISTENING)) /* its connections' */
+    if (!told)
         return 0;
     wait_for(server, call, MESSAGE_SET_OPTION);
     block->request.option = option;
@@ -303,10 +371,10 @@ struct operation {
     bool asks;   /* whether it is permitted */
 };
 static const struct operation operations[] = {
-    [CONTROL_SOCKET] = {call_socket, false, false, false},       [CONTROL_BIND] = {call_bind, true, true, true},
-    [CONTROL_LISTEN] = {call_listen, true, true, true},          [CONTROL_CONNECT] = {call_connect, true, true, true},
-    [CONTROL_ACCEPT] = {call_accept, false, true, false},        [CONTROL_CLOSE] = {call_close, false, false, false},
-    [CONTROL_SET_OPTION] = {call_set_option, true, true, false},
+    [CONTROL_SOCKET] = {call_socket, false, false, false},        [CONTROL_BIND] = {call_bind, true, true, true},
+    [CONTROL_LISTEN] = {call_listen, true, true, true},           [CONTROL_CONNECT] = {call_connect, true, true, true},
+    [CONTROL_ACCEPT] = {call_accept, false, true, false},         [CONTROL_CLOSE] = {call_close, false, false, false},
+    [CONTROL_SET_OPTION] = {call_set_option, true, false, false},
 };
 
 /* What is asked for is what the request names, of LISTEN what the socket is called. 0 or an errno value. */
@@ -345,10 +413,7 @@ int call_run(struct socket_server *server, struct call *call)
         const struct socket_block *block = &call->socket->block;
         if (operation->living && block->state == SOCKET_GONE)
             return block->error != 0 ? block->error : EINVAL;
-        /* An option that nobody waits for (it came with a connection) gives way to the next one. */
-        bool gives_way = number == CONTROL_SET_OPTION && block->request.operation == MESSAGE_SET_OPTION &&
-                         block->request.lane == LANE_NONE;
-        if (operation->alone && block->request.cookie != 0 && !gives_way)
+        if (operation->alone && block->request.cookie != 0)
             return EALREADY;
     }
     address_clean(&call->request.address);

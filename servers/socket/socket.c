@@ -30,7 +30,7 @@
  * Two families: :: without V6_ONLY takes the name of IPv4, too, and such a socket may connect to either. Which address
  * is the source is the transport's choice. What BIND, CONNECT and LISTEN may is asked in one place (permit.c).
  *
- * Left out: a change of backlog by a second LISTEN, a second CONNECT after a failed one. To read first: POSIX.1-2017 System Interfaces 2.10 (Sockets). */
+ * Left out: a second CONNECT after a failed one. To read first: POSIX.1-2017 System Interfaces 2.10 (Sockets). */
 #include <string.h>
 
 #include "servers/counters.h"

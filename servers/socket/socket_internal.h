@@ -35,7 +35,7 @@ enum block_kind { BLOCK_GLOBAL = 1, BLOCK_LANE = 2, BLOCK_SOCKET = 3 };
 #define STORE_LANES   1U
 #define STORE_SOCKETS (STORE_LANES + SESSIONS_MAX * SESSION_LANES)
 #define STORE_BLOCKS  (STORE_SOCKETS + SOCKETS_MAX)
-#define STORE_VERSION 0x534f4302U
+#define STORE_VERSION 0x534f4303U
 
 enum socket_state { /* values are in the store */
                     SOCKET_FREE = 0,
@@ -81,7 +81,10 @@ struct socket_block {  /* flat, in the store as it is */
     uint32_t backlog;
     uint8_t ttl; /* 0: the default */
     uint8_t traffic_class;
-    uint8_t reserved[6];
+    uint8_t send_log2; /* of the ring sizes wanted; 0: any */
+    uint8_t receive_log2;
+    uint32_t user_timeout_ms;
+    struct message_options tcp;
     struct socket_request request;
 };
 
@@ -109,7 +112,7 @@ union store_any {
     struct lane_block lane;
     struct global_block global;
 };
-_Static_assert(sizeof(struct socket_block) == 144, "lies in the store: no padding");
+_Static_assert(sizeof(struct socket_block) == 152, "lies in the store: no padding");
 _Static_assert(sizeof(union store_any) % 8 == 0, "a block is made of words");
 
 /* ---- derived, in private memory ---- */

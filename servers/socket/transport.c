@@ -75,8 +75,12 @@ static struct message request_message(const struct socket_entry *entry)
     const struct socket_request *request = &entry->block.request;
     struct message message = socket_message(entry, request->operation, request->cookie);
     if (request->operation != MESSAGE_CLOSE) {
-        message.socket.argument[1] = entry->block.options;
-        message.socket.argument[2] = (uint32_t)entry->block.traffic_class << 8 | entry->block.ttl;
+        const struct socket_block *block = &entry->block;
+        message.socket.argument[1] = block->options;
+        message.socket.argument[2] =
+            message_tuning(block->ttl, block->traffic_class, block->send_log2, block->receive_log2);
+        message.socket.argument[3] = block->user_timeout_ms;
+        message.options = block->tcp;
     }
     switch (request->operation) {
     case MESSAGE_LISTEN:
@@ -244,7 +248,7 @@ static void bind_done(struct socket_server *server, struct socket_entry *entry, 
 static void listen_done(struct socket_server *server, struct socket_entry *entry, const struct message *message,
                         int error)
 {
-    bool again = entry->block.state == SOCKET_LISTENING; /* nobody asked: it was missing at reconciliation */
+    bool again = entry->block.state == SOCKET_LISTENING; /* a new backlog, or it was missing at reconciliation */
     if (error != 0) {
         listener_drop_queue(server, entry);
         request_end(server, entry, error);
@@ -274,10 +278,6 @@ static void connect_done(struct socket_server *server, struct socket_entry *entr
     block->remote_port = block->request.port;
     block->state = dissolved ? SOCKET_BOUND : SOCKET_CONNECTED;
     request_end(server, entry, block->transport == SESSION_TCP ? EINPROGRESS : 0);
-    if (block->transport == SESSION_TCP && socket_option(block, CONTROL_OPTION_NODELAY)) {
-        request_start(server, entry, MESSAGE_SET_OPTION, LANE_NONE, 0);
-        block->request.option = CONTROL_OPTION_NODELAY;
-    }
 }
 
 /* Whether a success names a slot; a transport that names an impossible one has failed. */
@@ -331,6 +331,10 @@ static void on_answer(struct socket_server *server, enum session_transport t, co
         break;
     case MESSAGE_CLOSE:
         socket_free(server, entry);
+        break;
+    case MESSAGE_SET_OPTION: /* to one who does not know the socket: it is kept here, and goes along with the next
+                                request */
+        request_end(server, entry, error == ENOTCONN ? 0 : error);
         break;
     default:
         request_end(server, entry, error);

@@ -20,6 +20,13 @@ static struct ip_address bound_address(const struct message *m)
     return both ? (struct ip_address){0} : m->source;
 }
 
+static bool take_slot(struct transport *t, const struct message *m, uint32_t index)
+{
+    uint32_t tuning = m->socket.argument[2], send_log2 = tuning >> 16 & 0x1f, receive_log2 = tuning >> 24 & 0x1f;
+    const struct session_arena wanted = {.send_size = 1U << send_log2, .receive_size = 1U << receive_log2};
+    return slot_take(t, index, send_log2 != 0 && receive_log2 != 0 ? &wanted : NULL);
+}
+
 static int bind_new(struct udp_server *s, const struct message *m, uint32_t *ret_endpoint)
 {
     struct transport *t = &s->transport;
@@ -30,7 +37,7 @@ static int bind_new(struct udp_server *s, const struct message *m, uint32_t *ret
     if (index == TRANSPORT_NONE)
         return ENOBUFS;
     s->side[index].receive_tail = s->side[index].send_head = s->side[index].send_next = 0;
-    if (!slot_take(t, index, NULL)) {
+    if (!take_slot(t, m, index)) {
         endpoint_release(t, index);
         return ENOBUFS;
     }

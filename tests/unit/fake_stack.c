@@ -16,12 +16,13 @@
 #include "ipc/doorbell.h"
 #include "ipc/segment.h"
 #include "ipc/session.h"
+#include "protocols/tcp/tcp.h"
 
 #define BELLS        3
 #define SOCKETS      256
 #define NOBODY       UINT32_MAX
 #define REFUSE_AFTER 8 /* arenas */
-#define FAKE_OPTIONS (CONTROL_OPTION_NO_CHECK + 1)
+#define FAKE_OPTIONS (CONTROL_OPTION_RECEIVE_SIZE + 1)
 #define PATH_MTU     1500
 
 struct fake_arena {
@@ -32,7 +33,7 @@ struct fake_arena {
 };
 
 struct fake_socket {
-    bool used, listening, closed, reset;
+    bool used, listening, closed, reset, finished;
     uint32_t transport, descriptor, peer, generation;
     uint16_t port, remote_port;
     uint32_t arena, slot, slot_generation; /* arena NOBODY: none */
@@ -59,7 +60,8 @@ struct fake_stack {
     uint32_t answered[SESSION_LANES];
     uint32_t option[FAKE_OPTIONS]; /* as last set, of any socket */
     int lose;
-    bool stop, ended, hang_up, mute, stalled, news;
+    bool stop, ended, hang_up, mute, stalled, news, undrained, pend;
+    uint32_t app_flags, backlog;
     int refuse;
     uint32_t refuse_above;
 };
@@ -169,6 +171,21 @@ static struct slot_transport *words_of(struct fake_stack *f, const struct fake_s
     return &f->arena[k->arena].words->slot[k->slot];
 }
 
+static void figures(const struct fake_stack *f, struct fake_socket *k, struct slot_transport *w)
+{
+    if (k->finished && !f->undrained)
+        k->state |= SLOT_DRAINED;
+    uint32_t state = (k->state & SLOT_CONNECTED) != 0 ? TCP_ESTABLISHED : TCP_SYN_SENT;
+    w->tcp_kind = state | 2U << 8 | 7U << 20 | 5U << 16 | (TCP_KIND_TIMESTAMPS | TCP_KIND_SCALED) << 24;
+    w->srtt_us = FAKE_RTT_US;
+    w->rttvar_us = 55;
+    w->rto_us = 200000;
+    w->cwnd = 10 * FAKE_MSS;
+    w->ssthresh = UINT32_MAX;
+    w->retransmitted = 3;
+    w->mss = FAKE_PEER_MSS << 16 | FAKE_MSS;
+}
+
 static void publish(struct fake_stack *f, struct fake_socket *k)
 {
     struct slot_transport *w = words_of(f, k);
@@ -177,6 +194,8 @@ static void publish(struct fake_stack *f, struct fake_socket *k)
     __atomic_store_n(&w->path_mtu, k->path_mtu, __ATOMIC_RELEASE);
     __atomic_store_n(&w->send_tail, k->send_tail, __ATOMIC_RELEASE);
     __atomic_store_n(&w->receive_head, k->receive_head, __ATOMIC_RELEASE);
+    if (k->transport == SESSION_TCP)
+        figures(f, k, w);
     __atomic_store_n(&w->state, k->state, __ATOMIC_RELEASE);
     __atomic_store_n(&w->generation, k->slot_generation, __ATOMIC_RELEASE);
     f->news = true;
@@ -187,7 +206,9 @@ static bool slot_take(struct fake_stack *f, uint32_t socket)
     struct fake_socket *k = &f->socket[socket];
     for (uint32_t i = 0; i < f->arenas; i++) {
         struct fake_arena *a = &f->arena[i];
-        for (uint32_t s = 0; a->transport == k->transport && s < a->slots; s++) {
+        uint32_t send = k->option[CONTROL_OPTION_SEND_SIZE], receive = k->option[CONTROL_OPTION_RECEIVE_SIZE];
+        bool fits = (send == 0 || send == a->send_size) && (receive == 0 || receive == a->receive_size);
+        for (uint32_t s = 0; fits && a->transport == k->transport && s < a->slots; s++) {
             if (a->holder[s] != 0)
                 continue;
             a->holder[s] = socket + 1;
@@ -252,6 +273,7 @@ static bool stream_move(struct fake_stack *f, struct fake_socket *k)
     k->send_tail += n;
     peer->receive_head += n;
     peer->state |= fin ? SLOT_FIN : 0;
+    k->finished = k->finished || fin;
     publish(f, k);
     publish(f, peer);
     return true;
@@ -346,6 +368,8 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
     struct fake_socket *k = &f->socket[index];
     struct fake_socket *listener = by_port(f, SESSION_TCP, q->port);
     k->remote = q->address;
+    if (f->pend)
+        return slot_take(f, index) ? EINPROGRESS : ENOBUFS;
     if (listener == NULL) {
         k->state = SLOT_ERROR | SLOT_CLOSED;
         k->error = ECONNREFUSED;
@@ -365,6 +389,7 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
                                   .state = SLOT_CONNECTED,
                                   .remote = loopback(q->address.family),
                                   .port = listener->port};
+    memcpy(child->option, listener->option, sizeof child->option);
     if (!slot_take(f, other)) {
         child->used = false;
         f->arena[k->arena].holder[k->slot] = 0;
@@ -438,6 +463,9 @@ static int request_about(struct fake_stack *f, const struct control_request *q, 
     if (k == NULL || !k->used || k->generation != q->generation)
         return EBADF;
     *index = q->socket;
+    bool living = q->operation == CONTROL_BIND || q->operation == CONTROL_LISTEN || q->operation == CONTROL_CONNECT;
+    if (living && k->transport == SESSION_TCP && (k->state & SLOT_CLOSED) != 0)
+        return (int)k->error; /* the transport has let go of it */
     switch (q->operation) {
     case CONTROL_BIND:
         if (q->port != 0 && by_port(f, k->transport, q->port) != NULL)
@@ -447,6 +475,7 @@ static int request_about(struct fake_stack *f, const struct control_request *q, 
         return k->transport == SESSION_UDP && !slot_take(f, q->socket) ? ENOBUFS : 0;
     case CONTROL_LISTEN:
         k->listening = true;
+        f->backlog = q->argument[0];
         return 0;
     case CONTROL_CONNECT:
         k->port = k->port != 0 ? k->port : f->next_port++;
@@ -539,6 +568,8 @@ static bool pass(struct fake_stack *f)
             did = true;
             if (k == NULL || !k->used || k->reset)
                 continue;
+            if (k->transport == SESSION_TCP)
+                f->app_flags = a->app->slot[slot].flags;
             while (k->transport == SESSION_TCP ? stream_move(f, k) : datagram_move(f, k))
                 ;
             if (k->peer != NOBODY && k->transport == SESSION_TCP)
@@ -749,6 +780,40 @@ uint32_t fake_stack_option(struct fake_stack *f, uint32_t option)
     uint32_t value = f->option[option];
     pthread_mutex_unlock(&f->lock);
     return value;
+}
+
+uint32_t fake_stack_app_flags(struct fake_stack *f)
+{
+    pthread_mutex_lock(&f->lock);
+    uint32_t flags = f->app_flags;
+    pthread_mutex_unlock(&f->lock);
+    return flags;
+}
+
+uint32_t fake_stack_backlog(struct fake_stack *f)
+{
+    pthread_mutex_lock(&f->lock);
+    uint32_t backlog = f->backlog;
+    pthread_mutex_unlock(&f->lock);
+    return backlog;
+}
+
+void fake_stack_pend(struct fake_stack *f, bool on)
+{
+    pthread_mutex_lock(&f->lock);
+    f->pend = on;
+    pthread_mutex_unlock(&f->lock);
+}
+
+void fake_stack_drain(struct fake_stack *f, bool on)
+{
+    pthread_mutex_lock(&f->lock);
+    f->undrained = !on;
+    for (uint32_t i = 0; i < SOCKETS; i++)
+        if (f->socket[i].used && f->socket[i].transport == SESSION_TCP && f->socket[i].arena != NOBODY)
+            publish(f, &f->socket[i]);
+    doorbell_ring(&f->to_session);
+    pthread_mutex_unlock(&f->lock);
 }
 
 uint32_t fake_stack_sockets(struct fake_stack *f)

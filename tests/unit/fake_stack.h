@@ -24,5 +24,13 @@ void fake_stack_lose_answers(struct fake_stack *f, int count); /* lanes are look
 uint32_t fake_stack_arenas(const struct fake_stack *f);
 uint32_t fake_stack_option(struct fake_stack *f, uint32_t option); /* enum control_option, as any socket last set it */
 uint32_t fake_stack_sockets(struct fake_stack *f); /* open now */
+uint32_t fake_stack_app_flags(struct fake_stack *f); /* SLOT_APP_*, of the stream that last had news */
+uint32_t fake_stack_backlog(struct fake_stack *f);   /* as last listened with */
+void fake_stack_drain(struct fake_stack *f, bool on); /* off: peers acknowledge nothing more (SLOT_DRAINED) */
+void fake_stack_pend(struct fake_stack *f, bool on); /* attempts to connect from now on have no outcome */
+/* What every stream's words have of figures. */
+#define FAKE_MSS      1448U
+#define FAKE_PEER_MSS 1460U
+#define FAKE_RTT_US   1234U
 
 #endif

@@ -534,7 +534,7 @@ START_TEST(arguments)
     FAILS(bh_connect(fd, (struct sockaddr *)&six, sizeof six), EAFNOSUPPORT);
     FAILS(bh_send(fd, "x", 1, MSG_OOB), EOPNOTSUPP);
     FAILS(bh_send(fd, "x", 1, 0), EPIPE);
-    FAILS(bh_setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, sizeof value), ENOPROTOOPT);
+    FAILS(bh_setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof value), ENOPROTOOPT);
     ck_assert_int_eq(bh_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof value), 0);
     value = 0;
     ck_assert_int_eq(bh_getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &length), 0);

@@ -162,7 +162,13 @@ START_TEST(listen_arguments)
     ck_assert_uint_eq(m.socket.argument[0], 1); /* an int, negative */
     reply(tcp, &m, 0, 3, m.source_port);
     ck_assert_uint_eq(answer_of(0, 0).local_port, m.source_port);
-    ck_assert_int_eq(call_error(with(about(CONTROL_LISTEN, s), 9, 0)), 0);
+    r = with(about(CONTROL_LISTEN, s), 9, 0); /* a new backlog */
+    ask(0, 0, &r);
+    m = expect(tcp, MESSAGE_LISTEN);
+    ck_assert_uint_eq(m.socket.argument[0], 9);
+    ck_assert_uint_eq(m.socket.socket, s);
+    reply(tcp, &m, 0, 3, m.source_port);
+    ck_assert_int_eq(answer_of(0, 0).error, 0);
     ck_assert_int_eq(call_error(naming(CONTROL_CONNECT, s, theirs, 80)), EOPNOTSUPP);
     ck_assert_int_eq(call_error(with(about(CONTROL_ACCEPT, s), 0, 9)), EAGAIN);
 }
@@ -173,7 +179,7 @@ START_TEST(tcp_connect)
 {
     uint32_t s = new_socket(0, SESSION_TCP, 4);
     ck_assert_int_eq(call_error(naming(CONTROL_CONNECT, s, any4, 80)), EADDRNOTAVAIL);
-    ck_assert_int_eq(call_error(naming(CONTROL_CONNECT, s, theirs, 0)), EADDRNOTAVAIL);
+    ck_assert_int_eq(call_error(naming(CONTROL_CONNECT, s, theirs, 0)), ECONNREFUSED);
     ck_assert_int_eq(call_error(naming(CONTROL_CONNECT, s, (struct ip_address){.family = 6, .octets = {1}}, 80)),
                      EAFNOSUPPORT);
     ck_assert_int_eq(call_error(naming(CONTROL_CONNECT, s, (struct ip_address){0}, 80)), EAFNOSUPPORT);
@@ -372,21 +378,116 @@ START_TEST(options)
     ck_assert_uint_eq(m.socket.argument[1], 1U << CONTROL_OPTION_NODELAY);
     reply(tcp, &m, 0, 1, 0);
     ck_assert_int_eq(answer_of(0, 0).error, 0);
-    ck_assert_int_eq(call_error(option(l, CONTROL_OPTION_NODELAY, 1)), 0);
+    r = option(l, CONTROL_OPTION_NODELAY, 1); /* for what it makes from now on */
+    ask(0, 0, &r);
+    m = expect(tcp, MESSAGE_SET_OPTION);
+    ck_assert_uint_eq(m.socket.socket, l);
+    reply(tcp, &m, 0, 7, 0);
+    ck_assert_int_eq(answer_of(0, 0).error, 0);
     struct message e = established(l, 30);
     tell(tcp, &e);
     uint32_t a = call(&(struct control_request){
                           .operation = CONTROL_ACCEPT, .socket = l, .generation = l >> 16, .argument = {0, 9}})
                      .socket;
     expect(tcp, MESSAGE_ACCEPTED);
-    m = expect(tcp, MESSAGE_SET_OPTION); /* inherited */
-    ck_assert_uint_eq(m.socket.socket, a);
-    r = option(a, CONTROL_OPTION_NODELAY, 0);
-    ask(0, 0, &r); /* does not wait for what nobody asked for */
+    expect_silence(tcp); /* tcp made it with all that its listener has */
+    r = option(a, CONTROL_OPTION_KEEPALIVE, 1);
+    ask(0, 0, &r);
     m = expect(tcp, MESSAGE_SET_OPTION);
-    ck_assert_uint_eq(m.socket.argument[1], 0);
-    reply(tcp, &m, 0, 30, 0);
+    ck_assert_uint_eq(m.socket.argument[1], 1U << CONTROL_OPTION_NODELAY | 1U << CONTROL_OPTION_KEEPALIVE);
+    reply(tcp, &m, ENOTCONN, INDEX_NONE, 0); /* tcp has lost it: no reason to say so here */
     ck_assert_int_eq(answer_of(0, 0).error, 0);
+    struct message lost = told(MESSAGE_LOST);
+    lost.socket.socket = a;
+    lost.socket.error = ECONNRESET;
+    tell(tcp, &lost);
+    ck_assert_int_eq(call_error(option(a, CONTROL_OPTION_NODELAY, 0)), 0); /* as Linux: who is gone may still be set */
+    expect_silence(tcp);
+}
+END_TEST
+
+static const struct {
+    uint32_t option, value;
+} tuned[] = {
+    {CONTROL_OPTION_KEEPALIVE, 1},       {CONTROL_OPTION_LINGER_RESET, 1},
+    {CONTROL_OPTION_KEEP_IDLE, 600},     {CONTROL_OPTION_KEEP_INTERVAL, 32767},
+    {CONTROL_OPTION_KEEP_COUNT, 127},    {CONTROL_OPTION_USER_TIMEOUT, 123456789},
+    {CONTROL_OPTION_SEND_SIZE, 16384},   {CONTROL_OPTION_MAXIMUM_SEGMENT, 536},
+    {CONTROL_OPTION_RECEIVE_SIZE, 4096}, {CONTROL_OPTION_TTL, 9},
+};
+
+static void expect_tuned(const struct message *m)
+{
+    ck_assert_uint_eq(m->socket.argument[1], 1U << CONTROL_OPTION_KEEPALIVE | 1U << CONTROL_OPTION_LINGER_RESET);
+    ck_assert_uint_eq(m->socket.argument[2], message_tuning(9, 0, 14, 12));
+    ck_assert_uint_eq(m->socket.argument[3], 123456789);
+    ck_assert_uint_eq(m->options.keep_idle_s, 600);
+    ck_assert_uint_eq(m->options.keep_interval_s, 32767);
+    ck_assert_uint_eq(m->options.keep_count, 127);
+    ck_assert_uint_eq(m->options.maximum_segment, 536);
+}
+
+/* Every option of a stream, with every request, over deaths on either side, and to the connections of a listener. */
+START_TEST(options_of_streams_travel)
+{
+    uint32_t s = new_socket(0, SESSION_TCP, 3);
+    for (size_t i = 0; i < sizeof tuned / sizeof tuned[0]; i++)
+        ck_assert_int_eq(call_error(option(s, tuned[i].option, tuned[i].value)), 0);
+    expect_silence(tcp);
+    struct control_request r = with(about(CONTROL_LISTEN, s), 4, 0);
+    ask(0, 0, &r);
+    struct message m = expect(tcp, MESSAGE_LISTEN);
+    expect_tuned(&m);
+    reply(tcp, &m, 0, 7, m.source_port);
+    die_and_start();
+    expect(tcp, MESSAGE_OWNED);
+    expect(tcp, MESSAGE_OWNED_END);
+    m = told(MESSAGE_ALIVE_END); /* tcp has lost all: it listens again, with all of them */
+    r = option(s, CONTROL_OPTION_KEEPALIVE, 1);
+    ask(0, 1, &r);
+    turn();
+    expect(tcp, MESSAGE_SET_OPTION);
+    ck_assert(!answered(0, 1));
+    tell(tcp, &m);
+    m = expect(tcp, MESSAGE_LISTEN);
+    expect_tuned(&m);
+    ck_assert_int_eq(answer_of(0, 1).error, 0); /* said by LISTEN */
+    reply(tcp, &m, 0, 7, m.source_port);
+    struct message e = established(s, 30);
+    tell(tcp, &e);
+    uint32_t a = call(&(struct control_request){
+                          .operation = CONTROL_ACCEPT, .socket = s, .generation = s >> 16, .argument = {0, 9}})
+                     .socket;
+    expect(tcp, MESSAGE_ACCEPTED);
+    r = option(a, CONTROL_OPTION_KEEP_COUNT, 127);
+    ask(0, 0, &r);
+    m = expect(tcp, MESSAGE_SET_OPTION);
+    ck_assert_uint_eq(m.socket.socket, a);
+    expect_tuned(&m);
+}
+END_TEST
+
+/* Sizes are those of the slot that a request is going to take. */
+START_TEST(ring_sizes_in_time)
+{
+    static const uint32_t sizes[] = {CONTROL_OPTION_SEND_SIZE, CONTROL_OPTION_RECEIVE_SIZE};
+    uint32_t s = new_connected(1), l = new_listener(80, 4), u = new_socket(0, SESSION_UDP, 0);
+    uint32_t bound = new_socket(0, SESSION_TCP, 5);
+    ck_assert_int_eq(call_error(naming(CONTROL_BIND, bound, any4, 81)), 0);
+    struct control_request r = naming(CONTROL_BIND, u, any4, 53);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(call_error(option(s, sizes[i], 8192)), EINVAL);
+        ck_assert_int_eq(call_error(option(l, sizes[i], 8192)), EINVAL);
+        ck_assert_int_eq(call_error(option(bound, sizes[i], 8192)), 0);
+        ck_assert_int_eq(call_error(option(u, sizes[i], 8192)), 0);
+    }
+    ask(0, 0, &r);
+    struct message m = expect(udp, MESSAGE_BIND);
+    ck_assert_uint_eq(m.socket.argument[2], message_tuning(0, 0, 13, 13));
+    reply(udp, &m, 0, 4, 53);
+    ck_assert_int_eq(answer_of(0, 0).error, 0);
+    ck_assert_int_eq(call_error(option(u, CONTROL_OPTION_SEND_SIZE, 8192)), EINVAL);
+    expect_silence(tcp);
 }
 END_TEST
 
@@ -405,9 +506,31 @@ START_TEST(option_values)
         {SESSION_TCP, CONTROL_OPTION_DONT_FRAGMENT, 1, ENOPROTOOPT},
         {SESSION_TCP, CONTROL_OPTION_NO_CHECK, 1, ENOPROTOOPT},
         {SESSION_UDP, CONTROL_OPTION_NO_CHECK, 7, 0},
-        {SESSION_UDP, CONTROL_OPTION_NO_CHECK + 1, 1, ENOPROTOOPT},
         {SESSION_TCP, CONTROL_OPTION_BROADCAST, 1, 0},
         {SESSION_UDP, CONTROL_OPTION_V6_ONLY, 1, 0},
+        {SESSION_UDP, CONTROL_OPTION_KEEPALIVE, 1, ENOPROTOOPT},
+        {SESSION_TCP, CONTROL_OPTION_KEEP_IDLE, 0, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_KEEP_IDLE, 32767, 0},
+        {SESSION_TCP, CONTROL_OPTION_KEEP_IDLE, 32768, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_KEEP_INTERVAL, 0, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_KEEP_INTERVAL, 32768, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_KEEP_COUNT, 0, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_KEEP_COUNT, 128, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_USER_TIMEOUT, 0, 0},
+        {SESSION_TCP, CONTROL_OPTION_USER_TIMEOUT, INT32_MAX, 0},
+        {SESSION_TCP, CONTROL_OPTION_USER_TIMEOUT, 1U << 31, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_MAXIMUM_SEGMENT, 0, 0},
+        {SESSION_TCP, CONTROL_OPTION_MAXIMUM_SEGMENT, 87, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_MAXIMUM_SEGMENT, 88, 0},
+        {SESSION_TCP, CONTROL_OPTION_MAXIMUM_SEGMENT, 32767, 0},
+        {SESSION_TCP, CONTROL_OPTION_MAXIMUM_SEGMENT, 32768, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_SEND_SIZE, 0, 0},
+        {SESSION_TCP, CONTROL_OPTION_SEND_SIZE, 2048, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_SEND_SIZE, 4096, 0},
+        {SESSION_UDP, CONTROL_OPTION_SEND_SIZE, 5000, EINVAL},
+        {SESSION_UDP, CONTROL_OPTION_RECEIVE_SIZE, SLOT_RING_MAX, 0},
+        {SESSION_TCP, CONTROL_OPTION_RECEIVE_SIZE, SLOT_RING_MAX * 2, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_RECEIVE_SIZE + 1, 1, ENOPROTOOPT},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint32_t s = new_socket(0, rows[i].transport, 0);
@@ -565,10 +688,12 @@ END_TEST
     X(socket_arguments)                                                                                                \
     X(socket_quota)                                                                                                    \
     X(table_full)                                                                                                      \
-    X(ids_rest_before_reuse) X(foreign_socket) X(tcp_bind) X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect)    \
-        X(close_asks_the_transport) X(close_overtakes_a_request) X(udp_names) X(udp_connect_binds_first) X(accept_one) \
-            X(accept_refusals) X(options) X(option_values) X(options_travel) X(tcp_names_of_two_families)              \
-                X(addresses_of_two_families) X(what_is_permitted) X(udp_shared_name) X(counters_shown)
+    X(ids_rest_before_reuse)                                                                                           \
+    X(foreign_socket) X(tcp_bind) X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect) X(close_asks_the_transport) \
+        X(close_overtakes_a_request) X(udp_names) X(udp_connect_binds_first) X(accept_one) X(accept_refusals)          \
+            X(options) X(option_values) X(options_travel) X(options_of_streams_travel) X(ring_sizes_in_time)           \
+                X(tcp_names_of_two_families) X(addresses_of_two_families) X(what_is_permitted) X(udp_shared_name)      \
+                    X(counters_shown)
 
 int main(void)
 {

@@ -250,5 +250,22 @@ START_TEST(test_application_lies)
 }
 END_TEST
 
+/* A slot has the ring sizes that were asked for, or there is none. */
+START_TEST(test_ring_sizes)
+{
+    static const struct {
+        uint8_t send_log2, receive_log2;
+        int error;
+    } rows[] = {{14, 14, 0}, {12, 14, ENOBUFS}, {14, 12, ENOBUFS}, {0, 0, 0}, {31, 31, ENOBUFS}};
+    for (uint32_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        asked_ttl = message_tuning(0, 0, rows[i].send_log2, rows[i].receive_log2);
+        struct message m = request(MESSAGE_BIND, SOCKET + i, (uint16_t)(PORT + i), none, 0);
+        ck_assert_msg(m.socket.error == rows[i].error, "row %u", i);
+    }
+    asked_ttl = 0;
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 2);
+}
+END_TEST
+
 SUITE_RUN("server_udp", setup, teardown, test_receive, test_send, test_connected, test_no_port, test_names,
-          test_restart, test_cold_socket_server, test_session_end, test_application_lies)
+          test_ring_sizes, test_restart, test_cold_socket_server, test_session_end, test_application_lies)

@@ -113,6 +113,7 @@ int bh_shutdown(int fd, int how)
         __atomic_store_n(&k->shut_read, true, __ATOMIC_RELAXED);
     if (how != SHUT_RD && socket_phase(k) != SOCKET_LISTENING)
         shut_write(s, k);
+    epoll_touch(s, k);
     session_wake(s);
     return 0;
 }

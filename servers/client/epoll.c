@@ -161,11 +161,33 @@ static void epolls_drain(struct session *s)
     ring_drain(p, &s->answer->ready_producer, s->answer->ready, SESSION_DESCRIPTORS, &p->answer_cursor, NULL);
 }
 
+static bool update(uint32_t *known, uint32_t now)
+{
+    bool moved = *known != now;
+    *known = now;
+    return moved;
+}
+
+bool news_moved(struct session *s, struct news *news)
+{
+    bool moved = !news->known;
+    news->known = true;
+    moved |= update(&news->changes, __atomic_load_n(&s->epolls.changes, __ATOMIC_ACQUIRE));
+    for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
+        const struct arena *a = __atomic_load_n(&s->arenas.arena[i], __ATOMIC_ACQUIRE);
+        if (a != NULL)
+            moved |= update(&news->producer[i], __atomic_load_n(&a->words->ready_producer, __ATOMIC_ACQUIRE));
+    }
+    uint32_t answers = __atomic_load_n(&s->answer->ready_producer, __ATOMIC_ACQUIRE);
+    return update(&news->producer[SESSION_ARENAS], answers) || moved;
+}
+
 /* (F): the change was stored before the list of watchers is read; who adds one stores it before it looks at the socket.
  */
 void epoll_touch(struct session *s, const struct socket *k)
 {
     struct epolls *p = &s->epolls;
+    __atomic_fetch_add(&p->changes, 1, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (__atomic_load_n(&p->watcher[k->descriptor], __ATOMIC_RELAXED) == NULL)
         return;
@@ -183,6 +205,7 @@ void epoll_forget(struct session *s, uint32_t descriptor)
     while (p->watcher[descriptor] != NULL)
         item_free(p, p->watcher[descriptor]);
     pthread_mutex_unlock(&p->lock);
+    __atomic_fetch_add(&p->changes, 1, __ATOMIC_RELEASE);
 }
 
 /* ---- instances ---- */
@@ -266,6 +289,7 @@ int epoll_close(struct session *s, uint32_t descriptor)
     items_free(p, e);
     e->closed = true;
     __atomic_store_n(&s->socket[descriptor].phase, (uint32_t)SOCKET_FREE, __ATOMIC_RELEASE);
+    __atomic_fetch_add(&p->changes, 1, __ATOMIC_RELEASE);
     bool waited = e->users > 0;
     if (!waited)
         epoll_free(e);

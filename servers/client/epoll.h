@@ -4,6 +4,7 @@
 #define BULKHEAD_SERVERS_CLIENT_EPOLL_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ipc/session.h"
@@ -19,7 +20,16 @@ struct epolls { /* of a session */
     struct epoll_item *watcher[SESSION_DESCRIPTORS]; /* by descriptor: a list. Its head is atomic */
     uint32_t cursor[SESSION_ARENAS];                 /* in their ready rings */
     uint32_t answer_cursor;                          /* in the answer segment's */
+    uint32_t changes;                                /* made by calls of ours. Atomic */
 };
+
+struct news { /* what was known when someone last looked at many sockets; zeroed: nothing */
+    bool known;
+    uint32_t changes;
+    uint32_t producer[SESSION_ARENAS + 1];
+};
+/* Whether a look at any socket may give another answer than at the last call with these. Before the sockets are looked at. */
+bool news_moved(struct session *s, struct news *news);
 
 /* A call of ours changed what a socket is ready for: after the change, before the call returns. Not under the session's lock. */
 void epoll_touch(struct session *s, const struct socket *k);

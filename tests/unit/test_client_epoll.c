@@ -389,7 +389,7 @@ END_TEST
 /* ---- threads ---- */
 struct later {
     int fd, microseconds;
-    enum { SAY, CLOSE, WRITE, ADD } what;
+    enum { SAY, CLOSE, WRITE, ADD, SHUT } what;
     int epoll;
 };
 
@@ -401,6 +401,8 @@ static void *do_later(void *argument)
         say(l->fd);
     else if (l->what == CLOSE)
         ck_assert_int_eq(bh_close(l->fd), 0);
+    else if (l->what == SHUT)
+        ck_assert_int_eq(bh_shutdown(l->fd, SHUT_RD), 0);
     else if (l->what == WRITE)
         ck_assert_int_eq(write(l->fd, "x", 1), 1);
     else
@@ -682,7 +684,63 @@ START_TEST(cost_follows_the_ready)
 }
 END_TEST
 
+/* ---- bh_poll() of a large set: looked at again when something is new ---- */
+#define LARGE 60
+
+struct large {
+    struct pollfd set[LARGE];
+    int result;
+};
+
+static void *poll_large(void *argument)
+{
+    struct large *l = argument;
+    l->result = bh_poll(l->set, LARGE, LONG_MS);
+    return NULL;
+}
+
+/* Two threads wait with the same set: one of them is the poller, the other is woken by it. */
+static void poll_meets(const struct pollfd *set, const struct later *what, int fd, short events)
+{
+    struct large l[2];
+    pthread_t thread[2], other;
+    for (int i = 0; i < 2; i++) {
+        memcpy(l[i].set, set, sizeof l[i].set);
+        pthread_create(&thread[i], NULL, poll_large, &l[i]);
+    }
+    pthread_create(&other, NULL, do_later, (void *)(uintptr_t)what);
+    pthread_join(other, NULL);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(thread[i], NULL);
+        ck_assert_int_eq(l[i].result, 1);
+        for (int j = 0; j < LARGE; j++)
+            ck_assert_int_eq(l[i].set[j].revents, set[j].fd == fd ? events : 0);
+    }
+}
+
+START_TEST(poll_of_a_large_set)
+{
+    struct pollfd set[LARGE];
+    int fd[2];
+    small_rings(64);
+    for (int i = 0; i < LARGE; i++)
+        set[i] = (struct pollfd){.fd = listener_at((uint16_t)(PORT + i)), .events = POLLIN};
+    pair_of(set[0].fd, fd);
+    set[5].fd = fd[1];
+    struct later l = {.fd = fd[0], .microseconds = 20000, .what = SAY};
+    poll_meets(set, &l, fd[1], POLLIN);
+    hear(fd[1]);
+    l.what = SHUT;
+    l.fd = fd[1];
+    poll_meets(set, &l, fd[1], POLLIN);
+    set[5].fd = -1;
+    l.what = CLOSE;
+    l.fd = set[9].fd;
+    poll_meets(set, &l, l.fd, POLLNVAL);
+}
+END_TEST
+
 SUITE_RUN("client_epoll", setup, teardown, level, edge, oneshot_and_mod, room_to_send, own_calls, refused_and_reset,
           arguments, closed_descriptors_leave, turns, descriptors_of_the_kernel, wakes_who_waits, times_out,
           threads_with_instances, threads_with_instances_edge, threads_with_one_instance, overtaken, cold_start,
-          lying_writer, stack_gone, cost_follows_the_ready)
+          lying_writer, stack_gone, poll_of_a_large_set, cost_follows_the_ready)

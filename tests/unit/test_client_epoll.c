@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -443,6 +444,50 @@ START_TEST(wakes_who_waits)
 }
 END_TEST
 
+static void on_signal(int number)
+{
+    (void)number;
+}
+
+struct interrupted {
+    int epoll, result, error;
+    bool done; /* atomic */
+};
+
+static void *wait_for_signal(void *argument)
+{
+    struct interrupted *w = argument;
+    struct epoll_event got;
+    w->result = bh_epoll_wait(w->epoll, &got, 1, LONG_MS);
+    w->error = errno;
+    __atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* Who sleeps on the doorbell, and who waits behind it. */
+START_TEST(signal_ends_a_wait)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct interrupted w[2] = {{.epoll = epoll_new()}, {.epoll = epoll_new()}};
+    pthread_t thread[2];
+    int lfd = listener();
+    sigaction(SIGUSR1, &action, NULL);
+    for (int i = 0; i < 2; i++) {
+        add(w[i].epoll, lfd, EPOLLIN);
+        pthread_create(&thread[i], NULL, wait_for_signal, &w[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        while (!__atomic_load_n(&w[i].done, __ATOMIC_ACQUIRE)) { /* it may not wait yet */
+            pthread_kill(thread[i], SIGUSR1);
+            usleep(5000);
+        }
+        pthread_join(thread[i], NULL);
+        ck_assert_int_eq(w[i].result, -1);
+        ck_assert_int_eq(w[i].error, EINTR);
+    }
+}
+END_TEST
+
 START_TEST(times_out)
 {
     struct epoll_event got;
@@ -741,6 +786,6 @@ START_TEST(poll_of_a_large_set)
 END_TEST
 
 SUITE_RUN("client_epoll", setup, teardown, level, edge, oneshot_and_mod, room_to_send, own_calls, refused_and_reset,
-          arguments, closed_descriptors_leave, turns, descriptors_of_the_kernel, wakes_who_waits, times_out,
-          threads_with_instances, threads_with_instances_edge, threads_with_one_instance, overtaken, cold_start,
-          lying_writer, stack_gone, poll_of_a_large_set, cost_follows_the_ready)
+          arguments, closed_descriptors_leave, turns, descriptors_of_the_kernel, wakes_who_waits, signal_ends_a_wait,
+          times_out, threads_with_instances, threads_with_instances_edge, threads_with_one_instance, overtaken,
+          cold_start, lying_writer, stack_gone, poll_of_a_large_set, cost_follows_the_ready)

@@ -534,9 +534,10 @@ static void lie(struct fake_stack *f)
             __atomic_store_n(&a->words->ready[n], (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
         __atomic_store_n(&a->words->ready_producer, (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
     }
-    for (uint32_t n = 0; n < SESSION_DESCRIPTORS; n++)
+    for (uint32_t n = 0; f->answer != NULL && n < SESSION_DESCRIPTORS; n++) {
         __atomic_store_n(&f->answer->ready[n], (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
-    __atomic_store_n(&f->answer->ready_producer, (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
+        __atomic_store_n(&f->answer->ready_producer, (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
+    }
     f->lie = seed | 1;
     f->news = true;
 }

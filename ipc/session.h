@@ -138,6 +138,10 @@ struct socket_word { /* what the socket server tells of one descriptor */
 };
 /* Ready rings: entry n is in ready[n % entries]; ready_producer counts those written, and is stored (release) after its entry. A
  * reader that is more than the ring behind has lost some; one that finds itself so after it read an entry may have read a newer one. */
+static inline uint32_t ready_start(uint32_t incarnation) /* of a producer: far from where any other incarnation left off */
+{
+    return (incarnation + 1) * 2654435761U; /* so every reader finds itself overtaken */
+}
 struct session_answer { /* answer segment */
     struct control_lane_socket lane[SESSION_LANES];
     struct socket_word word[SESSION_DESCRIPTORS];

@@ -33,6 +33,7 @@ struct arena {
     pthread_mutex_t lock;                /* the notify ring's producer end */
     uint32_t producer;
     uint32_t notified[ARENA_SLOTS_MAX];  /* by slot: 1 + place of its last entry; 0 none */
+    uint16_t holder[ARENA_SLOTS_MAX];    /* by slot: 1 + descriptor that used it last; 0 none. Atomic */
 };
 
 struct arenas {

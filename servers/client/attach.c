@@ -37,6 +37,9 @@ static void session_forked(void)
     close(s->wake_fd);
     for (int i = 0; i < TO_SERVERS; i++)
         close(s->bell[i].bell.fd);
+    for (uint32_t i = 0; i < s->spare_wakes; i++)
+        close(s->spare_wake[i]);
+    epoll_forked(s);
 }
 
 static int attach_path(const char *run_dir, struct sockaddr_un *ret)
@@ -259,6 +262,7 @@ static struct session *session_new(int attach_fd)
         s->bell[i].bell.fd = -1;
     pthread_mutex_init(&s->attach_lock, NULL);
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->epolls.lock, NULL);
     pthread_cond_init(&s->lane_free, NULL);
     for (uint32_t i = 0; i < SESSION_DESCRIPTORS; i++)
         s->free_descriptor[i] = (uint16_t)(SESSION_DESCRIPTORS - 1 - i);

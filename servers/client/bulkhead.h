@@ -182,7 +182,8 @@ BH_API int bh_poll(struct pollfd *set, nfds_t count, int timeout_ms);
 
 /* epoll(7), of this library's descriptors and the kernel's in one set: level- and edge-triggered (EPOLLET), EPOLLONESHOT;
  * EPOLLEXCLUSIVE is accepted and wakes all. The cost of waiting follows the sockets where something is new, not the size of the set. The instance is a
- * descriptor of this library: bh_close() ends it. One epoll is not put into another (EINVAL). A descriptor that is closed leaves every set. */
+ * descriptor of this library: bh_close() ends it, and a bh_epoll_wait() that waits says EBADF. One epoll is not put into another (EINVAL),
+ * nor into bh_poll() (POLLNVAL). An edge may be told again where nothing has changed since, never too seldom. A descriptor that is closed leaves every set. */
 struct epoll_event;
 BH_API int bh_epoll_create1(int flags); /* EPOLL_CLOEXEC (which is always so) */
 BH_API int bh_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);

@@ -107,6 +107,7 @@ int bh_shutdown(int fd, int how)
         __atomic_store_n(&k->shut_read, true, __ATOMIC_RELAXED);
     if (how != SHUT_RD && socket_phase(k) != SOCKET_LISTENING)
         stream_shut_write(s, k);
+    epoll_touch(s, k);
     session_wake(s);
     return (int)bh_result(over ? -ENOTCONN : 0);
 }

@@ -34,7 +34,9 @@ static bool send_fits(struct session *s, struct socket *k, uint32_t record)
         }
     }
     bool fits = need == record && socket_view(k).space >= need;
-    __atomic_store_n(&k->send_wanted, fits ? 0 : need, __ATOMIC_RELAXED);
+    bool wanted = __atomic_exchange_n(&k->send_wanted, fits ? 0 : need, __ATOMIC_RELAXED) != 0;
+    if (fits && wanted)
+        epoll_touch(s, k); /* less will do from now on */
     return fits;
 }
 

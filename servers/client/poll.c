@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* bh_poll(): linear in the set. The kernel's descriptors are gathered into an array of their own for ppoll(). */
+/* bh_poll(): linear in the set, but who waits looks at a large one again only when something is new. The kernel's
+ * descriptors are gathered into an array of their own for ppoll(). */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -7,10 +8,12 @@
 #include "servers/client/session.h"
 
 #define SMALL_SET 64
+#define FEW       16 /* looked at sooner than asked for whether there is news */
 
 struct poll_set {
     const struct pollfd *set;
     nfds_t count;
+    struct news *news;
 };
 
 static bool is_host(const struct pollfd *p)
@@ -31,9 +34,13 @@ static short events_of(struct session *s, const struct pollfd *p)
 static bool any_ready(struct session *s, const void *argument)
 {
     const struct poll_set *p = argument;
+    if (p->count > FEW && !news_moved(s, p->news))
+        return false; /* as the last time */
     for (nfds_t i = 0; i < p->count; i++)
-        if (bh_is_descriptor(p->set[i].fd) && events_of(s, &p->set[i]) != 0)
+        if (bh_is_descriptor(p->set[i].fd) && events_of(s, &p->set[i]) != 0) {
+            p->news->known = false; /* who is woken by this asks again */
             return true;
+        }
     return false;
 }
 
@@ -73,10 +80,11 @@ static int mark_host(struct pollfd *set, nfds_t count, const struct pollfd *host
     return ready;
 }
 
+/* None of the set was ready when `news` was news. */
 static int poll_wait(struct session *s, struct pollfd *set, nfds_t count, struct pollfd *host, nfds_t hosts,
-                     int timeout_ms)
+                     int timeout_ms, struct news *news)
 {
-    struct poll_set p = {.set = set, .count = count};
+    struct poll_set p = {.set = set, .count = count, .news = news};
     struct waiter w = {.ready = any_ready,
                        .argument = &p,
                        .deadline_us = timeout_ms < 0 ? FOREVER : session_now_us() + (int64_t)timeout_ms * 1000,
@@ -95,6 +103,9 @@ static int poll_wait(struct session *s, struct pollfd *set, nfds_t count, struct
 
 static int poll_once(struct session *s, struct pollfd *set, nfds_t count, struct pollfd *host, int timeout_ms)
 {
+    struct news news = {0};
+    if (s != NULL && count > FEW)
+        (void)news_moved(s, &news);
     int ready = mark_own(s, set, count);
     nfds_t hosts = gather_host(set, count, host);
     if (ready == 0 && timeout_ms == 0 && s != NULL && !session_is_gone(s) && session_look(s))
@@ -106,7 +117,7 @@ static int poll_once(struct session *s, struct pollfd *set, nfds_t count, struct
             return -errno;
         return ready + mark_host(set, count, host);
     }
-    return poll_wait(s, set, count, host, hosts, timeout_ms);
+    return poll_wait(s, set, count, host, hosts, timeout_ms, &news);
 }
 
 int bh_poll(struct pollfd *set, nfds_t count, int timeout_ms)

@@ -218,9 +218,25 @@ static int wait_on_condition(struct session *s, struct waiter *w)
     return 0;
 }
 
+static int spare_take(struct session *s)
+{
+    return s->spare_wakes > 0 ? s->spare_wake[--s->spare_wakes] : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+static void spare_put(struct session *s, int fd)
+{
+    eventfd_t wakes;
+    if (s->spare_wakes == SPARE_WAKES) {
+        close(fd);
+        return;
+    }
+    (void)eventfd_read(fd, &wakes);
+    s->spare_wake[s->spare_wakes++] = fd;
+}
+
 static int wait_with_host(struct session *s, struct waiter *w)
 {
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = spare_take(s);
     if (fd < 0)
         return -errno;
     w->wake_fd = fd;
@@ -229,7 +245,7 @@ static int wait_with_host(struct session *s, struct waiter *w)
     int woken = sleep_in_poll(w, w->host, w->host_count + 1);
     pthread_mutex_lock(&s->lock);
     w->wake_fd = -1;
-    close(fd);
+    spare_put(s, fd);
     if (woken > 0)
         w->host_ready = count_ready(w->host, w->host_count);
     return woken < 0 ? woken : 0;

@@ -17,8 +17,8 @@
  * The end of the stack shows as the end of the attach connection, to the poller; who does not wait looks there before it says
  * that nothing is ready (session_look), and a bell that nobody holds any more (EPIPE) says it, too: the supervisor holds all.
  *
- * Locks, in this order: a socket's, the session's (lock), an arena's. Conditions are evaluated under the session's lock by any
- * thread: they read atomically and take no lock. */
+ * Locks, in this order: a socket's, the session's (lock), epoll's or an arena's. Conditions are evaluated under the session's lock
+ * by any thread: they read atomically and take no lock but epoll's. */
 #ifndef BULKHEAD_SERVERS_CLIENT_SESSION_H
 #define BULKHEAD_SERVERS_CLIENT_SESSION_H
 
@@ -30,9 +30,11 @@
 #include "ipc/doorbell.h"
 #include "ipc/session.h"
 #include "servers/client/arena.h"
+#include "servers/client/epoll.h"
 #include "servers/client/socket.h"
 
 #define FOREVER INT64_MAX
+#define SPARE_WAKES 8 /* eventfds kept for who waits next */
 
 enum session_server { TO_SOCKET = 0, TO_TCP = 1, TO_UDP = 2, TO_SERVERS = 3 };
 
@@ -71,8 +73,11 @@ struct session {
     pthread_cond_t lane_free;
     uint16_t free_descriptor[SESSION_DESCRIPTORS]; /* a stack */
     uint32_t free_descriptors;
+    int spare_wake[SPARE_WAKES];
+    uint32_t spare_wakes;
 
     struct arenas arenas;
+    struct epolls epolls;  /* its lock: below the session's */
     struct socket *socket; /* SESSION_DESCRIPTORS; entries are reused, never freed */
 };
 

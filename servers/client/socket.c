@@ -39,6 +39,8 @@ int socket_find(int fd, struct session **ret_session, struct socket **ret)
     uint32_t index = (uint32_t)fd - (uint32_t)BH_DESCRIPTOR_BASE;
     if (s == NULL || index >= SESSION_DESCRIPTORS || socket_phase(&s->socket[index]) == SOCKET_FREE)
         return -EBADF;
+    if (socket_phase(&s->socket[index]) == SOCKET_EPOLL)
+        return -ENOTSOCK;
     if (session_is_gone(s))
         return -ENETDOWN;
     *ret_session = s;
@@ -46,7 +48,7 @@ int socket_find(int fd, struct session **ret_session, struct socket **ret)
     return 0;
 }
 
-static int socket_take_descriptor(struct session *s, uint32_t *ret)
+int socket_take_descriptor(struct session *s, uint32_t *ret)
 {
     int error = -EMFILE;
     pthread_mutex_lock(&s->lock);
@@ -147,6 +149,7 @@ int socket_take_slot(struct session *s, struct socket *k, const struct control_a
     __atomic_store_n(&k->app->flags, stream_app_flags(k), __ATOMIC_RELAXED);
     __atomic_store_n(&k->app->generation, a->slot_generation, __ATOMIC_RELEASE);
     __atomic_store_n(&k->words, &arena->words->slot[a->slot], __ATOMIC_RELEASE);
+    __atomic_store_n(&arena->holder[a->slot], (uint16_t)(k->descriptor + 1), __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -214,6 +217,8 @@ int bh_close(int fd)
     struct session *s;
     struct socket *k;
     int error = socket_find(fd, &s, &k);
+    if (error == -ENOTSOCK)
+        return (int)bh_result(epoll_close(session_current(), (uint32_t)(fd - BH_DESCRIPTOR_BASE)));
     if (error != 0 && error != -ENETDOWN)
         return (int)bh_result(error);
     if (error == -ENETDOWN) {
@@ -230,6 +235,7 @@ int bh_close(int fd)
     socket_unlock(k);
     if (phase == SOCKET_FREE)
         return (int)bh_result(-EBADF); /* another thread was faster */
+    epoll_forget(s, descriptor);
     session_wake(s);
     /* Lanes are served in any order: what holds a port by name is waited for, so that the next bind() finds it free. */
     struct control_answer a;
@@ -367,6 +373,7 @@ int socket_bind_any(struct session *s, struct socket *k)
     if (socket_phase(k) == SOCKET_NEW)
         error = socket_bind(s, k, &any, 0);
     socket_unlock(k);
+    epoll_touch(s, k);
     return error;
 }
 
@@ -389,6 +396,7 @@ int bh_bind(int fd, const struct sockaddr *address, socklen_t length)
         error = socket_bind(s, k, &local, port);
     k->named = k->named || error == 0;
     socket_unlock(k);
+    epoll_touch(s, k);
     return (int)bh_result(error);
 }
 
@@ -431,6 +439,7 @@ int bh_listen(int fd, int backlog)
     if (error == 0)
         error = socket_listen(s, k, backlog < 1 ? 1 : (uint32_t)backlog);
     socket_unlock(k);
+    epoll_touch(s, k);
     return (int)bh_result(error);
 }
 
@@ -566,6 +575,7 @@ int socket_settle(struct socket *k)
     if (next == SOCKET_STREAM)
         return 0;
     __atomic_store_n(&k->failed, true, __ATOMIC_RELAXED);
+    epoll_touch(session_current(), k);
     return v.error != 0 ? -v.error : -ECONNABORTED;
 }
 
@@ -602,6 +612,7 @@ static int socket_connect(struct session *s, struct socket *k, const struct ip_a
     else
         error = socket_connect_start(s, k, to, port);
     socket_unlock(k);
+    epoll_touch(s, k);
     if (error != 0 || k->transport == SESSION_UDP)
         return error;
     return socket_connect_wait(s, k);

@@ -25,6 +25,7 @@ enum socket_phase {
     SOCKET_CONNECTING = 3, /* has a slot; the transport's words tell the outcome */
     SOCKET_STREAM = 4,     /* connected, or was once */
     SOCKET_DATAGRAM = 5,   /* bound: has a slot */
+    SOCKET_EPOLL = 6,      /* no socket: an instance of epoll.c has the descriptor */
 };
 
 enum socket_option { /* what bh_getsockopt() gives back; all atomic */
@@ -109,8 +110,9 @@ struct datagram_about { /* of one to be sent, or received */
 };
 
 /* ---- socket.c ---- */
-/* The socket of a descriptor. 0, -EBADF or -ENETDOWN. */
+/* The socket of a descriptor. 0, -EBADF, -ENOTSOCK or -ENETDOWN. */
 int socket_find(int fd, struct session **ret_session, struct socket **ret);
+int socket_take_descriptor(struct session *s, uint32_t *ret); /* 0 or -EMFILE */
 /* A slot as an answer names it. 0 or -EPROTO. Both locks are held. */
 int socket_take_slot(struct session *s, struct socket *k, const struct control_answer *a);
 struct slot_view socket_view(const struct socket *k);

@@ -120,6 +120,14 @@ static void answers_publish(struct socket_server *server, uint32_t session)
     state->publish = false;
 }
 
+/* After the word. */
+static void word_ready(struct session_state *state, struct session_answer *answers, uint32_t descriptor)
+{
+    __atomic_store_n(&answers->ready[state->ready_producer % SESSION_DESCRIPTORS], descriptor, __ATOMIC_RELEASE);
+    __atomic_store_n(&answers->ready_producer, ++state->ready_producer, __ATOMIC_RELEASE);
+    state->ring = true;
+}
+
 static void words_publish(struct socket_server *server)
 {
     while (server->words.count > 0) { /* at most the sockets there are */
@@ -135,7 +143,7 @@ static void words_publish(struct socket_server *server)
         struct socket_word *word = &answers->word[block->descriptor];
         __atomic_store_n(&word->error, (uint32_t)block->error, __ATOMIC_RELEASE);
         __atomic_store_n(&word->accept_ready, entry->queue.count, __ATOMIC_RELEASE);
-        server->session[block->session].ring = true;
+        word_ready(&server->session[block->session], answers, block->descriptor);
     }
 }
 
@@ -147,6 +155,7 @@ static void words_cold(struct socket_server *server)
         for (uint32_t d = 0; d < SESSION_DESCRIPTORS && answers != NULL; d++) {
             __atomic_store_n(&answers->word[d].error, ECONNRESET, __ATOMIC_RELEASE);
             __atomic_store_n(&answers->word[d].accept_ready, 0, __ATOMIC_RELEASE);
+            word_ready(&server->session[i], answers, d);
         }
         server->session[i].ring = true;
     }

@@ -12,6 +12,7 @@ void session_begin(struct socket_server *server, uint32_t session)
     if (!state->known) {
         state->known = true;
         state->look = true;
+        state->ready_producer = ready_start(server->context->incarnation);
         server->counters.sessions_added++;
         if (server->cold == COLD_UNTOLD)
             recover_lanes_cold(server, session);

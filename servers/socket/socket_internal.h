@@ -175,6 +175,7 @@ struct session_state {
     bool end_send[SESSION_TRANSPORTS]; /* SESSION_END is still to be pushed */
     bool end_done[SESSION_TRANSPORTS]; /* the transport holds none of its memory */
     uint32_t last_kick;
+    uint32_t ready_producer; /* of the answer segment's ready ring */
     struct list sockets;
     struct lane lane[SESSION_LANES];
 };

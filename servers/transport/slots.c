@@ -44,7 +44,11 @@ static void notify_resynchronise(struct arena_slots *slots, const struct session
 static void arena_added(struct transport *t, uint32_t session, uint32_t arena, const struct session_arena *a)
 {
     struct arena_slots *slots = &t->session[session].arena[arena];
-    *slots = (struct arena_slots){.slots = a->slots, .free = a->slots, .dirty = true};
+    *slots = (struct arena_slots){.slots = a->slots,
+                                  .free = a->slots,
+                                  .ready_producer = ready_start(t->context->incarnation),
+                                  .dirty = true};
+    t->bells |= (uint64_t)1 << session; /* whoever waits is to look at everything once */
     notify_resynchronise(slots, a);
     for (uint32_t i = 0; i < t->endpoint_high; i++) { /* restored before the arena was granted */
         struct endpoint *e = &t->endpoint[i];
@@ -333,6 +337,14 @@ static void publish_figures(struct transport *t, const struct endpoint *e, struc
     put_word(&words->mss, now.mss);
 }
 
+/* After the slot's words: who reads the entry finds them. */
+static void publish_ready(struct arena_slots *slots, const struct session_arena *a, uint32_t slot)
+{
+    struct arena_transport *words = a->transport_words;
+    put_word(&words->ready[slots->ready_producer % ARENA_SLOTS_MAX], slot); /* a reader of this one sees the producer before it */
+    put_word(&words->ready_producer, ++slots->ready_producer);
+}
+
 static void publish_endpoint(struct transport *t, struct endpoint *e, const struct session_arena *a)
 {
     struct slot_transport *words = &a->transport_words->slot[e->slot];
@@ -355,8 +367,10 @@ static void publish_endpoint(struct transport *t, struct endpoint *e, const stru
     put_word(&words->generation, e->generation);
     e->flags &= (uint16_t) ~(ENDPOINT_FRESH | ENDPOINT_WAKE);
     e->published = now;
-    if (wake)
-        t->bells |= (uint64_t)1 << e->session;
+    if (!wake)
+        return;
+    publish_ready(&t->session[e->session].arena[e->arena], a, e->slot);
+    t->bells |= (uint64_t)1 << e->session;
 }
 
 static void publish_free(struct transport *t)
@@ -369,6 +383,7 @@ static void publish_free(struct transport *t)
             continue;
         slots->dirty = false;
         put_word(&a->transport_words->free_slots, slots->free);
+        put_word(&a->transport_words->ready_producer, slots->ready_producer);
         put_word(&a->transport_words->notify_consumer, slots->notify_consumer);
     }
 }

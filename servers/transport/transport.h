@@ -105,6 +105,7 @@ struct arena_slots {
     uint32_t slots;    /* 0: not granted */
     uint32_t free;
     uint32_t notify_consumer;
+    uint32_t ready_producer;
     bool rescan;       /* look at every slot's words, whatever the notify ring says */
     bool dirty;        /* free_slots to be published */
     uint64_t used[ARENA_SLOTS_MAX / 64];

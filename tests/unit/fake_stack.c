@@ -19,7 +19,8 @@
 #include "protocols/tcp/tcp.h"
 
 #define BELLS        3
-#define SOCKETS      256
+#define SOCKETS      SESSION_DESCRIPTORS
+#define QUEUE        128 /* connections that wait at a listener */
 #define NOBODY       UINT32_MAX
 #define REFUSE_AFTER 8 /* arenas */
 #define FAKE_OPTIONS (CONTROL_OPTION_RECEIVE_SIZE + 1)
@@ -40,7 +41,7 @@ struct fake_socket {
     uint32_t send_tail, receive_head, state, error, error_count, path_mtu;
     struct ip_address local, remote; /* family ADDRESS_NONE: none */
     uint32_t option[FAKE_OPTIONS];
-    uint32_t queue[SOCKETS], queued;
+    uint32_t queue[QUEUE], queued;
 };
 
 struct fake_stack {
@@ -186,6 +187,13 @@ static void figures(const struct fake_stack *f, struct fake_socket *k, struct sl
     w->mss = FAKE_PEER_MSS << 16 | FAKE_MSS;
 }
 
+static void slot_ready(struct fake_arena *a, uint32_t slot)
+{
+    uint32_t producer = __atomic_load_n(&a->words->ready_producer, __ATOMIC_RELAXED);
+    __atomic_store_n(&a->words->ready[producer % ARENA_SLOTS_MAX], slot, __ATOMIC_RELEASE);
+    __atomic_store_n(&a->words->ready_producer, producer + 1, __ATOMIC_RELEASE);
+}
+
 static void publish(struct fake_stack *f, struct fake_socket *k)
 {
     struct slot_transport *w = words_of(f, k);
@@ -198,6 +206,16 @@ static void publish(struct fake_stack *f, struct fake_socket *k)
         figures(f, k, w);
     __atomic_store_n(&w->state, k->state, __ATOMIC_RELEASE);
     __atomic_store_n(&w->generation, k->slot_generation, __ATOMIC_RELEASE);
+    slot_ready(&f->arena[k->arena], k->slot);
+    f->news = true;
+}
+
+static void accept_publish(struct fake_stack *f, const struct fake_socket *listener)
+{
+    __atomic_store_n(&f->answer->word[listener->descriptor].accept_ready, listener->queued, __ATOMIC_RELEASE);
+    __atomic_store_n(&f->answer->ready[f->answer->ready_producer % SESSION_DESCRIPTORS], listener->descriptor,
+                     __ATOMIC_RELEASE);
+    __atomic_store_n(&f->answer->ready_producer, f->answer->ready_producer + 1, __ATOMIC_RELEASE);
     f->news = true;
 }
 
@@ -378,7 +396,7 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
     uint32_t other = 0;
     while (other < SOCKETS && (f->socket[other].used || other == index))
         other++;
-    if (other == SOCKETS || !slot_take(f, index))
+    if (other == SOCKETS || listener->queued == QUEUE || !slot_take(f, index))
         return ENOBUFS;
     struct fake_socket *child = &f->socket[other];
     *child = (struct fake_socket){.used = true,
@@ -400,8 +418,7 @@ static int connect_stream(struct fake_stack *f, uint32_t index, const struct con
     k->state = SLOT_CONNECTED;
     publish(f, k);
     listener->queue[listener->queued++] = other;
-    __atomic_store_n(&f->answer->word[listener->descriptor].accept_ready, listener->queued, __ATOMIC_RELEASE);
-    f->news = true;
+    accept_publish(f, listener);
     return EINPROGRESS;
 }
 
@@ -413,7 +430,7 @@ static int accept_stream(struct fake_stack *f, struct fake_socket *listener, con
     *ret = listener->queue[0];
     memmove(listener->queue, listener->queue + 1, --listener->queued * sizeof listener->queue[0]);
     f->socket[*ret].descriptor = q->argument[1];
-    __atomic_store_n(&f->answer->word[listener->descriptor].accept_ready, listener->queued, __ATOMIC_RELEASE);
+    accept_publish(f, listener);
     return 0;
 }
 
@@ -542,6 +559,13 @@ static void lie(struct fake_stack *f)
                 __atomic_store_n(&word[w], (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
         }
         __atomic_store_n(&a->words->notify_consumer, (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
+        for (uint32_t n = 0; n < ARENA_SLOTS_MAX; n++)
+            __atomic_store_n(&a->words->ready[n], (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
+        __atomic_store_n(&a->words->ready_producer, (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
+    }
+    for (uint32_t n = 0; f->answer != NULL && n < SESSION_DESCRIPTORS; n++) {
+        __atomic_store_n(&f->answer->ready[n], (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
+        __atomic_store_n(&f->answer->ready_producer, (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
     }
     f->lie = seed | 1;
     f->news = true;
@@ -739,6 +763,7 @@ void fake_stack_forget(struct fake_stack *f, bool slots)
     pthread_mutex_lock(&f->lock);
     for (uint32_t i = 0; i < SESSION_DESCRIPTORS; i++)
         __atomic_store_n(&f->answer->word[i].error, ECONNRESET, __ATOMIC_RELEASE);
+    __atomic_store_n(&f->answer->ready_producer, f->answer->ready_producer + SESSION_DESCRIPTORS, __ATOMIC_RELEASE);
     for (uint32_t i = 0; i < SOCKETS; i++) {
         struct fake_socket *k = &f->socket[i];
         if (k->used && k->arena != NOBODY && slots) {

@@ -304,8 +304,10 @@ START_TEST(accept_one)
     uint32_t l = new_listener(80, 4);
     struct message e = established(l, 30);
     tell(tcp, &e);
+    uint32_t ready = answers[0]->ready_producer;
     tell(tcp, &e); /* told again */
     ck_assert_uint_eq(answers[0]->word[3].accept_ready, 1);
+    ck_assert_uint_eq(answers[0]->ready[(ready - 1) % SESSION_DESCRIPTORS], 3);
     ck_assert_int_eq(call_error(with(about(CONTROL_ACCEPT, l), 0, SESSION_DESCRIPTORS)), EINVAL);
     struct control_request r = with(about(CONTROL_ACCEPT, l), 0, 9);
     struct control_answer a = call(&r);
@@ -317,6 +319,8 @@ START_TEST(accept_one)
     ck_assert_uint_eq(a.slot, 30);
     ck_assert_uint_eq(a.slot_generation, 130);
     ck_assert_uint_eq(answers[0]->word[3].accept_ready, 0);
+    ck_assert_uint_gt(answers[0]->ready_producer - ready, 0);
+    ck_assert_uint_le(answers[0]->ready_producer - ready, 4); /* who watches them looks at two words */
     struct message m = expect(tcp, MESSAGE_ACCEPTED);
     ck_assert_uint_eq(m.socket.socket, a.socket);
     ck_assert_uint_eq(m.socket.connection, 30);

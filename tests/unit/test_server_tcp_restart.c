@@ -486,7 +486,28 @@ START_TEST(test_cookie_over_a_restart)
 }
 END_TEST
 
-SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_lost_slot_is_kept_until_close,
+/* Who waits on many slots is told of those where something is new, and of all by the next life. */
+START_TEST(test_ready_ring)
+{
+    listen_answer();
+    struct message m = accept_one();
+    const struct arena_transport *rx = h->rx[0];
+    uint32_t before = rx->ready_producer;
+    pump(3);
+    ck_assert_uint_eq(rx->ready_producer, before); /* nothing is new */
+    peer_write("news", 4);
+    pump(3);
+    ck_assert_uint_eq(rx->ready_producer, before + 1);
+    ck_assert_uint_eq(rx->ready[before % ARENA_SLOTS_MAX], m.socket.slot);
+    harness_restart(h);
+    harness_turn(h);
+    uint32_t ahead = rx->ready_producer - before, behind = before - rx->ready_producer;
+    ck_assert_uint_gt(ahead < behind ? ahead : behind, 1U << 20);
+    ck_assert_uint_eq(rx->ready[(rx->ready_producer - 1) % ARENA_SLOTS_MAX], m.socket.slot);
+}
+END_TEST
+
+SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_ready_ring, test_lost_slot_is_kept_until_close,
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
           test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_cold_and_restart,

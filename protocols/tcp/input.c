@@ -49,16 +49,15 @@ static void answer_unacceptable(struct arrival *a)
 static bool is_acceptable(const struct tcp_conn *c, const struct segment *s)
 {
     uint32_t edge = seq_max(conn_right_edge(c), c->rcv_nxt);
-    uint32_t end = s->text + s->payload_length;
+    uint32_t end = s->text + s->payload_length, last = end + ((s->flags & TCP_FLAG_FIN) ? 1 : 0);
     if (s->payload_length == 0) {
-        uint32_t last = end + ((s->flags & TCP_FLAG_FIN) ? 1 : 0);
         if (last == s->seq)
             return !seq_before(s->seq, c->rcv_nxt) && !seq_after(s->seq, edge);
         return seq_after(last, c->rcv_nxt) && !seq_after(s->seq, edge);
     }
     if (edge == c->rcv_nxt) /* closed window: the ACK counts, the text does not */
         return s->seq == c->rcv_nxt;
-    return seq_after(end, c->rcv_nxt) && seq_before(s->text, edge);
+    return seq_after(last, c->rcv_nxt) && seq_before(s->text, edge);
 }
 
 /* A SYN that comes again: our SYN-ACK was lost, or is slow. */

@@ -337,10 +337,18 @@ static void bench_established(struct bench *b)
     host_drain(&b->h);
 }
 
+static void bench_close(struct bench *b)
+{
+    if (b->half_close)
+        tcp_shutdown_send(b->h.t, b->h.now_us, b->conn);
+    else
+        tcp_close(b->h.t, b->h.now_us, b->conn);
+}
+
 static void bench_fin_wait_1(struct bench *b)
 {
     bench_established(b);
-    tcp_close(b->h.t, b->h.now_us, b->conn);
+    bench_close(b);
     expect(b, F | A, 1, 1, 0);
     expect_silence(b);
 }
@@ -351,6 +359,25 @@ static void bench_close_wait(struct bench *b)
     inject(b, F | A, 1, 1, 0);
     expect(b, A, 1, 2, 0);
     expect_silence(b);
+}
+
+bool bench_in_time_wait(const struct bench *b)
+{
+    return state_of(b) == TCP_TIME_WAIT;
+}
+
+/* RFC 6528: the ISN is a clock of 4 us and a hash; a scratch engine tells the hash. */
+void bench_choose_iss(struct bench *b, uint32_t iss)
+{
+    struct host scratch;
+    uint32_t index;
+    host_init(&scratch, own_address, &b->h.config);
+    scratch.address = b->h.address;
+    ck_assert_int_eq(host_connect(&scratch, &b->peer, b->own_port, b->peer_port, TCP_RING_MIN, TCP_RING_MIN, &index),
+                     TCP_CALL_OK);
+    uint32_t now = host_conn(&scratch, index)->iss;
+    host_fini(&scratch);
+    b->h.now_us = HARNESS_START_US + 4 * (uint64_t)(iss - now);
 }
 
 void bench_state(struct bench *b, enum tcp_state state)
@@ -388,7 +415,7 @@ void bench_state(struct bench *b, enum tcp_state state)
         break;
     case TCP_LAST_ACK:
         bench_close_wait(b);
-        tcp_close(b->h.t, b->h.now_us, b->conn);
+        bench_close(b);
         expect(b, F | A, 1, 2, 0);
         break;
     case TCP_TIME_WAIT:
@@ -398,7 +425,9 @@ void bench_state(struct bench *b, enum tcp_state state)
         break;
     }
     expect_silence(b);
-    if (state != TCP_CLOSED)
+    if (state == TCP_TIME_WAIT)
+        ck_assert(bench_in_time_wait(b));
+    else if (state != TCP_CLOSED)
         ck_assert_int_eq(state_of(b), state);
 }
 

@@ -367,17 +367,23 @@ bool bench_in_time_wait(const struct bench *b)
 }
 
 /* RFC 6528: the ISN is a clock of 4 us and a hash; a scratch engine tells the hash. */
-void bench_choose_iss(struct bench *b, uint32_t iss)
+uint64_t host_time_of_iss(const struct host *h, const struct ip_address *remote, uint16_t local_port,
+                          uint16_t remote_port, uint32_t iss)
 {
     struct host scratch;
     uint32_t index;
-    host_init(&scratch, own_address, &b->h.config);
-    scratch.address = b->h.address;
-    ck_assert_int_eq(host_connect(&scratch, &b->peer, b->own_port, b->peer_port, TCP_RING_MIN, TCP_RING_MIN, &index),
+    host_init(&scratch, own_address, &h->config);
+    scratch.address = h->address;
+    ck_assert_int_eq(host_connect(&scratch, remote, local_port, remote_port, TCP_RING_MIN, TCP_RING_MIN, &index),
                      TCP_CALL_OK);
     uint32_t now = host_conn(&scratch, index)->iss;
     host_fini(&scratch);
-    b->h.now_us = HARNESS_START_US + 4 * (uint64_t)(iss - now);
+    return HARNESS_START_US + 4 * (uint64_t)(iss - now);
+}
+
+void bench_choose_iss(struct bench *b, uint32_t iss)
+{
+    b->h.now_us = host_time_of_iss(&b->h, &b->peer, b->own_port, b->peer_port, iss);
 }
 
 void bench_state(struct bench *b, enum tcp_state state)

@@ -75,6 +75,9 @@ struct bench {
 void bench_init(struct bench *b, uint32_t irs);
 void bench_init_with(struct bench *b, uint32_t irs, const struct tcp_config *config);
 void bench_fini(struct bench *b);
+/* When a connection of `h` begins with this sequence number. */
+uint64_t host_time_of_iss(const struct host *h, const struct ip_address *remote, uint16_t local_port, uint16_t remote_port,
+                          uint32_t iss);
 void bench_choose_iss(struct bench *b, uint32_t iss); /* moves time to where the next connection has this one */
 void bench_state(struct bench *b, enum tcp_state state); /* constructor of each state but CLOSED */
 bool bench_in_time_wait(const struct bench *b); /* whatever TIME-WAIT is kept in */

@@ -74,6 +74,16 @@ static bool is_simultaneous_syn_ack(const struct tcp_conn *c, const struct segme
            (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == (TCP_FLAG_SYN | TCP_FLAG_ACK);
 }
 
+/* Two sides that probed each other's closed window at once, and both took the octet, speak from one octet back from
+ * then on: what they acknowledge counts, or they would never meet (draft-gont-tcpm-tcp-seq-validation 3; Deviates: RFC
+ * 9293 3.10.7.4 drops it). */
+static bool is_crossed_probe(const struct tcp_conn *c, const struct segment *s)
+{
+    return conn_is_synchronized(c) && c->state != TCP_TIME_WAIT && s->seq == c->rcv_nxt - 1 && s->payload_length <= 1 &&
+           (s->flags & (TCP_FLAG_ACK | TCP_FLAG_SYN | TCP_FLAG_FIN | TCP_FLAG_RST)) == TCP_FLAG_ACK &&
+           seq_after(s->ack, c->snd_una);
+}
+
 /* First, check sequence number. */
 static bool check_sequence(struct arrival *a)
 {
@@ -98,6 +108,8 @@ static bool check_sequence(struct arrival *a)
         return false;
     if (c->state == TCP_TIME_WAIT && (a->s.flags & TCP_FLAG_FIN)) /* eighth: restart the 2 MSL time-out */
         conn_time_wait(a->t, a->now_us, c);
+    if (is_crossed_probe(c, &a->s) && !check_ack(a)) /* not to be taken, or all is over */
+        return false;
     answer_unacceptable(a);
     return false;
 }

@@ -17,6 +17,8 @@ struct app { /* one direction and a half: sends `total`, reads whatever comes */
     bool done;     /* conn ended */
 };
 
+static uint64_t running_seed; /* for messages */
+
 static uint8_t octet_at(uint32_t salt, uint32_t offset)
 {
     return (uint8_t)((offset * 2654435761U >> 13) ^ (offset >> 3) ^ salt);
@@ -59,7 +61,7 @@ static void app_step(struct app *a)
     if (c->state == TCP_CLOSED || c->state == TCP_TIME_WAIT) {
         a->done = a->read == c->receive_next;
         if (c->error != TCP_ERROR_NONE)
-            ck_abort_msg("error %u", c->error);
+            ck_abort_msg("seed %llu: error %u", (unsigned long long)running_seed, c->error);
         return;
     }
     if (c->state >= TCP_ESTABLISHED)
@@ -106,6 +108,7 @@ static void run_once(const struct run *r, uint64_t seed)
 {
     struct host client, server;
     struct wire w;
+    running_seed = seed;
     pair_init(&client, &server, r->gso, r->mtu);
     wire_init(&w, &client, &server, seed);
     uint64_t start_us = HARNESS_START_US;
@@ -183,7 +186,7 @@ static struct run random_run(uint64_t seed)
     r.ring = 1024U << wire_random(&dice, 9);
     r.up = wire_random(&dice, 4) == 0 ? wire_random(&dice, 3) : wire_random(&dice, 60000);
     r.down = wire_random(&dice, 4) == 0 ? wire_random(&dice, 3) : wire_random(&dice, 60000);
-    r.slow = wire_random(&dice, 4) == 0 ? 1 + wire_random(&dice, 2000) : 0;
+    r.slow = wire_random(&dice, 4) == 0 ? 100 + wire_random(&dice, 2000) : 0;
     r.mtu[0] = mtus[wire_random(&dice, 6)];
     r.mtu[1] = mtus[wire_random(&dice, 6)];
     r.delay_us = 1 + wire_random(&dice, 50000);

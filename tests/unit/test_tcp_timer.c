@@ -178,6 +178,25 @@ START_TEST(test_probes_move_on)
 }
 END_TEST
 
+/* Both windows were closed, both sides probed, and both took the octet: each speaks from the octet before, and what it
+ * acknowledges counts all the same. */
+START_TEST(test_crossed_probes)
+{
+    established(0);
+    make_available(&b, 10);
+    expect_silence(&b);
+    advance(&b, 200 * MS);
+    expect(&b, A, 1, 1, 1);
+    inject(&b, A, 1, 1, 1); /* the peer's probe */
+    expect_silence(&b);
+    b.window = 1000;
+    inject(&b, A, 1, 2, 0); /* and its ACK of ours, from the same place */
+    expect(&b, A | P, 2, 2, 9);
+    expect_silence(&b);
+    ck_assert_uint_eq(conn_of(&b)->send_acked, 1);
+}
+END_TEST
+
 /* RFC 9293 3.8.6.1: MUST stay open as long as probes are answered; and ends if they are not any more. */
 START_TEST(test_probes_stop_being_answered)
 {
@@ -325,9 +344,16 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        test_progress_resets_the_count,  test_fin_is_resent_with_its_text, test_fin_is_fast_retransmitted,
-        test_window_taken_back,          test_probe_takes_the_last_octet,  test_probes_move_on,
-        test_probes_stop_being_answered, test_fin_and_closed_window,       test_delayed_ack_is_one,
+        test_progress_resets_the_count,
+        test_fin_is_resent_with_its_text,
+        test_fin_is_fast_retransmitted,
+        test_window_taken_back,
+        test_probe_takes_the_last_octet,
+        test_probes_move_on,
+        test_crossed_probes,
+        test_probes_stop_being_answered,
+        test_fin_and_closed_window,
+        test_delayed_ack_is_one,
         test_text_carries_the_ack,
     };
     Suite *suite = suite_create("tcp_timer");

@@ -18,7 +18,8 @@ static bool ack_in_syn_received(struct arrival *a)
         reply_reset(t, a->meta, &a->s);
         return false;
     }
-    if (c->identity.arena == UINT32_MAX) { /* nobody has given it a place: the peer sends this again */
+    bool full = (c->flags & TCP_CONN_PASSIVE) && accept_queue_is_full(&t->conn[c->listener]);
+    if (c->identity.arena == UINT32_MAX || full) { /* nobody has given it a place: the peer sends this again */
         t->counters.drop_backlog_full++;
         return false;
     }
@@ -27,8 +28,6 @@ static bool ack_in_syn_received(struct arrival *a)
     c->snd_wl1 = a->s.seq;
     c->snd_wl2 = a->s.ack;
     c->snd_nxt = c->snd_max;
-    if (c->flags & TCP_CONN_SYN_RESENT)
-        c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us); /* RFC 6298 5.7: MUST */
     congestion_init(c);
     if (c->flags & TCP_CONN_PASSIVE)
         child_established(t, c);
@@ -60,7 +59,7 @@ static void ack_of_new_data(struct arrival *a)
     if (c->snd_una - c->recover > RECOVER_REACH && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
         c->recover = c->snd_una - 1;
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
-    rtt_acked(a->t, c, a->now_us);
+    rtt_acked(a->t, c, a->now_us, &a->s);
     if (!recovering) {
         congestion_acked(c, acked, flight);
     } else if (congestion_partial_ack(c, acked)) {
@@ -116,7 +115,7 @@ static bool fin_was_acked(struct arrival *a)
         return true;
     case TCP_CLOSING:
         conn_time_wait(a->t, a->now_us, c);
-        return true;
+        return false;
     case TCP_LAST_ACK:
         conn_end(a->t, c, TCP_ERROR_NONE);
         return false;

@@ -4,25 +4,24 @@
 #include "protocols/tcp/tcp_arrival.h"
 
 /* RFC 5961 7: challenge ACKs are limited, here per connection and per engine. */
-static bool challenge_is_allowed(struct arrival *a)
+bool challenge_is_allowed(struct tcp *t, uint64_t now_us, uint64_t *not_before_us)
 {
-    struct tcp *t = a->t;
-    if (a->now_us < a->c->challenge_at_us)
+    if (now_us < *not_before_us)
         return false;
-    if (a->now_us - t->challenge_window_us >= 1000000) {
-        t->challenge_window_us = a->now_us;
+    if (now_us - t->challenge_window_us >= 1000000) {
+        t->challenge_window_us = now_us;
         t->challenges = 0;
     }
     if (t->challenges >= TCP_CHALLENGE_PER_SECOND)
         return false;
     t->challenges++;
-    a->c->challenge_at_us = a->now_us + TCP_CHALLENGE_GAP_US;
+    *not_before_us = now_us + TCP_CHALLENGE_GAP_US;
     return true;
 }
 
 void challenge(struct arrival *a)
 {
-    if (!challenge_is_allowed(a))
+    if (!challenge_is_allowed(a->t, a->now_us, &a->c->challenge_at_us))
         return;
     a->t->counters.challenge_acks++;
     a->c->flags |= TCP_CONN_ACK_NOW;
@@ -60,6 +59,27 @@ static bool is_acceptable(const struct tcp_conn *c, const struct segment *s)
     return seq_after(last, c->rcv_nxt) && seq_before(s->text, edge);
 }
 
+/* Before the first (RFC 7323 5.3 R1: protection against wrapped sequence numbers). Of an RST nothing is looked at (5.2:
+ * MUST NOT). A segment without the option: SHOULD be dropped silently (3.2; Linux takes it); but for the SYN of a peer
+ * that has forgotten the connection, which is to learn from a challenge that it is still there. */
+static bool check_timestamp(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    if (!(c->flags & TCP_CONN_TIMESTAMPS) || (a->s.flags & TCP_FLAG_RST))
+        return true;
+    if (!a->s.timestamps) {
+        if ((a->s.flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN)
+            return true;
+        a->t->counters.drop_no_timestamp++;
+        return false;
+    }
+    if (!timestamp_is_old(a->s.tsval, c->ts_recent, c->ts_recent_at_us, a->now_us))
+        return true;
+    a->t->counters.drop_paws++;
+    answer_unacceptable(a);
+    return false;
+}
+
 /* A SYN that comes again: our SYN-ACK was lost, or is slow. */
 static bool is_repeated_syn(const struct tcp_conn *c, const struct segment *s)
 {
@@ -79,7 +99,7 @@ static bool is_simultaneous_syn_ack(const struct tcp_conn *c, const struct segme
  * 9293 3.10.7.4 drops it). */
 static bool is_crossed_probe(const struct tcp_conn *c, const struct segment *s)
 {
-    return conn_is_synchronized(c) && c->state != TCP_TIME_WAIT && s->seq == c->rcv_nxt - 1 && s->payload_length <= 1 &&
+    return conn_is_synchronized(c) && s->seq == c->rcv_nxt - 1 && s->payload_length <= 1 &&
            (s->flags & (TCP_FLAG_ACK | TCP_FLAG_SYN | TCP_FLAG_FIN | TCP_FLAG_RST)) == TCP_FLAG_ACK &&
            seq_after(s->ack, c->snd_una);
 }
@@ -106,9 +126,7 @@ static bool check_sequence(struct arrival *a)
         a->t->counters.drop_out_of_window++;
     if (a->s.flags & TCP_FLAG_RST)
         return false;
-    if (c->state == TCP_TIME_WAIT && (a->s.flags & TCP_FLAG_FIN)) /* eighth: restart the 2 MSL time-out */
-        conn_time_wait(a->t, a->now_us, c);
-    if (is_crossed_probe(c, &a->s) && !check_ack(a)) /* not to be taken, or all is over */
+    if (is_crossed_probe(c, &a->s) && (!check_ack(a) || c->state == TCP_CLOSED)) /* not to be taken, or all is over */
         return false;
     answer_unacceptable(a);
     return false;
@@ -228,8 +246,9 @@ static bool receives_text(const struct tcp_conn *c)
 static void estimate_mss(struct arrival *a)
 {
     uint32_t size = a->s.gso_size > 0 ? a->s.gso_size : a->s.payload_length;
+    uint32_t options = (a->c->flags & TCP_CONN_TIMESTAMPS) ? TIMESTAMPS_OCTETS : 0;
     if (size > a->c->rcv_mss)
-        a->c->rcv_mss = u32_min(size, conn_local_mss(a->t, a->c));
+        a->c->rcv_mss = u32_min(size, conn_local_mss(a->t, a->c) - options);
 }
 
 /* Seventh, process the segment text. */
@@ -299,36 +318,11 @@ static void process_fin(struct arrival *a)
     }
 }
 
-/* RFC 9293 3.6.1 (MAY-2), as Linux: a SYN beyond the old connection ends its TIME-WAIT, if someone listens. */
-static bool is_reopening(const struct arrival *a)
-{
-    const struct tcp_conn *c = a->c;
-    return c->state == TCP_TIME_WAIT && seq_after(a->s.seq, c->rcv_nxt) &&
-           (a->s.flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == TCP_FLAG_SYN;
-}
-
-static void reopen(struct arrival *a)
-{
-    uint32_t floor = a->c->snd_max + UINT16_MAX;
-    uint32_t listener = demux_listener(a->t, &a->meta->destination, a->meta->destination_port);
-    conn_end(a->t, a->c, TCP_ERROR_NONE);
-    a->t->counters.time_wait_reused++;
-    if (listener == TCP_NONE) {
-        arrives_closed(a);
-        return;
-    }
-    a->c = &a->t->conn[listener];
-    arrives_listen(a, &floor);
-}
-
 static void arrives_otherwise(struct arrival *a)
 {
-    if (is_reopening(a)) {
-        reopen(a);
+    if (!check_timestamp(a) || !check_sequence(a) || !check_reset(a) || !check_syn(a) || !check_ack(a))
         return;
-    }
-    if (!check_sequence(a) || !check_reset(a) || !check_syn(a) || !check_ack(a))
-        return;
+    timestamp_take(a->c, a->now_us, &a->s);
     if (process_text(a))
         process_fin(a);
 }
@@ -336,7 +330,7 @@ static void arrives_otherwise(struct arrival *a)
 /* A segment that claims to come from where it goes (LAND) would be answered for ever: it is one only if its user has
  * connected a socket to itself. Nor is anything answered that is not from one host
  * to one host (RFC 9293 3.9.2.3: MUST ignore). */
-static bool addresses_are_sane(const struct tcp_conn *c, const struct tcp_segment_in *meta)
+bool addresses_are_sane(const struct tcp_conn *c, const struct tcp_segment_in *meta)
 {
     const struct ip_address *pair[2] = {&meta->source, &meta->destination};
     if (meta->source_port == meta->destination_port && ip_address_equal(pair[0], pair[1]) &&
@@ -402,6 +396,8 @@ enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index, 
         return TCP_INPUT_DROPPED;
     }
     a.s.gso_size = meta->gso_size;
+    if ((a.c == NULL || a.c->state <= TCP_LISTEN) && arrives_time_wait(&a))
+        return a.result;
     arrives(&a);
     return a.result;
 }

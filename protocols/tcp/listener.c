@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Listeners and their children. A child counts against the backlog from its SYN until it was accepted: in
- * syn_received, then in accept_queue. So long it hangs in its listener's list, because it ends with it. */
+ * syn_received, then in accept_queue. So long it hangs in its listener's list, because it ends with it. While both
+ * fill the backlog SYNs are answered by cookies (cookie.c), which are let in as long as accept_queue alone does not. */
 #include "protocols/tcp/tcp_internal.h"
 
 /* Of a listener, and not accepted yet. */
@@ -20,6 +21,7 @@ void child_add(struct tcp *t, struct tcp_conn *listener, struct tcp_conn *child)
         t->side[parent->child_head].child_prev = index;
     parent->child_head = index;
     listener->syn_received++;
+    t->syn_received++;
     conn_touched(t, listener);
 }
 
@@ -33,10 +35,12 @@ void child_remove(struct tcp *t, struct tcp_conn *child)
         t->side[child->listener].child_head = side->child_next;
     if (side->child_next != TCP_NONE)
         t->side[side->child_next].child_prev = side->child_prev;
-    if (child->accept_pending)
+    if (child->accept_pending) {
         listener->accept_queue--;
-    else
+    } else {
         listener->syn_received--;
+        t->syn_received--;
+    }
     child->accept_pending = 0;
     conn_touched(t, listener);
 }
@@ -45,10 +49,23 @@ void child_established(struct tcp *t, struct tcp_conn *child)
 {
     struct tcp_conn *listener = &t->conn[child->listener];
     listener->syn_received--;
+    t->syn_received--;
     listener->accept_queue++;
     child->accept_pending = 1;
     t->counters.accepts++;
     conn_touched(t, listener);
+}
+
+bool accept_queue_is_full(const struct tcp_conn *listener)
+{
+    return listener->accept_queue > listener->backlog;
+}
+
+/* Nor may those who only knock hold more than a quarter of the table, if there is another way to let them in. */
+bool syns_are_full(const struct tcp *t, const struct tcp_conn *listener)
+{
+    return listener->syn_received + listener->accept_queue > listener->backlog ||
+           (!t->config.no_cookies && t->syn_received >= u32_max(1, t->config.connections / 4));
 }
 
 /* Each turn takes one child off the list. */
@@ -77,6 +94,10 @@ bool tcp_completes_handshake(const struct tcp *t, uint32_t index, const uint8_t 
         segment_parse(header, header_length, header_length, &s) != SEGMENT_OK)
         return false;
     if ((s.flags & (TCP_FLAG_SYN | TCP_FLAG_RST | TCP_FLAG_ACK)) != TCP_FLAG_ACK)
+        return false;
+    if ((c->flags & TCP_CONN_TIMESTAMPS) && !s.timestamps) /* tcp_input() would drop it */
+        return false;
+    if ((c->flags & TCP_CONN_PASSIVE) && accept_queue_is_full(&t->conn[c->listener]))
         return false;
     return seq_after(s.ack, c->snd_una) && !seq_after(s.ack, c->snd_max); /* RFC 9293 3.10.7.4, fifth */
 }

@@ -39,57 +39,94 @@ void arrives_closed(struct arrival *a)
     reply_reset(a->t, a->meta, &a->s);
 }
 
-/* What the peer's SYN says: sequence number, MSS, window scale. */
-static void take_syn(const struct tcp *t, struct tcp_conn *c, const struct segment *s)
+/* RFC 9293 3.7.1: MUST assume 536, or 1220 for IPv6, if there is no option. */
+uint32_t syn_mss(const struct segment *s, const struct ip_address *peer)
+{
+    if (s->mss != 0)
+        return s->mss;
+    return peer->family == ADDRESS_IP6 ? TCP_MSS_DEFAULT_IP6 : TCP_MSS_DEFAULT;
+}
+
+/* What the peer's SYN says: sequence number, MSS, window scale, timestamp. */
+static void take_syn(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
 {
     c->irs = s->seq;
     c->rcv_nxt = s->seq + 1;
     c->rcv_adv = c->rcv_nxt + u32_min(c->receive_size, UINT16_MAX);
-    /* RFC 9293 3.7.1: MUST assume 536, or 1220 for IPv6, if there is no option */
-    uint32_t peer = s->mss != 0                                ? s->mss
-                    : c->identity.remote.family == ADDRESS_IP6 ? TCP_MSS_DEFAULT_IP6
-                                                               : TCP_MSS_DEFAULT;
-    c->mss = u32_max(TCP_MSS_MIN, u32_min(peer, conn_local_mss(t, c)));
+    c->mss = u32_max(TCP_MSS_MIN, u32_min(syn_mss(s, &c->identity.remote), conn_local_mss(t, c)));
     if (s->window_scale >= 0) { /* RFC 7323 2.2: only if both sides sent the option */
         c->flags |= TCP_CONN_WINDOW_SCALE;
         c->send_window_scale = (uint8_t)s->window_scale;
         c->receive_window_scale = conn_window_scale(c->receive_size);
     }
+    timestamp_take_syn(t, c, now_us, s);
     c->snd_wnd = c->snd_wnd_max = s->window; /* of a SYN: never scaled */
     c->snd_wl1 = s->seq;
     c->snd_wl2 = s->ack;
     congestion_init(c);
 }
 
-/* RFC 9293 3.10.7.2, third. `floor`: the initial sequence number lies above it (MAY-2), or NULL. */
+struct tcp_identity identity_of_child(const struct tcp_segment_in *meta)
+{
+    return (struct tcp_identity){
+        .local = meta->destination,
+        .remote = meta->source,
+        .local_port = meta->destination_port,
+        .remote_port = meta->source_port,
+        .arena = UINT32_MAX,
+    };
+}
+
+/* In SYN-RECEIVED, of the peer's SYN; its text and FIN are dropped: not acknowledged, they come again. */
+struct tcp_conn *child_new(struct tcp *t, uint64_t now_us, struct tcp_conn *listener, const struct tcp_segment_in *meta,
+                           const struct segment *syn, const uint32_t *iss)
+{
+    struct tcp_identity i = identity_of_child(meta);
+    struct tcp_conn *c = conn_new(t, &i, TCP_SYN_RECEIVED, listener->receive_size, listener->send_size);
+    if (c == NULL)
+        return NULL;
+    c->flags |= TCP_CONN_PASSIVE | (listener->flags & TCP_CONN_NODELAY);
+    c->options = listener->options;
+    conn_init_send(t, c, *iss);
+    take_syn(t, c, now_us, syn);
+    child_add(t, listener, c);
+    conn_changed(t, c);
+    return c;
+}
+
+/* RFC 9293 3.10.7.2, third. `floor`: the initial sequence number lies above it (MAY-2), or NULL. That is more than a
+ * cookie can promise. */
 static void open_passively(struct arrival *a, struct tcp_conn *listener, const uint32_t *floor)
 {
     struct tcp *t = a->t;
-    struct tcp_identity i = {
-        .local = a->meta->destination,
-        .remote = a->meta->source,
-        .local_port = a->meta->destination_port,
-        .remote_port = a->meta->source_port,
-        .arena = UINT32_MAX,
-    };
-    if (listener->syn_received + listener->accept_queue > listener->backlog) {
+    bool cookie = floor == NULL && !t->config.no_cookies;
+    if (accept_queue_is_full(listener) || (syns_are_full(t, listener) && !cookie)) {
         t->counters.drop_backlog_full++;
         return;
     }
-    struct tcp_conn *c = conn_new(t, &i, TCP_SYN_RECEIVED, listener->receive_size, listener->send_size);
-    if (c == NULL) {
-        t->counters.drop_table_full++;
+    if (syns_are_full(t, listener)) {
+        cookie_send(a);
         return;
     }
+    struct tcp_identity i = identity_of_child(a->meta);
     uint32_t iss = isn_make(t, a->now_us, &i);
     if (floor != NULL && !seq_after(iss, *floor))
         iss = *floor;
-    c->flags |= TCP_CONN_PASSIVE | (listener->flags & TCP_CONN_NODELAY);
-    conn_init_send(t, c, iss);
-    take_syn(t, c, &a->s); /* text and FIN of a SYN are dropped: not acknowledged, they come again */
-    child_add(t, listener, c);
-    conn_changed(t, c);
-    a->result = TCP_INPUT_DONE;
+    if (child_new(t, a->now_us, listener, a->meta, &a->s, &iss) == NULL)
+        t->counters.drop_table_full++;
+    else
+        a->result = TCP_INPUT_DONE;
+}
+
+/* Second, check for an ACK. One that a cookie was sent for would have been let in, had there been room. */
+static void listen_ack(struct arrival *a)
+{
+    if (!cookie_is_good(a->t, a->now_us, a->meta, &a->s))
+        arrives_closed(a);
+    else if (accept_queue_is_full(a->c))
+        a->t->counters.drop_backlog_full++;
+    else
+        a->t->counters.drop_table_full++;
 }
 
 void arrives_listen(struct arrival *a, const uint32_t *floor)
@@ -100,7 +137,7 @@ void arrives_listen(struct arrival *a, const uint32_t *floor)
         return;
     }
     if (a->s.flags & TCP_FLAG_ACK) { /* second */
-        arrives_closed(a);
+        listen_ack(a);
         return;
     }
     if (!(a->s.flags & TCP_FLAG_SYN)) { /* fourth */
@@ -117,10 +154,8 @@ static void open_established(struct arrival *a)
     struct tcp_conn *c = a->c;
     c->snd_una = a->s.ack;
     c->snd_nxt = c->snd_max;
-    rtt_acked(t, c, a->now_us);
-    if (c->flags & TCP_CONN_SYN_RESENT)
-        c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us); /* RFC 6298 5.7: MUST */
-    take_syn(t, c, &a->s);
+    take_syn(t, c, a->now_us, &a->s);
+    rtt_acked(t, c, a->now_us, &a->s);
     c->retransmits = 0;
     c->retransmit_at_us = 0;
     c->state = TCP_ESTABLISHED;
@@ -136,7 +171,7 @@ static void open_simultaneously(struct arrival *a)
     c->retransmits = 0;
     c->retransmit_at_us = 0;
     c->rtt_start_us = 0;
-    take_syn(a->t, c, &a->s);
+    take_syn(a->t, c, a->now_us, &a->s);
 }
 
 /* True: the segment's text and FIN are still to be looked at (sixth step and on of the other states). */

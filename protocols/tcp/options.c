@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The header of a segment and its options, in and out. Later options (SACK, timestamps) have their place in
+/* The header of a segment and its options, in and out. Later options (SACK) have their place in
  * option_parse() and options_write_syn(). */
 #include "protocols/tcp/tcp_internal.h"
+
+static uint32_t read32(const uint8_t *at)
+{
+    be32 wire;
+    memcpy(&wire, at, sizeof wire);
+    return be32_get(wire);
+}
+
+static void write32(uint8_t *at, uint32_t value)
+{
+    be32 wire = be32_make(value);
+    memcpy(at, &wire, sizeof wire);
+}
 
 /* Untrusted: option (wire), `length` octets of it, kind and length included. */
 static bool option_parse(const uint8_t *option, uint32_t length, struct segment *ret)
@@ -17,6 +30,13 @@ static bool option_parse(const uint8_t *option, uint32_t length, struct segment 
             return false;
         /* RFC 7323 2.3: MUST use 14 in place of a larger shift */
         ret->window_scale = option[2] > TCP_WINDOW_SCALE_MAX ? TCP_WINDOW_SCALE_MAX : option[2];
+        return true;
+    case TCP_OPTION_TIMESTAMPS:
+        if (length != TCP_OPTION_TIMESTAMPS_LENGTH)
+            return false;
+        ret->timestamps = true;
+        ret->tsval = read32(option + 2);
+        ret->tsecr = read32(option + 6);
         return true;
     default:
         return true; /* RFC 9293 3.2: MUST ignore an option that it does not implement */
@@ -69,18 +89,33 @@ enum segment_result segment_parse(const uint8_t *header, uint32_t header_length,
     return SEGMENT_OK;
 }
 
-/* MSS, and window scale unless it is negative. Octets written: a multiple of 4. */
-uint32_t options_write_syn(uint8_t *at, uint32_t mss, int32_t window_scale)
+/* Padded in front: the four-octet fields are aligned (RFC 7323 appendix A). */
+uint32_t options_write_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr)
 {
+    at[0] = TCP_OPTION_NOP;
+    at[1] = TCP_OPTION_NOP;
+    at[2] = TCP_OPTION_TIMESTAMPS;
+    at[3] = TCP_OPTION_TIMESTAMPS_LENGTH;
+    write32(at + 4, tsval);
+    write32(at + 8, tsecr);
+    return TIMESTAMPS_OCTETS;
+}
+
+/* In the order of Linux: MSS, timestamps, window scale. */
+uint32_t options_write_syn(uint8_t *at, const struct syn_options *o)
+{
+    uint32_t n = TCP_OPTION_MSS_LENGTH;
     at[0] = TCP_OPTION_MSS;
     at[1] = TCP_OPTION_MSS_LENGTH;
-    at[2] = (uint8_t)(mss >> 8);
-    at[3] = (uint8_t)mss;
-    if (window_scale < 0)
-        return TCP_OPTION_MSS_LENGTH;
-    at[4] = TCP_OPTION_NOP;
-    at[5] = TCP_OPTION_WINDOW_SCALE;
-    at[6] = TCP_OPTION_WINDOW_SCALE_LENGTH;
-    at[7] = (uint8_t)window_scale;
-    return 8;
+    at[2] = (uint8_t)(o->mss >> 8);
+    at[3] = (uint8_t)o->mss;
+    if (o->timestamps)
+        n += options_write_timestamps(at + n, o->tsval, o->tsecr);
+    if (o->window_scale >= 0) {
+        at[n++] = TCP_OPTION_NOP;
+        at[n++] = TCP_OPTION_WINDOW_SCALE;
+        at[n++] = TCP_OPTION_WINDOW_SCALE_LENGTH;
+        at[n++] = (uint8_t)o->window_scale;
+    }
+    return n;
 }

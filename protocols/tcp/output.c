@@ -34,8 +34,17 @@ bool window_update_due(const struct tcp_conn *c)
     return edge - c->rcv_nxt >= 2 * known;
 }
 
-static void fill(const struct tcp *t, const struct tcp_conn *c, uint32_t seq, uint8_t flags, uint16_t window,
-                 struct tcp_output *ret)
+/* `octets` of options were written behind the header. */
+static void header_extend(struct tcp_output *ret, uint32_t octets)
+{
+    ret->header_length = (uint8_t)(ret->header_length + octets);
+    ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
+}
+
+/* RFC 7323 3.2: once agreed on, the option MUST be in every segment, SHOULD be in an RST. A SYN's are output_syn()'s.
+ */
+static void fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t seq, uint8_t flags,
+                 uint16_t window, struct tcp_output *ret)
 {
     struct tcp_header h = {
         .source_port = be16_make(c->identity.local_port),
@@ -57,17 +66,22 @@ static void fill(const struct tcp *t, const struct tcp_conn *c, uint32_t seq, ui
     ret->stream_offset = 0;
     ret->payload_length = 0;
     memcpy(ret->header, &h, sizeof h);
+    if ((c->flags & TCP_CONN_TIMESTAMPS) && !(flags & TCP_FLAG_SYN))
+        header_extend(ret, options_write_timestamps(ret->header + sizeof h, timestamp_clock(t, now_us, c->ts_offset),
+                                                    c->ts_recent));
 }
 
 /* A segment of a synchronized connection: everything that is owed to the peer goes with it. */
-static void emit(struct tcp *t, struct tcp_conn *c, uint32_t seq, uint32_t length, uint8_t flags,
+static void emit(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t seq, uint32_t length, uint8_t flags,
                  struct tcp_output *ret)
 {
-    fill(t, c, seq, flags | TCP_FLAG_ACK, advertised_window(c), ret);
+    uint32_t mss = conn_send_mss(c);
+    fill(t, now_us, c, seq, flags | TCP_FLAG_ACK, advertised_window(c), ret);
+    c->last_ack_sent = c->rcv_nxt;
     if (length > 0) {
         ret->stream_offset = seq - c->iss - 1;
         ret->payload_length = length;
-        ret->gso_size = (uint16_t)(length > c->mss ? c->mss : 0);
+        ret->gso_size = (uint16_t)(length > mss ? mss : 0);
         t->counters.octets_out += length;
     }
     t->counters.segments_out++;
@@ -102,16 +116,16 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
 {
     bool last = seq + length == conn_send_fin_seq(c);
     uint32_t end = seq + length + (fin ? 1 : 0);
-    emit(t, c, seq, length, (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
+    emit(t, now_us, c, seq, length, (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
     if (seq_before(seq, c->snd_max)) {
         t->counters.retransmits++;
-        c->rtt_start_us = 0; /* Karn */
+        rtt_resent(c);
     } else {
         rtt_start(c, now_us, end);
     }
     if (fin)
         fin_goes_out(c);
-    if (length % c->mss != 0)
+    if (length % conn_send_mss(c) != 0)
         c->snd_sml = seq + length;
     if (seq == c->snd_nxt)
         c->snd_nxt = end;
@@ -124,12 +138,13 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
  * flight to cause three duplicate ACKs. */
 static uint32_t super_segment_limit(const struct tcp *t, const struct tcp_conn *c)
 {
+    uint32_t mss = conn_send_mss(c);
     if (!t->config.gso)
-        return c->mss;
+        return mss;
     uint32_t quarter = c->cwnd / 4;
     if (quarter >= TCP_SUPER_SEGMENT_MAX)
         quarter = TCP_SUPER_SEGMENT_MAX;
-    return quarter < 2 * c->mss ? c->mss : quarter - quarter % c->mss;
+    return quarter < 2 * mss ? mss : quarter - quarter % mss;
 }
 
 /* May a segment of less than one MSS, the rest of what there is, go out? Deviates: RFC 9293 3.7.4 (Nagle)
@@ -156,12 +171,12 @@ static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t
         return limit;
     if (c->snd_nxt == c->snd_una && c->snd_nxt != c->snd_max) /* sent again first (RFC 6298 5.4): waits for nothing */
         return length;
-    uint32_t small = length % c->mss;
+    uint32_t mss = conn_send_mss(c), small = length % mss;
     if (small == 0)
         return length;
     if (length == available && may_send_small(c))
         return length;
-    if (length > c->mss)
+    if (length > mss)
         return length - small;
     bool window_limits = c->snd_wnd <= congestion_window(c);
     return length < available && window_limits && length >= c->snd_wnd_max / 2 ? length : 0;
@@ -196,7 +211,7 @@ static void arm_persist(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 
 /* One octet beyond a closed window, or what a silly window lets through. snd_nxt stays: the octet is not
  * taken for sent until it is acknowledged. */
-static bool output_probe(struct tcp *t, struct tcp_conn *c, struct tcp_output *ret)
+static bool output_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
     uint32_t available = conn_send_fin_seq(c) - c->snd_una;
     c->flags &= ~(uint32_t)TCP_CONN_PROBE_NOW;
@@ -204,8 +219,8 @@ static bool output_probe(struct tcp *t, struct tcp_conn *c, struct tcp_output *r
         return false;
     uint32_t offset = c->snd_una - c->iss - 1;
     uint32_t ring = c->send_size - (offset & (c->send_size - 1));
-    uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), c->mss), u32_min(available, ring));
-    emit(t, c, c->snd_una, length, length == available ? TCP_FLAG_PSH : 0, ret);
+    uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), conn_send_mss(c)), u32_min(available, ring));
+    emit(t, now_us, c, c->snd_una, length, length == available ? TCP_FLAG_PSH : 0, ret);
     c->snd_max = seq_max(c->snd_max, c->snd_una + length);
     c->rtt_start_us = 0;
     t->counters.zero_window_probes++;
@@ -221,7 +236,7 @@ static bool output_retransmit_one(struct tcp *t, uint64_t now_us, struct tcp_con
     uint32_t end = seq_min(conn_send_fin_seq(c), c->snd_max);
     uint32_t offset = c->snd_una - c->iss - 1;
     uint32_t ring = c->send_size - (offset & (c->send_size - 1));
-    uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, c->mss), ring) : 0;
+    uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, conn_send_mss(c)), ring) : 0;
     bool fin = c->fin_sent && c->snd_una + length == conn_send_fin_seq(c);
     send_text(t, now_us, c, c->snd_una, length, fin, ret);
     t->counters.fast_retransmits++;
@@ -240,19 +255,19 @@ static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn 
 {
     if (c->acks_owed > 0) {
         c->acks_owed--;
-        emit(t, c, ack_seq(c), 0, 0, ret);
+        emit(t, now_us, c, ack_seq(c), 0, 0, ret);
         return true;
     }
     if ((c->flags & TCP_CONN_RETRANSMIT_ONE) && output_retransmit_one(t, now_us, c, ret))
         return true;
     if (output_text(t, now_us, c, ret))
         return true;
-    if ((c->flags & TCP_CONN_PROBE_NOW) && output_probe(t, c, ret))
+    if ((c->flags & TCP_CONN_PROBE_NOW) && output_probe(t, now_us, c, ret))
         return true;
     arm_persist(t, now_us, c);
     if (!(c->flags & TCP_CONN_ACK_NOW))
         return false;
-    emit(t, c, ack_seq(c), 0, 0, ret);
+    emit(t, now_us, c, ack_seq(c), 0, 0, ret);
     return true;
 }
 
@@ -263,21 +278,23 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
     if (c->snd_nxt != c->iss) {
         if (!received || !(c->flags & TCP_CONN_ACK_NOW))
             return false;
-        emit(t, c, c->snd_nxt, 0, 0, ret);
+        emit(t, now_us, c, c->snd_nxt, 0, 0, ret);
         return true;
     }
     uint16_t window = (uint16_t)u32_min(c->receive_size, UINT16_MAX);
-    fill(t, c, c->iss, (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0)), window, ret);
+    fill(t, now_us, c, c->iss, (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0)), window, ret);
     bool scale = !received || (c->flags & TCP_CONN_WINDOW_SCALE);
-    uint32_t options = options_write_syn(ret->header + ret->header_length, conn_local_mss(t, c),
-                                         scale ? (int32_t)conn_window_scale(c->receive_size) : -1);
-    ret->header_length = (uint8_t)(ret->header_length + options);
-    ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
+    struct syn_options o = {.mss = conn_offered_mss(t, c),
+                            .window_scale = scale ? (int32_t)conn_window_scale(c->receive_size) : -1,
+                            .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
+                            .tsval = timestamp_clock(t, now_us, c->ts_offset),
+                            .tsecr = received ? c->ts_recent : 0};
+    header_extend(ret, options_write_syn(ret->header + ret->header_length, &o));
     if (c->snd_max == c->iss) {
         rtt_start(c, now_us, c->iss + 1);
     } else {
         t->counters.retransmits++;
-        c->rtt_start_us = 0; /* Karn */
+        rtt_resent(c);
     }
     c->snd_nxt = c->snd_max = c->iss + 1;
     c->flags &= ~(uint32_t)TCP_CONN_ACK_NOW;
@@ -287,12 +304,12 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
 }
 
 /* The peer of a connection that ended here: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>. */
-static bool output_reset(struct tcp *t, struct tcp_conn *c, struct tcp_output *ret)
+static bool output_reset(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
     if (!(c->flags & TCP_CONN_RST_NOW))
         return false;
     c->flags &= ~(uint32_t)TCP_CONN_RST_NOW;
-    fill(t, c, c->snd_max, TCP_FLAG_RST | TCP_FLAG_ACK, 0, ret);
+    fill(t, now_us, c, c->snd_max, TCP_FLAG_RST | TCP_FLAG_ACK, 0, ret);
     t->counters.segments_out++;
     t->counters.resets_out++;
     conn_release_if_done(t, c);
@@ -303,7 +320,7 @@ bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_
 {
     switch (c->state) {
     case TCP_CLOSED:
-        return output_reset(t, c, ret);
+        return output_reset(t, now_us, c, ret);
     case TCP_LISTEN:
         return false;
     case TCP_SYN_SENT:
@@ -314,7 +331,7 @@ bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_
     }
 }
 
-bool reply_output(struct tcp *t, struct tcp_output *ret)
+bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
 {
     if (t->reply_count == 0)
         return false;
@@ -326,6 +343,7 @@ bool reply_output(struct tcp *t, struct tcp_output *ret)
         .acknowledgement = be32_make(r->ack),
         .data_offset = sizeof h / 4 << 4,
         .flags = r->flags,
+        .window = be16_make(r->window),
     };
     *ret = (struct tcp_output){
         .conn = TCP_NONE,
@@ -336,10 +354,20 @@ bool reply_output(struct tcp *t, struct tcp_output *ret)
         .header_length = sizeof h,
     };
     memcpy(ret->header, &h, sizeof h);
+    const struct syn_options syn = {.mss = r->mss,
+                                    .window_scale = r->window_scale,
+                                    .timestamps = r->timestamps,
+                                    .tsval = r->tsval,
+                                    .tsecr = r->tsecr};
+    if (r->flags & TCP_FLAG_SYN)
+        header_extend(ret, options_write_syn(ret->header + ret->header_length, &syn));
+    else if (r->timestamps)
+        header_extend(ret, options_write_timestamps(ret->header + ret->header_length,
+                                                    timestamp_clock(t, now_us, r->ts_offset), r->tsecr));
     t->reply_head = (t->reply_head + 1) & (TCP_REPLIES - 1);
     t->reply_count--;
     t->counters.segments_out++;
-    t->counters.resets_out++;
+    t->counters.resets_out += (r->flags & TCP_FLAG_RST) != 0;
     return true;
 }
 
@@ -347,7 +375,7 @@ bool reply_output(struct tcp *t, struct tcp_output *ret)
 bool tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
 {
     timer_run(t, now_us);
-    if (reply_output(t, ret))
+    if (reply_output(t, now_us, ret))
         return true;
     while (t->ready.head != TCP_NONE) {
         uint32_t index = t->ready.head;

@@ -28,6 +28,7 @@ static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, u
     c->receive_size = block->receive_size;
     c->send_size = block->send_size;
     c->flags = block->flags & TCP_CONN_NODELAY;
+    c->options = block->options;
     /* its children are gone: both counts start from zero */
 }
 
@@ -50,13 +51,16 @@ enum tcp_call_result tcp_restore(struct tcp *t, uint32_t index, const struct tcp
     const struct tcp_identity *id = &block->identity;
     if (index >= t->config.connections || t->side[index].used ||
         (listener ? demux_listener_conflicts(t, id)
-                  : demux_conn(t, &id->local, id->local_port, &id->remote, id->remote_port) != TCP_NONE))
+                  : demux_conn(t, &id->local, id->local_port, &id->remote, id->remote_port) != TCP_NONE ||
+                        time_wait_find(t, &id->local, id->local_port, &id->remote, id->remote_port) != TCP_NONE))
         return TCP_CALL_IN_USE;
     struct tcp_conn *c = conn_allocate_at(t, index);
-    if (listener)
+    if (listener) {
         restore_listener(c, block, t->config.connections);
-    else
+        t->cookies_until_us = t->started_us + COOKIE_LIFE_US; /* there may be cookies of the last incarnation */
+    } else {
         restore_syn_sent(c, block);
+    }
     demux_insert(t, index);
     conn_changed(t, c);
     return TCP_CALL_OK;
@@ -80,6 +84,9 @@ bool tcp_reset_lost(struct tcp *t, const struct tcp_conn *block)
         .seq = block->snd_max,
         .ack = block->rcv_nxt,
         .flags = TCP_FLAG_RST | TCP_FLAG_ACK,
+        .timestamps = (block->flags & TCP_CONN_TIMESTAMPS) != 0,
+        .ts_offset = block->ts_offset,
+        .tsecr = block->ts_recent,
     };
     bool queued = reply_push(t, &r);
     r.seq = block->snd_una;

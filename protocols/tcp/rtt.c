@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Round-trip time and retransmission timeout (RFC 6298): one segment at a time is timed, never one that was
- * retransmitted (Karn). */
+/* Round-trip time and retransmission timeout (RFC 6298): one segment at a time is timed, on our own clock of
+ * microseconds. Is it retransmitted, then which of the two was acknowledged is not known and nothing is learnt (Karn);
+ * but with timestamps the ACK says it, to the millisecond, and so a sample comes of every window whatever is lost. That
+ * is one sample a round trip in any case, for which the gains of RFC 6298 are made: those of RFC 7323 appendix G are
+ * not needed. (Linux, which takes a sample of each ACK, keeps these gains too.) A peer that echoes what cannot be is
+ * not believed: what was not said before the segment went out first, or is not said yet. */
 #include "protocols/tcp/tcp_internal.h"
 
 static uint32_t rto_from_estimate(const struct tcp *t, const struct tcp_conn *c)
@@ -17,21 +21,45 @@ void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end)
         return;
     c->rtt_start_us = now_us > 0 ? now_us : 1; /* 0: nothing is timed */
     c->rtt_seq = end;
+    c->flags &= ~(uint32_t)TCP_CONN_RTT_RESENT;
 }
 
-/* snd_una has moved. */
-void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us)
+/* Something goes out again: perhaps what is being timed. Of a SYN one does not know yet whether timestamps will help.
+ */
+void rtt_resent(struct tcp_conn *c)
 {
-    if (c->rtt_start_us == 0 || seq_before(c->snd_una, c->rtt_seq)) {
-        /* Deviates: RFC 6298 5.7 keeps the backed-off value until the next sample; as Linux and BSD it
-         * goes back to the estimate, if there is one, when new data is acknowledged. */
-        if (c->retransmits > 0 && c->srtt_us > 0)
-            c->rto_us = rto_from_estimate(t, c);
-        return;
-    }
-    uint64_t gone = now_us > c->rtt_start_us ? now_us - c->rtt_start_us : 1;
-    uint32_t r = gone > t->config.rto_max_us ? t->config.rto_max_us : (uint32_t)gone;
-    c->rtt_start_us = 0;
+    if ((c->flags & TCP_CONN_TIMESTAMPS) || c->state == TCP_SYN_SENT)
+        c->flags |= TCP_CONN_RTT_RESENT;
+    else
+        c->rtt_start_us = 0;
+}
+
+/* RFC 7323 4.1. Untrusted: s->tsecr (wire): not before the segment that is timed went out first, not after now. */
+static bool measure_echo(const struct tcp *t, const struct tcp_conn *c, uint64_t now_us, const struct segment *s,
+                         uint64_t *ret_us)
+{
+    if (!(c->flags & TCP_CONN_TIMESTAMPS) || !s->timestamps)
+        return false;
+    uint32_t now = timestamp_clock(t, now_us, c->ts_offset);
+    uint32_t first = timestamp_clock(t, c->rtt_start_us, c->ts_offset);
+    if (now - s->tsecr > now - first)
+        return false;
+    *ret_us = (uint64_t)(now - s->tsecr) * TIMESTAMP_TICK_US;
+    return true;
+}
+
+static bool measure(const struct tcp *t, const struct tcp_conn *c, uint64_t now_us, const struct segment *s,
+                    uint64_t *ret_us)
+{
+    if (c->flags & TCP_CONN_RTT_RESENT)
+        return measure_echo(t, c, now_us, s, ret_us);
+    *ret_us = now_us > c->rtt_start_us ? now_us - c->rtt_start_us : 0;
+    return true;
+}
+
+static void take_sample(const struct tcp *t, struct tcp_conn *c, uint64_t sample_us) /* RFC 6298 2.2, 2.3 */
+{
+    uint32_t r = sample_us > t->config.rto_max_us ? t->config.rto_max_us : u32_max(1, (uint32_t)sample_us);
     if (c->srtt_us == 0) {
         c->srtt_us = r;
         c->rttvar_us = r / 2;
@@ -43,9 +71,37 @@ void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     c->rto_us = rto_from_estimate(t, c);
 }
 
+static void rto_update(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
+{
+    if (c->rtt_start_us != 0 && !seq_before(c->snd_una, c->rtt_seq)) {
+        uint64_t sample_us;
+        bool measured = measure(t, c, now_us, s, &sample_us);
+        c->rtt_start_us = 0;
+        c->flags &= ~(uint32_t)TCP_CONN_RTT_RESENT;
+        if (measured) {
+            take_sample(t, c, sample_us);
+            return;
+        }
+    }
+    /* Deviates: RFC 6298 5.7 keeps the backed-off value until the next sample; as Linux and BSD it goes back to the
+     * estimate, if there is one, when new data is acknowledged. */
+    if (c->retransmits > 0 && c->srtt_us > 0)
+        c->rto_us = rto_from_estimate(t, c);
+}
+
+/* snd_una has moved, by leave of `s`. */
+void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
+{
+    rto_update(t, c, now_us, s);
+    if (c->flags & TCP_CONN_SYN_RESENT) { /* RFC 6298 5.7: MUST, when the handshake is over */
+        c->rto_us = u32_max(c->rto_us, 3 * t->config.rto_initial_us);
+        c->flags &= ~(uint32_t)TCP_CONN_SYN_RESENT;
+    }
+}
+
 /* RFC 6298 5.5: "back off the timer". */
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c)
 {
-    c->rtt_start_us = 0;
+    rtt_resent(c);
     c->rto_us = c->rto_us > t->config.rto_max_us / 2 ? t->config.rto_max_us : c->rto_us * 2;
 }

@@ -6,7 +6,7 @@
  * connections that may have something to send take turns, and is where the timers run. Everything that it
  * has given out is in the blocks already; tcp_next_touched() then says which blocks changed, so that the host
  * can commit them before anything leaves. Read RFC 9293 section 3.10 first; then, for what is wrapped round
- * it, RFC 6298 (timeout), 5681 and 6582 (congestion), 7323 section 2 (window scale), 5961 (blind attacks),
+ * it, RFC 6298 (timeout), 5681 and 6582 (congestion), 7323 (window scale, timestamps), 5961 (blind attacks),
  * 6528 (ISNs), 6056 (ports).
  *
  *   tcp.c         memory, the table, user calls         input.c    SEGMENT ARRIVES: any state but those below
@@ -16,6 +16,8 @@
  *   timer.c       deadlines and what happens at them    rtt.c      RFC 6298
  *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
+ *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
+ *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS
  *
  * States: those of RFC 9293. A FIN is formed, and the state changed, when it goes out, not when the user
  * calls: until then user_fin stands alone. A connection that ends goes to CLOSED and leaves the hash and
@@ -27,20 +29,20 @@
  * send ring that does not cross its end.
  *
  * Timers of a connection: retransmission (or persist, never both), delayed ACK, and one for states that end
- * by themselves (TIME-WAIT; FIN-WAIT-2 after close). SYN-RECEIVED ends with its retransmissions.
+ * by themselves (FIN-WAIT-2 after close). SYN-RECEIVED ends with its retransmissions.
  *
- * Limits: the table (TIME-WAITs, oldest first, give way before it is full: `reserve`); TCP_RANGES_MAX ranges;
- * the backlog; TCP_REPLIES stateless RSTs waiting; challenge ACKs per connection and per engine.
+ * Limits: the table; that of TIME-WAITs (the oldest gives way); TCP_RANGES_MAX ranges; the backlog (then SYN
+ * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection and per engine.
  *
- * Left out until later: SACK, timestamps, ECN, keepalive, user timeout, SYN cookies, urgent data (the pointer
+ * Left out until later: SACK, ECN, keepalive, user timeout, urgent data (the pointer
  * is ignored and the octets are data, as RFC 6093 suggests), path MTU discovery. */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/tcp_internal.h"
 
 /* ---- memory ---- */
 struct layout {
-    size_t conn, side, heap, bucket, size;
-    uint32_t connections, buckets;
+    size_t conn, side, heap, bucket, time_wait, time_wait_side, time_wait_bucket, size;
+    uint32_t connections, buckets, time_waits, time_wait_buckets;
 };
 
 static size_t align64(size_t n)
@@ -53,11 +55,18 @@ static struct layout layout_of(const struct tcp_config *config)
     struct layout l = {.connections = u32_max(1, u32_min(config->connections, 1U << 20)), .buckets = 16};
     while (l.buckets < l.connections)
         l.buckets *= 2;
+    l.time_waits = u32_min(config->time_waits != 0 ? config->time_waits : 2 * l.connections, 1U << 20);
+    l.time_wait_buckets = 16;
+    while (l.time_wait_buckets < l.time_waits)
+        l.time_wait_buckets *= 2;
     l.conn = align64(sizeof(struct tcp));
     l.side = align64(l.conn + l.connections * sizeof(struct tcp_conn));
     l.heap = align64(l.side + l.connections * sizeof(struct tcp_side));
     l.bucket = align64(l.heap + l.connections * sizeof(struct tcp_timer));
-    l.size = align64(l.bucket + l.buckets * sizeof(uint32_t));
+    l.time_wait = align64(l.bucket + l.buckets * sizeof(uint32_t));
+    l.time_wait_side = align64(l.time_wait + l.time_waits * sizeof(struct tcp_time_wait));
+    l.time_wait_bucket = align64(l.time_wait_side + l.time_waits * sizeof(struct tcp_time_wait_side));
+    l.size = align64(l.time_wait_bucket + l.time_wait_buckets * sizeof(uint32_t));
     return l;
 }
 
@@ -96,8 +105,14 @@ struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now
     t->bucket = (uint32_t *)(base + l.bucket);
     t->bucket_mask = l.buckets - 1;
     memset(t->bucket, 0xff, l.buckets * sizeof(uint32_t)); /* TCP_NONE */
-    t->free = t->time_wait = t->ready = t->touched = empty;
-    t->reserve = u32_max(1, u32_min(l.connections / 8, 64));
+    t->free = t->ready = t->touched = empty;
+    t->config.time_waits = l.time_waits;
+    t->time_wait.record = (struct tcp_time_wait *)(base + l.time_wait);
+    t->time_wait.side = (struct tcp_time_wait_side *)(base + l.time_wait_side);
+    t->time_wait.bucket = (uint32_t *)(base + l.time_wait_bucket);
+    t->time_wait.bucket_mask = l.time_wait_buckets - 1;
+    time_wait_init(t);
+    t->started_us = now_us;
     t->next_ephemeral = (uint32_t)siphash(config->secret, &now_us, sizeof now_us);
     return t;
 }
@@ -221,15 +236,6 @@ struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index)
     return c;
 }
 
-bool conn_make_room(struct tcp *t)
-{
-    while (free_count(t) + t->closing <= t->reserve && t->time_wait.count > 0) {
-        conn_end(t, &t->conn[t->time_wait.head], TCP_ERROR_NONE);
-        t->counters.time_wait_reused++;
-    }
-    return free_count(t) > 0;
-}
-
 void conn_release_if_done(struct tcp *t, struct tcp_conn *c)
 {
     uint32_t index = conn_index(t, c);
@@ -237,7 +243,6 @@ void conn_release_if_done(struct tcp *t, struct tcp_conn *c)
     if (!side->used || !side->reported || c->state != TCP_CLOSED || (c->flags & TCP_CONN_RST_NOW))
         return;
     side->used = 0;
-    t->closing--;
     index_list_prepend(t, &t->free, index);
 }
 
@@ -249,16 +254,13 @@ void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
     conn_refresh_offsets(c);
     if (conn_is_child(c))
         child_remove(t, c);
-    if (c->state == TCP_TIME_WAIT)
-        index_list_remove(t, &t->time_wait, index);
     timer_remove(t, c);
     demux_remove(t, index);
     c->state = TCP_CLOSED;
     c->error = (uint8_t)error;
-    c->flags = 0;
+    c->flags &= TCP_CONN_TIMESTAMPS; /* an RST still carries one */
     c->retransmit_at_us = c->ack_at_us = c->state_at_us = 0;
     c->range_count = 0;
-    t->closing++;
     conn_touched(t, c);
 }
 
@@ -269,16 +271,12 @@ void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
     conn_ready(t, c);
 }
 
-/* Also starts it again (RFC 9293 3.10.7.4: restart the 2 MSL time-out). */
 void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
-    uint32_t index = conn_index(t, c);
-    if (c->state == TCP_TIME_WAIT)
-        index_list_remove(t, &t->time_wait, index);
-    index_list_append(t, &t->time_wait, index);
-    c->state = TCP_TIME_WAIT;
-    c->retransmit_at_us = 0;
-    c->state_at_us = now_us + t->config.time_wait_us;
+    uint32_t record = time_wait_new(t, now_us, c);
+    if ((c->flags & TCP_CONN_ACK_NOW) || c->acks_owed > 0)
+        time_wait_acknowledge(t, record);
+    conn_end(t, c, TCP_ERROR_NONE);
 }
 
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us)
@@ -297,6 +295,13 @@ uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c)
     return u32_max(TCP_MSS_MIN, u32_min(mss, TCP_SUPER_SEGMENT_MAX));
 }
 
+/* In our SYN. */
+uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c)
+{
+    uint32_t mss = conn_local_mss(t, c), user = c->options.maximum_segment;
+    return user == 0 ? mss : u32_min(mss, u32_max(user, TCP_MSS_MIN));
+}
+
 /* RFC 7323 2.2: so that the whole ring can be advertised. */
 uint8_t conn_window_scale(uint32_t receive_size)
 {
@@ -310,6 +315,7 @@ void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss)
 {
     c->iss = c->snd_una = c->snd_nxt = c->snd_max = c->snd_sml = c->recover = iss;
     c->mss = TCP_MSS_DEFAULT;
+    c->ts_offset = timestamp_offset(t, &c->identity);
     c->rto_us = t->config.rto_initial_us;
     c->rcv_mss = u32_min(TCP_MSS_DEFAULT, conn_local_mss(t, c));
     congestion_init(c);
@@ -323,7 +329,7 @@ bool conn_size_is_valid(uint32_t size)
 struct tcp_conn *conn_new(struct tcp *t, const struct tcp_identity *identity, enum tcp_state state,
                           uint32_t receive_size, uint32_t send_size)
 {
-    if (!conn_make_room(t))
+    if (free_count(t) == 0)
         return NULL;
     struct tcp_conn *c = conn_allocate_at(t, t->free.head != TCP_NONE ? t->free.head : t->fresh);
     c->identity = *identity;
@@ -368,55 +374,54 @@ enum tcp_call_result tcp_listen(struct tcp *t, const struct tcp_identity *identi
 }
 
 /* RFC 6056 3.3.3, algorithm 3. A port that a listener or a connection to the same peer has is passed over;
- * after TCP_PORT_PATIENCE of them one is taken whose connection has been in TIME-WAIT for a while (as
- * Linux; Deviates: RFC 9293 3.6.1 says so of the peer's SYN only, but our ISN is larger then, too). */
+ * after TCP_PORT_PATIENCE of them one is taken whose connection has been in TIME-WAIT for a while, if it had timestamps
+ * (as Linux; Deviates: RFC 6191 says so of the peer's SYN only, but our timestamp and ISN are larger then, too). */
 static enum tcp_call_result choose_port(struct tcp *t, uint64_t now_us, struct tcp_identity *identity)
 {
     uint32_t count = TCP_PORT_LAST - TCP_PORT_FIRST + 1, second_best = TCP_NONE;
     uint32_t offset = port_offset(t, identity);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && (i <= TCP_PORT_PATIENCE || second_best == TCP_NONE); i++) {
         uint16_t port = (uint16_t)(TCP_PORT_FIRST + (offset + t->next_ephemeral++) % count);
         uint32_t taken = demux_conn(t, &identity->local, port, &identity->remote, identity->remote_port);
         bool self = port == identity->remote_port && ip_address_equal(&identity->local, &identity->remote);
         if (self || demux_listener(t, &identity->local, port) != TCP_NONE)
             continue;
-        if (taken == TCP_NONE) {
+        if (taken != TCP_NONE)
+            continue;
+        uint32_t old = time_wait_find(t, &identity->local, port, &identity->remote, identity->remote_port);
+        if (old == TCP_NONE) {
             identity->local_port = port;
             return TCP_CALL_OK;
         }
-        const struct tcp_conn *old = &t->conn[taken];
-        if (second_best == TCP_NONE && old->state == TCP_TIME_WAIT &&
-            old->state_at_us + TCP_PORT_REST_US <= now_us + t->config.time_wait_us)
-            second_best = taken;
-        if (i >= TCP_PORT_PATIENCE && second_best != TCP_NONE)
-            break;
+        if (second_best == TCP_NONE && time_wait_has_rested(t, now_us, old))
+            second_best = port;
     }
     if (second_best == TCP_NONE)
         return TCP_CALL_NO_PORT;
-    identity->local_port = t->conn[second_best].identity.local_port;
+    identity->local_port = (uint16_t)second_best;
     return TCP_CALL_OK;
 }
 
-/* The four-tuple is free, or in TIME-WAIT by leave of choose_port(). */
+/* The four-tuple is free, or in TIME-WAIT and may be used again. */
 static enum tcp_call_result claim_tuple(struct tcp *t, uint64_t now_us, struct tcp_identity *identity,
                                         uint32_t *ret_iss)
 {
-    bool chosen = identity->local_port == 0;
-    if (chosen) {
+    if (identity->local_port == 0) {
         enum tcp_call_result r = choose_port(t, now_us, identity);
         if (r != TCP_CALL_OK)
             return r;
     }
     *ret_iss = isn_make(t, now_us, identity);
-    uint32_t taken = demux_conn(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port);
-    if (taken == TCP_NONE)
-        return TCP_CALL_OK;
-    if (!chosen)
+    if (demux_conn(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port) != TCP_NONE)
         return TCP_CALL_IN_USE;
-    struct tcp_conn *old = &t->conn[taken];
-    if (!seq_after(*ret_iss, old->snd_max + UINT16_MAX))
-        *ret_iss = old->snd_max + UINT16_MAX;
-    conn_end(t, old, TCP_ERROR_NONE);
+    uint32_t old = time_wait_find(t, &identity->local, identity->local_port, &identity->remote, identity->remote_port);
+    if (old == TCP_NONE)
+        return TCP_CALL_OK;
+    if (!time_wait_has_rested(t, now_us, old))
+        return TCP_CALL_IN_USE;
+    if (!seq_after(*ret_iss, time_wait_floor(t, old)))
+        *ret_iss = time_wait_floor(t, old);
+    time_wait_end(t, old);
     t->counters.time_wait_reused++;
     return TCP_CALL_OK;
 }
@@ -428,7 +433,7 @@ enum tcp_call_result tcp_connect(struct tcp *t, uint64_t now_us, const struct tc
     uint32_t iss;
     if (!conn_size_is_valid(receive_size) || !conn_size_is_valid(send_size))
         return TCP_CALL_BAD_STATE;
-    if (!conn_make_room(t))
+    if (free_count(t) == 0)
         return TCP_CALL_TABLE_FULL;
     enum tcp_call_result r = claim_tuple(t, now_us, &i, &iss);
     if (r != TCP_CALL_OK)

@@ -6,6 +6,7 @@
  * Fields of struct tcp_conn that are the engine's own and not plain RFC 9293 names:
  *   snd_max       highest sequence number sent, plus one; snd_nxt goes back to snd_una on a timeout
  *   fin_seq       sequence number of the peer's FIN; valid with TCP_CONN_FIN_KNOWN
+ *   mss           the peer's limit, or the path's; what a segment carries at most is conn_send_mss()
  *   acks_owed     pure ACKs that out-of-order segments are still to be answered with
  *   retransmit_at_us  retransmission timer, or persist timer with TCP_CONN_PERSIST: never both
  *   range[]       out-of-order data held, sorted, disjoint, not adjacent, all above rcv_nxt */
@@ -28,6 +29,8 @@ enum tcp_conn_flag {
     TCP_CONN_PASSIVE = 1 << 9,        /* came from a listener */
     TCP_CONN_RST_NOW = 1 << 10,       /* CLOSED, but the peer is still to be told */
     TCP_CONN_SYN_RESENT = 1 << 11,    /* our SYN was retransmitted */
+    TCP_CONN_TIMESTAMPS = 1 << 12,    /* both SYNs carried the option: RFC 7323's Snd.TS.OK */
+    TCP_CONN_RTT_RESENT = 1 << 13,    /* what is being timed was retransmitted */
 };
 
 #define TCP_MSS_DEFAULT    536U  /* RFC 9293 3.7.1: MUST assume, IPv4 */
@@ -46,13 +49,15 @@ enum tcp_conn_flag {
 #define TCP_PORT_LAST      60999U
 #define TCP_PORT_PATIENCE  256U     /* candidates before a port in TIME-WAIT is taken */
 #define TCP_PORT_REST_US   1000000U /* which must have been there so long */
+#define COOKIE_LIFE_US           120000000U /* after the last one was sent */
+#define TIME_WAIT_GATHER_US      1000000U   /* TIME-WAITs that end so near each other end together */
 
 struct tcp_side { /* derived state of one index */
     uint32_t hash_next;
     uint32_t ready_next;
     uint32_t touched_next;
     uint32_t heap_position;        /* TCP_NONE: not in the heap */
-    uint32_t list_prev, list_next; /* in t->free or in t->time_wait */
+    uint32_t list_prev, list_next; /* in t->free */
     uint32_t child_prev, child_next; /* among the children of a listener that are not accepted */
     uint32_t child_head;             /* of a listener */
     uint8_t ready;    /* in the ready queue */
@@ -71,11 +76,36 @@ struct tcp_timer {
     uint32_t reserved;
 };
 
+struct tcp_time_wait_side {        /* derived state of one TIME-WAIT */
+    uint32_t hash_link;            /* record + 1 of the next in the chain; 0: none */
+    uint32_t list_prev, list_next; /* in live or in free */
+    uint32_t touched_next;
+    uint64_t answer_at_us; /* as challenge_at_us of a connection */
+    uint8_t used;          /* in live */
+    uint8_t touched;
+};
+
+struct tcp_time_waits { /* time_wait.c */
+    struct tcp_time_wait *record;
+    struct tcp_time_wait_side *side;
+    uint32_t *bucket; /* record + 1 of the first in the chain */
+    uint32_t bucket_mask;
+    uint32_t fresh;                      /* as of connections */
+    struct tcp_list live, free, touched; /* live: in the order of their ends */
+};
+
 struct tcp_reply { /* of no connection */
     struct ip_address source, destination;
     uint16_t source_port, destination_port;
     uint32_t seq, ack;
     uint8_t flags;
+    bool timestamps;    /* it carries the option */
+    uint32_t ts_offset; /* of our clock */
+    uint32_t tsecr;
+    uint16_t window;
+    uint16_t mss;         /* of a SYN: */
+    int32_t window_scale; /* -1: none */
+    uint32_t tsval;       /* in place of our clock */
 };
 
 struct tcp {
@@ -87,13 +117,15 @@ struct tcp {
     uint32_t *bucket;       /* heads of hash chains: connections and listeners */
     uint32_t bucket_mask;
     uint32_t heap_count;
-    struct tcp_list free, time_wait, ready, touched;
+    struct tcp_list free, ready, touched;
+    struct tcp_time_waits time_wait;
     uint32_t fresh;   /* indices from here on were never used, and are not in the free list */
-    uint32_t reserve; /* indices kept free by ending the oldest TIME-WAITs */
-    uint32_t closing; /* CLOSED, not free yet */
     uint32_t next_ephemeral;
     uint32_t challenges; /* since challenge_window_us */
     uint64_t challenge_window_us;
+    uint64_t started_us;
+    uint64_t cookies_until_us; /* no cookie is taken after this */
+    uint32_t syn_received;     /* of all listeners */
     uint32_t reply_head, reply_count;
     struct tcp_reply reply[TCP_REPLIES];
 };
@@ -108,6 +140,8 @@ struct segment { /* a received segment, parsed and checked */
     int32_t window_scale;    /* option; -1: none */
     uint32_t gso_size;
     uint8_t flags;
+    bool timestamps;         /* option: */
+    uint32_t tsval, tsecr;
 };
 
 /* ---- sequence numbers (RFC 9293 3.4) ---- */
@@ -158,6 +192,18 @@ static inline uint32_t conn_right_edge(const struct tcp_conn *c)
     return c->irs + 1 + c->receive_consumed + c->receive_size;
 }
 
+#define TIMESTAMPS_OCTETS 12U /* of the option, padded */
+
+/* Payload of the largest segment that may go out: the peer's limit (c->mss) or the user's, less the options that every
+ * segment carries (RFC 6691 2, RFC 9293 3.7.1: Eff.snd.MSS). */
+static inline uint32_t conn_send_mss(const struct tcp_conn *c)
+{
+    uint32_t mss = c->mss, user = c->options.maximum_segment;
+    if (user != 0)
+        mss = u32_min(mss, u32_max(user, TCP_MSS_MIN));
+    return mss - ((c->flags & TCP_CONN_TIMESTAMPS) ? TIMESTAMPS_OCTETS : 0);
+}
+
 /* Sequence number that our FIN has or will have. */
 static inline uint32_t conn_send_fin_seq(const struct tcp_conn *c)
 {
@@ -170,7 +216,6 @@ static inline bool conn_fin_acked(const struct tcp_conn *c)
 }
 
 /* tcp.c */
-bool conn_make_room(struct tcp *t); /* TIME-WAITs give way; false: the table is full */
 struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index); /* which is free */
 /* In the table and the hash. NULL: the table is full. */
 struct tcp_conn *conn_new(struct tcp *t, const struct tcp_identity *identity, enum tcp_state state,
@@ -182,10 +227,11 @@ void conn_changed(struct tcp *t, struct tcp_conn *c); /* both, and its timers ar
 void conn_release_if_done(struct tcp *t, struct tcp_conn *c);
 void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, nothing sent */
 void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
-void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);  /* ends it, a record goes on */
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
 void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
-uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c);
+uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c); /* of the link */
+uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c);
 uint8_t conn_window_scale(uint32_t receive_size);
 void conn_refresh_offsets(struct tcp_conn *c); /* send_acked, receive_next */
 void index_list_append(struct tcp *t, struct tcp_list *list, uint32_t index);
@@ -198,6 +244,8 @@ void child_add(struct tcp *t, struct tcp_conn *listener, struct tcp_conn *child)
 void child_remove(struct tcp *t, struct tcp_conn *child); /* also from its listener's counts */
 void child_established(struct tcp *t, struct tcp_conn *child);
 void listener_end(struct tcp *t, struct tcp_conn *listener);
+bool accept_queue_is_full(const struct tcp_conn *listener);               /* nobody else is let in */
+bool syns_are_full(const struct tcp *t, const struct tcp_conn *listener); /* no other SYN is kept */
 
 /* demux.c */
 void demux_insert(struct tcp *t, uint32_t index);
@@ -207,7 +255,26 @@ uint32_t demux_conn(const struct tcp *t, const struct ip_address *local, uint16_
 uint32_t demux_listener(const struct tcp *t, const struct ip_address *local, uint16_t local_port);
 bool demux_listener_conflicts(const struct tcp *t, const struct tcp_identity *identity);
 
+/* time_wait.c */
+void time_wait_init(struct tcp *t);
+uint32_t time_wait_find(const struct tcp *t, const struct ip_address *local, uint16_t local_port,
+                        const struct ip_address *remote, uint16_t remote_port); /* TCP_NONE */
+uint32_t time_wait_new(struct tcp *t, uint64_t now_us, const struct tcp_conn *c);
+void time_wait_end(struct tcp *t, uint32_t record);
+void time_wait_acknowledge(struct tcp *t, uint32_t record);
+void time_wait_expire(struct tcp *t, uint64_t now_us);
+uint64_t time_wait_deadline_us(const struct tcp *t);
+bool time_wait_has_rested(const struct tcp *t, uint64_t now_us, uint32_t record); /* its port may be used again */
+uint32_t time_wait_floor(const struct tcp *t, uint32_t record); /* initial sequence numbers from here on */
+
+/* cookie.c */
+bool cookie_is_good(const struct tcp *t, uint64_t now_us, const struct tcp_segment_in *meta, const struct segment *s);
+
 /* open.c */
+uint32_t syn_mss(const struct segment *s, const struct ip_address *peer); /* that the SYN offers */
+struct tcp_identity identity_of_child(const struct tcp_segment_in *meta);
+struct tcp_conn *child_new(struct tcp *t, uint64_t now_us, struct tcp_conn *listener, const struct tcp_segment_in *meta,
+                           const struct segment *syn, const uint32_t *iss); /* NULL: the table is full */
 void reply_reset(struct tcp *t, const struct tcp_segment_in *meta, const struct segment *s);
 bool reply_push(struct tcp *t, const struct tcp_reply *reply);
 
@@ -215,11 +282,27 @@ bool reply_push(struct tcp *t, const struct tcp_reply *reply);
 enum segment_result { SEGMENT_OK, SEGMENT_BAD_HEADER, SEGMENT_BAD_OPTIONS };
 enum segment_result segment_parse(const uint8_t *header, uint32_t header_length,
                                   uint32_t segment_length, struct segment *ret);
-uint32_t options_write_syn(uint8_t *at, uint32_t mss, int32_t window_scale); /* octets written */
+struct syn_options {
+    uint32_t mss;
+    int32_t window_scale; /* -1: none */
+    bool timestamps;
+    uint32_t tsval, tsecr;
+};
+/* Octets written: a multiple of 4. */
+uint32_t options_write_syn(uint8_t *at, const struct syn_options *o);
+uint32_t options_write_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr);
+
+/* timestamps.c */
+#define TIMESTAMP_TICK_US 1000U
+uint32_t timestamp_clock(const struct tcp *t, uint64_t now_us, uint32_t ts_offset);
+uint32_t timestamp_offset(const struct tcp *t, const struct tcp_identity *identity);
+bool timestamp_is_old(uint32_t tsval, uint32_t ts_recent, uint64_t ts_recent_at_us, uint64_t now_us); /* PAWS */
+void timestamp_take_syn(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
+void timestamp_take(struct tcp_conn *c, uint64_t now_us, const struct segment *s);
 
 /* output.c */
 bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret);
-bool reply_output(struct tcp *t, struct tcp_output *ret);
+bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret);
 bool window_update_due(const struct tcp_conn *c);
 
 /* timer.c */
@@ -230,7 +313,8 @@ void timer_settle(struct tcp *t); /* makes the top of the heap exact */
 
 /* rtt.c */
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);
-void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us);
+void rtt_resent(struct tcp_conn *c);
+void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
 
 /* congestion.c */

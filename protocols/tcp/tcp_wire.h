@@ -34,11 +34,13 @@ enum tcp_option { /* kind */
     TCP_OPTION_NOP = 1,
     TCP_OPTION_MSS = 2,
     TCP_OPTION_WINDOW_SCALE = 3,
+    TCP_OPTION_TIMESTAMPS = 8,
 };
 
 enum { /* length of an option, kind and length octets included */
     TCP_OPTION_MSS_LENGTH = 4,
     TCP_OPTION_WINDOW_SCALE_LENGTH = 3,
+    TCP_OPTION_TIMESTAMPS_LENGTH = 10,
 };
 
 #define TCP_WINDOW_SCALE_MAX 14 /* RFC 7323 2.3 */

@@ -147,11 +147,12 @@ static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
             retransmission_timeout(t, now_us, c);
     }
     if (c->state_at_us != 0 && c->state_at_us <= now_us)
-        conn_end(t, c, TCP_ERROR_NONE); /* TIME-WAIT is over, or FIN-WAIT-2 of an orphan */
+        conn_end(t, c, TCP_ERROR_NONE); /* FIN-WAIT-2 of an orphan */
 }
 
 void timer_run(struct tcp *t, uint64_t now_us)
 {
+    time_wait_expire(t, now_us);
     while (t->heap_count > 0 && t->heap[0].at_us <= now_us) {
         struct tcp_timer top = t->heap[0];
         struct tcp_conn *c = &t->conn[top.index];
@@ -175,5 +176,6 @@ uint64_t tcp_deadline_us(const struct tcp *t)
 {
     if (t->ready.head != TCP_NONE || t->reply_count > 0)
         return 0;
-    return t->heap_count > 0 ? t->heap[0].at_us : UINT64_MAX;
+    uint64_t time_wait = time_wait_deadline_us(t);
+    return t->heap_count > 0 && t->heap[0].at_us < time_wait ? t->heap[0].at_us : time_wait;
 }

@@ -69,7 +69,7 @@ static void receive(struct tcp_server *s, uint64_t now_us, const struct message 
                                         .destination_port = m->destination_port,
                                         .ecn = m->traffic_class & 3,
                                         .gso_size = m->gso_size};
-    uint32_t index = tcp_lookup(s->engine, &meta);
+    uint32_t index = tcp_open_cookie(s->engine, now_us, tcp_lookup(s->engine, &meta), &meta, p.header, p.header_octets);
     if (!slot_ready(s, index, &p)) {
         t->counters.drop_no_slot++;
         return;

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A new incarnation. Listeners, and connections whose SYN was out, go on from their blocks. Of every other one the
- * application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and its
- * slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an RST, and
- * only in the burst after that the connection's block ends: a death on the way tells it again, which does no harm.
+/* A new incarnation. Listeners, TIME-WAITs, and connections whose SYN was out, go on from their blocks. Of every other
+ * one the application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and
+ * its slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an RST,
+ * and only in the burst after that the connection's block ends: a death on the way tells it again, which does no harm.
  * Until all are told no input is taken, so that no new connection gets the index of a block that still counts. */
 #include <errno.h>
 
 #include "servers/tcp/tcp_server.h"
 
-static uint32_t connections_used(const struct tcp_server *s)
+/* Of each kind. */
+static uint32_t blocks_used(const struct tcp_server *s)
 {
-    return (store_used(&s->store) + 1) / 2;
+    return (store_used(&s->store) + TCP_STORE_KINDS - 1) / TCP_STORE_KINDS;
 }
 
 static bool restore_endpoint(struct tcp_server *s, uint32_t index, const struct tcp_block *b)
@@ -91,12 +92,8 @@ static void hold_lost(struct tcp_server *s, const struct tcp_block *b)
                             .listener = b->listener,
                             .send_end = b->conn.send_end,
                             .words = {.send_tail = b->conn.send_acked, .receive_head = b->conn.receive_next}};
-    if (b->conn.state == TCP_TIME_WAIT) { /* nothing was lost */
-        held.words.state = SLOT_CONNECTED | SLOT_FIN | SLOT_CLOSED;
-    } else {
-        held.words.state = SLOT_ERROR | SLOT_CLOSED;
-        held.words.error = ECONNRESET;
-    }
+    held.words.state = SLOT_ERROR | SLOT_CLOSED;
+    held.words.error = ECONNRESET;
     uint32_t index = hold(s, b->endpoint, &held);
     if (index != TRANSPORT_NONE)
         tcp_held_put(s, index);
@@ -122,9 +119,25 @@ static bool read_block(struct tcp_server *s, uint32_t index, union tcp_stored *r
     return found == STORE_BLOCK_GOOD;
 }
 
+/* What cannot be put back leaves the store. */
+static void time_waits_again(struct tcp_server *s, uint32_t group, const struct tcp_time_wait *records)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < TCP_TIME_WAIT_GROUP; i++) {
+        uint32_t record = group * (uint32_t)TCP_TIME_WAIT_GROUP + i;
+        if (records[i].local.family == ADDRESS_NONE)
+            continue;
+        bool restored = tcp_restore_time_wait(s->engine, record, &records[i]) == TCP_CALL_OK;
+        s->transport.counters.drop_block_corrupt += !restored;
+        all = all && restored;
+    }
+    if (!all)
+        tcp_time_waits_put(s, group);
+}
+
 void tcp_recover_init(struct tcp_server *s)
 {
-    uint32_t used = connections_used(s);
+    uint32_t used = blocks_used(s);
     union tcp_stored stored;
     for (uint32_t i = 0; i < used; i++)
         if (read_block(s, TCP_STORE_HELD(i), &stored) && !held_again(s, i, &stored.held))
@@ -136,9 +149,12 @@ void tcp_recover_init(struct tcp_server *s)
         if (!goes_on || !restore_endpoint(s, i, &stored.block))
             hold_lost(s, &stored.block);
     }
+    for (uint32_t i = 0; i < used && i < TCP_TIME_WAIT_GROUPS; i++)
+        if (read_block(s, TCP_STORE_TIME_WAITS(i), &stored))
+            time_waits_again(s, i, stored.time_wait);
     s->recovery.running = used > 0;
     uint32_t index; /* what was put back is in the store as it is */
-    while (tcp_next_touched(s->engine, &index))
+    while (tcp_next_touched(s->engine, &index) || tcp_next_touched_time_wait(s->engine, &index))
         ;
 }
 
@@ -170,7 +186,7 @@ static bool tell_peer(struct tcp_server *s, uint32_t index)
         store_read(&s->store, TCP_STORE_CONNECTION(index), &stored) != STORE_BLOCK_GOOD)
         return true;
     const struct tcp_conn *lost = &stored.block.conn;
-    bool peer_cares = lost->state != TCP_LISTEN && lost->state != TCP_TIME_WAIT;
+    bool peer_cares = lost->state != TCP_LISTEN;
     if (peer_cares && s->transport.ip->attached && !tcp_reset_lost(s->engine, lost))
         return false;
     s->transport.counters.lost_at_restart++;
@@ -181,7 +197,7 @@ static bool tell_peer(struct tcp_server *s, uint32_t index)
 bool tcp_recover(struct tcp_server *s)
 {
     struct tcp_recovery *r = &s->recovery;
-    uint32_t begin = r->cursor, used = connections_used(s);
+    uint32_t begin = r->cursor, used = blocks_used(s);
     bool moved = r->told_count > 0 || !r->begun;
     if (!r->begun)
         forget_absent(s);

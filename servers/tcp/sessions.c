@@ -82,11 +82,8 @@ static void orphaned(struct transport *t, uint64_t now_us, uint32_t endpoint)
     if (connection != TRANSPORT_NONE) {
         const struct tcp_conn *c = tcp_conn_at(s->engine, connection);
         words_from(e, c);
-        if (c->state != TCP_TIME_WAIT) { /* else nothing is lost */
-            e->words.state |= SLOT_ERROR;
-            e->words.error = ECONNRESET;
-        }
-        e->words.state |= SLOT_CLOSED;
+        e->words.state |= SLOT_ERROR | SLOT_CLOSED;
+        e->words.error = ECONNRESET;
         e->connection = TRANSPORT_NONE;
         s->endpoint_of[connection] = 0;
         tcp_abort(s->engine, now_us, connection);
@@ -94,7 +91,7 @@ static void orphaned(struct transport *t, uint64_t now_us, uint32_t endpoint)
     tcp_held_put(s, endpoint);
 }
 
-/* Closed by the user and all acknowledged: what is left (FIN, TIME-WAIT) carries no payload. */
+/* Closed by the user and all acknowledged: what is left (FIN) carries no payload. */
 static bool needs_slot(const struct transport *t, const struct endpoint *e)
 {
     if (e->connection == TRANSPORT_NONE)
@@ -219,10 +216,43 @@ static void connection_touched(struct tcp_server *s, uint32_t index)
     tcp_block_put(s, index);
 }
 
+/* A group is written whole: its records are one block of the store. */
+void tcp_time_waits_put(struct tcp_server *s, uint32_t group)
+{
+    union tcp_stored stored;
+    bool any = false;
+    memset(&stored, 0, sizeof stored);
+    for (uint32_t i = 0; i < TCP_TIME_WAIT_GROUP; i++) {
+        uint32_t record = group * (uint32_t)TCP_TIME_WAIT_GROUP + i;
+        if (record >= TCP_TIME_WAITS)
+            break;
+        stored.time_wait[i] = *tcp_time_wait_at(s->engine, record);
+        any |= stored.time_wait[i].local.family != ADDRESS_NONE;
+    }
+    if (any)
+        store_put(&s->store, TCP_STORE_TIME_WAITS(group), &stored);
+    else
+        store_erase(&s->store, TCP_STORE_TIME_WAITS(group));
+}
+
+/* Those that begin or end together are neighbours mostly: their group is written once. */
+static bool time_waits_touched(struct tcp_server *s)
+{
+    uint32_t record, group = TRANSPORT_NONE;
+    while (tcp_next_touched_time_wait(s->engine, &record)) {
+        if (group != TRANSPORT_NONE && group != record / TCP_TIME_WAIT_GROUP)
+            tcp_time_waits_put(s, group);
+        group = record / (uint32_t)TCP_TIME_WAIT_GROUP;
+    }
+    if (group != TRANSPORT_NONE)
+        tcp_time_waits_put(s, group);
+    return group != TRANSPORT_NONE;
+}
+
 bool tcp_touched(struct tcp_server *s)
 {
     uint32_t index;
-    bool did = false;
+    bool did = time_waits_touched(s);
     while (tcp_next_touched(s->engine, &index) && index < CONNECTIONS_MAX) {
         connection_touched(s, index);
         did = true;

@@ -7,9 +7,9 @@
  * store. commit() makes that the state. publish() moves the slots' words and rings the applications. Payload that is
  * sent is lent by reference to where the application wrote it (servers/transport).
  *
- * Limits: CONNECTIONS_MAX connections and listeners; TRANSPORT_HEADER_BUFFERS segments on loan; SERVER_BURST messages
- * of each port a burst. At each limit things wait where they are (rings, arenas) or are refused by a counted drop or an
- * errno.
+ * Limits: CONNECTIONS_MAX connections and listeners; TCP_TIME_WAITS of TIME-WAIT; TRANSPORT_HEADER_BUFFERS segments on
+ * loan; SERVER_BURST messages of each port a burst. At each limit things wait where they are (rings, arenas) or are
+ * refused by a counted drop or an errno.
  *
  * Left out: recovery of established connections (they are reset, both ends told). */
 #include <errno.h>
@@ -19,7 +19,8 @@
 
 static struct tcp_config engine_config(const struct stack_config *config)
 {
-    struct tcp_config c = {.connections = CONNECTIONS_MAX, .mtu = config->mtu, .gso = true};
+    struct tcp_config c = {
+        .connections = CONNECTIONS_MAX, .time_waits = TCP_TIME_WAITS, .mtu = config->mtu, .gso = true};
     memcpy(c.secret, config->secret, sizeof c.secret);
     return c;
 }

@@ -7,8 +7,9 @@
 #include "protocols/tcp/tcp.h"
 #include "servers/transport/transport.h"
 
-#define TCP_STORE_VERSION 3U
+#define TCP_STORE_VERSION 4U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
+#define TCP_TIME_WAITS    (2U * CONNECTIONS_MAX)
 #define TCP_TOLD_MAX      64U                        /* lost connections told of in one burst */
 
 struct tcp_block { /* one in the store for each connection and listener, under the engine's index */
@@ -31,17 +32,24 @@ struct tcp_held { /* one for each endpoint whose connection has ended: the slot 
     uint32_t reserved;
 };
 
+#define TCP_TIME_WAIT_GROUP  (sizeof(struct tcp_block) / sizeof(struct tcp_time_wait)) /* as many as a block holds */
+#define TCP_TIME_WAIT_GROUPS ((TCP_TIME_WAITS + TCP_TIME_WAIT_GROUP - 1) / TCP_TIME_WAIT_GROUP)
+
 union tcp_stored {
     struct tcp_block block;
     struct tcp_held held;
+    struct tcp_time_wait time_wait[TCP_TIME_WAIT_GROUP];
 };
 _Static_assert(sizeof(union tcp_stored) == sizeof(struct tcp_block), "blocks of one size");
-_Static_assert(TCP_ENDPOINTS == CONNECTIONS_MAX, "one block of each kind for each index");
+_Static_assert(TCP_ENDPOINTS == CONNECTIONS_MAX && TCP_TIME_WAIT_GROUPS <= CONNECTIONS_MAX,
+               "one block of each kind for each index");
 
-/* Both kinds grow from the start of the store, so that a new incarnation reads no more of it than was used. */
-#define TCP_STORE_BLOCKS           (2U * CONNECTIONS_MAX)
-#define TCP_STORE_CONNECTION(index) (2U * (index))
-#define TCP_STORE_HELD(endpoint)    (2U * (endpoint) + 1U)
+/* All kinds grow from the start of the store, so that a new incarnation reads no more of it than was used. */
+#define TCP_STORE_KINDS             3U
+#define TCP_STORE_BLOCKS            (TCP_STORE_KINDS * CONNECTIONS_MAX)
+#define TCP_STORE_CONNECTION(index) (TCP_STORE_KINDS * (index))
+#define TCP_STORE_HELD(endpoint)    (TCP_STORE_KINDS * (endpoint) + 1U)
+#define TCP_STORE_TIME_WAITS(group) (TCP_STORE_KINDS * (group) + 2U)
 
 struct tcp_recovery {
     bool running;
@@ -79,6 +87,7 @@ extern const struct transport_operations tcp_operations;
 uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection);
 void tcp_block_put(struct tcp_server *s, uint32_t connection);
 void tcp_held_put(struct tcp_server *s, uint32_t endpoint); /* its connection has ended */
+void tcp_time_waits_put(struct tcp_server *s, uint32_t group);
 bool tcp_touched(struct tcp_server *s); /* blocks to the store, words to the endpoints */
 /* recover.c */
 void tcp_recover_init(struct tcp_server *s);

@@ -11,17 +11,17 @@
 
 static struct bench b;
 
-static void setup(void)
+static inline void setup(void)
 {
     bench_init(&b, 0xfffffff0U); /* sequence numbers wrap in every test */
 }
 
-static void teardown(void)
+static inline void teardown(void)
 {
     bench_fini(&b);
 }
 
-static void established(uint32_t window)
+static inline void established(uint32_t window)
 {
     b.window = window;
     bench_state(&b, TCP_ESTABLISHED);
@@ -29,7 +29,7 @@ static void established(uint32_t window)
     expect_silence(&b);
 }
 
-static void expect_ended(enum tcp_error error)
+static inline void expect_ended(enum tcp_error error)
 {
     expect_silence(&b);
     ck_assert_uint_ge(b.h.ended, 1);

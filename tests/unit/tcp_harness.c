@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocols/tcp/tcp_internal.h"
+
 static bool before(uint32_t a, uint32_t b)
 {
     return (int32_t)(a - b) < 0;
@@ -24,6 +26,7 @@ void host_init(struct host *h, const uint8_t address[4], const struct tcp_config
     h->t = tcp_init(h->memory, config, h->now_us);
     h->address = ip_address_from_ip4(address);
     h->attach = true;
+    h->time_wait = calloc(tcp_time_wait_records(h->t), sizeof *h->time_wait);
     for (uint32_t i = 0; i < config->connections; i++)
         h->shadow[i] = *tcp_conn_at(h->t, i);
     ck_assert(tcp_drained(h->t));
@@ -38,7 +41,11 @@ void host_fini(struct host *h)
         continue;
     host_drain(h);
     ck_assert(tcp_drained(h->t));
+    h->now_us += 2 * (uint64_t)(h->config.time_wait_us != 0 ? h->config.time_wait_us : 60000000);
+    ck_assert(!host_poll(h, &out)); /* TIME-WAITs end by themselves */
+    host_drain(h);
     ck_assert(tcp_deadline_us(h->t) == UINT64_MAX);
+    free(h->time_wait);
     for (uint32_t i = 0; i < HARNESS_CONNECTIONS_MAX; i++) {
         free(h->receive_ring[i]);
         free(h->send_ring[i]);
@@ -56,7 +63,7 @@ static void check_block(const struct tcp_conn *c)
     if (c->state < TCP_SYN_RECEIVED || c->state == TCP_CLOSED)
         return;
     require(!before(c->snd_nxt, c->snd_una) && !before(c->snd_max, c->snd_nxt));
-    require(c->cwnd >= c->mss);
+    require(c->cwnd >= conn_send_mss(c) || c->options.maximum_segment != 0); /* which may have been raised */
     uint32_t at = c->rcv_nxt;
     for (uint32_t i = 0; i < c->range_count; i++) {
         require(before(at, c->range[i].start) && before(c->range[i].start, c->range[i].end));
@@ -93,6 +100,11 @@ void host_drain(struct host *h)
             ck_assert_int_eq(tcp_attach(h->t, index, 7, 1, 0, index, 1), TCP_CALL_OK);
         note_touched(h, index);
     }
+    while (tcp_next_touched_time_wait(h->t, &index))
+        h->time_wait[index] = *tcp_time_wait_at(h->t, index);
+    for (uint32_t i = 0; i < tcp_time_wait_records(h->t); i++)
+        if (memcmp(&h->time_wait[i], tcp_time_wait_at(h->t, i), sizeof h->time_wait[i]) != 0)
+            ck_abort_msg("record %u changed and was not reported", i);
     for (uint32_t i = 0; i < h->config.connections; i++) {
         if (tcp_conn_at(h->t, i)->state == TCP_CLOSED)
             continue;
@@ -116,7 +128,7 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     require(!before(ret->stream_offset, c->send_acked) && !before(c->send_end, end));
     require((ret->stream_offset & (c->send_size - 1)) + ret->payload_length <= c->send_size);
     require(ret->payload_length <= TCP_SUPER_SEGMENT_MAX);
-    require(ret->gso_size == (ret->payload_length > c->mss ? c->mss : 0));
+    require(ret->gso_size == (ret->payload_length > conn_send_mss(c) ? conn_send_mss(c) : 0));
     require(h->config.gso || ret->gso_size == 0);
     return true;
 }
@@ -139,7 +151,10 @@ enum tcp_input_result host_input(struct host *h, const struct tcp_segment_in *me
 {
     struct tcp_placement p;
     struct tcp_conn was = {0};
-    uint32_t index = tcp_lookup(h->t, meta);
+    uint32_t found = tcp_lookup(h->t, meta);
+    uint32_t index = tcp_open_cookie(h->t, h->now_us, found, meta, header, header_length);
+    if (index != found)
+        host_drain(h); /* a new connection, which gets its slot */
     if (index != TCP_NONE)
         was = *host_conn(h, index);
     enum tcp_input_result r =
@@ -205,8 +220,22 @@ const struct tcp_conn *conn_of(const struct bench *b)
     return host_conn(&b->h, b->conn);
 }
 
+const struct tcp_time_wait *time_wait_of(const struct bench *b)
+{
+    for (uint32_t i = 0; i < tcp_time_wait_records(b->h.t); i++) {
+        const struct tcp_time_wait *r = tcp_time_wait_at(b->h.t, i);
+        if (r->local_port == b->own_port && r->remote_port == b->peer_port && ip_address_equal(&r->remote, &b->peer) &&
+            ip_address_equal(&r->local, &b->h.address))
+            return r;
+    }
+    return NULL;
+}
+
+/* A connection in TIME-WAIT has given its block back. */
 enum tcp_state state_of(const struct bench *b)
 {
+    if (conn_of(b)->state == TCP_CLOSED && time_wait_of(b) != NULL)
+        return TCP_TIME_WAIT;
     return (enum tcp_state)conn_of(b)->state;
 }
 

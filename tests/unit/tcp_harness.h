@@ -33,6 +33,7 @@ struct host {
     struct tcp_conn shadow[HARNESS_CONNECTIONS_MAX]; /* as last reported */
     uint8_t *receive_ring[HARNESS_CONNECTIONS_MAX];
     uint8_t *send_ring[HARNESS_CONNECTIONS_MAX];
+    struct tcp_time_wait *time_wait; /* as last reported */
     uint32_t ended;       /* CLOSED reported */
     uint32_t last_ended;  /* index */
     uint8_t last_error;
@@ -93,6 +94,7 @@ uint32_t seen_window(const struct bench *b); /* raw */
 uint32_t seen_ack(const struct bench *b);    /* absolute */
 void advance(struct bench *b, uint64_t us);
 enum tcp_state state_of(const struct bench *b);
+const struct tcp_time_wait *time_wait_of(const struct bench *b); /* of the peer's port; NULL: none */
 const struct tcp_conn *conn_of(const struct bench *b);
 const struct tcp_counters *counters_of(const struct bench *b);
 void make_available(struct bench *b, uint32_t octets); /* more to send */

@@ -47,13 +47,13 @@ static const struct column {
 static const struct row rows[] = {
     /* first: the sequence number, at the edges of the four rows of RFC 9293 3.10.7.4 (their windows: the ring) */
     {"old by one octet, ACK of all", A, NEXT, -1, MAX, 0, 0, 0, COUNTS(drop_out_of_window),
-        {"A", "A", "AF2", "A", "A", "ATW", "-X0", "A"}},
+        {"A", "A", "AF2", "A", "A", "-TW", "-X0", "A"}},
     {"old by two octets, ACK of all", A, NEXT, -2, MAX, 0, 0, 0, COUNTS(drop_out_of_window),
         {"A", "A", "A", "A", "A", "A", "A", "A"}},
     {"old by one octet, ACK of what was not sent", A, NEXT, -1, MAX, 1, 0, 0, COUNTS(drop_bad_ack),
         {"?", "A", "A", "A", "A", "A", "A", "?"}},
     {"old octet, ACK of all", A, NEXT, -1, MAX, 0, 1, 0, COUNTS(duplicates),
-        {"A", "A", "AF2", "A", "A", "ATW", "-X0", "A"}},
+        {"A", "A", "AF2", "A", "A", "-TW", "-X0", "A"}},
     {"old, no text", A, NEXT, -1, UNA, 0, 0, 0, COUNTS(drop_out_of_window),
         {"A", "A", "A", "A", "A", "A", "A", "A"}},
     {"beyond, no text", A, EDGE, 1, MAX, 0, 0, 0, COUNTS(drop_out_of_window),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* One engine, many connections: backlog, full tables, ports, TIME-WAIT, restart. */
 #include <check.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -249,6 +250,66 @@ START_TEST(test_restore_syn_sent)
 }
 END_TEST
 
+/* ---- blocks that are not what they should be ---- */
+#define FIELD(name) #name, offsetof(struct tcp_conn, name), sizeof(((struct tcp_conn *)NULL)->name)
+
+static const struct {
+    enum tcp_state state;
+    const char *name;
+    size_t at, size;
+    uint32_t value; /* that the field shall not have */
+} corruptions[] = {
+    {TCP_LISTEN, FIELD(identity.local_port), 0},
+    {TCP_LISTEN, FIELD(identity.remote_port), 9},
+    {TCP_LISTEN, FIELD(identity.remote.octets[0]), 1},
+    {TCP_LISTEN, FIELD(receive_size), 1000},
+    {TCP_LISTEN, FIELD(send_size), 0},
+    {TCP_LISTEN, FIELD(closed_by_user), 1},
+    {TCP_LISTEN, FIELD(error), TCP_ERROR_RESET},
+    {TCP_LISTEN, FIELD(state), TCP_ESTABLISHED},
+    {TCP_SYN_SENT, FIELD(identity.local_port), 0},
+    {TCP_SYN_SENT, FIELD(identity.remote_port), 0},
+    {TCP_SYN_SENT, FIELD(receive_size), 1U << 31},
+    {TCP_SYN_SENT, FIELD(send_size), 3},
+    {TCP_SYN_SENT, FIELD(error), TCP_ERROR_TIMED_OUT},
+    {TCP_SYN_SENT, FIELD(closed_by_user), 1},
+    {TCP_SYN_SENT, FIELD(fin_sent), 1},
+    {TCP_SYN_SENT, FIELD(snd_una), 0x12345678},
+    {TCP_SYN_SENT, FIELD(snd_max), 0x12345678},
+    {TCP_SYN_SENT, FIELD(range_count), 1},
+    {TCP_SYN_SENT, FIELD(send_acked), 1},
+    {TCP_SYN_SENT, FIELD(send_end), 65537},
+    {TCP_SYN_SENT, FIELD(receive_next), 1},
+    {TCP_SYN_SENT, FIELD(receive_consumed), 1},
+    {TCP_SYN_SENT, FIELD(state), 77},
+};
+
+static void corrupt(struct tcp_conn *block, int row)
+{
+    uint8_t *at = (uint8_t *)block + corruptions[row].at;
+    uint16_t small = (uint16_t)corruptions[row].value;
+    if (corruptions[row].size == sizeof small)
+        memcpy(at, &small, sizeof small);
+    else if (corruptions[row].size == 1)
+        *at = (uint8_t)small;
+    else
+        memcpy(at, &corruptions[row].value, sizeof corruptions[row].value);
+}
+
+START_TEST(test_restore_of_nonsense)
+{
+    bench_state(&b, corruptions[_i].state);
+    struct tcp_conn good = *conn_of(&b), bad = good;
+    bench_fini(&b);
+    bench_init(&b, 5);
+    corrupt(&bad, _i);
+    ck_assert_msg(tcp_restore(b.h.t, 3, &bad) == TCP_CALL_BAD_STATE, "%s", corruptions[_i].name);
+    ck_assert(tcp_drained(b.h.t));
+    ck_assert_int_eq(tcp_restore(b.h.t, 3, &good), TCP_CALL_OK);
+    host_drain(&b.h);
+}
+END_TEST
+
 START_TEST(test_reset_lost)
 {
     established(65535);
@@ -294,6 +355,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(tc, tests[i]);
+    tcase_add_loop_test(tc, test_restore_of_nonsense, 0, (int)(sizeof corruptions / sizeof corruptions[0]));
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -126,7 +126,7 @@ static bool check_sequence(struct arrival *a)
         a->t->counters.drop_out_of_window++;
     if (a->s.flags & TCP_FLAG_RST)
         return false;
-    if (is_crossed_probe(c, &a->s) && (!check_ack(a) || c->state == TCP_CLOSED)) /* not to be taken, or all is over */
+    if (is_crossed_probe(c, &a->s) && !check_ack(a)) /* not to be taken, or all is over */
         return false;
     answer_unacceptable(a);
     return false;

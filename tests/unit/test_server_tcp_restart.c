@@ -407,8 +407,87 @@ START_TEST(test_never_accepted)
 }
 END_TEST
 
+/* Of the peer: a connection that we close first. Its last ACK is lost. */
+static void into_time_wait(void)
+{
+    accept_one();
+    close_socket(CHILD);
+    pump(2);
+    tcp_close(peer.tcp, h->now_us, peer.conn);
+    peer_output();
+    peer.drop = 1;
+    pump(1);
+    ck_assert_uint_eq(peer.drop, 0);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_LAST_ACK);
+    ck_assert_uint_eq(harness_counter(h, "tcp_time_waits"), 1);
+}
+
+/* The ACK of its FIN was lost, and we died: the FIN that comes again is answered as if nothing had been. */
+START_TEST(test_time_wait_goes_on)
+{
+    listen_answer();
+    into_time_wait();
+    for (unsigned death = 0; death < 2; death++)
+        harness_restart(h);
+    pump(2);
+    h->now_us += 300000; /* the FIN comes again */
+    pump(2);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_CLOSED);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_NONE);
+    ck_assert_uint_eq(harness_counter(h, "tcp_resets_out"), 0);
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 0);
+}
+END_TEST
+
+/* ... and when its time is over it is gone from the store, too. */
+START_TEST(test_time_wait_ends)
+{
+    listen_answer();
+    into_time_wait();
+    harness_restart(h);
+    pump(2);
+    h->now_us += 70 * 1000000ULL;
+    harness_turn(h); /* before the peer has its turn */
+    harness_restart(h);
+    pump(4);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_CLOSED);
+    ck_assert_uint_eq(harness_counter(h, "tcp_resets_out"), 1);
+}
+END_TEST
+
+/* A connection that was no more than a cookie when we died is made by the next incarnation, with a slot. */
+START_TEST(test_cookie_over_a_restart)
+{
+    struct message m = {.operation = MESSAGE_LISTEN, .source = {.family = ADDRESS_IP4}, .source_port = PORT};
+    m.socket = (struct message_socket){.socket = LISTENER}; /* backlog 0 */
+    harness_request(h, &m);
+    harness_turn(h);
+    ck_assert(harness_told(h, MESSAGE_ANSWER, &m));
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    uint32_t first;
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &first), TCP_CALL_OK);
+    peer.drop = 1;
+    pump(1); /* the first waits in SYN-RECEIVED */
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(1);
+    ck_assert_uint_eq(harness_counter(h, "tcp_cookies_sent"), 1);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+    harness_restart(h);
+    pump(1);
+    alive_are(LISTENER, 0);
+    pump(3);
+    ck_assert_uint_eq(harness_counter(h, "tcp_cookies_taken"), 1);
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    ck_assert_uint_eq(m.destination_port, tcp_conn_at(peer.tcp, peer.conn)->identity.local_port);
+    peer_write("here", 4);
+    pump(2);
+    ck_assert_uint_eq(words(&m)->receive_head, 4);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+}
+END_TEST
+
 SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_lost_slot_is_kept_until_close,
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
           test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_cold_and_restart,
-          test_never_accepted)
+          test_never_accepted, test_time_wait_goes_on, test_time_wait_ends, test_cookie_over_a_restart)

@@ -75,7 +75,8 @@ static const struct run {
     uint32_t ring, up, down, slow;
     uint64_t limit_us;         /* simulated: shows that nobody waits for a timeout that should not */
     uint32_t mtu[2], delay_us; /* 0: 1500, and as the wire has it */
-    bool choose_iss;           /* of the client: `iss`, so that the streams wrap where it hurts */
+    bool no_timestamps[2], nodelay;
+    bool choose_iss; /* of the client: `iss`, so that the streams wrap where it hurts */
     uint32_t iss;
 } runs[] = {
     {"clean", 0, 0, 0, false, false, 65536, 3000000, 100000, 0, 3000000},
@@ -94,13 +95,16 @@ static const struct run {
     {"20 % lost", 200, 0, 0, false, false, 65536, 200000, 200000, 0, 4000000000},
 };
 
-static void pair_init(struct host *a, struct host *b, bool gso, const uint32_t mtu[2])
+static void pair_init(struct host *a, struct host *b, const struct run *r)
 {
     static const uint8_t left[4] = {10, 0, 0, 1}, right[4] = {10, 0, 0, 2};
-    struct tcp_config config = {.connections = 8, .mtu = mtu[0] != 0 ? mtu[0] : 1500, .secret = {9}, .gso = gso};
+    struct tcp_config config = {.connections = 8, .secret = {9}, .gso = r->gso};
+    config.mtu = r->mtu[0] != 0 ? r->mtu[0] : 1500;
+    config.no_timestamps = r->no_timestamps[0];
     host_init(a, left, &config);
     config.secret[0] = 10;
-    config.mtu = mtu[1] != 0 ? mtu[1] : 1500;
+    config.mtu = r->mtu[1] != 0 ? r->mtu[1] : 1500;
+    config.no_timestamps = r->no_timestamps[1];
     host_init(b, right, &config);
 }
 
@@ -109,7 +113,7 @@ static void run_once(const struct run *r, uint64_t seed)
     struct host client, server;
     struct wire w;
     running_seed = seed;
-    pair_init(&client, &server, r->gso, r->mtu);
+    pair_init(&client, &server, r);
     wire_init(&w, &client, &server, seed);
     uint64_t start_us = HARNESS_START_US;
     if (r->choose_iss)
@@ -121,6 +125,7 @@ static void run_once(const struct run *r, uint64_t seed)
     w.reorder = r->reorder;
     w.split = r->split;
     uint32_t listener = host_listen(&server, 80, 4, r->ring, r->ring);
+    tcp_set_options(server.t, server.now_us, listener, &(struct tcp_options){.nodelay = r->nodelay});
     struct app up = {&client, TCP_NONE, r->up, 0, 0, 1, 2, r->slow, false};
     struct app down = {&server, TCP_NONE, r->down, 0, 0, 2, 1, r->slow, false};
     ck_assert_int_eq(host_connect(&client, &server.address, r->choose_iss ? 4000 : 0, 80, r->ring, r->ring, &up.conn),
@@ -190,6 +195,9 @@ static struct run random_run(uint64_t seed)
     r.mtu[0] = mtus[wire_random(&dice, 6)];
     r.mtu[1] = mtus[wire_random(&dice, 6)];
     r.delay_us = 1 + wire_random(&dice, 50000);
+    r.no_timestamps[0] = wire_random(&dice, 4) == 0;
+    r.no_timestamps[1] = wire_random(&dice, 4) == 0;
+    r.nodelay = wire_random(&dice, 2);
     r.choose_iss = wire_random(&dice, 4) != 0;
     r.iss = edges[wire_random(&dice, 5)] - wire_random(&dice, 40000);
     return r;
@@ -211,7 +219,7 @@ START_TEST(test_simultaneous_open)
 {
     struct host left, right;
     struct wire w;
-    pair_init(&left, &right, false, (const uint32_t[2]){0});
+    pair_init(&left, &right, &(struct run){0});
     wire_init(&w, &left, &right, 1);
     struct app a = {&left, TCP_NONE, 5000, 0, 0, 1, 2, 0, false};
     struct app b = {&right, TCP_NONE, 7000, 0, 0, 2, 1, 0, false};

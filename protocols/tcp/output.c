@@ -175,7 +175,7 @@ static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t
         return u32_min(ring, limit);
     if (length >= limit)
         return limit;
-    if (seq_before(c->snd_nxt, c->snd_max)) /* sent before: a retransmission waits for nothing (RFC 6298 5.4) */
+    if (c->snd_nxt == c->snd_una && c->snd_nxt != c->snd_max) /* sent again first (RFC 6298 5.4): waits for nothing */
         return length;
     uint32_t mss = conn_send_mss(c), small = length % mss;
     if (small == 0)

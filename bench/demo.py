@@ -98,7 +98,7 @@ def main():
     story = lab("story.py", arguments.megabytes)
     held = story.returncode == 0
     if arguments.rounds:
-        print("\n7. The price of factoring: the same code as five processes and as one, and Linux beside them\n")
+        print("\n8. The price of factoring: the same code as five processes and as one, and Linux beside them\n")
         found = measure(arguments.rounds)
         held = held and found is not None
         if found is not None:

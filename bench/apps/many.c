@@ -16,6 +16,7 @@
 #define PATIENCE_NS 10000000000U /* without any progress, unless somebody asks for reports */
 #define FINE_BITS   5U           /* of the histogram: 32 steps in each power of two */
 #define HISTOGRAM   (64U << FINE_BITS)
+#define GOODBYE_NS  3000000000U
 #define COMMAND_MAX 64
 
 enum talk_state { TALK_NONE, TALK_CONNECTING, TALK_TALKING };
@@ -281,6 +282,7 @@ static void commands_read(struct run *r)
     if (n < 0 && errno == EINTR)
         return;
     if (n <= 0) {
+        r->net->epoll_ctl(r->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
         r->ended = true;
         return;
     }
@@ -332,8 +334,39 @@ static void begin(struct run *r)
     mark(r);
 }
 
+/* True: it is over. */
+static bool talk_drain(const struct run *r, const struct talk *t)
+{
+    uint8_t data[MANY_SIZE_MAX];
+    ssize_t n;
+    while ((n = r->net->recv(t->fd, data, sizeof data, MSG_DONTWAIT)) > 0)
+        ;
+    return n == 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+/* Says that it has finished and waits for the peers to say so, too: closing with an answer on its way would reset them.
+ */
 static void end(struct run *r)
 {
+    struct epoll_event event[EVENTS];
+    uint64_t until_ns = app_now_ns() + GOODBYE_NS, left = 0;
+    for (uint64_t i = 0; i < r->what->connections; i++) {
+        struct talk *t = &r->talk[i];
+        left += t->state == TALK_TALKING;
+        if (t->state == TALK_TALKING && r->net->shutdown(t->fd, SHUT_WR) == 0)
+            talk_wait(r, t, EPOLLIN);
+    }
+    while (left > 0 && app_now_ns() < until_ns) {
+        int n = r->net->epoll_wait(r->epoll, event, EVENTS, 100);
+        for (int i = 0; i < n; i++) {
+            struct talk *t = event[i].data.u64 == 0 ? NULL : &r->talk[event[i].data.u64 - 1];
+            if (t == NULL || t->state != TALK_TALKING || !talk_drain(r, t))
+                continue;
+            r->net->close(t->fd);
+            t->state = TALK_NONE;
+            left--;
+        }
+    }
     for (uint64_t i = 0; i < r->what->connections; i++)
         if (r->talk[i].state != TALK_NONE)
             r->net->close(r->talk[i].fd);

@@ -116,7 +116,7 @@ class Probe(threading.Thread):
 
     def __init__(self, ask, host):
         super().__init__(daemon=True)
-        self.ask, self.host, self.stop, self.good, self.longest = ask, False, 0, 0.0
+        self.ask, self.host, self.stop, self.good, self.longest = ask, host, False, 0, 0.0
 
     def run(self):
         last = time.monotonic()

@@ -26,11 +26,15 @@ struct talk { /* one connection */
     enum talk_state state;
     uint32_t waits_for; /* as the set knows it */
     uint32_t moved_in;  /* the mark after which it began and completed a round trip */
+    bool pauses;        /* is in the queue of those */
     bool renewed;       /* lost, and not back yet */
     uint64_t retry_ns;  /* TALK_NONE: when to connect */
     uint64_t trips, start_ns;
+    TAILQ_ENTRY(talk) queue;
     size_t sent, received; /* of the round trip under way */
 };
+
+TAILQ_HEAD(talks, talk);
 
 struct figures { /* since the mark */
     uint64_t start_ns, trips, moved, lost, refused, renewed, longest_ns, lost_first_ns, lost_last_ns, back_ns;
@@ -41,6 +45,7 @@ struct run {
     const struct many *what;
     const struct net *net;
     struct talk *talk;
+    struct talks paused; /* the pause is the same for all, so the first is due first */
     int epoll;
     uint64_t now_ns, progress_ns;
     uint64_t open, trips, lost, refused, renewed, wrong; /* in all */
@@ -116,6 +121,9 @@ static void talk_lost(struct run *r, struct talk *t, bool refused)
 {
     struct figures *f = &r->since;
     r->net->close(t->fd); /* leaves the set */
+    if (t->pauses)
+        TAILQ_REMOVE(&r->paused, t, queue);
+    t->pauses = false;
     r->open -= t->state == TALK_TALKING;
     if (refused) {
         r->refused++;
@@ -190,10 +198,11 @@ static void trip_done(struct run *r, struct talk *t)
 static bool talk_receive(struct run *r, struct talk *t)
 {
     uint8_t data[MANY_SIZE_MAX];
-    ssize_t n = r->net->recv(t->fd, data, r->what->size - t->received, MSG_DONTWAIT);
+    ssize_t n = r->net->recv(t->fd, data, t->pauses ? 1 : r->what->size - t->received, MSG_DONTWAIT);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR;
-    if (n == 0)
+    r->wrong += n > 0 && t->pauses; /* nobody asked */
+    if (n == 0 || t->pauses)
         return false;
     if (memcmp(data, talk_octets(r, t, t->received), (size_t)n) != 0)
         r->wrong++;
@@ -201,7 +210,26 @@ static bool talk_receive(struct run *r, struct talk *t)
     if (t->received < r->what->size)
         return true;
     trip_done(r, t);
-    return talk_begin(r, t);
+    if (r->what->pause_ms == 0)
+        return talk_begin(r, t);
+    t->pauses = true;
+    t->retry_ns = r->progress_ns + r->what->pause_ms * 1000000;
+    TAILQ_INSERT_TAIL(&r->paused, t, queue);
+    return true;
+}
+
+/* Milliseconds until the next one is due, at most `most`. */
+static int go_on_after_pause(struct run *r, int most)
+{
+    struct talk *t;
+    while ((t = TAILQ_FIRST(&r->paused)) != NULL && t->retry_ns <= r->now_ns) {
+        TAILQ_REMOVE(&r->paused, t, queue);
+        t->pauses = false;
+        if (!talk_begin(r, t))
+            talk_lost(r, t, false);
+    }
+    uint64_t left_ms = t == NULL ? (uint64_t)most : (t->retry_ns - r->now_ns) / 1000000 + 1;
+    return left_ms < (uint64_t)most ? (int)left_ms : most;
 }
 
 static bool talk_connected(struct run *r, struct talk *t)
@@ -302,7 +330,7 @@ static void turn(struct run *r)
 {
     struct epoll_event event[EVENTS];
     bool waits = connect_lost(r);
-    int n = r->net->epoll_wait(r->epoll, event, EVENTS, waits ? 5 : 1000);
+    int n = r->net->epoll_wait(r->epoll, event, EVENTS, go_on_after_pause(r, waits ? 5 : 1000));
     if (n < 0 && errno != EINTR)
         app_fail(errno, "cannot wait");
     r->now_ns = app_now_ns();
@@ -330,6 +358,7 @@ static void begin(struct run *r)
         app_fail(errno, "cannot make an epoll set");
     if (r->what->reports && r->net->epoll_ctl(r->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event) < 0)
         app_fail(errno, "cannot wait for stdin");
+    TAILQ_INIT(&r->paused);
     r->now_ns = r->progress_ns = app_now_ns();
     mark(r);
 }

@@ -18,8 +18,9 @@ struct many {
     const struct app *app;
     const struct place *peer; /* connection i is with peer i % peers */
     uint64_t peers, connections;
-    uint64_t count; /* round trips in all */
-    uint64_t size;  /* octets of one, each way */
+    uint64_t count;    /* round trips in all */
+    uint64_t size;     /* octets of one, each way */
+    uint64_t pause_ms; /* of a connection, between two of its round trips */
     bool reports;
 };
 

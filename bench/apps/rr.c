@@ -16,7 +16,7 @@ const char *argp_program_version = "bh-rr (Bulkhead)";
 struct arguments {
     struct app app;
     struct place address[MANY_PEERS];
-    uint64_t addresses, count, connections, size;
+    uint64_t addresses, count, connections, size, pause_ms;
     bool connects, udp, reports;
 };
 
@@ -39,6 +39,10 @@ static error_t option(int key, char *text, struct argp_state *state)
         if (!app_number(text, 1, MANY_SIZE_MAX, &a->size))
             app_usage("'%s' is not a number from 1 to %d", text, MANY_SIZE_MAX);
         return 0;
+    case 'p':
+        if (!app_number(text, 0, 1000000, &a->pause_ms))
+            app_usage("'%s' is not a number from 0 to 1m", text);
+        return 0;
     case 'i':
         a->reports = true;
         return 0;
@@ -53,8 +57,8 @@ static error_t option(int key, char *text, struct argp_state *state)
             app_usage("'%s' is not a numeric ADDRESS:PORT, or one too many", text);
         return 0;
     case ARGP_KEY_END:
-        if (a->connections == 0 && (a->reports || a->size != 1 || a->addresses != 1))
-            app_usage("--size, --reports and several addresses are for --connections");
+        if (a->connections == 0 && (a->reports || a->pause_ms != 0 || a->size != 1 || a->addresses != 1))
+            app_usage("--size, --pause, --reports and several addresses are for --connections");
         if (a->connections != 0 && (a->connects || a->udp))
             app_usage("--connections is neither for --connects nor for --udp");
         return 0;
@@ -72,6 +76,7 @@ static const struct argp_option options[] = {
     {"connections", 'N', "N", 0,
      "so many at once, each with a round trip under way; connection i is with address i modulo their number", 0},
     {"size", 'z', "N", 0, "with --connections: octets of a round trip, each way (default 1), all checked", 0},
+    {"pause", 'p', "MS", 0, "with --connections: between two round trips of a connection (default 0)", 0},
     {"reports", 'i', NULL, 0,
      "with --connections: until the end of stdin; each line there (mark, report, reconnect) is answered by one of JSON",
      0},
@@ -128,6 +133,7 @@ static int run_many(const struct arguments *a)
                         .connections = a->connections,
                         .count = a->count,
                         .size = a->size,
+                        .pause_ms = a->pause_ms,
                         .reports = a->reports};
     app_attach(&a->app);
     return many_run(&what);

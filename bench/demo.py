@@ -19,9 +19,14 @@ MONOLITHIC = "nic+ip+tcp+udp+socket"
 COLUMNS = (("factored", FACTORED), ("monolithic", MONOLITHIC), ("Linux", None))
 ROWS = (  # key, label, format, whether more is better
     ("out", "bulk, stack to Linux", "{:.1f} Gb/s", True),
+    ("out6", "... over IPv6", "{:.1f} Gb/s", True),
     ("in", "bulk, Linux to stack", "{:.1f} Gb/s", True),
+    ("in6", "... over IPv6", "{:.1f} Gb/s", True),
     ("rr_us", "TCP request/response, 1 octet", "{:.1f} us", False),
+    ("rr6_us", "... over IPv6", "{:.1f} us", False),
     ("udp_us", "UDP request/response, 1 octet", "{:.1f} us", False),
+    ("udp6_us", "... over IPv6", "{:.1f} us", False),
+    ("at_once", "1 octet, 100 TCP connections", "{:,.0f} /s", True),
     ("connects", "connect + 1 octet + close", "{:,.0f} /s", True),
     ("out_cpu", "CPU, all of it, stack to Linux", "{:.2f} s/GB", False),
     ("in_cpu", "CPU, all of it, Linux to stack", "{:.2f} s/GB", False),
@@ -98,7 +103,7 @@ def main():
     story = lab("story.py", arguments.megabytes)
     held = story.returncode == 0
     if arguments.rounds:
-        print("\n7. The price of factoring: the same code as five processes and as one, and Linux beside them\n")
+        print("\n8. The price of factoring: the same code as five processes and as one, and Linux beside them\n")
         found = measure(arguments.rounds)
         held = held and found is not None
         if found is not None:

@@ -11,11 +11,13 @@ import tempfile
 import threading
 import time
 
-from inside import (BUILD, HOST, STACK, STACK6, SERVERS, answers_ping, application, bulkhead, connects, curl, domain_of, domains, events,
-                    last_event, ping, random_file, sha256, wait_for)
+from busy import busy
+from inside import (BUILD, HOST, HOST6, STACK, STACK6, application, bulkhead, curl, domain_of, domains, events, last_event, ping, random_file,
+                    restored_after, sha256, wait_for)
 
 MEGABYTES = int(sys.argv[1])
 PORT, ECHO, DATAGRAMS = 8080, 7007, 7008
+KILLS = 6  # of each server; IPv4 and IPv6 by turns
 failures = 0
 
 
@@ -61,16 +63,31 @@ def picture():
     print("   their own with tcp and udp: payload does not pass through socket.")
 
 
-def transfer(folder, label):
+def transfer(folder, host, family):
     """A file down and up through curl, hashes compared."""
     original, fetched, stored = folder / "root" / "file.bin", folder / "down.bin", folder / "root" / "up.bin"
     expected = sha256(original)
-    down = curl("-w", "%{speed_download}", "-o", fetched, f"http://{STACK}:{PORT}/file.bin")
-    claim(f"curl downloads {MEGABYTES} MB from the stack, same SHA-256{label}", down.returncode == 0 and sha256(fetched) == expected,
+    down = curl("-w", "%{speed_download}", "-o", fetched, f"http://{host}:{PORT}/file.bin")
+    claim(f"curl downloads {MEGABYTES} MB from the stack over {family}, same SHA-256", down.returncode == 0 and sha256(fetched) == expected,
           f"{float(down.stdout or 0) * 8e-9:.1f} Gb/s" if down.returncode == 0 else down.stderr.strip())
-    up = curl("-w", "%{speed_upload}", "-T", original, f"http://{STACK}:{PORT}/up.bin")
-    claim(f"curl uploads {MEGABYTES} MB to the stack, same SHA-256{label}", up.returncode == 0 and sha256(stored) == expected,
+    up = curl("-w", "%{speed_upload}", "-T", original, f"http://{host}:{PORT}/up.bin")
+    claim(f"curl uploads {MEGABYTES} MB to the stack over {family}, same SHA-256", up.returncode == 0 and sha256(stored) == expected,
           f"{float(up.stdout.split()[-1]) * 8e-9:.1f} Gb/s" if up.returncode == 0 else up.stderr.strip())
+
+
+def transfers(folder):
+    transfer(folder, STACK, "IPv4")
+    transfer(folder, f"[{STACK6}]", "IPv6")
+
+
+def resume(folder):
+    """The second half of a file, asked for as a range, after a first half that was fetched before."""
+    target = folder / "resumed.bin"
+    with open(folder / "root" / "file.bin", "rb") as original, open(target, "wb") as half:
+        half.write(original.read(MEGABYTES << 19))
+    done = curl("-C", "-", "-w", "%{http_code} %{size_download}", "-o", target, f"http://[{STACK6}]:{PORT}/file.bin")
+    claim("... and resumes a half done download: 206, only the other half is sent, same SHA-256",
+          done.stdout == f"206 {MEGABYTES << 19}" and sha256(target) == sha256(folder / "root" / "file.bin"), done.stderr.strip())
 
 
 def ping_others():
@@ -97,22 +114,22 @@ def walls():
 class Probe(threading.Thread):
     """Asks for service again and again and notes when it was not there: TCP connect and echo, one UDP echo."""
 
-    def __init__(self, ask):
+    def __init__(self, ask, host):
         super().__init__(daemon=True)
-        self.ask, self.stop, self.good, self.longest = ask, False, 0, 0.0
+        self.ask, self.host, self.stop, self.good, self.longest = ask, host, False, 0, 0.0
 
     def run(self):
         last = time.monotonic()
         while not self.stop:
-            if self.ask():
+            if self.ask(self.host):
                 now = time.monotonic()
                 self.longest = max(self.longest, now - last)
                 last, self.good = now, self.good + 1
 
 
-def ask_tcp():
+def ask_tcp(host):
     try:
-        with socket.create_connection((STACK, ECHO), 0.02) as s:
+        with socket.create_connection((host, ECHO), 0.02) as s:
             s.settimeout(0.05)
             s.sendall(b"x")
             return s.recv(1) == b"x"
@@ -120,19 +137,19 @@ def ask_tcp():
         return False
 
 
-def ask_udp():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+def ask_udp(host):
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.settimeout(0.005)
         try:
-            s.sendto(b"x", (STACK, DATAGRAMS))
+            s.sendto(b"x", (host, DATAGRAMS))
             return s.recv(1) == b"x"
         except OSError:
             return False
 
 
-def gap_around(action, ask):
+def gap_around(action, ask, host):
     """The longest time without an answer around an action, in ms."""
-    probe = Probe(ask)
+    probe = Probe(ask, host)
     probe.start()
     wait_for("answers before", lambda: probe.good > 20)
     probe.longest = 0
@@ -142,11 +159,6 @@ def gap_around(action, ask):
     probe.stop = True
     probe.join()
     return probe.longest * 1e3
-
-
-def restored_after(number, server):
-    return wait_for(f"{server} to be restored", lambda: next(
-        (e for e in events(number) if e["kind"] == "restored" and server in e["subject"].replace("+", " ").split()), None), 10)
 
 
 def kill_tcp_under_transfer(folder):
@@ -171,25 +183,22 @@ def kill_tcp_under_transfer(folder):
 
 
 def kill_each():
-    gaps = {}
     for server, ask in (("tcp", ask_tcp), ("socket", ask_tcp), ("udp", ask_udp), ("ip", ask_udp), ("nic", ask_udp)):
         service = "new TCP connection" if ask is ask_tcp else "UDP echo"
         measured, spans = [], []
-        for _ in range(5):
+        for i in range(KILLS):
             number = last_event()
-            measured.append(gap_around(lambda: bulkhead("kill", server), ask))
+            measured.append(gap_around(lambda: bulkhead("kill", server), ask, (STACK, STACK6)[i % 2]))
             spans.append(restored_after(number, server)["span_us"])
         gap = statistics.median(measured)
         ready = statistics.median(s[-1] for s in spans) / 1e3
-        gaps[server] = gap
-        claim(f"{server:<6} killed 5 times: service back by itself", gap < 500,
+        claim(f"{server:<6} killed {KILLS} times: service back by itself", gap < 500,
               f"new incarnation ready after {ready:.1f} ms, no answer to a {service} for {gap:.0f} ms (medians)")
-    return gaps
 
 
 def main():
     print("Bulkhead: a TCP/IP stack in watertight compartments. Everything below happens now, in a private network namespace.")
-    title("1. The domains of the stack at " + STACK + "; this Linux host is " + HOST)
+    title(f"1. The domains of the stack at {STACK} and {STACK6}; this Linux host is {HOST} and {HOST6}")
     picture()
     title("2. It is a network stack")
     started = next(e for e in events() if e["kind"] == "started")
@@ -203,15 +212,18 @@ def main():
         random_file(folder / "root" / "file.bin", MEGABYTES << 20, 1)
         with application("bh-httpd", "--listen", PORT, folder / "root", ready=PORT), application("bh-echo", ECHO, ready=ECHO), \
                 application("bh-echo", "--udp", DATAGRAMS):
-            transfer(folder, "")
+            transfers(folder)
+            resume(folder)
             title("3. The TCP server is killed in the middle of a transfer")
             kill_tcp_under_transfer(folder)
-            title("4. Each server is killed, while somebody asks for service all the time")
+            title("4. A busy server of a thousand connections, and the servers of the stack killed under it")
+            busy(claim)
+            title("5. Each server is killed, while somebody asks for service all the time, over IPv4 and IPv6 by turns")
             kill_each()
-            title("5. The walls, as the kernel sees them (`bulkhead audit`)")
+            title("6. The walls, as the kernel sees them (`bulkhead audit`)")
             walls()
-            title("6. And after all that")
-            transfer(folder, "")
+            title("7. And after all that")
+            transfers(folder)
             claim("the applications were never restarted and no domain is missing",
                   all(d["state"] == "running" for d in domains()))
     sys.exit(failures > 0)

@@ -7,10 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
-#define LISTEN_BACKLOG 128
-#define RECEIVE_BUFFER (1 << 20)
+#define BACKLOG_LEAST   128
+#define BACKLOG_MOST    4096
+#define RECEIVE_BUFFER  (1 << 20)
+#define DESCRIPTORS_OWN 64
 
 static const struct argp_option app_options[] = {
     {"stack", 's', "STACK", 0, "bulkhead (default) or linux: whose sockets to use", 10},
@@ -38,7 +41,7 @@ static error_t app_option(int key, char *text, struct argp_state *state)
     }
 }
 
-static const struct argp app_argp = {.options = app_options, .parser = app_option};
+const struct argp app_argp = {.options = app_options, .parser = app_option};
 const struct argp_child app_children[] = {{.argp = &app_argp}, {0}};
 
 /* --help and the like print and exit by themselves, but only if argp may print errors, too. */
@@ -129,8 +132,11 @@ bool app_address(const char *text, bool listening, struct place *ret)
     if (!app_number(colon != NULL ? colon + 1 : text, listening ? 0 : 1, 65535, &port))
         return false;
     ret->in.sin_port = htons((uint16_t)port);
-    if (colon == NULL)
+    if (colon == NULL) {
+        *ret =
+            (struct place){.in6 = {.sin6_family = AF_INET6, .sin6_port = ret->in.sin_port}, .length = sizeof ret->in6};
         return listening;
+    }
     if ((size_t)(colon - text) >= sizeof host)
         return false;
     snprintf(host, sizeof host, "%.*s", (int)(colon - text), text);
@@ -171,10 +177,9 @@ bool app_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret)
     return false;
 }
 
-int app_listen(const struct app *app, const char *program, const struct place *address, int type)
+int app_socket_bound(const struct app *app, const struct place *address, int type)
 {
     const struct net *net = app->net;
-    struct place bound = *address;
     int on = 1;
     int fd = net->socket(address->any.sa_family, type, 0);
     if (fd < 0)
@@ -183,13 +188,44 @@ int app_listen(const struct app *app, const char *program, const struct place *a
         app_fail(errno, "cannot set SO_REUSEADDR");
     if (net->bind(fd, &address->any, address->length) < 0)
         app_fail(errno, "cannot bind to %s", app_address_text(address));
-    if ((type & SOCK_DGRAM) == 0 && net->listen(fd, LISTEN_BACKLOG) < 0)
-        app_fail(errno, "cannot listen on %s", app_address_text(address));
-    if (net->getsockname(fd, &bound.any, &bound.length) < 0)
+    return fd;
+}
+
+static void tell_address(const struct app *app, const char *program, int fd)
+{
+    struct place bound = {.length = sizeof bound.in6};
+    if (app->net->getsockname(fd, &bound.any, &bound.length) < 0)
         app_fail(errno, "cannot tell the socket's address");
     printf("%s: listening on %s\n", program, app_address_text(&bound));
     fflush(stdout);
+}
+
+void app_listen_on(const struct app *app, const char *program, int fd, uint64_t backlog)
+{
+    int n = (int)(backlog < BACKLOG_LEAST ? BACKLOG_LEAST : backlog < BACKLOG_MOST ? backlog : BACKLOG_MOST);
+    if (app->net->listen(fd, n) < 0)
+        app_fail(errno, "cannot listen");
+    tell_address(app, program, fd);
+}
+
+int app_listen(const struct app *app, const char *program, const struct place *address, int type)
+{
+    int fd = app_socket_bound(app, address, type);
+    if ((type & SOCK_DGRAM) == 0)
+        app_listen_on(app, program, fd, 0);
+    else
+        tell_address(app, program, fd);
     return fd;
+}
+
+void app_descriptors(uint64_t count)
+{
+    struct rlimit limit;
+    count += DESCRIPTORS_OWN;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= count)
+        return;
+    limit.rlim_cur = count < limit.rlim_max ? count : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit); /* if it is not enough, accept() or socket() says so */
 }
 
 void app_receive_buffer(const struct app *app, int fd)

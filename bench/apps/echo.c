@@ -5,24 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/apps/app.h"
+#include "bench/apps/serve.h"
 
-#define BUFFER      (64U << 10)
-#define CONNECTIONS 1024
+#define BUFFER (64U << 10)
+#define TURNS  8 /* of one connection, before the others have theirs */
 
 const char *argp_program_version = "bh-echo (Bulkhead)";
 
 struct arguments {
     struct app app;
+    struct serving serving;
     bool udp, zero_copy;
     struct place address;
 };
 
 struct connection {
-    int fd;
-    uint8_t *held; /* received, not yet sent: [start, end) of BUFFER octets */
+    struct client client;
+    uint8_t *held; /* received, not yet sent: [start, end) */
     size_t start, end;
-    bool finished; /* the peer has */
 };
 
 static error_t option(int key, char *text, struct argp_state *state)
@@ -31,6 +31,7 @@ static error_t option(int key, char *text, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &a->app;
+        state->child_inputs[1] = &a->serving;
         return 0;
     case 'u':
         a->udp = true;
@@ -62,7 +63,7 @@ static const struct argp argp = {.options = options,
                                  .parser = option,
                                  .args_doc = "[ADDRESS:]PORT",
                                  .doc = "Sends back what it gets.",
-                                 .children = app_children};
+                                 .children = serve_children};
 
 /* ---- UDP ---- */
 static void echo_datagram(const struct net *net, int fd)
@@ -104,88 +105,90 @@ _Noreturn static void serve_udp(const struct arguments *a, int fd)
 }
 
 /* ---- TCP ---- */
-/* False: the connection is over. */
+/* False: the connection is broken. */
 static bool flush(const struct net *net, struct connection *c)
 {
     while (c->start < c->end) {
-        ssize_t n = net->send(c->fd, c->held + c->start, c->end - c->start, MSG_DONTWAIT);
+        ssize_t n = net->send(c->client.fd, c->held + c->start, c->end - c->start, MSG_DONTWAIT);
         if (n < 0)
             return errno == EAGAIN || errno == EINTR;
         c->start += (size_t)n;
     }
+    free(c->held);
+    c->held = NULL;
     c->start = c->end = 0;
-    return !c->finished;
-}
-
-static bool serve(const struct net *net, struct connection *c)
-{
-    for (int turns = 0; turns < 8; turns++) {
-        if (!flush(net, c))
-            return false;
-        if (c->end > 0 || c->finished)
-            return true; /* wait for room */
-        ssize_t n = net->recv(c->fd, c->held, BUFFER, MSG_DONTWAIT);
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR;
-        c->finished = n == 0;
-        c->end = (size_t)n;
-        if (c->finished)
-            return false;
-    }
     return true;
 }
 
-static size_t accept_all(const struct net *net, int listener, struct connection *connection, size_t count)
+/* What did not go out at once is held: only then is there a buffer. */
+static bool send_or_hold(const struct net *net, struct connection *c, const uint8_t *data, size_t length)
 {
-    while (count < CONNECTIONS) {
-        int fd = net->accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == ENETDOWN || errno == EBADF || errno == EINVAL))
-            app_fail(errno, "cannot accept any more");
-        if (fd < 0)
-            break;
-        uint8_t *held = malloc(BUFFER);
-        if (held == NULL) {
-            net->close(fd);
-            break;
-        }
-        connection[count++] = (struct connection){.fd = fd, .held = held};
-    }
-    return count;
+    ssize_t n = net->send(c->client.fd, data, length, MSG_DONTWAIT);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        return false;
+    size_t sent = n < 0 ? 0 : (size_t)n;
+    if (sent == length)
+        return true;
+    c->held = malloc(length - sent);
+    if (c->held == NULL)
+        return false;
+    memcpy(c->held, data + sent, length - sent);
+    c->end = length - sent;
+    return true;
 }
 
-static void serve_tcp(const struct app *app, int listener)
+static enum served serve(struct server *s, struct client *client)
 {
-    static struct connection connection[CONNECTIONS];
-    static struct pollfd set[CONNECTIONS + 1];
-    const struct net *net = app->net;
-    size_t count = 0;
-    for (;;) {
-        set[0] = (struct pollfd){.fd = count < CONNECTIONS ? listener : -1, .events = POLLIN};
-        for (size_t i = 0; i < count; i++)
-            set[i + 1] = (struct pollfd){.fd = connection[i].fd, .events = connection[i].end > 0 ? POLLOUT : POLLIN};
-        if (net->poll(set, count + 1, -1) < 0 && errno != EINTR)
-            app_fail(errno, "cannot wait");
-        for (size_t i = count; i-- > 0;) { /* downwards: the last takes the place of one that ends */
-            if (set[i + 1].revents == 0 || serve(net, &connection[i]))
-                continue;
-            net->close(connection[i].fd);
-            free(connection[i].held);
-            connection[i] = connection[--count];
-        }
-        if (set[0].revents != 0)
-            count = accept_all(net, listener, connection, count);
+    static uint8_t buffer[BUFFER];
+    struct connection *c = (struct connection *)client;
+    const struct net *net = s->app->net;
+    for (int turns = 0; turns < TURNS; turns++) {
+        if (!flush(net, c))
+            return SERVED_BROKEN;
+        client->wants = c->end > 0 ? EPOLLOUT : EPOLLIN;
+        if (c->end > 0)
+            return SERVED_WAIT;
+        ssize_t n = net->recv(client->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR ? SERVED_WAIT : SERVED_BROKEN;
+        if (n == 0)
+            return SERVED_OVER;
+        client_active(s, client);
+        if (!send_or_hold(net, c, buffer, (size_t)n))
+            return SERVED_BROKEN;
     }
+    return SERVED_WAIT; /* the event comes again: it is level-triggered */
+}
+
+static void forget(struct server *s, struct client *client)
+{
+    (void)s;
+    free(((struct connection *)client)->held);
+}
+
+static void serve_tcp(const struct arguments *a)
+{
+    struct server s = {.app = &a->app,
+                       .program = "bh-echo",
+                       .limits = &a->serving,
+                       .client_size = sizeof(struct connection),
+                       .serve = serve,
+                       .end = forget};
+    server_run(&s, &a->address);
+    printf("bh-echo: %llu connections, %llu broken off\n", (unsigned long long)s.accepted,
+           (unsigned long long)s.broken);
 }
 
 int main(int argc, char **argv)
 {
-    struct arguments a = {0};
+    struct arguments a = {.serving = {.connections = 1024}};
     app_parse(&argp, argc, argv, &a);
     app_attach(&a.app);
-    int fd = app_listen(&a.app, "bh-echo", &a.address, a.udp ? SOCK_DGRAM : SOCK_STREAM | SOCK_NONBLOCK);
-    if (a.udp) {
-        app_receive_buffer(&a.app, fd);
-        serve_udp(&a, fd);
+    if (!a.udp) {
+        serve_tcp(&a);
+        return 0;
     }
-    serve_tcp(&a.app, fd);
+    int fd = app_listen(&a.app, "bh-echo", &a.address, SOCK_DGRAM);
+    app_receive_buffer(&a.app, fd);
+    serve_udp(&a, fd);
 }

@@ -32,7 +32,7 @@ static unsigned status_of_errno(int error)
     return 500;
 }
 
-unsigned file_open(const struct httpd *h, const char *path, int *ret_file, off_t *ret_size)
+unsigned file_open(const struct httpd *h, const char *path, int *ret_file, struct version *ret_version)
 {
     char index[HTTPD_PATH_MAX + 16];
     struct stat st;
@@ -49,7 +49,10 @@ unsigned file_open(const struct httpd *h, const char *path, int *ret_file, off_t
         return 403;
     }
     *ret_file = fd;
-    *ret_size = st.st_size;
+    ret_version->size = st.st_size;
+    ret_version->modified = st.st_mtim.tv_sec;
+    snprintf(ret_version->tag, sizeof ret_version->tag, "\"%llx-%llx-%llx.%lx\"", (unsigned long long)st.st_ino,
+             (unsigned long long)st.st_size, (unsigned long long)st.st_mtim.tv_sec, (unsigned long)st.st_mtim.tv_nsec);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "servers/client/bulkhead.h"
 
+
 #define FILE_CHUNK (64U << 10) /* read before it goes to the stack, which sends while the next is read */
 
 static ssize_t min_size(ssize_t a, ssize_t b)
@@ -67,6 +68,10 @@ static const struct net stacks[] = {
         .setsockopt = bh_setsockopt,
         .getsockopt = bh_getsockopt,
         .poll = bh_poll,
+        .epoll_create1 = bh_epoll_create1,
+        .epoll_ctl = bh_epoll_ctl,
+        .epoll_wait = bh_epoll_wait,
+        .fixed_rings = true,
         .datagram_reserve = bh_datagram_reserve,
         .datagram_commit = bh_datagram_commit,
         .datagram_peek = bh_datagram_peek,
@@ -91,6 +96,9 @@ static const struct net stacks[] = {
         .setsockopt = setsockopt,
         .getsockopt = getsockopt,
         .poll = poll,
+        .epoll_create1 = epoll_create1,
+        .epoll_ctl = epoll_ctl,
+        .epoll_wait = epoll_wait,
         .send_file = linux_send_file,
     },
 };

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -29,6 +30,10 @@ struct net {
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t length);
     int (*getsockopt)(int fd, int level, int name, void *ret_value, socklen_t *length);
     int (*poll)(struct pollfd *set, nfds_t count, int timeout_ms); /* takes descriptors of the kernel's as well */
+    int (*epoll_create1)(int flags);
+    int (*epoll_ctl)(int epoll, int operation, int fd, struct epoll_event *event);
+    int (*epoll_wait)(int epoll, struct epoll_event *ret_events, int most, int timeout_ms);
+    bool fixed_rings; /* SO_SNDBUF and SO_RCVBUF are memory that a connection takes, used or not */
     /* Datagrams without a copy, as bulkhead.h says; NULL where there is no such thing. */
     void *(*datagram_reserve)(int fd, size_t length, int flags);
     int (*datagram_commit)(int fd, size_t length, const struct sockaddr *address, socklen_t n);

@@ -13,7 +13,7 @@ struct peer {
 #define PEER_OPTIONS                                                                                                   \
     {"listen", 'l', "[ADDRESS:]PORT", 0, "wait for a connection there instead of making one", 0},                      \
     {                                                                                                                  \
-        "forever", 'k', NULL, 0, "with --listen: serve one connection after another", 0                                \
+        "forever", 'k', NULL, 0, "with --listen: serve on after the first connection", 0                                \
     }
 
 /* The keys of PEER_OPTIONS and the argument. */

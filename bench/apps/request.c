@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bench/apps/httpd.h"
@@ -17,11 +18,17 @@ static const char *reason(unsigned status)
         {200, "OK"},
         {201, "Created"},
         {204, "No Content"},
+        {206, "Partial Content"},
+        {304, "Not Modified"},
         {400, "Bad Request"},
         {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},
+        {412, "Precondition Failed"},
         {414, "URI Too Long"},
+        {416, "Range Not Satisfiable"},
+        {417, "Expectation Failed"},
+        {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
         {507, "Insufficient Storage"},
     };
@@ -31,27 +38,68 @@ static const char *reason(unsigned status)
     return "Error";
 }
 
+static bool with_file(unsigned status)
+{
+    return status == 200 || status == 206;
+}
+
+/* What a response says of the file itself. */
+static int version_fields(const struct connection *c, unsigned status, char *ret, size_t size)
+{
+    char modified[HTTP_DATE_OCTETS], range[96] = "";
+    const struct version *v = &c->version;
+    if (v->tag[0] == '\0')
+        return snprintf(ret, size, "%s", "");
+    http_date(v->modified, modified);
+    if (status == 206)
+        snprintf(range, sizeof range, "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)c->offset,
+                 (long long)c->end - 1, (long long)v->size);
+    else if (status == 416)
+        snprintf(range, sizeof range, "Content-Range: bytes */%lld\r\n", (long long)v->size);
+    return snprintf(ret, size, "Accept-Ranges: bytes\r\nETag: %s\r\nLast-Modified: %s\r\n%s", v->tag, modified, range);
+}
+
+static int length_field(const struct connection *c, unsigned status, const char *body, char *ret, size_t size)
+{
+    if (status == 204 || status == 304) /* RFC 9110 8.6: MUST NOT send Content-Length with 204; 304 has no body */
+        return snprintf(ret, size, "%s", "");
+    return snprintf(ret, size, "Content-Length: %lld\r\n",
+                    with_file(status) ? (long long)(c->end - c->offset) : (long long)strlen(body));
+}
+
+/* A small file, or the start of a large one, goes out with the head. */
+static void head_fill(struct connection *c)
+{
+    size_t room = sizeof c->head - c->head_length;
+    size_t length = c->end - c->offset < (off_t)room ? (size_t)(c->end - c->offset) : room;
+    ssize_t n = c->file < 0 ? 0 : pread(c->file, c->head + c->head_length, length, c->offset);
+    if (n <= 0)
+        return;
+    c->head_length += (size_t)n;
+    c->offset += n;
+}
+
 /* Writes the head and turns to sending. An error comes with its reason as the body. */
 static void respond(struct connection *c, unsigned status)
 {
-    char body[64] = "";
-    bool with_file = status == 200 && (c->file >= 0 || c->parser.method == HTTP_HEAD);
-    off_t octets = c->end;
-    if (!with_file && status != 204) {
+    char body[64] = "", date[HTTP_DATE_OCTETS], length[48], version[320];
+    bool head_only = c->parser.method == HTTP_HEAD;
+    if (status >= 400)
         snprintf(body, sizeof body, "%u %s\n", status, reason(status));
-        octets = (off_t)strlen(body);
-    }
-    char length[48] = "";
-    if (status != 204) /* RFC 9110 8.6: MUST NOT send Content-Length with 204 */
-        snprintf(length, sizeof length, "Content-Length: %lld\r\n", (long long)octets);
-    int n = snprintf(c->head, sizeof c->head, "HTTP/1.1 %u %s\r\nServer: bh-httpd\r\n%s%s%s\r\n%s", status,
-                     reason(status), length, status == 405 ? "Allow: GET, HEAD, PUT\r\n" : "",
-                     c->keep_alive ? "" : "Connection: close\r\n", c->parser.method == HTTP_HEAD ? "" : body);
+    http_date(time(NULL), date);
+    length_field(c, status, body, length, sizeof length);
+    version_fields(c, status, version, sizeof version);
+    int n = snprintf(c->head, sizeof c->head, "HTTP/1.1 %u %s\r\nDate: %s\r\nServer: bh-httpd\r\n%s%s%s%s\r\n%s",
+                     status, reason(status), date, length, version, status == 405 ? "Allow: GET, HEAD, PUT\r\n" : "",
+                     c->keep_alive ? "" : "Connection: close\r\n", head_only ? "" : body);
     c->head_length = (size_t)n;
     c->head_sent = 0;
     c->status = status;
     c->state = CONNECTION_SENDING;
     c->httpd->requests++;
+    if (head_only || !with_file(status))
+        c->end = c->offset;
+    head_fill(c);
 }
 
 /* ---- the path ---- */
@@ -104,20 +152,36 @@ static int on_url(http_parser *p, const char *at, size_t length)
 
 static void header_done(struct connection *c)
 {
-    if (c->in_value && c->field_length < HTTPD_VALUE_MAX && c->value_length < HTTPD_VALUE_MAX) {
-        c->field[c->field_length] = c->value[c->value_length] = '\0';
-        if (strcasecmp(c->field, "expect") == 0 && strcasecmp(c->value, "100-continue") == 0)
-            c->expects_continue = true;
+    static const char *const names[HEADERS] = {
+        [HEADER_EXPECT] = "expect",
+        [HEADER_HOST] = "host",
+        [HEADER_RANGE] = "range",
+        [HEADER_IF_RANGE] = "if-range",
+        [HEADER_IF_MATCH] = "if-match",
+        [HEADER_IF_NONE_MATCH] = "if-none-match",
+        [HEADER_IF_MODIFIED_SINCE] = "if-modified-since",
+        [HEADER_IF_UNMODIFIED_SINCE] = "if-unmodified-since",
+        [HEADER_CONTENT_RANGE] = "content-range",
+    };
+    for (size_t i = 0; c->in_value && c->field_length < HTTPD_FIELD_MAX && i < HEADERS; i++) {
+        if (strlen(names[i]) != c->field_length || strncasecmp(names[i], c->field, c->field_length) != 0)
+            continue;
+        c->hosts += i == HEADER_HOST;
+        if (c->value_length < HTTPD_VALUE_MAX) {
+            memcpy(c->header[i], c->value, c->value_length);
+            c->header[i][c->value_length] = '\0';
+        }
     }
     c->in_value = false;
     c->field_length = c->value_length = 0;
 }
 
-static void keep(char *where, size_t *length, const char *at, size_t more)
+/* What does not fit in makes it `size` long. */
+static void keep(char *where, size_t size, size_t *length, const char *at, size_t more)
 {
-    if (more < HTTPD_VALUE_MAX - *length)
+    if (more < size - *length)
         memcpy(where + *length, at, more);
-    *length = more < HTTPD_VALUE_MAX - *length ? *length + more : HTTPD_VALUE_MAX;
+    *length = more < size - *length ? *length + more : size;
 }
 
 static int on_header_field(http_parser *p, const char *at, size_t length)
@@ -125,7 +189,7 @@ static int on_header_field(http_parser *p, const char *at, size_t length)
     struct connection *c = p->data;
     if (c->in_value)
         header_done(c);
-    keep(c->field, &c->field_length, at, length);
+    keep(c->field, sizeof c->field, &c->field_length, at, length);
     return 0;
 }
 
@@ -133,7 +197,22 @@ static int on_header_value(http_parser *p, const char *at, size_t length)
 {
     struct connection *c = p->data;
     c->in_value = true;
-    keep(c->value, &c->value_length, at, length);
+    keep(c->value, sizeof c->value, &c->value_length, at, length);
+    return 0;
+}
+
+/* What is refused before its body is looked at. 0: nothing. */
+static unsigned refusal(const struct connection *c)
+{
+    const http_parser *p = &c->parser;
+    if (c->hosts > 1 || (c->hosts == 0 && p->http_major == 1 && p->http_minor == 1))
+        return 400; /* RFC 9112 3.2: MUST, of a 1.1 request without Host or with several */
+    if (p->method != HTTP_PUT && p->method != HTTP_GET && p->method != HTTP_HEAD)
+        return 405;
+    if (p->method == HTTP_PUT && c->header[HEADER_CONTENT_RANGE][0] != '\0')
+        return 400; /* RFC 9110 14.5: a part of a file is not taken for all of it */
+    if (c->header[HEADER_EXPECT][0] != '\0' && strcasecmp(c->header[HEADER_EXPECT], "100-continue") != 0)
+        return 417;
     return 0;
 }
 
@@ -142,19 +221,18 @@ static int on_headers_complete(http_parser *p)
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct connection *c = p->data;
     header_done(c);
+    bool expects = c->header[HEADER_EXPECT][0] != '\0';
     c->keep_alive = http_should_keep_alive(p) != 0;
     unsigned status = path_decode(c);
+    status = status != 0 ? status : refusal(c);
     if (status == 0 && p->method == HTTP_PUT)
         status = upload_open(c->httpd, c->path, &c->upload);
-    else if (status == 0 && p->method != HTTP_GET && p->method != HTTP_HEAD)
-        status = 405;
     c->status = status;
-    if (status == 0 &&
-        c->expects_continue) /* the ring is empty now; one who misses it sends anyway (RFC 9110 10.1.1) */
-        (void)!c->httpd->app.net->send(c->fd, go_on, sizeof go_on - 1, MSG_DONTWAIT);
-    if (status != 0 && c->expects_continue)
+    if (status == 0 && expects) /* the ring is empty now; one who misses it sends anyway (RFC 9110 10.1.1) */
+        (void)!c->httpd->app.net->send(c->client.fd, go_on, sizeof go_on - 1, MSG_DONTWAIT);
+    if (status != 0 && expects)
         c->keep_alive = false; /* whether the body still comes is not known */
-    return status != 0 && c->expects_continue ? -1 : 0;
+    return status != 0 && expects ? -1 : 0;
 }
 
 /* The body of a refused request is read and dropped. */
@@ -166,23 +244,20 @@ static int on_body(http_parser *p, const char *at, size_t length)
     return 0;
 }
 
+static unsigned file_begin(struct connection *c)
+{
+    unsigned status = file_open(c->httpd, c->path, &c->file, &c->version);
+    if (status != 0)
+        return status;
+    c->end = c->version.size;
+    return conditions_apply(c, &c->offset, &c->end);
+}
+
 static int on_message_complete(http_parser *p)
 {
     struct connection *c = p->data;
-    if (c->status == 0 && p->method == HTTP_PUT) {
-        c->status = upload_finish(&c->upload);
-    } else if (c->status == 0) {
-        off_t size = 0;
-        c->status = file_open(c->httpd, c->path, &c->file, &size);
-        if (c->status == 0) {
-            c->end = size;
-            c->status = 200;
-        }
-    }
-    if (p->method == HTTP_HEAD && c->file >= 0) {
-        close(c->file);
-        c->file = -1;
-    }
+    if (c->status == 0)
+        c->status = p->method == HTTP_PUT ? upload_finish(&c->upload) : file_begin(c);
     respond(c, c->status);
     http_parser_pause(p, 1);
     return 0;
@@ -203,7 +278,11 @@ void request_begin(struct connection *c)
     c->parser.data = c;
     c->state = CONNECTION_READING;
     c->path_length = c->field_length = c->value_length = 0;
-    c->in_value = c->expects_continue = false;
+    c->in_value = false;
+    c->hosts = 0;
+    c->version.tag[0] = '\0';
+    for (size_t i = 0; i < HEADERS; i++)
+        c->header[i][0] = '\0';
     c->status = 0;
     c->upload = (struct upload){.parent = -1, .file = -1};
     c->file = -1;
@@ -217,7 +296,7 @@ size_t request_parse(struct connection *c, const char *data, size_t length)
     bool upgrade = c->parser.upgrade != 0;
     if (c->state == CONNECTION_READING && ((error != HPE_OK && error != HPE_PAUSED) || upgrade)) {
         c->keep_alive = false;
-        respond(c, c->status != 0 ? c->status : 400);
+        respond(c, c->status != 0 ? c->status : error == HPE_HEADER_OVERFLOW ? 431 : 400);
     }
     if (error == HPE_PAUSED && n < length && c->state == CONNECTION_SENDING)
         http_parser_pause(&c->parser, 0);

@@ -5,15 +5,22 @@
 #include <string.h>
 
 #include "bench/apps/peer.h"
+#include "bench/apps/serve.h"
 
 #define BUFFER (256U << 10)
+#define TURNS  4 /* of one connection, before the others have theirs */
 
 const char *argp_program_version = "bh-sink (Bulkhead)";
 
 struct arguments {
     struct app app;
+    struct serving serving;
     struct peer peer;
     bool check;
+};
+
+struct drained { /* of one connection */
+    uint64_t octets, start_ns;
 };
 
 static error_t option(int key, char *text, struct argp_state *state)
@@ -22,6 +29,7 @@ static error_t option(int key, char *text, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &a->app;
+        state->child_inputs[1] = &a->serving;
         return 0;
     case 'c':
         a->check = true;
@@ -38,7 +46,7 @@ static const struct argp argp = {.options = options,
                                  .args_doc = "ADDRESS:PORT",
                                  .doc = "Reads all that a peer sends and prints octets, seconds and the rate. The "
                                         "time runs from the first octet to the end of file.",
-                                 .children = app_children};
+                                 .children = serve_children};
 
 static bool matches(uint64_t offset, const uint8_t *data, size_t length)
 {
@@ -54,34 +62,95 @@ static bool matches(uint64_t offset, const uint8_t *data, size_t length)
     return true;
 }
 
+/* False: the octets are wrong. */
+static bool take(const struct arguments *a, struct drained *d, const uint8_t *data, size_t length)
+{
+    if (d->octets == 0)
+        d->start_ns = app_now_ns();
+    if (a->check && !matches(d->octets, data, length)) {
+        fprintf(stderr, "bh-sink: wrong octets after %llu good ones\n", (unsigned long long)d->octets);
+        return false;
+    }
+    d->octets += length;
+    return true;
+}
+
+static void broken_off(const struct drained *d)
+{
+    fprintf(stderr, "bh-sink: after %llu octets: %s\n", (unsigned long long)d->octets, strerror(errno));
+}
+
+static void print_rate(const struct drained *d)
+{
+    app_print_rate(d->octets, d->octets == 0 ? 0 : app_now_ns() - d->start_ns);
+}
+
 static bool drain(void *input, int fd)
 {
     static uint8_t buffer[BUFFER];
     const struct arguments *a = input;
-    uint64_t octets = 0, start_ns = 0;
+    struct drained d = {0};
     ssize_t n;
     while ((n = a->app.net->recv(fd, buffer, sizeof buffer, 0)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            fprintf(stderr, "bh-sink: after %llu octets: %s\n", (unsigned long long)octets, strerror(errno));
+            broken_off(&d);
             return false;
         }
-        if (octets == 0)
-            start_ns = app_now_ns();
-        if (a->check && !matches(octets, buffer, (size_t)n)) {
-            fprintf(stderr, "bh-sink: wrong octets after %llu good ones\n", (unsigned long long)octets);
+        if (!take(a, &d, buffer, (size_t)n))
             return false;
-        }
-        octets += (uint64_t)n;
     }
-    app_print_rate(octets, octets == 0 ? 0 : app_now_ns() - start_ns);
+    print_rate(&d);
     return true;
+}
+
+/* ---- many at once: --listen --forever ---- */
+struct connection {
+    struct client client;
+    struct drained drained;
+};
+
+struct serving_sink {
+    struct server server;
+    const struct arguments *arguments;
+};
+
+static enum served serve(struct server *s, struct client *client)
+{
+    static uint8_t buffer[BUFFER];
+    const struct arguments *a = ((struct serving_sink *)s)->arguments;
+    struct drained *d = &((struct connection *)client)->drained;
+    for (int turns = 0; turns < TURNS; turns++) {
+        ssize_t n = s->app->net->recv(client->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return SERVED_WAIT;
+        if (n < 0)
+            broken_off(d);
+        if (n == 0)
+            print_rate(d);
+        if (n <= 0)
+            return n == 0 ? SERVED_OVER : SERVED_BROKEN;
+        client_active(s, client);
+        if (!take(a, d, buffer, (size_t)n))
+            return SERVED_BROKEN;
+    }
+    return SERVED_WAIT;
 }
 
 int main(int argc, char **argv)
 {
-    struct arguments a = {0};
+    struct arguments a = {.serving = {.connections = 256}};
     app_parse(&argp, argc, argv, &a);
-    return peer_run(&a.app, &a.peer, "bh-sink", drain, &a);
+    if (!a.peer.listen || !a.peer.forever)
+        return peer_run(&a.app, &a.peer, "bh-sink", drain, &a);
+    struct serving_sink s = {.server = {.app = &a.app,
+                                        .program = "bh-sink",
+                                        .limits = &a.serving,
+                                        .client_size = sizeof(struct connection),
+                                        .serve = serve},
+                             .arguments = &a};
+    app_attach(&a.app);
+    server_run(&s.server, &a.peer.address);
+    return 0;
 }

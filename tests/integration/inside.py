@@ -21,6 +21,7 @@ APPS = BUILD / "bench" / "apps"
 STACK = "10.77.0.2"
 STACK6 = "fd77::2"
 HOST = "10.77.0.1"
+HOST6 = "fd77::1"
 SERVERS = ("nic", "ip", "tcp", "udp", "socket")
 
 
@@ -65,6 +66,12 @@ def events(since=0):
 
 def last_event():
     return max((e["number"] for e in events()), default=0)
+
+
+def restored_after(number, server):
+    """The event of the server's restart that came after event `number`."""
+    return wait_for(f"{server} to be restored", lambda: next(
+        (e for e in events(number) if e["kind"] == "restored" and server in e["subject"].replace("+", " ").split()), None), 10)
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ static int up_options_check(struct lab *lab)
         return result == -EBADMSG ? cli_failed("lab", "%s", error) : cli_wrong("lab", "%s", error);
     if (rest < lab->supervisor_count)
         return cli_wrong("lab", "write -- before the command; see `bulkhead lab --help`");
+    lab->mtu = (int)parsed.mtu;
     return CLI_OK;
 }
 

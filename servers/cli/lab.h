@@ -20,6 +20,7 @@ struct lab {
     uid_t uid; /* the caller's, outside */
     gid_t gid;
     char device[16];
+    int mtu; /* of the device; 0: the default */
     char run_dir[64];
     char folder[PATH_MAX]; /* of the running executable */
     sigset_t mask;         /* the caller's: COMMAND gets it back */
@@ -33,8 +34,9 @@ struct lab {
 _Noreturn void lab_init(struct lab *lab, int parent);
 
 /* In a fresh network namespace: loopback and the TAP device, which stays when nobody has it open, up, with the host's
- * addresses 10.77.0.1/24 and fd77::1/64 (where the kernel has IPv6). /proc has to be the lab's. 0 or a negative errno,
- * and the step that failed in ret_error. */
-int lab_net_configure(const char *device, uid_t owner, char ret_error[LAB_ERROR]) __attribute__((warn_unused_result));
+ * addresses 10.77.0.1/24 and fd77::1/64 (where the kernel has IPv6 and the MTU, 0 for the default, allows it). /proc
+ * has to be the lab's. 0 or a negative errno, and the step that failed in ret_error. */
+int lab_net_configure(const char *device, int mtu, uid_t owner, char ret_error[LAB_ERROR])
+    __attribute__((warn_unused_result));
 
 #endif

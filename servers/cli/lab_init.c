@@ -262,7 +262,7 @@ _Noreturn void lab_init(struct lab *lab, int parent)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || read(parent, &octet, 1) != 1)
         _exit(CLI_FAILED); /* the parent is gone, or has said why */
     close(parent);
-    if (mounts_make(lab, error) < 0 || lab_net_configure(lab->device, geteuid(), error) < 0)
+    if (mounts_make(lab, error) < 0 || lab_net_configure(lab->device, lab->mtu, geteuid(), error) < 0)
         _exit(cli_failed("lab", "%s", error));
     sigprocmask(SIG_BLOCK, NULL, &taken); /* lab.c blocked what is taken here */
     init.signals = signalfd(-1, &taken, SFD_CLOEXEC);

@@ -64,6 +64,14 @@ static int ip4_set(int fd, const char *device, unsigned long operation, const ch
     return ioctl(fd, operation, &request) < 0 ? -errno : 0;
 }
 
+static int mtu_set(int fd, const char *device, int mtu)
+{
+    struct ifreq request;
+    ifreq_name(&request, device);
+    request.ifr_mtu = mtu;
+    return ioctl(fd, SIOCSIFMTU, &request) < 0 ? -errno : 0;
+}
+
 /* Without duplicate address detection the address is there at once. 0 too where the kernel has no IPv6. */
 static int ip6_set(const char *device)
 {
@@ -92,7 +100,7 @@ static int failed(char ret_error[LAB_ERROR], const char *what, int result)
     return result;
 }
 
-int lab_net_configure(const char *device, uid_t owner, char ret_error[LAB_ERROR])
+int lab_net_configure(const char *device, int mtu, uid_t owner, char ret_error[LAB_ERROR])
 {
     int result = tap_make(device, owner);
     if (result < 0)
@@ -105,7 +113,9 @@ int lab_net_configure(const char *device, uid_t owner, char ret_error[LAB_ERROR]
         result = ip4_set(fd, device, SIOCSIFADDR, HOST_ADDRESS);
     if (result == 0)
         result = ip4_set(fd, device, SIOCSIFNETMASK, HOST_NETMASK);
-    if (result == 0)
+    if (result == 0 && mtu != 0)
+        result = mtu_set(fd, device, mtu);
+    if (result == 0 && (mtu == 0 || mtu >= IPV6_MIN_MTU))
         result = ip6_set(device); /* before the link is up: nothing waits for detection */
     if (result == 0)
         result = interface_up(fd, device);

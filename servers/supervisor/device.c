@@ -13,17 +13,23 @@
 #include "servers/supervisor/supervisor.h"
 
 #define MTU_DEFAULT 1500
-#define MTU_LEAST   576
 
-static uint32_t device_mtu(const char *name)
+/* Gives the device the MTU that is wanted (0: any), if it has another. 0, with what it has now, or a negative errno. */
+static int device_mtu(const char *name, uint32_t wanted, uint32_t *ret_mtu)
 {
     struct ifreq request = {0};
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), result = 0;
     int mtu = fd >= 0 && ioctl(fd, SIOCGIFMTU, &request) == 0 ? request.ifr_mtu : MTU_DEFAULT;
+    if (wanted != 0 && mtu != (int)wanted) {
+        request.ifr_mtu = mtu = (int)wanted;
+        result = fd < 0 || ioctl(fd, SIOCSIFMTU, &request) < 0 ? -errno : 0;
+    }
     if (fd >= 0)
         close(fd);
-    return mtu < MTU_LEAST ? MTU_LEAST : (uint32_t)mtu;
+    if (result == 0)
+        *ret_mtu = mtu < OPTIONS_MTU_LEAST ? OPTIONS_MTU_LEAST : (uint32_t)mtu;
+    return result;
 }
 
 /* Locally administered, the same each time for one address, so that neighbours' caches stay true; never the kernel's
@@ -79,15 +85,18 @@ static int tap_open(struct supervisor *s, char ret_error[OPTIONS_ERROR])
         snprintf(ret_error, OPTIONS_ERROR, "device tap:%s: %s", s->options.device, advice(-s->device));
         return s->device;
     }
-    s->mtu = device_mtu(s->options.device);
-    return 0;
+    int result = device_mtu(s->options.device, s->options.mtu, &s->mtu);
+    if (result < 0)
+        snprintf(ret_error, OPTIONS_ERROR, "--mtu %u: %s: set it with `ip link set %s mtu %u`", s->options.mtu,
+                 strerror(-result), s->options.device, s->options.mtu);
+    return result;
 }
 
 int device_open(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
     if (s->options.driver == NETDRV_WIRE && !s->options.dad_given)
         s->options.dad = STACK_DAD_OPTIMISTIC; /* nobody but the other stack can be on it */
-    s->mtu = MTU_DEFAULT;
+    s->mtu = s->options.mtu != 0 ? s->options.mtu : MTU_DEFAULT;
     int result = s->options.driver == NETDRV_WIRE ? wire_open(s, ret_error) : tap_open(s, ret_error);
     if (result < 0)
         return result;

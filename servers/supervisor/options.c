@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "protocols/ether/ether_wire.h"
+
 #define DEFAULT_PARTITION "factored"
 #define DEFAULT_DRIVER    "tap:bh0"
 #define DEFAULT_ADDRESS   "10.77.0.2/24"
@@ -21,6 +23,7 @@ enum key {
     KEY_PARTITION = 256,
     KEY_DRIVER,
     KEY_ADDRESS,
+    KEY_MTU,
     KEY_GATEWAY,
     KEY_ROUTE,
     KEY_DAD,
@@ -43,6 +46,8 @@ static const struct argp_option options[] = {
      "side sends meets loss, delay, jitter, reorder, duplicate, corrupt, rate, queue (frames), by chance from seed",
      0},
     {"address", KEY_ADDRESS, "A/LEN", 0, "an address of the stack, by default " DEFAULT_ADDRESS " and " DEFAULT_ADDRESS6 "; may be repeated", 0},
+    {"mtu", KEY_MTU, "OCTETS", 0,
+     "of the device, 576 to 9000 (a wire: to 2030; below 1280 there is no IPv6), by default what it has", 0},
     {"gateway", KEY_GATEWAY, "A", 0, "where other networks are reached, by default nowhere; one of each family", 0},
     {"route", KEY_ROUTE, "P/LEN,A", 0, "a network that is reached by the gateway A; may be repeated", 0},
     {"dad", KEY_DAD, "on|optimistic|off", 0,
@@ -119,6 +124,16 @@ static int address_parse(struct parse *parse, const char *value)
         return complain(parse, "--address", value, "too many addresses: at most 7");
     o->address[o->address_count] = address;
     o->prefix_length[o->address_count++] = length;
+    return 0;
+}
+
+static int mtu_parse(struct parse *parse, const char *value)
+{
+    char *end = NULL;
+    unsigned long octets = strtoul(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || octets < OPTIONS_MTU_LEAST || octets > OPTIONS_MTU_MOST)
+        return complain(parse, "--mtu", value, "write a number of octets from 576 to 9000");
+    parse->options->mtu = (uint32_t)octets;
     return 0;
 }
 
@@ -271,6 +286,8 @@ static int setting_parse(struct parse *parse, int key, const char *value)
         return driver_parse(parse, value);
     case KEY_ADDRESS:
         return address_parse(parse, value);
+    case KEY_MTU:
+        return mtu_parse(parse, value);
     case KEY_GATEWAY:
         return gateway_parse(parse, value);
     case KEY_ROUTE:
@@ -320,6 +337,25 @@ int options_default_run_dir(char ret[OPTIONS_RUN_DIR])
     return snprintf(ret, OPTIONS_RUN_DIR, "%s/bulkhead", base) >= OPTIONS_RUN_DIR ? -EINVAL : 0;
 }
 
+static bool ip6_fits(const struct options *o)
+{
+    return o->mtu == 0 || o->mtu >= OPTIONS_MTU_LEAST6;
+}
+
+static int mtu_check(struct parse *parse)
+{
+    const struct options *o = parse->options;
+    char value[12];
+    snprintf(value, sizeof value, "%u", o->mtu);
+    if (o->driver == NETDRV_WIRE && o->mtu > FRAME_OCTETS_MAX - sizeof(struct ether_wire))
+        return complain(parse, "--mtu", value, "a wire takes at most 2030");
+    for (uint32_t i = 0; i < o->address_count && !ip6_fits(o); i++) {
+        if (o->address[i].family == ADDRESS_IP6)
+            return complain(parse, "--mtu", value, "IPv6 wants 1280: leave the IPv6 --address out");
+    }
+    return 0;
+}
+
 static int defaults_fill(struct parse *parse)
 {
     struct options *o = parse->options;
@@ -330,9 +366,11 @@ static int defaults_fill(struct parse *parse)
         result = driver_parse(parse, DEFAULT_DRIVER);
     if (result == 0 && o->address_count == 0) {
         result = address_parse(parse, DEFAULT_ADDRESS);
-        if (result == 0)
+        if (result == 0 && ip6_fits(o))
             result = address_parse(parse, DEFAULT_ADDRESS6);
     }
+    if (result == 0)
+        result = mtu_check(parse);
     if (result == 0 && o->run_dir[0] == '\0' && options_default_run_dir(o->run_dir) < 0)
         result = complain(parse, "XDG_RUNTIME_DIR", getenv("XDG_RUNTIME_DIR"), "too long: give --run-dir");
     return result;

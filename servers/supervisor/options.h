@@ -14,6 +14,9 @@
 #define OPTIONS_PATH    256
 #define OPTIONS_ADDRESSES_MAX (STACK_ADDRESSES_MAX - 1) /* the link-local one is added */
 #define OPTIONS_ERROR   192
+#define OPTIONS_MTU_LEAST 576
+#define OPTIONS_MTU_LEAST6 1280 /* RFC 8200 5 */
+#define OPTIONS_MTU_MOST 9000
 #define OPTIONS_USAGE   2 /* exit status of wrong usage */
 
 enum placement {
@@ -31,6 +34,7 @@ struct options {
     struct ip_address address[STACK_ADDRESSES_MAX];
     uint8_t prefix_length[STACK_ADDRESSES_MAX];
     uint32_t address_count;
+    uint32_t mtu; /* IP octets of a frame; 0: the device's own, 1500 on a wire */
     struct ip_address gateway[2]; /* IPv4, IPv6 */
     struct stack_route route[STACK_ROUTES_MAX];
     uint32_t route_count;

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What runs inside `bulkhead lab`, on the Linux side at 10.77.0.1: starts applications on the stack, talks to them with
 Linux's own programs, kills servers, and asserts. Used by the integration tests and the demo."""
+import array
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +11,7 @@ import pathlib
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -137,12 +140,21 @@ def nft(script):
 
 
 def drop_percent(percent):
-    """Drops that many of a hundred packets, both ways, on the Linux side. For a chosen loss to mean anything, segments are
-    made small on the wire's Linux end: super-segments would count as one packet."""
+    """Drops that many of a hundred packets, both ways, on the Linux side. A super-segment is one packet: super_segments_off()
+    leaves the stack's only."""
     nft(f"""table inet loss {{
         chain in {{ type filter hook input priority 0; iifname "bh0" meta random < {int(percent / 100 * 2**32)} counter drop; }}
         chain out {{ type filter hook output priority 0; oifname "bh0" meta random < {int(percent / 100 * 2**32)} counter drop; }}
     }}""")
+
+
+def super_segments_off(device="bh0"):
+    """As `ethtool -K bh0 tso off gso off`: Linux sends a frame for each segment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        for command in (0x1F, 0x24):  # ETHTOOL_STSO, ETHTOOL_SGSO
+            value = array.array("I", [command, 0])
+            request = struct.pack("16sP16x", device.encode(), value.buffer_info()[0])
+            fcntl.ioctl(s, 0x8946, request)  # SIOCETHTOOL
 
 
 def resources(pids):

@@ -10,7 +10,7 @@ from inside import BUILD
 
 _LIBRARY = ctypes.CDLL(str(BUILD / "servers" / "client" / "libbulkhead.so"), use_errno=True)
 _DATA = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-for _name, _arguments in (("send", _DATA), ("recvfrom", _DATA + [ctypes.c_void_p, ctypes.c_void_p]),
+for _name, _arguments in (("send", _DATA), ("recv", _DATA), ("recvfrom", _DATA + [ctypes.c_void_p, ctypes.c_void_p]),
                           ("sendto", _DATA + [ctypes.c_void_p, ctypes.c_uint])):
     getattr(_LIBRARY, f"bh_{_name}").restype = ctypes.c_ssize_t
     getattr(_LIBRARY, f"bh_{_name}").argtypes = _arguments
@@ -37,9 +37,9 @@ def _good(result):
 
 
 class StackSocket:
-    def __init__(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM):
+    def __init__(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM, fd=None):
         self.family = family
-        self.fd = _good(_LIBRARY.bh_socket(family, kind, 0))
+        self.fd = _good(_LIBRARY.bh_socket(family, kind, 0)) if fd is None else fd
 
     def __enter__(self):
         return self
@@ -73,6 +73,31 @@ class StackSocket:
 
     def getpeername(self):
         return self._name(_LIBRARY.bh_getpeername)
+
+    def listen(self, backlog):
+        _good(_LIBRARY.bh_listen(self.fd, backlog))
+
+    def accept(self):
+        name, length = ctypes.create_string_buffer(28), ctypes.c_uint(28)
+        accepted = StackSocket(self.family, fd=_good(_LIBRARY.bh_accept(self.fd, name, ctypes.byref(length))))
+        return accepted, _unpack(name.raw)
+
+    def shutdown(self, how):
+        _good(_LIBRARY.bh_shutdown(self.fd, how))
+
+    def setblocking(self, on):
+        _good(_LIBRARY.bh_set_nonblocking(self.fd, not on))
+
+    def recv(self, size, flags=0):
+        data = ctypes.create_string_buffer(max(size, 1))
+        got = _good(_LIBRARY.bh_recv(self.fd, data, size, flags))
+        return data.raw[:got]
+
+    def poll(self, events, timeout_ms):
+        """What is there of the events of poll(2), or 0."""
+        one = ctypes.create_string_buffer(struct.pack("=ihh", self.fd, events, 0), 8)
+        _good(_LIBRARY.bh_poll(one, 1, timeout_ms))
+        return struct.unpack("=ihh", one.raw)[2]
 
     def send(self, data, flags=0):
         return _good(_LIBRARY.bh_send(self.fd, data, len(data), flags))

@@ -17,7 +17,10 @@ START_TEST(a_wrong_option_is_told_in_one_line)
                                      {"--driver", "wire:/"},         {"--driver", "wire:/a\nb,x"},
                                      {"--driver", "wire:/w,loss=2"}, {"--gateway", "1\n2"},
                                      {"--nonsense\nx", "y"},         {"--partition", "ti\np"},
-                                     {"--run-dir", "x\ny"}};
+                                     {"--run-dir", "x\ny"},          {"--mtu", "575"},
+                                     {"--mtu", "9001"},              {"--mtu", "x"},
+                                     {"--mtu", "-1500"},             {"--mtu", "99999999999999999999"},
+                                     {"--mtu", "1500 "},             {"--mtu", ""}};
     struct options options;
     char error[OPTIONS_ERROR];
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -44,6 +47,38 @@ START_TEST(a_driver_is_read)
     ck_assert_int_eq(options_parse(&options, 1, none, &rest, error), 0);
     ck_assert_int_eq(options.driver, NETDRV_TAP);
     ck_assert_str_eq(options.device, "bh0");
+}
+END_TEST
+
+/* Parses up to four words. */
+static int with_words(char *const words[4], struct options *options, char *error)
+{
+    char *argv[6] = {(char *)"x"};
+    int argc = 1, rest;
+    while (argc <= 4 && words[argc - 1] != NULL) {
+        argv[argc] = words[argc - 1];
+        argc++;
+    }
+    return options_parse(options, argc, argv, &rest, error);
+}
+
+START_TEST(an_mtu_has_room_for_the_addresses_and_fits_the_device)
+{
+    static char *const taken[][4] = {{"--mtu", "2030", "--driver", "wire:/tmp/w"}, {"--mtu", "1279"}, {"--mtu", "1280"}};
+    static char *const refused[][4] = {{"--mtu", "2031", "--driver", "wire:/tmp/w"},
+                                       {"--mtu", "1279", "--address", "fd77::9/64"}};
+    static const uint32_t addresses[] = {2, 1, 2};
+    struct options o;
+    char error[OPTIONS_ERROR];
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        ck_assert_int_eq(with_words(taken[i], &o, error), 0);
+        ck_assert_int_eq((int)o.mtu, atoi(taken[i][1]));
+        ck_assert_uint_eq(o.address_count, addresses[i]);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        ck_assert_int_lt(with_words(refused[i], &o, error), 0);
+        ck_assert_ptr_nonnull(strstr(error, refused[i][1]));
+    }
 }
 END_TEST
 
@@ -114,4 +149,4 @@ START_TEST(a_wrong_file_is_no_wrong_usage)
 END_TEST
 
 SUITE_RUN("options", NULL, NULL, a_driver_is_read, the_file_speaks_where_the_command_line_does_not, a_wrong_file_is_no_wrong_usage,
-          a_wrong_option_is_told_in_one_line)
+          a_wrong_option_is_told_in_one_line, an_mtu_has_room_for_the_addresses_and_fits_the_device)

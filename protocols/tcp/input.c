@@ -82,20 +82,6 @@ static bool check_timestamp(struct arrival *a)
     return false;
 }
 
-/* A SYN that comes again: our SYN-ACK was lost, or is slow. */
-static bool is_repeated_syn(const struct tcp_conn *c, const struct segment *s)
-{
-    return c->state == TCP_SYN_RECEIVED && s->seq == c->irs &&
-           (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == TCP_FLAG_SYN;
-}
-
-/* The SYN-ACK of a simultaneous open: its sequence number is old, its ACK counts. */
-static bool is_simultaneous_syn_ack(const struct tcp_conn *c, const struct segment *s)
-{
-    return c->state == TCP_SYN_RECEIVED && s->seq == c->irs &&
-           (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == (TCP_FLAG_SYN | TCP_FLAG_ACK);
-}
-
 /* A segment that was received before, whose ACK was lost or whose sender was hasty: the ACK that answers it echoes its
  * own timestamp (RFC 7323 4.3: SEG.SEQ <= Last.ACK.sent). With the old one the sender would measure its own waiting,
  * and wait the longer each time. Deviates: 5.3 R2 rejects it before; so what is looked at is as much as a segment in
@@ -108,6 +94,20 @@ static void take_timestamp_of_duplicate(struct arrival *a)
                 !seq_after(a->s.ack, c->snd_max) && !seq_before(a->s.ack, c->snd_una - c->snd_wnd_max);
     if (near && acks && conn_is_synchronized(c))
         timestamp_take(c, a->now_us, &a->s);
+}
+
+/* A SYN that comes again: our SYN-ACK was lost, or is slow. */
+static bool is_repeated_syn(const struct tcp_conn *c, const struct segment *s)
+{
+    return c->state == TCP_SYN_RECEIVED && s->seq == c->irs &&
+           (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == TCP_FLAG_SYN;
+}
+
+/* The SYN-ACK of a simultaneous open: its sequence number is old, its ACK counts. */
+static bool is_simultaneous_syn_ack(const struct tcp_conn *c, const struct segment *s)
+{
+    return c->state == TCP_SYN_RECEIVED && s->seq == c->irs &&
+           (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == (TCP_FLAG_SYN | TCP_FLAG_ACK);
 }
 
 /* First, check sequence number. */

@@ -69,7 +69,8 @@ static struct packet packet_of(unsigned family, unsigned protocol, unsigned opti
         put16(t + 6, 0xff00);              /* sequence: wraps */
         t[12] = 0x80;                      /* 12 octets of options */
         t[13] = 0x80 | 0x10 | 0x08 | 0x01; /* CWR ACK PSH FIN */
-        memset(t + 20, 1, 12);
+        for (unsigned i = 0; i < 12; i++) /* as timestamps: each segment has them as they are */
+            t[20 + i] = (uint8_t)(0xa0 + i);
     }
     p.offload = (struct netdrv_offload){.gso_type = protocol == UDP ? MESSAGE_GSO_UDP
                                                     : family == 4   ? MESSAGE_GSO_TCP4
@@ -116,6 +117,7 @@ static void verify_frame(const struct packet *p, unsigned family, unsigned proto
     ck_assert_uint_eq(get32(t + 4), 0xffffff00U + done);
     ck_assert_uint_eq(t[13], 0x10U | (index == 0 ? 0x80U : 0) | (last ? 0x09U : 0));
     ck_assert_uint_eq(t[12], 0x80);
+    ck_assert_mem_eq(t + 20, p->header + p->offload.checksum_start + 20, 12);
 }
 
 static void segments(unsigned family, unsigned protocol, unsigned options, unsigned size, uint32_t total)

@@ -322,6 +322,7 @@ END_TEST
 
 START_TEST(test_missing_in_handshake)
 {
+    advance(&b, 30ULL * 24 * 3600 * SECOND); /* the age of TS.Recent counts from the SYN */
     bench_state(&b, TCP_LISTEN);
     b.conn = TCP_NONE;
     peer_syn(true, S, 0, 0);
@@ -436,12 +437,16 @@ START_TEST(test_echo)
     advance(&b, SECOND);
     tell(A, 401 + 200000, 1, 10, PEER_CLOCK + 50); /* out of the window */
     expect_with(A, 1, 401, 0, PEER_CLOCK + 30);
-    tell(A, 301, 1, 100, PEER_CLOCK + 50); /* received before */
-    expect_with(A, 1, 401, 0, PEER_CLOCK + 30);
+    tell(A, 301, 1, 100, PEER_CLOCK + 50); /* received before: this one is answered */
+    expect_with(A, 1, 401, 0, PEER_CLOCK + 50);
+    tell(A, 301, 2, 100, PEER_CLOCK + 55); /* ... with a bad ACK */
+    expect_with(A, 1, 401, 0, PEER_CLOCK + 50);
+    tell(A, 401 - 65536, 1, 100, PEER_CLOCK + 55); /* ... from beyond a window */
+    expect_with(A, 1, 401, 0, PEER_CLOCK + 50);
     tell(R, 402, 0, 0, PEER_CLOCK + 60);
     advance(&b, SECOND);
     tell(R, 402, 0, 0, PEER_CLOCK + 60);
-    expect_with(A, 1, 401, 0, PEER_CLOCK + 30); /* 5.2: MUST NOT update by an RST */
+    expect_with(A, 1, 401, 0, PEER_CLOCK + 50); /* 5.2: MUST NOT update by an RST */
     tell(A, 401, 1, 0, PEER_CLOCK + 70);
     tell(A, 401, 1, 10, PEER_CLOCK + 70);
     advance(&b, 40 * MS);
@@ -501,6 +506,23 @@ START_TEST(test_round_trip_of_a_retransmission)
 }
 END_TEST
 
+START_TEST(test_round_trip_of_a_fast_retransmission)
+{
+    agreed_at_once(PEER_CLOCK);
+    advance(&b, SECOND);
+    make_available(&b, 5 * ROOM);
+    for (uint32_t i = 0; i < 5; i++)
+        expect_with(A | (i == 4 ? P : 0), 1 + i * ROOM, 1, ROOM, PEER_CLOCK);
+    advance(&b, 50 * MS);
+    for (int i = 0; i < 3; i++)
+        tell(A, 1, 1, 0, PEER_CLOCK);
+    expect_with(A, 1, 1, ROOM, PEER_CLOCK);
+    advance(&b, 24 * MS);
+    tell(A, 1, 1 + 5 * ROOM, 0, PEER_CLOCK + 1);
+    ck_assert_uint_eq(conn_of(&b)->srtt_us, srtt_after(24 * MS));
+}
+END_TEST
+
 START_TEST(test_round_trip_of_the_handshake)
 {
     for (int active = 0; active < 2; active++) {
@@ -554,6 +576,9 @@ START_TEST(test_full_segment)
     expect_silence(&b);
     make_available(&b, 1);
     expect_with(A | P, 11, 1, ROOM, PEER_CLOCK);
+    tell(A, 1, 11, 0, PEER_CLOCK);
+    make_available(&b, 5); /* what is in flight is full (Minshall) */
+    expect_with(A | P, 11 + ROOM, 1, 5, PEER_CLOCK);
 }
 END_TEST
 
@@ -642,17 +667,17 @@ START_TEST(test_maximum_segment_of_a_connection)
     expect_with(A | P, 489, 1, 12, PEER_CLOCK);
     advance(&b, SECOND);
     expect_with(A, 1, 1, 488, PEER_CLOCK); /* the congestion window is one segment now */
-    o.maximum_segment = 1000;              /* which grows */
+    o.maximum_segment = 1400;              /* which grows */
     tcp_set_options(b.h.t, b.h.now_us, b.conn, &o);
     tell(A, 1, 501, 0, PEER_CLOCK);
     make_available(&b, 5000);
-    expect_with(A, 501, 1, 988, PEER_CLOCK);
+    expect_with(A, 501, 1, 1388, PEER_CLOCK);
 }
 END_TEST
 
 SUITE_RUN("tcp_timestamps", setup, teardown, test_negotiation, test_not_agreed_on, test_layout_of_syn, test_bad_length,
           test_clock_offset, test_every_segment, test_reset_of_a_lost_connection, test_missing,
           test_missing_in_handshake, test_paws, test_old_duplicate, test_idle_for_days, test_syn_that_says_zero,
-          test_echo, test_round_trip_of_a_retransmission, test_round_trip_of_the_handshake, test_effective_mss,
-          test_full_segment, test_super_segments, test_acks_of_full_segments, test_maximum_segment,
-          test_maximum_segment_of_a_connection)
+          test_echo, test_round_trip_of_a_retransmission, test_round_trip_of_a_fast_retransmission,
+          test_round_trip_of_the_handshake, test_effective_mss, test_full_segment, test_super_segments,
+          test_acks_of_full_segments, test_maximum_segment, test_maximum_segment_of_a_connection)

@@ -530,4 +530,5 @@ SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_lost_slot_is
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
           test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_cold_and_restart,
-          test_never_accepted, test_time_wait_goes_on, test_time_wait_ends, test_cookie_over_a_restart)
+          test_never_accepted, test_time_wait_goes_on, test_time_wait_ends, test_cookie_over_a_restart,
+          test_full_of_time_waits)

@@ -75,6 +75,7 @@ static void ack_of_new_data(struct arrival *a)
     } else {                     /* RFC 6298 5.3; in recovery too: RFC 6582 4, the slow but steady variant */
         c->retransmit_at_us = a->now_us + c->rto_us;
     }
+    c->unacked_at_us = c->retransmit_at_us != 0 ? a->now_us : 0;
     c->retransmits = 0;
 }
 
@@ -138,6 +139,7 @@ bool check_ack(struct arrival *a)
         return false;
     }
     a->result = TCP_INPUT_DONE;
+    conn_heard(c, a->now_us);
     if (seq_after(a->s.ack, c->snd_una))
         ack_of_new_data(a);
     else if (ack_is_duplicate(a) && congestion_duplicate_ack(c))

@@ -30,8 +30,10 @@ static void grow(struct tcp_conn *c, uint32_t acked)
 {
     if (c->cwnd < c->ssthresh) {
         /* Deviates: RFC 5681 3.1 adds at most one SMSS an ACK; receivers that coalesce (GRO) send one for
-         * 64 KB, so, as Linux, all that was acknowledged counts; after a timeout one SMSS (RFC 3465 2.3). */
-        c->cwnd += (c->flags & TCP_CONN_LOSS) ? u32_min(acked, conn_send_mss(c)) : acked;
+         * 64 KB, so, as Linux, all that was acknowledged counts; after a timeout one SMSS (RFC 3465 2.3). No ACK
+         * leads beyond ssthresh. */
+        uint32_t most = (c->flags & TCP_CONN_LOSS) ? u32_min(acked, conn_send_mss(c)) : acked;
+        c->cwnd = u32_min(c->cwnd + most, c->ssthresh);
     } else {
         c->cwnd_acked += acked; /* RFC 5681 3.1, by counting octets (RECOMMENDED) */
         if (c->cwnd_acked >= c->cwnd) {
@@ -46,10 +48,10 @@ static void grow(struct tcp_conn *c, uint32_t acked)
 void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight)
 {
     c->duplicate_acks = 0;
-    if ((c->flags & TCP_CONN_LOSS) && !seq_before(c->snd_una, c->recover))
-        c->flags &= ~(uint32_t)TCP_CONN_LOSS;
     if (flight >= c->cwnd / 2) /* a window that was not used says nothing (RFC 7661) */
         grow(c, acked);
+    if ((c->flags & TCP_CONN_LOSS) && !seq_before(c->snd_una, c->recover))
+        c->flags &= ~(uint32_t)TCP_CONN_LOSS;
 }
 
 /* A duplicate ACK as RFC 5681 2 defines it has come. True: fast retransmit now. */

@@ -48,16 +48,15 @@ static void answer_unacceptable(struct arrival *a)
 static bool is_acceptable(const struct tcp_conn *c, const struct segment *s)
 {
     uint32_t edge = seq_max(conn_right_edge(c), c->rcv_nxt);
-    uint32_t end = s->text + s->payload_length;
+    uint32_t end = s->text + s->payload_length, last = end + ((s->flags & TCP_FLAG_FIN) ? 1 : 0);
     if (s->payload_length == 0) {
-        uint32_t last = end + ((s->flags & TCP_FLAG_FIN) ? 1 : 0);
         if (last == s->seq)
             return !seq_before(s->seq, c->rcv_nxt) && !seq_after(s->seq, edge);
         return seq_after(last, c->rcv_nxt) && !seq_after(s->seq, edge);
     }
     if (edge == c->rcv_nxt) /* closed window: the ACK counts, the text does not */
         return s->seq == c->rcv_nxt;
-    return seq_after(end, c->rcv_nxt) && seq_before(s->text, edge);
+    return seq_after(last, c->rcv_nxt) && seq_before(s->text, edge);
 }
 
 /* Before the first (RFC 7323 5.3 R1: protection against wrapped sequence numbers). Of an RST nothing is looked at (5.2:
@@ -95,6 +94,16 @@ static bool is_simultaneous_syn_ack(const struct tcp_conn *c, const struct segme
            (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == (TCP_FLAG_SYN | TCP_FLAG_ACK);
 }
 
+/* Two sides that probed each other's closed window at once, and both took the octet, speak from one octet back from
+ * then on: what they acknowledge counts, or they would never meet (draft-gont-tcpm-tcp-seq-validation 3; Deviates: RFC
+ * 9293 3.10.7.4 drops it). */
+static bool is_crossed_probe(const struct tcp_conn *c, const struct segment *s)
+{
+    return conn_is_synchronized(c) && s->seq == c->rcv_nxt - 1 && s->payload_length <= 1 &&
+           (s->flags & (TCP_FLAG_ACK | TCP_FLAG_SYN | TCP_FLAG_FIN | TCP_FLAG_RST)) == TCP_FLAG_ACK &&
+           seq_after(s->ack, c->snd_una);
+}
+
 /* First, check sequence number. */
 static bool check_sequence(struct arrival *a)
 {
@@ -116,6 +125,8 @@ static bool check_sequence(struct arrival *a)
     else
         a->t->counters.drop_out_of_window++;
     if (a->s.flags & TCP_FLAG_RST)
+        return false;
+    if (is_crossed_probe(c, &a->s) && !check_ack(a)) /* not to be taken, or all is over */
         return false;
     answer_unacceptable(a);
     return false;

@@ -157,9 +157,10 @@ static void open_established(struct arrival *a)
     take_syn(t, c, a->now_us, &a->s);
     rtt_acked(t, c, a->now_us, &a->s);
     c->retransmits = 0;
-    c->retransmit_at_us = 0;
+    c->retransmit_at_us = c->unacked_at_us = 0;
     c->state = TCP_ESTABLISHED;
     c->flags |= TCP_CONN_ACK_NOW;
+    conn_heard(c, a->now_us);
 }
 
 /* Fourth, without ACK: the other side opens at the same time. SYN-ACK goes out in place of our SYN. */

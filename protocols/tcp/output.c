@@ -96,6 +96,7 @@ static void arm_retransmission(struct tcp_conn *c, uint64_t now_us)
         return;
     if (c->flags & TCP_CONN_PERSIST)
         c->retransmits = 0;
+    c->unacked_at_us = now_us;
     c->flags &= ~(uint32_t)TCP_CONN_PERSIST;
     c->probes = 0;
     c->retransmit_at_us = now_us + c->rto_us; /* RFC 6298 5.1 */
@@ -119,14 +120,17 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
     emit(t, now_us, c, seq, length, (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
     if (seq_before(seq, c->snd_max)) {
         t->counters.retransmits++;
+        c->retransmitted++;
         rtt_resent(c);
     } else {
         rtt_start(c, now_us, end);
     }
     if (fin)
         fin_goes_out(c);
-    if (length % conn_send_mss(c) != 0)
+    if (length % conn_send_mss(c) != 0) {
         c->snd_sml = seq + length;
+        c->flags &= ~(uint32_t)TCP_CONN_CORK_OVER; /* what comes next may wait again */
+    }
     if (seq == c->snd_nxt)
         c->snd_nxt = end;
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
@@ -151,6 +155,8 @@ static uint32_t super_segment_limit(const struct tcp *t, const struct tcp_conn *
  * waits until all is acknowledged; as Linux, only a small segment waits for a small one (Minshall). */
 static bool may_send_small(const struct tcp_conn *c)
 {
+    if (conn_is_corked(c))
+        return false;
     return (c->flags & TCP_CONN_NODELAY) || c->user_fin || seq_before(c->snd_nxt, c->snd_max) ||
            !seq_after(c->snd_sml, c->snd_una);
 }
@@ -169,7 +175,7 @@ static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t
         return u32_min(ring, limit);
     if (length >= limit)
         return limit;
-    if (seq_before(c->snd_nxt, c->snd_max)) /* sent before: a retransmission waits for nothing (RFC 6298 5.4) */
+    if (c->snd_nxt == c->snd_una && c->snd_nxt != c->snd_max) /* sent again first (RFC 6298 5.4): waits for nothing */
         return length;
     uint32_t mss = conn_send_mss(c), small = length % mss;
     if (small == 0)
@@ -196,7 +202,7 @@ static bool output_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
     return true;
 }
 
-/* Nothing is in flight, something is there, and it could not be sent: the window is in the way. */
+/* Nothing is in flight, something is there, and it could not be sent: the window is in the way, or a cork. */
 static void arm_persist(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
     if (c->retransmit_at_us != 0 || c->snd_nxt != c->snd_una || c->snd_nxt == conn_send_fin_seq(c) ||
@@ -204,7 +210,9 @@ static void arm_persist(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
         return;
     c->flags |= TCP_CONN_PERSIST;
     c->probes = 0;
-    c->retransmit_at_us = now_us + c->rto_us; /* RFC 9293 3.8.6.1: SHOULD, first after one RTO */
+    c->unacked_at_us = now_us;
+    /* RFC 9293 3.8.6.1: SHOULD, first after one RTO */
+    c->retransmit_at_us = now_us + (conn_is_corked(c) && c->snd_wnd > 0 ? TCP_CORK_US : c->rto_us);
     conn_touched(t, c);
     timer_sync(t, c);
 }
@@ -251,6 +259,17 @@ static uint32_t ack_seq(const struct tcp_conn *c)
     return seq_min(c->snd_max, seq_max(c->snd_una + c->snd_wnd, c->snd_nxt));
 }
 
+/* RFC 9293 3.8.4: <SEQ=SND.NXT-1>, of which nothing is new; without data, as Linux. */
+static bool output_keepalive(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
+{
+    c->flags &= ~(uint32_t)TCP_CONN_KEEP_PROBE;
+    if (c->snd_una != c->snd_max)
+        return false;
+    emit(t, now_us, c, c->snd_una - 1, 0, 0, ret);
+    t->counters.keepalive_probes++;
+    return true;
+}
+
 static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
     if (c->acks_owed > 0) {
@@ -265,6 +284,8 @@ static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn 
     if ((c->flags & TCP_CONN_PROBE_NOW) && output_probe(t, now_us, c, ret))
         return true;
     arm_persist(t, now_us, c);
+    if ((c->flags & TCP_CONN_KEEP_PROBE) && output_keepalive(t, now_us, c, ret))
+        return true;
     if (!(c->flags & TCP_CONN_ACK_NOW))
         return false;
     emit(t, now_us, c, ack_seq(c), 0, 0, ret);
@@ -294,6 +315,7 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
         rtt_start(c, now_us, c->iss + 1);
     } else {
         t->counters.retransmits++;
+        c->retransmitted++;
         rtt_resent(c);
     }
     c->snd_nxt = c->snd_max = c->iss + 1;

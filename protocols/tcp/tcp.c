@@ -15,6 +15,7 @@
  *   output.c      tcp_poll: what goes out next          options.c  header and options, in
  *   timer.c       deadlines and what happens at them    rtt.c      RFC 6298
  *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
+ *   keepalive.c   when to give up; options              (the peer is silent, does not acknowledge, cannot be reached)
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
  *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
  *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS
@@ -28,14 +29,14 @@
  * that covers several holes the first is filled, the peer sends the rest again. Output names a piece of the
  * send ring that does not cross its end.
  *
- * Timers of a connection: retransmission (or persist, never both), delayed ACK, and one for states that end
+ * Timers of a connection: retransmission (or persist, never both), delayed ACK, keepalive, and one for states that end
  * by themselves (FIN-WAIT-2 after close). SYN-RECEIVED ends with its retransmissions.
  *
  * Limits: the table; that of TIME-WAITs (the oldest gives way); TCP_RANGES_MAX ranges; the backlog (then SYN
  * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection and per engine.
  *
- * Left out until later: SACK, ECN, keepalive, user timeout, urgent data (the pointer
- * is ignored and the octets are data, as RFC 6093 suggests), path MTU discovery. */
+ * Left out until later: SACK, ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
+ * suggests), path MTU discovery. */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/tcp_internal.h"
 
@@ -89,6 +90,9 @@ static void config_defaults(struct tcp_config *c, uint32_t connections)
     if (c->retries == 0)
         c->retries = 15;
     c->retries = u32_min(c->retries, 200);
+    if (c->orphan_retries == 0)
+        c->orphan_retries = 8; /* as Linux */
+    c->orphan_retries = u32_min(c->orphan_retries, 200);
 }
 
 struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us)
@@ -259,7 +263,7 @@ void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
     c->state = TCP_CLOSED;
     c->error = (uint8_t)error;
     c->flags &= TCP_CONN_TIMESTAMPS; /* an RST still carries one */
-    c->retransmit_at_us = c->ack_at_us = c->state_at_us = 0;
+    c->retransmit_at_us = c->ack_at_us = c->state_at_us = c->keep_at_us = 0;
     c->range_count = 0;
     conn_touched(t, c);
 }
@@ -474,15 +478,14 @@ void tcp_receive_consumed(struct tcp *t, uint64_t now_us, uint32_t index, uint32
     conn_ready(t, c);
 }
 
-void tcp_set_options(struct tcp *t, uint64_t now_us, uint32_t index, const struct tcp_options *options)
+enum tcp_call_result tcp_set_backlog(struct tcp *t, uint32_t index, uint32_t backlog)
 {
-    (void)now_us;
     struct tcp_conn *c = conn_of_user(t, index);
-    if (c == NULL)
-        return;
-    c->options = *options;
-    c->flags = (c->flags & ~(uint32_t)TCP_CONN_NODELAY) | (options->nodelay ? TCP_CONN_NODELAY : 0);
-    conn_changed(t, c);
+    if (c == NULL || c->state != TCP_LISTEN)
+        return TCP_CALL_BAD_STATE;
+    c->backlog = u32_min(backlog, t->config.connections);
+    conn_touched(t, c);
+    return TCP_CALL_OK;
 }
 
 void tcp_shutdown_send(struct tcp *t, uint64_t now_us, uint32_t index)
@@ -506,6 +509,10 @@ void tcp_close(struct tcp *t, uint64_t now_us, uint32_t index)
     }
     c->closed_by_user = 1;
     c->user_fin = 1;
+    if (c->options.linger_reset) {
+        tcp_abort(t, now_us, index);
+        return;
+    }
     if (c->state == TCP_SYN_SENT) {
         conn_end(t, c, TCP_ERROR_NONE);
         return;
@@ -532,16 +539,6 @@ void tcp_abort(struct tcp *t, uint64_t now_us, uint32_t index)
         conn_reset(t, c, TCP_ERROR_ABORTED);
     else
         conn_end(t, c, TCP_ERROR_ABORTED);
-}
-
-/* RFC 5927 4.1: the quoted sequence number must be of something in flight. */
-void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence, enum tcp_error why)
-{
-    (void)now_us;
-    struct tcp_conn *c = conn_of_user(t, index);
-    if (c == NULL || c->state != TCP_SYN_SENT || seq_before(sequence, c->snd_una) || seq_after(sequence, c->snd_max))
-        return;
-    conn_end(t, c, why);
 }
 
 /* RFC 1191 5: without a size 576 octets; RFC 8201 4: never below 1280. Deviates: of IPv4 never below 552 (RFC 1191 3:
@@ -574,6 +571,30 @@ void tcp_too_big(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequen
 const struct tcp_conn *tcp_conn_at(const struct tcp *t, uint32_t index)
 {
     return &t->conn[index];
+}
+
+void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
+{
+    const struct tcp_conn *c = &t->conn[index];
+    *ret = (struct tcp_figures){.state = c->state,
+                                .retransmits = c->retransmits,
+                                .send_window_scale = c->send_window_scale,
+                                .receive_window_scale = c->receive_window_scale,
+                                .timestamps = (c->flags & TCP_CONN_TIMESTAMPS) != 0,
+                                .scaled = (c->flags & TCP_CONN_WINDOW_SCALE) != 0,
+                                .srtt_us = c->srtt_us,
+                                .rttvar_us = c->rttvar_us,
+                                .rto_us = c->rto_us,
+                                .cwnd = c->cwnd,
+                                .ssthresh = c->ssthresh,
+                                .retransmitted = c->retransmitted,
+                                .mss = c->mss,
+                                .rcv_mss = c->rcv_mss};
+}
+
+bool tcp_send_drained(const struct tcp *t, uint32_t index)
+{
+    return conn_fin_acked(&t->conn[index]);
 }
 
 const struct tcp_counters *tcp_counters(const struct tcp *t)

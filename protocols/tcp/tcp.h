@@ -203,6 +203,16 @@ bool tcp_drained(const struct tcp *t); /* no connection, listener, reply or time
 const struct tcp_time_wait *tcp_time_wait_at(const struct tcp *t, uint32_t record); /* record < config.time_waits */
 uint32_t tcp_time_wait_records(const struct tcp *t); /* of the table */
 
+struct tcp_figures { /* for TCP_INFO */
+    uint8_t state, retransmits;
+    uint8_t send_window_scale, receive_window_scale; /* with `scaled` */
+    bool scaled, timestamps;
+    uint32_t srtt_us, rttvar_us, rto_us, cwnd, ssthresh, retransmitted;
+    uint32_t mss, rcv_mss;
+};
+void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret); /* index < connections */
+bool tcp_send_drained(const struct tcp *t, uint32_t index); /* all that was sent, FIN included, is acknowledged */
+
 /* ---- input ---- */
 struct tcp_segment_in { /* what the sender below has already checked; demultiplexing uses only this */
     struct ip_address source, destination;

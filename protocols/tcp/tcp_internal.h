@@ -31,6 +31,9 @@ enum tcp_conn_flag {
     TCP_CONN_SYN_RESENT = 1 << 11,    /* our SYN was retransmitted */
     TCP_CONN_TIMESTAMPS = 1 << 12,    /* both SYNs carried the option: RFC 7323's Snd.TS.OK */
     TCP_CONN_RTT_RESENT = 1 << 13,    /* what is being timed was retransmitted */
+    TCP_CONN_CORK = 1 << 14,          /* what fills no segment waits */
+    TCP_CONN_CORK_OVER = 1 << 15,     /* ... and has waited long enough */
+    TCP_CONN_KEEP_PROBE = 1 << 16,    /* the keepalive timer went off */
 };
 
 #define TCP_MSS_DEFAULT    536U  /* RFC 9293 3.7.1: MUST assume, IPv4 */
@@ -40,6 +43,7 @@ enum tcp_conn_flag {
 #define TCP_SYN_RETRIES    6U
 #define TCP_SYN_ACK_RETRIES 5U
 #define TCP_ORPHAN_US      60000000U /* FIN-WAIT-2 of a connection closed by its user */
+#define TCP_CORK_US        200000U   /* as Linux */
 #define TCP_CHALLENGE_GAP_US    100000U  /* per connection */
 #define TCP_CHALLENGE_PER_SECOND 100U    /* per engine (RFC 5961 7) */
 #define TCP_DUPLICATE_ACKS 3U   /* RFC 5681 3.2 */
@@ -215,6 +219,11 @@ static inline bool conn_fin_acked(const struct tcp_conn *c)
     return c->fin_sent && c->snd_una == conn_send_fin_seq(c) + 1;
 }
 
+static inline bool conn_is_corked(const struct tcp_conn *c)
+{
+    return (c->flags & (TCP_CONN_CORK | TCP_CONN_CORK_OVER)) == TCP_CONN_CORK && !c->user_fin;
+}
+
 /* tcp.c */
 struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index); /* which is free */
 /* In the table and the hash. NULL: the table is full. */
@@ -310,6 +319,16 @@ void timer_sync(struct tcp *t, const struct tcp_conn *c);
 void timer_remove(struct tcp *t, const struct tcp_conn *c);
 void timer_run(struct tcp *t, uint64_t now_us);
 void timer_settle(struct tcp *t); /* makes the top of the heap exact */
+
+/* keepalive.c */
+void conn_heard(struct tcp_conn *c, uint64_t now_us); /* an acceptable segment came */
+void keepalive_set(struct tcp_conn *c, uint64_t now_us, const struct tcp_options *old); /* c->options are new */
+void keepalive_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+enum tcp_error conn_give_up_reason(const struct tcp_conn *c);
+void conn_give_up(struct tcp *t, struct tcp_conn *c, bool answers);
+bool conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c); /* nothing more is sent again */
+uint32_t conn_retries(const struct tcp *t, const struct tcp_conn *c);
+uint64_t user_timeout_clamp(const struct tcp_conn *c, uint64_t at_us);
 
 /* rtt.c */
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Timers. The deadlines of a connection lie in its block (retransmit_at_us, ack_at_us, state_at_us); a binary
- * heap over the connections that have one finds the next. A key in the heap may be earlier than the deadline
+/* Timers. The deadlines of a connection lie in its block (retransmit_at_us, ack_at_us, state_at_us, keep_at_us); a
+ * binary heap over the connections that have one finds the next. A key in the heap may be earlier than the deadline
  * that it stands for, never later: deadlines mostly move into the future, which then costs nothing; the key
  * is mended when it comes to the top. */
 #include "protocols/tcp/tcp_internal.h"
@@ -12,7 +12,7 @@ static uint64_t earlier(uint64_t a, uint64_t b) /* 0: off */
 
 static uint64_t conn_deadline(const struct tcp_conn *c)
 {
-    return earlier(earlier(c->retransmit_at_us, c->ack_at_us), c->state_at_us);
+    return earlier(earlier(c->retransmit_at_us, c->ack_at_us), earlier(c->state_at_us, c->keep_at_us));
 }
 
 static void heap_put(struct tcp *t, uint32_t position, struct tcp_timer timer)
@@ -96,17 +96,14 @@ void timer_settle(struct tcp *t)
 /* RFC 6298 5.4 to 5.7; RFC 9293 3.8.3 (R2). */
 static void retransmission_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
-    uint32_t limit = c->state == TCP_SYN_SENT       ? TCP_SYN_RETRIES
-                     : c->state == TCP_SYN_RECEIVED ? TCP_SYN_ACK_RETRIES
-                                                    : t->config.retries;
-    if (c->retransmits >= limit) {
-        conn_end(t, c, TCP_ERROR_TIMED_OUT);
+    if (conn_is_given_up(t, now_us, c)) {
+        conn_give_up(t, c, false);
         return;
     }
-    c->retransmits++;
+    c->retransmits = (uint8_t)u32_min(c->retransmits + 1U, UINT8_MAX);
     t->counters.timeouts++;
     rtt_backed_off(t, c);
-    c->retransmit_at_us = now_us + c->rto_us;
+    c->retransmit_at_us = user_timeout_clamp(c, now_us + c->rto_us);
     if (!conn_is_synchronized(c)) {
         c->snd_nxt = c->iss;
         c->flags |= TCP_CONN_SYN_RESENT;
@@ -122,15 +119,21 @@ static void retransmission_timeout(struct tcp *t, uint64_t now_us, struct tcp_co
  * connection that its user has closed are numbered all the same. */
 static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
-    if (c->retransmits >= t->config.retries) {
-        conn_end(t, c, TCP_ERROR_TIMED_OUT);
+    if (conn_is_corked(c) && c->snd_wnd > 0) { /* it was the cork that held it back */
+        c->flags = (c->flags & ~(uint32_t)TCP_CONN_PERSIST) | TCP_CONN_CORK_OVER;
+        c->retransmit_at_us = c->unacked_at_us = 0;
         return;
     }
-    c->retransmits++;
+    if (conn_is_given_up(t, now_us, c)) {
+        conn_give_up(t, c, c->closed_by_user);
+        return;
+    }
+    c->retransmits = (uint8_t)u32_min(c->retransmits + 1U, UINT8_MAX);
     if (c->probes < 30)
         c->probes++;
     uint64_t interval = (uint64_t)c->rto_us << c->probes;
-    c->retransmit_at_us = now_us + (interval > t->config.rto_max_us ? t->config.rto_max_us : interval);
+    interval = interval > t->config.rto_max_us ? t->config.rto_max_us : interval;
+    c->retransmit_at_us = user_timeout_clamp(c, now_us + interval);
     c->flags |= TCP_CONN_PROBE_NOW;
 }
 
@@ -146,8 +149,12 @@ static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
         else
             retransmission_timeout(t, now_us, c);
     }
-    if (c->state_at_us != 0 && c->state_at_us <= now_us)
-        conn_end(t, c, TCP_ERROR_NONE); /* FIN-WAIT-2 of an orphan */
+    if (c->keep_at_us != 0 && c->keep_at_us <= now_us)
+        keepalive_timeout(t, now_us, c);
+    if (c->state_at_us != 0 && c->state_at_us <= now_us) { /* FIN-WAIT-2 of an orphan */
+        t->counters.orphans_ended++;
+        conn_end(t, c, TCP_ERROR_NONE);
+    }
 }
 
 void timer_run(struct tcp *t, uint64_t now_us)

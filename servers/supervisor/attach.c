@@ -79,6 +79,8 @@ void attach_close(struct supervisor *s, uint32_t place)
     if (c->fd < 0)
         return;
     int32_t session = c->session;
+    for (uint32_t i = 0; i < REQUEST_FDS && c->held; i++)
+        close(c->hello_fd[i]);
     loop_unwatch(s, c->fd);
     close(c->fd);
     *c = (struct connection){.fd = -1, .session = -1};
@@ -174,6 +176,18 @@ static bool refuse(struct supervisor *s, const struct connection *c, int error)
     return answer_send(c->fd, &answer, NULL, 0) == 0;
 }
 
+static bool hold(struct connection *c, const int fd[REQUEST_FDS])
+{
+    c->hello_fd[0] = fcntl(fd[0], F_DUPFD_CLOEXEC, 0);
+    c->hello_fd[1] = fcntl(fd[1], F_DUPFD_CLOEXEC, 0);
+    c->held = c->hello_fd[0] >= 0 && c->hello_fd[1] >= 0;
+    for (uint32_t i = 0; i < REQUEST_FDS && !c->held; i++) {
+        if (c->hello_fd[i] >= 0)
+            close(c->hello_fd[i]);
+    }
+    return c->held;
+}
+
 static bool hello(struct supervisor *s, struct connection *c, const int fd[REQUEST_FDS])
 {
     struct ucred who;
@@ -182,11 +196,32 @@ static bool hello(struct supervisor *s, struct connection *c, const int fd[REQUE
     if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
         return refuse(s, c, errno);
     int error = session_new(s, fd, &who, &id);
+    bool full = error == EDQUOT || error == ENOSPC;
+    if (full && session_make_room(s, who.uid, error) && hold(c, fd))
+        return true;
     if (error != 0)
         return refuse(s, c, error);
     c->session = (int32_t)id;
     session_fence(s, id);
     return true;
+}
+
+/* One that finds no place again waits again, or is refused. */
+void attach_waiting(struct supervisor *s)
+{
+    s->place_freed = false;
+    for (uint32_t place = 0; place < CONNECTIONS_ATTACHED; place++) {
+        struct connection *c = &s->connection[place];
+        if (!c->held)
+            continue;
+        const int fd[REQUEST_FDS] = {c->hello_fd[0], c->hello_fd[1]};
+        c->held = false;
+        bool sense = hello(s, c, fd);
+        close(fd[0]);
+        close(fd[1]);
+        if (!sense)
+            attach_close(s, place);
+    }
 }
 
 /* Untrusted: request, fd. False: nonsense. */
@@ -195,7 +230,7 @@ static bool serve(struct supervisor *s, struct connection *c, const struct attac
 {
     if (request->magic != SESSION_MAGIC || request->reserved[0] != 0 || request->reserved[1] != 0)
         return false;
-    if (request->operation == ATTACH_HELLO && c->session < 0)
+    if (request->operation == ATTACH_HELLO && c->session < 0 && !c->held)
         return hello(s, c, fd);
     if (request->operation != ATTACH_ARENA || c->session < 0)
         return false;

@@ -254,6 +254,8 @@ static void deadlines(struct supervisor *s, uint64_t now)
         domain_deadlines(s, &s->domain[i], now);
     }
     sessions_deadlines(s, now);
+    if (s->place_freed)
+        attach_waiting(s);
     if (s->manage.pidfd < 0 && !s->stopping && now >= s->manage_retry_us)
         manage_start(s);
 }

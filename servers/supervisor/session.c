@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Sessions: memory that applications pay for, granted on to the servers that serve them, and again to each later
  * incarnation. ACTIVE until the application's connection closes; ENDING until the socket server says that nothing of it
- * is open; REMOVING until every domain that was granted any of it has unmapped it; then its indices and descriptors are
- * free.
+ * is open, at most for SESSION_ENDING_US, or until its place is wanted: what is not sent by then is reset; REMOVING
+ * until every domain that was granted any of it has unmapped it; then its indices and descriptors are free.
  *
  * Limits: the policy's rule for whoever attaches; SESSIONS_MAX, and what the descriptors are enough for, of which one
  * user may have three quarters; events of
@@ -362,6 +362,7 @@ void session_ended(struct supervisor *s, uint32_t id)
     if (s->session[id].state != SESSION_ACTIVE)
         return;
     s->session[id].state = SESSION_ENDING;
+    s->session[id].ended_us = now_us();
     message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_ENDED;
     message.session_ended = &what;
     what.session = id;
@@ -374,6 +375,7 @@ static void session_let_go(struct supervisor *s, struct session_memory *session)
         return;
     session_event(s, "session-end", session->id, "every domain let its memory go");
     session_free(s, session);
+    s->place_freed = true;
 }
 
 /* Untrusted: id is in range; the socket server says so. While the application is there, nobody else ends its session.
@@ -396,6 +398,31 @@ void session_done(struct supervisor *s, uint32_t id)
     what.session = id;
     for_domains(s, &message, session->waiting);
     session_let_go(s, session);
+}
+
+/* The transports take SessionRemove as the end of what they still had to send for it. */
+static void session_force(struct supervisor *s, uint32_t id, const char *why)
+{
+    session_event(s, "session-end", id, "%s: what it had not sent is lost", why);
+    session_done(s, id);
+}
+
+bool session_make_room(struct supervisor *s, uint32_t uid, int refused)
+{
+    uint32_t oldest = SESSIONS_MAX;
+    bool removing = false;
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        const struct session_memory *session = &s->session[id];
+        if (refused == EDQUOT && session->uid != uid)
+            continue;
+        removing |= session->state == SESSION_REMOVING;
+        if (session->state == SESSION_ENDING &&
+            (oldest == SESSIONS_MAX || session->ended_us < s->session[oldest].ended_us))
+            oldest = id;
+    }
+    if (oldest != SESSIONS_MAX)
+        session_force(s, oldest, "its place is wanted");
+    return removing || oldest != SESSIONS_MAX;
 }
 
 void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch)
@@ -424,6 +451,8 @@ void sessions_deadlines(struct supervisor *s, uint64_t now)
 {
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
         struct session_memory *session = &s->session[id];
+        if (session->state == SESSION_ENDING && now >= session->ended_us + SESSION_ENDING_US)
+            session_force(s, id, "ending for too long");
         if ((session->state != SESSION_REMOVING && session->fence == FENCE_NONE) || now < session->deadline_us)
             continue;
         session->deadline_us = now + ACKNOWLEDGE_US;

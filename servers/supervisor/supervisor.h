@@ -55,6 +55,7 @@
 #define CONNECTIONS_WAITING  16 /* attached to, no hello yet */
 #define CONNECTIONS_ATTACHED (SESSIONS_MAX + CONNECTIONS_WAITING)
 #define SESSIONS_OF_UID(n)   ((n) - (n) / 4) /* of n; the rest is for other users */
+#define SESSION_ENDING_US    60000000 /* patience with what a session that has ended still sends */
 #define SESSION_EVENTS_BURST 64 /* sessions may come and go without a pause; then one event a tick, with a count */
 #define SESSION_FDS          (4 + 1 + 2 * SESSION_ARENAS) /* what a session costs, with its connection */
 #define OTHER_FDS            256 /* everything else */
@@ -223,11 +224,14 @@ struct session_memory {
     enum session_fence fence;
     uint32_t waiting; /* fence, or REMOVING: mask of domains that have not acknowledged */
     uint64_t epoch, deadline_us;
+    uint64_t ended_us; /* ENDING since */
 };
 struct connection {
     int fd;          /* -1: free */
     int32_t session; /* -1: no hello yet */
     uint64_t since_us;
+    bool held;       /* its hello waits for a place that is being made */
+    int hello_fd[2]; /* which came with it */
 };
 
 /* ---- the wire to another stack ---- */
@@ -292,6 +296,7 @@ struct supervisor {
     uint32_t sessions_most; /* that the limit of descriptors allows */
     uint32_t session_events_left, session_events_more;
     struct connection connection[CONNECTIONS_ATTACHED];
+    bool place_freed; /* of a session: whose hello is held may have it */
     struct process manage, audit;
     int manage_link;
     uint64_t manage_retry_us, manage_since_us;
@@ -425,6 +430,7 @@ void attach_accept(struct supervisor *s);
 void attach_tick(struct supervisor *s);
 void attach_receive(struct supervisor *s, uint32_t connection);
 void attach_close(struct supervisor *s, uint32_t connection);
+void attach_waiting(struct supervisor *s); /* hellos that are held, once a place was freed */
 void attach_answer(struct supervisor *s, uint32_t session, bool hello); /* the fence is down */
 /* 0 or an errno value. The answer follows from session_fence(), at once or when all domains have acknowledged. */
 int session_new(struct supervisor *s, const int fd[2], const struct ucred *who, uint32_t *ret_id);
@@ -433,6 +439,9 @@ void session_fence(struct supervisor *s, uint32_t id);
 int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2]);
 void session_ended(struct supervisor *s, uint32_t id); /* the application is gone */
 void session_done(struct supervisor *s, uint32_t id);
+/* For one more session of this user, which was refused (EDQUOT, ENOSPC): the one that has been ending for longest is ended by
+ * force. True: a place is being freed. */
+bool session_make_room(struct supervisor *s, uint32_t uid, int refused);
 void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
 void sessions_init(struct supervisor *s);
 uint32_t sessions_affordable(uint64_t descriptors); /* sessions that this many are enough for */

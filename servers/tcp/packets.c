@@ -2,6 +2,8 @@
 #include <string.h>
 
 #include "protocols/base/checksum.h"
+#include "protocols/icmp/icmp6_wire.h"
+#include "protocols/icmp/icmp_wire.h"
 #include "protocols/ip4/ip4.h"
 #include "servers/tcp/tcp_server.h"
 
@@ -36,6 +38,8 @@ static bool slot_ready(struct tcp_server *s, uint32_t index, const struct transp
     child->options = t->endpoint[from].options;
     child->ttl = t->endpoint[from].ttl;
     child->traffic_class = t->endpoint[from].traffic_class;
+    child->tuning = t->endpoint[from].tuning;
+    tcp_options_apply(s, child, index);
     child->connection = index;
     s->endpoint_of[index] = (uint16_t)(e + 1);
     return true;
@@ -86,6 +90,26 @@ static bool about_size(const struct message *m)
     return m->source.family == ADDRESS_IP4 ? m->traffic_class == 3 && m->ttl == 4 : m->traffic_class == 2;
 }
 
+/* Type and code of ICMP and of ICMPv6 as what connect() says of it: POSIX as far as it names them, else as Linux
+ * (icmp_err_convert, tab_unreach). Deviates: "source route failed" (EOPNOTSUPP there) is EHOSTUNREACH. */
+static enum tcp_error reason_of(const struct message *m)
+{
+    static const uint8_t of4[] = {
+        [0] = TCP_ERROR_NETWORK, [2] = TCP_ERROR_PROTOCOL, [3] = TCP_ERROR_REFUSED,
+        [6] = TCP_ERROR_NETWORK, [9] = TCP_ERROR_NETWORK,  [11] = TCP_ERROR_NETWORK,
+    };
+    static const uint8_t of6[] = {
+        [0] = TCP_ERROR_NETWORK,    [1] = TCP_ERROR_PROHIBITED, [4] = TCP_ERROR_REFUSED,
+        [5] = TCP_ERROR_PROHIBITED, [6] = TCP_ERROR_PROHIBITED,
+    };
+    uint8_t reason = TCP_ERROR_NONE;
+    if (m->source.family == ADDRESS_IP4 && m->traffic_class == ICMP_TYPE_UNREACHABLE && m->ttl < sizeof of4)
+        reason = of4[m->ttl];
+    if (m->source.family == ADDRESS_IP6 && m->traffic_class == ICMP6_TYPE_UNREACHABLE && m->ttl < sizeof of6)
+        reason = of6[m->ttl];
+    return reason != TCP_ERROR_NONE ? (enum tcp_error)reason : TCP_ERROR_UNREACHABLE;
+}
+
 /* Untrusted: m (from ip; what it quotes is the wire's). */
 static void unreachable(struct tcp_server *s, uint64_t now_us, const struct message *m)
 {
@@ -107,7 +131,7 @@ static void unreachable(struct tcp_server *s, uint64_t now_us, const struct mess
     if (about_size(m))
         tcp_too_big(s->engine, now_us, index, (uint32_t)m->cookie, m->gso_size);
     else
-        tcp_unreachable(s->engine, now_us, index, (uint32_t)m->cookie, TCP_ERROR_UNREACHABLE);
+        tcp_unreachable(s->engine, now_us, index, (uint32_t)m->cookie, reason_of(m));
 }
 
 bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)

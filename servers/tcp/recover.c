@@ -42,6 +42,7 @@ static bool restore_endpoint(struct tcp_server *s, uint32_t index, const struct 
     t->endpoint[e].options = b->options;
     t->endpoint[e].ttl = b->ttl;
     t->endpoint[e].traffic_class = b->traffic_class;
+    t->endpoint[e].tuning = b->tuning;
     s->endpoint_of[index] = (uint16_t)(e + 1);
     endpoint_dirty(t, e, true);
     t->counters.restored++;

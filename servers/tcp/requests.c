@@ -20,21 +20,52 @@ static struct ip_address listen_address(const struct message *m)
     return both ? (struct ip_address){0} : m->source;
 }
 
+static bool is_on(const struct endpoint *e, enum control_option option)
+{
+    return (e->options >> option & 1) != 0;
+}
+
+void tcp_options_apply(struct tcp_server *s, const struct endpoint *e, uint32_t connection)
+{
+    const struct message_options *o = &e->tuning.options;
+    const struct tcp_options options = {.nodelay = is_on(e, CONTROL_OPTION_NODELAY),
+                                        .keepalive = is_on(e, CONTROL_OPTION_KEEPALIVE),
+                                        .linger_reset = is_on(e, CONTROL_OPTION_LINGER_RESET),
+                                        .keep_idle_s = o->keep_idle_s,
+                                        .keep_interval_s = o->keep_interval_s,
+                                        .keep_count = o->keep_count,
+                                        .maximum_segment = o->maximum_segment,
+                                        .user_timeout_ms = e->tuning.user_timeout_ms};
+    tcp_set_options(s->engine, s->transport.now_us, connection, &options);
+}
+
+/* The ring sizes that were asked for; 0: any. */
+static struct session_arena sizes_wanted(const struct endpoint *e)
+{
+    const struct endpoint_tuning *t = &e->tuning;
+    return (struct session_arena){.send_size = t->send_log2 > 0 && t->send_log2 < 32 ? 1U << t->send_log2 : 0,
+                                  .receive_size =
+                                      t->receive_log2 > 0 && t->receive_log2 < 32 ? 1U << t->receive_log2 : 0};
+}
+
 static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *ret_endpoint)
 {
     struct transport *t = &s->transport;
     int error = transport_new_socket_error(t, m);
     if (error != 0)
         return error;
-    const struct session_arena *sizes = transport_first_arena(t, m->socket.session);
-    if (sizes == NULL)
-        return ENOBUFS;
     if (m->source_port == 0)
         return EINVAL;
     uint32_t e = endpoint_new(t, m->socket.session, m->socket.socket, TRANSPORT_NONE);
     if (e == TRANSPORT_NONE)
         return ENOBUFS;
-    endpoint_set_options(&t->endpoint[e], &m->socket);
+    endpoint_set_options(&t->endpoint[e], m);
+    const struct session_arena wanted = sizes_wanted(&t->endpoint[e]);
+    const struct session_arena *sizes = transport_first_arena(t, m->socket.session, &wanted);
+    if (sizes == NULL) {
+        endpoint_release(t, e);
+        return ENOBUFS;
+    }
     const struct tcp_identity id = {.local = listen_address(m),
                                     .local_port = m->source_port,
                                     .owner = m->socket.socket,
@@ -49,7 +80,23 @@ static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *r
     }
     t->endpoint[e].connection = index;
     s->endpoint_of[index] = (uint16_t)(e + 1);
+    tcp_options_apply(s, &t->endpoint[e], index);
     *ret_endpoint = e;
+    return 0;
+}
+
+/* A request that is repeated, or a new backlog. */
+static int listen_again(struct tcp_server *s, const struct message *m, uint32_t endpoint)
+{
+    struct endpoint *e = &s->transport.endpoint[endpoint];
+    if (e->connection == TRANSPORT_NONE)
+        return EINVAL;
+    enum tcp_call_result result = tcp_set_backlog(s->engine, e->connection, m->socket.argument[0]);
+    if (result != TCP_CALL_OK)
+        return errno_of_call[result];
+    endpoint_set_options(e, m);
+    tcp_options_apply(s, e, e->connection);
+    tcp_block_put(s, e->connection);
     return 0;
 }
 
@@ -80,9 +127,10 @@ static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct me
 {
     struct transport *t = &s->transport;
     struct endpoint *e = &t->endpoint[endpoint];
-    if (!slot_take(t, endpoint, NULL))
+    endpoint_set_options(e, m);
+    const struct session_arena wanted = sizes_wanted(e);
+    if (!slot_take(t, endpoint, &wanted))
         return ENOBUFS;
-    endpoint_set_options(e, &m->socket);
     const struct session_arena *a = slot_arena(t, e);
     const struct tcp_identity id = {.local = *connect_source(t, m),
                                     .remote = m->destination,
@@ -99,6 +147,7 @@ static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct me
         return errno_of_call[result];
     e->connection = index;
     s->endpoint_of[index] = (uint16_t)(endpoint + 1);
+    tcp_options_apply(s, e, index);
     return 0;
 }
 
@@ -128,6 +177,8 @@ static void make(struct tcp_server *s, uint64_t now_us, const struct message *m)
     int error = 0;
     if (e == TRANSPORT_NONE)
         error = m->operation == MESSAGE_LISTEN ? listen_new(s, m, &e) : connect_new(s, now_us, m, &e);
+    else if (m->operation == MESSAGE_LISTEN)
+        error = listen_again(s, m, e);
     transport_answer(&s->transport, m, e, error);
 }
 
@@ -169,11 +220,9 @@ static void set_option(struct tcp_server *s, const struct message *m)
         error = ENOTCONN;
     } else {
         uint32_t connection = t->endpoint[e].connection;
-        endpoint_set_options(&t->endpoint[e], &m->socket);
+        endpoint_set_options(&t->endpoint[e], m);
         if (connection != TRANSPORT_NONE) {
-            const struct tcp_options o = {.nodelay = m->socket.argument[1] >> CONTROL_OPTION_NODELAY & 1};
-            if (tcp_conn_at(s->engine, connection)->state != TCP_LISTEN)
-                tcp_set_options(s->engine, t->now_us, connection, &o);
+            tcp_options_apply(s, &t->endpoint[e], connection);
             tcp_block_put(s, connection);
         }
     }

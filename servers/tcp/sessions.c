@@ -33,6 +33,7 @@ static void notified(struct transport *t, uint64_t now_us, uint32_t endpoint, co
     if (e->connection == TRANSPORT_NONE)
         return;
     const struct tcp_conn *c = tcp_conn_at(engine, e->connection);
+    tcp_set_cork(engine, now_us, e->connection, (words->flags & SLOT_APP_CORK) != 0);
     uint32_t room = e->published.send_tail + c->send_size - c->send_end;
     if (words->send_head - c->send_end > room) {
         t->counters.drop_send_head++;
@@ -71,7 +72,7 @@ static void close_connection(struct transport *t, uint64_t now_us, uint32_t endp
     }
 }
 
-static void words_from(struct endpoint *e, const struct tcp_conn *c);
+static void words_from(const struct tcp *engine, struct endpoint *e, const struct tcp_conn *c);
 
 /* As after our own death: the peer hears of a reset, the slot's words say so, and the slot stays. */
 static void orphaned(struct transport *t, uint64_t now_us, uint32_t endpoint)
@@ -81,7 +82,7 @@ static void orphaned(struct transport *t, uint64_t now_us, uint32_t endpoint)
     uint32_t connection = e->connection;
     if (connection != TRANSPORT_NONE) {
         const struct tcp_conn *c = tcp_conn_at(s->engine, connection);
-        words_from(e, c);
+        words_from(s->engine, e, c);
         e->words.state |= SLOT_ERROR | SLOT_CLOSED;
         e->words.error = ECONNRESET;
         e->connection = TRANSPORT_NONE;
@@ -113,6 +114,30 @@ static void released(struct transport *t, const struct endpoint *e)
     tcp_block_put(s, e->connection);
 }
 
+static uint32_t u16_of(uint32_t n)
+{
+    return n < UINT16_MAX ? n : UINT16_MAX;
+}
+
+static void figures(const struct transport *t, const struct endpoint *e, struct slot_figures *ret)
+{
+    if (e->connection == TRANSPORT_NONE)
+        return;
+    struct tcp_figures f;
+    tcp_figures(((const struct tcp_server *)t)->engine, e->connection, &f);
+    uint32_t kind = (f.scaled ? TCP_KIND_SCALED : 0) | (f.timestamps ? TCP_KIND_TIMESTAMPS : 0);
+    *ret = (struct slot_figures){.tcp_kind = (uint32_t)f.state | (uint32_t)f.retransmits << 8 |
+                                             (uint32_t)f.receive_window_scale << 16 |
+                                             (uint32_t)f.send_window_scale << 20 | kind << 24,
+                                 .srtt_us = f.srtt_us,
+                                 .rttvar_us = f.rttvar_us,
+                                 .rto_us = f.rto_us,
+                                 .cwnd = f.cwnd,
+                                 .ssthresh = f.ssthresh,
+                                 .retransmitted = f.retransmitted,
+                                 .mss = u16_of(f.mss) | u16_of(f.rcv_mss) << 16};
+}
+
 static void address(const struct transport *t, const struct endpoint *e, struct message *ret)
 {
     if (e->connection == TRANSPORT_NONE)
@@ -139,6 +164,7 @@ void tcp_block_put(struct tcp_server *s, uint32_t connection)
         stored.block.options = s->transport.endpoint[e].options;
         stored.block.ttl = s->transport.endpoint[e].ttl;
         stored.block.traffic_class = s->transport.endpoint[e].traffic_class;
+        stored.block.tuning = s->transport.endpoint[e].tuning;
     }
     store_put(&s->store, TCP_STORE_CONNECTION(connection), &stored);
 }
@@ -159,7 +185,7 @@ void tcp_held_put(struct tcp_server *s, uint32_t endpoint)
     store_put(&s->store, TCP_STORE_HELD(endpoint), &stored);
 }
 
-static void words_from(struct endpoint *e, const struct tcp_conn *c)
+static void words_from(const struct tcp *engine, struct endpoint *e, const struct tcp_conn *c)
 {
     struct slot_words *w = &e->words;
     w->send_tail = c->send_acked;
@@ -172,6 +198,8 @@ static void words_from(struct endpoint *e, const struct tcp_conn *c)
         w->state |= SLOT_ERROR;
         w->error = (uint32_t)errno_of[c->error];
     }
+    if (tcp_send_drained(engine, e->connection))
+        w->state |= SLOT_DRAINED;
     if (c->state == TCP_CLOSED)
         w->state |= SLOT_CLOSED;
 }
@@ -198,7 +226,7 @@ static void connection_touched(struct tcp_server *s, uint32_t index)
     uint32_t endpoint = tcp_endpoint_of(s, index);
     if (endpoint != TRANSPORT_NONE && t->endpoint[endpoint].arena != TRANSPORT_NONE) {
         struct endpoint *e = &t->endpoint[endpoint];
-        words_from(e, c);
+        words_from(s->engine, e, c);
         endpoint_dirty(t, endpoint, false);
         if (c->state >= TCP_ESTABLISHED && e->listener != 0 && e->socket == 0 &&
             !(e->flags & (ENDPOINT_TOLD | ENDPOINT_CLOSED)))
@@ -270,4 +298,5 @@ const struct transport_operations tcp_operations = {
     .notified = notified,
     .needs_slot = needs_slot,
     .released = released,
+    .figures = figures,
 };

@@ -7,7 +7,7 @@
 #include "protocols/tcp/tcp.h"
 #include "servers/transport/transport.h"
 
-#define TCP_STORE_VERSION 4U
+#define TCP_STORE_VERSION 5U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
 #define TCP_TIME_WAITS    (2U * CONNECTIONS_MAX)
 #define TCP_TOLD_MAX      64U                        /* lost connections told of in one burst */
@@ -19,7 +19,8 @@ struct tcp_block { /* one in the store for each connection and listener, under t
     uint32_t listener; /* socket id */
     uint32_t options;  /* 1 << enum control_option */
     uint8_t ttl, traffic_class;
-    uint8_t reserved[6];
+    uint8_t reserved[2];
+    struct endpoint_tuning tuning;
 };
 _Static_assert(sizeof(struct tcp_block) % 8 == 0, "lies in the store");
 
@@ -82,6 +83,7 @@ bool tcp_loans_in(struct tcp_server *s); /* instead, while the recovery is stuck
 bool tcp_packets_out(struct tcp_server *s, uint64_t now_us);
 /* requests.c */
 void tcp_request(struct transport *t, uint64_t now_us, const struct message *m);
+void tcp_options_apply(struct tcp_server *s, const struct endpoint *e, uint32_t connection); /* those of e to the engine's */
 /* sessions.c */
 extern const struct transport_operations tcp_operations;
 uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection);

@@ -78,11 +78,16 @@ void endpoint_own(struct transport *t, uint32_t index, uint32_t socket)
     t->endpoint[index].flags |= ENDPOINT_OWNED;
 }
 
-void endpoint_set_options(struct endpoint *e, const struct message_socket *asked)
+void endpoint_set_options(struct endpoint *e, const struct message *m)
 {
-    e->options = asked->argument[1];
-    e->ttl = (uint8_t)asked->argument[2];
-    e->traffic_class = (uint8_t)(asked->argument[2] >> 8);
+    const uint32_t *argument = m->socket.argument;
+    e->options = argument[1];
+    e->ttl = (uint8_t)argument[2];
+    e->traffic_class = (uint8_t)(argument[2] >> 8);
+    e->tuning = (struct endpoint_tuning){.options = m->options,
+                                         .user_timeout_ms = argument[3],
+                                         .send_log2 = (uint8_t)(argument[2] >> 16),
+                                         .receive_log2 = (uint8_t)(argument[2] >> 24)};
 }
 
 static void disown(struct transport *t, uint32_t index)

@@ -105,11 +105,21 @@ bool transport_session_open(const struct transport *t, uint32_t session)
            !t->session[session].ended;
 }
 
-const struct session_arena *transport_first_arena(const struct transport *t, uint32_t session)
+/* Whether an arena has the ring sizes that are wanted. 0: any. */
+static bool sizes_fit(const struct session_arena *a, const struct session_arena *wanted)
 {
-    for (uint32_t i = 0; i < SESSION_ARENAS; i++)
-        if (t->session[session].arena[i].slots != 0)
-            return arena_at(t, session, i);
+    return (wanted->send_size == 0 || a->send_size == wanted->send_size) &&
+           (wanted->receive_size == 0 || a->receive_size == wanted->receive_size);
+}
+
+const struct session_arena *transport_first_arena(const struct transport *t, uint32_t session,
+                                                  const struct session_arena *like)
+{
+    for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
+        const struct session_arena *a = t->session[session].arena[i].slots != 0 ? arena_at(t, session, i) : NULL;
+        if (a != NULL && sizes_fit(a, like))
+            return a;
+    }
     return NULL;
 }
 
@@ -130,18 +140,13 @@ static uint32_t next_generation(struct transport *t)
     return (t->context->incarnation & 0xffff) << 16 | t->uses;
 }
 
-static bool same_sizes(const struct session_arena *a, const struct session_arena *b)
-{
-    return a->send_size == b->send_size && a->receive_size == b->receive_size;
-}
-
 bool slot_take(struct transport *t, uint32_t endpoint, const struct session_arena *like)
 {
     struct endpoint *e = &t->endpoint[endpoint];
     for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
         struct arena_slots *slots = &t->session[e->session].arena[i];
         const struct session_arena *a = arena_at(t, e->session, i);
-        if (a == NULL || slots->free == 0 || (like != NULL && !same_sizes(a, like)))
+        if (a == NULL || slots->free == 0 || (like != NULL && !sizes_fit(a, like)))
             continue;
         uint32_t slot = lowest_free(slots);
         if (slot >= slots->slots)
@@ -313,6 +318,21 @@ static bool room_is_news(const struct endpoint *e, uint32_t tail, uint32_t size)
     return tail != e->published.send_tail && (e->send_end - tail <= size - size / 4 || tail == e->send_end);
 }
 
+/* They are of no use to anybody but a reader of figures, and wake nobody. */
+static void publish_figures(struct transport *t, const struct endpoint *e, struct slot_transport *words)
+{
+    struct slot_figures now = {0};
+    t->operations->figures(t, e, &now);
+    put_word(&words->tcp_kind, now.tcp_kind);
+    put_word(&words->srtt_us, now.srtt_us);
+    put_word(&words->rttvar_us, now.rttvar_us);
+    put_word(&words->rto_us, now.rto_us);
+    put_word(&words->cwnd, now.cwnd);
+    put_word(&words->ssthresh, now.ssthresh);
+    put_word(&words->retransmitted, now.retransmitted);
+    put_word(&words->mss, now.mss);
+}
+
 static void publish_endpoint(struct transport *t, struct endpoint *e, const struct session_arena *a)
 {
     struct slot_transport *words = &a->transport_words->slot[e->slot];
@@ -323,6 +343,8 @@ static void publish_endpoint(struct transport *t, struct endpoint *e, const stru
                 now.error_count != e->published.error_count || room_is_news(e, now.send_tail, a->send_size);
     if (e->flags & ENDPOINT_FRESH)
         put_word(&words->generation, 0);
+    if (t->operations->figures != NULL)
+        publish_figures(t, e, words);
     put_word(&words->path_mtu, now.path_mtu);
     put_word(&words->receive_drops, now.receive_drops);
     put_word(&words->error, now.error);

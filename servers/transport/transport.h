@@ -62,6 +62,17 @@ struct slot_words { /* see struct slot_transport */
     uint32_t error_count, path_mtu, receive_drops;
 };
 
+struct slot_figures { /* see struct slot_transport */
+    uint32_t tcp_kind, srtt_us, rttvar_us, rto_us, cwnd, ssthresh, retransmitted, mss;
+};
+
+struct endpoint_tuning { /* tcp; besides the options that are on or off. Lies in the store */
+    struct message_options options;
+    uint32_t user_timeout_ms;
+    uint8_t send_log2, receive_log2; /* sizes of the rings that are wanted; 0: any */
+    uint8_t reserved[2];
+};
+
 struct endpoint {
     uint32_t socket;     /* id at the socket server; 0: not accepted yet, or closed */
     uint32_t session;
@@ -76,6 +87,7 @@ struct endpoint {
     uint32_t options;    /* 1 << enum control_option of those that are on */
     uint8_t ttl;         /* 0: the default */
     uint8_t traffic_class;
+    struct endpoint_tuning tuning;
     uint16_t loan_first; /* buffer + 1, 0 none */
     uint16_t free_next;  /* endpoint + 1 */
     uint16_t free_previous;
@@ -126,6 +138,8 @@ struct transport_operations {
     bool (*needs_slot)(const struct transport *t, const struct endpoint *e);
     /* The endpoint ends now; its connection, if any, goes on without it. */
     void (*released)(struct transport *t, const struct endpoint *e);
+    /* Its figures, to be published with its words; NULL: there are none. */
+    void (*figures)(const struct transport *t, const struct endpoint *e, struct slot_figures *ret);
 };
 
 struct transport { /* first member of the server's state */
@@ -198,7 +212,8 @@ static inline size_t transport_align64(size_t n)
 /* A new endpoint without slot; `wanted` is its index if that is free, TRANSPORT_NONE for any. TRANSPORT_NONE: table full. */
 uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, uint32_t wanted);
 void endpoint_own(struct transport *t, uint32_t index, uint32_t socket);
-void endpoint_set_options(struct endpoint *e, const struct message_socket *asked);
+/* Untrusted: m (LISTEN, CONNECT, SET_OPTION, BIND; from socket). */
+void endpoint_set_options(struct endpoint *e, const struct message *m);
 /* Untrusted: socket. TRANSPORT_NONE: unknown. */
 uint32_t endpoint_of_socket(const struct transport *t, uint32_t socket);
 /* Untrusted: named (from socket). By id, else a connection not accepted yet by index and generation. */
@@ -221,9 +236,10 @@ uint32_t endpoint_send_tail(const struct transport *t, const struct endpoint *e)
 void transport_session_added(struct transport *t, uint32_t session);
 void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t session);
 bool transport_session_open(const struct transport *t, uint32_t session); /* untrusted: session */
-/* First arena of ours of a session; NULL none. */
-const struct session_arena *transport_first_arena(const struct transport *t, uint32_t session);
-/* Gives an endpoint a free slot of its session; `like`: only arenas with the same sizes, NULL any. False: none. */
+/* First arena of ours of a session with these ring sizes (0: any); NULL none. */
+const struct session_arena *transport_first_arena(const struct transport *t, uint32_t session,
+                                                  const struct session_arena *like);
+/* Gives an endpoint a free slot of its session; `like`: only arenas with its sizes (0: any), NULL any. False: none. */
 bool slot_take(struct transport *t, uint32_t endpoint, const struct session_arena *like);
 /* After a restart: the endpoint's arena, slot and generation are set and in use. False: taken, or impossible. */
 bool slot_restore(struct transport *t, uint32_t endpoint);

@@ -36,7 +36,7 @@ static int bind_new(struct udp_server *s, const struct message *m, uint32_t *ret
     }
     uint32_t binding;
     struct endpoint *e = &t->endpoint[index];
-    endpoint_set_options(e, &m->socket);
+    endpoint_set_options(e, m);
     e->words.path_mtu = t->context->config->mtu;
     const struct ip_address local = bound_address(m);
     enum udp_call_result result =
@@ -107,7 +107,7 @@ static void request_option(struct udp_server *s, const struct message *m)
     struct transport *t = &s->transport;
     uint32_t index = endpoint_of_socket(t, m->socket.socket);
     if (index != TRANSPORT_NONE) {
-        endpoint_set_options(&t->endpoint[index], &m->socket);
+        endpoint_set_options(&t->endpoint[index], m);
         udp_touch(s, index);
     }
     transport_answer(t, m, index, index != TRANSPORT_NONE ? 0 : ENOTCONN);

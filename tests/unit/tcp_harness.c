@@ -366,10 +366,18 @@ static void bench_established(struct bench *b)
     host_drain(&b->h);
 }
 
+static void bench_close(struct bench *b)
+{
+    if (b->half_close)
+        tcp_shutdown_send(b->h.t, b->h.now_us, b->conn);
+    else
+        tcp_close(b->h.t, b->h.now_us, b->conn);
+}
+
 static void bench_fin_wait_1(struct bench *b)
 {
     bench_established(b);
-    tcp_close(b->h.t, b->h.now_us, b->conn);
+    bench_close(b);
     expect(b, F | A, 1, 1, 0);
     expect_silence(b);
 }
@@ -380,6 +388,31 @@ static void bench_close_wait(struct bench *b)
     inject(b, F | A, 1, 1, 0);
     expect(b, A, 1, 2, 0);
     expect_silence(b);
+}
+
+bool bench_in_time_wait(const struct bench *b)
+{
+    return state_of(b) == TCP_TIME_WAIT;
+}
+
+/* RFC 6528: the ISN is a clock of 4 us and a hash; a scratch engine tells the hash. */
+uint64_t host_time_of_iss(const struct host *h, const struct ip_address *remote, uint16_t local_port,
+                          uint16_t remote_port, uint32_t iss)
+{
+    struct host scratch;
+    uint32_t index;
+    host_init(&scratch, own_address, &h->config);
+    scratch.address = h->address;
+    ck_assert_int_eq(host_connect(&scratch, remote, local_port, remote_port, TCP_RING_MIN, TCP_RING_MIN, &index),
+                     TCP_CALL_OK);
+    uint32_t now = host_conn(&scratch, index)->iss;
+    host_fini(&scratch);
+    return HARNESS_START_US + 4 * (uint64_t)(iss - now);
+}
+
+void bench_choose_iss(struct bench *b, uint32_t iss)
+{
+    b->h.now_us = host_time_of_iss(&b->h, &b->peer, b->own_port, b->peer_port, iss);
 }
 
 void bench_state(struct bench *b, enum tcp_state state)
@@ -417,7 +450,7 @@ void bench_state(struct bench *b, enum tcp_state state)
         break;
     case TCP_LAST_ACK:
         bench_close_wait(b);
-        tcp_close(b->h.t, b->h.now_us, b->conn);
+        bench_close(b);
         expect(b, F | A, 1, 2, 0);
         break;
     case TCP_TIME_WAIT:
@@ -427,7 +460,9 @@ void bench_state(struct bench *b, enum tcp_state state)
         break;
     }
     expect_silence(b);
-    if (state != TCP_CLOSED)
+    if (state == TCP_TIME_WAIT)
+        ck_assert(bench_in_time_wait(b));
+    else if (state != TCP_CLOSED)
         ck_assert_int_eq(state_of(b), state);
 }
 

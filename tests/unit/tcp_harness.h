@@ -66,6 +66,7 @@ struct bench {
     uint32_t window;   /* that the peer puts into its segments, raw */
     uint32_t receive_size, send_size;
     uint32_t backlog;
+    bool half_close;   /* states after a close are reached by tcp_shutdown_send(): text is taken still */
     uint16_t gso_size; /* of the next segment injected */
     uint8_t options[40]; /* of the next segment injected */
     uint32_t options_length;
@@ -75,7 +76,12 @@ struct bench {
 void bench_init(struct bench *b, uint32_t irs);
 void bench_init_with(struct bench *b, uint32_t irs, const struct tcp_config *config);
 void bench_fini(struct bench *b);
+/* When a connection of `h` begins with this sequence number. */
+uint64_t host_time_of_iss(const struct host *h, const struct ip_address *remote, uint16_t local_port, uint16_t remote_port,
+                          uint32_t iss);
+void bench_choose_iss(struct bench *b, uint32_t iss); /* moves time to where the next connection has this one */
 void bench_state(struct bench *b, enum tcp_state state); /* constructor of each state but CLOSED */
+bool bench_in_time_wait(const struct bench *b); /* whatever TIME-WAIT is kept in */
 void bench_options(struct bench *b, const char *octets, uint32_t length);
 /* Sequence numbers relative to the initial ones: the SYN is 0, the first octet 1. */
 enum tcp_input_result inject(struct bench *b, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t length);

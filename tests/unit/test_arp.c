@@ -505,6 +505,38 @@ START_TEST(test_several_addresses)
 }
 END_TEST
 
+/* What failed and is not asked for again is forgotten, and wakes nobody any more. */
+START_TEST(test_failed_is_forgotten)
+{
+    struct mac_address mac;
+    ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_RESOLVING);
+    for (unsigned i = 0; i < ARP_TRIES; i++, now += ARP_RETRY_US)
+        expect(&broadcast, ARP_OPERATION_REQUEST);
+    expect_silence();
+    ck_assert_uint_eq(arp_deadline_us(&engine), now + ARP_FAILED_US);
+    now += ARP_FAILED_US;
+    expect_silence();
+    ck_assert_uint_eq(arp_deadline_us(&engine), UINT64_MAX);
+    ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_RESOLVING);
+}
+END_TEST
+
+START_TEST(test_too_many_addresses)
+{
+    struct arp_config c = config;
+    for (unsigned i = 0; i < IP_OWN_MAX; i++)
+        c.own[i] =
+            (struct ip_own_address){.address = {ADDRESS_IP4, .octets = {10, 0, (uint8_t)i, 2}}, .prefix_length = 24};
+    c.own_count = 1000;
+    arp_init(&engine, &c, now);
+    arp_announce(&engine);
+    struct arp_output out;
+    for (unsigned i = 0; i < IP_OWN_MAX; i++)
+        ck_assert(arp_poll(&engine, now, &out));
+    expect_silence();
+}
+END_TEST
+
 START_TEST(test_other_families_fail)
 {
     struct ip_address six = {.family = ADDRESS_IP6};
@@ -539,6 +571,8 @@ int main(void)
     tcase_add_test(c, test_optimistic_off_and_restarted);
     tcase_add_test(c, test_several_addresses);
     tcase_add_test(c, test_other_families_fail);
+    tcase_add_test(c, test_failed_is_forgotten);
+    tcase_add_test(c, test_too_many_addresses);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -213,6 +213,27 @@ START_TEST(test_unreachable)
 }
 END_TEST
 
+/* RFC 792: the header and 64 bits; or what there is of it. */
+START_TEST(test_quotes_what_there_is)
+{
+    static const struct {
+        size_t captured;
+        uint16_t total;
+        uint32_t quoted;
+    } lengths[] = {{48, 48, 28}, {28, 48, 28}, {25, 48, 25}, {20, 48, 20}, {48, 24, 24}, {22, 21, 21}};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        setup();
+        offender_make(IP_PROTOCOL_UDP);
+        offender_header.total_length = lengths[i].total;
+        ck_assert_int_eq(unreachable(0, lengths[i].captured), ICMP_ERROR_SEND);
+        ck_assert_uint_eq(sent.length, 8 + lengths[i].quoted);
+        ck_assert_mem_eq(sent.bytes + 8, offender, lengths[i].quoted);
+        ck_assert_uint_eq(be16_get(checksum_finish(checksum_add(0, sent.bytes, sent.length))), 0);
+        ck_assert_uint_eq(sent.ip4.total_length, 28 + lengths[i].quoted);
+    }
+}
+END_TEST
+
 static const struct {
     uint8_t type, code;
     uint16_t parameter;
@@ -300,6 +321,7 @@ int main(void)
     tcase_add_test(c, test_checksum);
     tcase_add_test(c, test_echo_to_broadcast);
     tcase_add_test(c, test_unreachable);
+    tcase_add_test(c, test_quotes_what_there_is);
     tcase_add_loop_test(c, test_errors, 0, (int)(sizeof errors / sizeof errors[0]));
     tcase_add_test(c, test_withheld);
     tcase_add_test(c, test_rate);

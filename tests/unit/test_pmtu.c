@@ -77,4 +77,29 @@ START_TEST(test_bounded)
 }
 END_TEST
 
-SUITE_RUN("pmtu", setup, NULL, test_reports, test_expires, test_bounded)
+/* Judged, counted if it is bad, and nothing is remembered. */
+START_TEST(test_check)
+{
+    static const struct {
+        uint32_t reported, packet;
+        enum pmtu_result result;
+        uint32_t mtu;
+    } rows[] = {
+        {1400, 1500, PMTU_LOWERED, 1400},     {0, 1500, PMTU_LOWERED, 1492},       {1500, 1501, PMTU_DROP_too_large, 0},
+        {1400, 1400, PMTU_DROP_too_large, 0}, {575, 1500, PMTU_DROP_too_small, 0}, {9000, 9001, PMTU_DROP_too_large, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint32_t mtu = 0;
+        ck_assert_int_eq(pmtu_check(&t, &host, rows[i].reported, rows[i].packet, &mtu), rows[i].result);
+        if (rows[i].result == PMTU_LOWERED)
+            ck_assert_uint_eq(mtu, rows[i].mtu);
+        ck_assert_uint_eq(pmtu_get(&t, 5, &host), 1500);
+    }
+    ck_assert_uint_eq(t.counters.lowered, 0);
+    ck_assert_uint_eq(t.counters.drop_too_large, 3);
+    ck_assert_uint_eq(t.counters.drop_too_small, 1);
+    ck_assert_uint_eq(t.used, 0);
+}
+END_TEST
+
+SUITE_RUN("pmtu", setup, NULL, test_check, test_reports, test_expires, test_bounded)

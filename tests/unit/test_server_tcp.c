@@ -118,7 +118,7 @@ START_TEST(test_peer_closes)
     app_write(&m, "bye too", 7);
     pump(4);
     ck_assert_mem_eq(peer.receive, "bye too", 7);
-    ck_assert_uint_eq(words(&m)->state, SLOT_CONNECTED | SLOT_FIN | SLOT_CLOSED);
+    ck_assert_uint_eq(words(&m)->state, SLOT_CONNECTED | SLOT_FIN | SLOT_DRAINED | SLOT_CLOSED);
     ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1); /* "bye" may still be read */
     close_socket(CHILD);
     ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);

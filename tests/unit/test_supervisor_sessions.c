@@ -234,6 +234,117 @@ START_TEST(one_user_cannot_have_all_sessions)
 }
 END_TEST
 
+static void all_acknowledge(uint32_t session)
+{
+    uint64_t epoch = s->session[session].epoch;
+    ck_assert_int_eq(s->session[session].state, SESSION_REMOVING);
+    for (uint32_t d = 0; d < s->domain_count; d++) {
+        hear_all(d, 0);
+        domain_acknowledged(s, &s->domain[d], epoch);
+    }
+    ck_assert_int_eq(s->session[session].state, SESSION_FREE);
+}
+
+/* What an application that is gone has still to send keeps its place for a minute. */
+START_TEST(a_session_does_not_end_for_ever)
+{
+    start_all();
+    int before = descriptors(), fd = application();
+    ck_assert_int_eq(hello(fd), 0);
+    hang_up(fd);
+    uint64_t ended_us = s->session[0].ended_us;
+    sessions_deadlines(s, ended_us + SESSION_ENDING_US - 1);
+    ck_assert_int_eq(s->session[0].state, SESSION_ENDING);
+    sessions_deadlines(s, ended_us + SESSION_ENDING_US);
+    all_acknowledge(0);
+    session_done(s, 0); /* the socket server's, which came too late */
+    ck_assert_int_eq(s->session[0].state, SESSION_FREE);
+    ck_assert_int_eq(descriptors(), before);
+}
+END_TEST
+
+static void hello_send(int fd)
+{
+    static const struct attach_request request = {.magic = SESSION_MAGIC, .operation = ATTACH_HELLO};
+    int passed[2];
+    pair_make(passed, sizeof(struct session_control), sizeof(struct session_answer));
+    ask(fd, &request, sizeof request, passed, 2);
+    pair_close(passed);
+}
+
+/* ... or until somebody wants the place: the oldest first, and of the same user if it is the user's share that is full.
+ */
+START_TEST(a_place_that_is_wanted_is_freed)
+{
+    static const unsigned left[] = {4, 2, 1}; /* in this order */
+    start_all();
+    s->sessions_most = 8;
+    int fd[6];
+    for (unsigned i = 0; i < 6; i++) {
+        fd[i] = application();
+        ck_assert_int_eq(hello(fd[i]), 0);
+        for (uint32_t d = 0; d < s->domain_count; d++)
+            hear_all(d, 0);
+    }
+    int before = descriptors();
+    for (unsigned i = 0; i < 3; i++) {
+        hang_up(fd[left[i]]);
+        s->session[left[i]].ended_us = 1000 + i;
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        int waiting = application();
+        hello_send(waiting);
+        ck_assert_int_eq(answered(waiting, NULL), -1); /* not yet */
+        all_acknowledge(left[i]);
+        ck_assert(s->place_freed);
+        attach_waiting(s);
+        ck_assert(!s->place_freed);
+        fences_down();
+        ck_assert_int_eq(answered(waiting, NULL), 0);
+        ck_assert_int_eq(s->session[left[i]].state, SESSION_ACTIVE);
+        for (uint32_t d = 0; d < s->domain_count; d++)
+            hear_all(d, 0);
+    }
+    ck_assert_int_eq(descriptors(), before); /* three came for three */
+    ck_assert_int_eq(hello(application()), EDQUOT);
+    s->session[0].uid++;
+    s->session[0].state = SESSION_ENDING;
+    ck_assert_int_eq(hello(application()), 0);      /* there is room */
+    ck_assert_int_eq(hello(application()), EDQUOT); /* another's that ends does not help */
+    ck_assert_int_eq(s->session[0].state, SESSION_ENDING);
+}
+END_TEST
+
+/* Whoever waits for a place and goes leaves nothing behind; nor may it ask twice. */
+START_TEST(a_hello_that_waits_can_be_given_up)
+{
+    start_all();
+    s->sessions_most = 2;
+    int fd = application();
+    ck_assert_int_eq(hello(fd), 0);
+    ck_assert_int_eq(hello(application()), 0);
+    hang_up(fd);
+    for (uint32_t d = 0; d < s->domain_count; d++)
+        hear_all(d, 0);
+    int before = descriptors();
+    for (unsigned i = 0; i < 2; i++) {
+        int waiting = application();
+        hello_send(waiting);
+        ck_assert_int_eq(s->session[0].state, SESSION_REMOVING);
+        if (i == 0)
+            hang_up(waiting);
+        else
+            hello_send(waiting);
+        if (i == 1)
+            close(waiting);
+        ck_assert_int_eq(descriptors(), before);
+    }
+    all_acknowledge(0);
+    attach_waiting(s);
+    ck_assert_int_eq(s->session[0].state, SESSION_FREE);
+}
+END_TEST
+
 START_TEST(session_events_are_rationed)
 {
     start_all();
@@ -345,6 +456,9 @@ int main(void)
     tcase_add_test(tests, what_was_granted_cannot_be_sealed);
     tcase_add_test(tests, a_lease_is_refused_at_once);
     tcase_add_test(tests, one_user_cannot_have_all_sessions);
+    tcase_add_test(tests, a_session_does_not_end_for_ever);
+    tcase_add_test(tests, a_place_that_is_wanted_is_freed);
+    tcase_add_test(tests, a_hello_that_waits_can_be_given_up);
     tcase_add_test(tests, session_events_are_rationed);
     tcase_add_test(tests, without_descriptors_nobody_spins_or_dies);
     tcase_add_test(tests, sessions_and_connections_are_bounded);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* One engine, many connections: backlog, full tables, ports, TIME-WAIT, restart. */
 #include <check.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -204,6 +205,70 @@ START_TEST(test_listen_conflicts)
 }
 END_TEST
 
+/* Who hears a segment to an address: the listener on it, else that on any of its family, or of both. */
+static const struct ip_address address_none = {0}, any4 = {.family = ADDRESS_IP4}, any6 = {.family = ADDRESS_IP6},
+                               us4 = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 2}},
+                               us6 = {.family = ADDRESS_IP6, .octets = {0xfd, 0x77, [15] = 2}};
+static const struct {
+    const struct ip_address *listening[2], *destination;
+    int hears; /* -1: nobody */
+} hearing[] = {
+    {{&address_none, NULL}, &us4, 0}, {{&address_none, NULL}, &us6, 0}, {{&any4, NULL}, &us4, 0},
+    {{&any4, NULL}, &us6, -1},        {{&any6, NULL}, &us4, -1},        {{&any6, NULL}, &us6, 0},
+    {{&us4, NULL}, &us4, 0},          {{&us4, NULL}, &us6, -1},         {{&us6, NULL}, &us4, -1},
+    {{&us6, NULL}, &us6, 0},          {{&any4, &any6}, &us4, 0},        {{&any4, &any6}, &us6, 1},
+    {{&us4, &any6}, &us4, 0},         {{&us6, &us4}, &us4, 1},          {{&us6, &us4}, &us6, 0},
+};
+
+START_TEST(test_who_hears)
+{
+    uint32_t index[2] = {TCP_NONE, TCP_NONE};
+    for (int i = 0; i < 2 && hearing[_i].listening[i] != NULL; i++) {
+        struct tcp_identity id = {.local = *hearing[_i].listening[i], .local_port = OWN_PORT};
+        ck_assert_int_eq(tcp_listen(b.h.t, &id, 1, 4096, 4096, &index[i]), TCP_CALL_OK);
+        ck_assert_int_eq(tcp_listen(b.h.t, &id, 1, 4096, 4096, &index[i]), TCP_CALL_IN_USE);
+    }
+    struct tcp_segment_in meta = {.source = *hearing[_i].destination,
+                                  .destination = *hearing[_i].destination,
+                                  .source_port = 5,
+                                  .destination_port = OWN_PORT};
+    meta.source.octets[15]++; /* another host; of IPv4 nobody looks there */
+    meta.source.octets[3]++;
+    ck_assert_uint_eq(tcp_lookup(b.h.t, &meta), hearing[_i].hears < 0 ? TCP_NONE : index[hearing[_i].hears]);
+    meta.destination_port++;
+    ck_assert_uint_eq(tcp_lookup(b.h.t, &meta), TCP_NONE);
+}
+END_TEST
+
+/* Connections that differ in one place only, in chains that are long: each is found. */
+START_TEST(test_each_is_found)
+{
+    struct tcp_config config = {.connections = 64, .mtu = 1500};
+    uint32_t index[64];
+    struct ip_address remote[64];
+    bench_fini(&b);
+    bench_init_with(&b, 1, &config);
+    for (uint32_t i = 0; i < 60; i++) {
+        remote[i] = b.peer;
+        remote[i].octets[3] = (uint8_t)(100 + i % 3);
+        ck_assert_int_eq(
+            host_connect(&b.h, &remote[i], (uint16_t)(1000 + i / 12), (uint16_t)(9 + i / 3 % 4), 4096, 4096, &index[i]),
+            TCP_CALL_OK);
+    }
+    for (int round = 0; round < 2; round++) { /* then without every other one */
+        for (uint32_t i = 0; i < 60; i++) {
+            struct tcp_segment_in meta = {.source = remote[i],
+                                          .destination = b.h.address,
+                                          .source_port = (uint16_t)(9 + i / 3 % 4),
+                                          .destination_port = (uint16_t)(1000 + i / 12)};
+            ck_assert_uint_eq(tcp_lookup(b.h.t, &meta), round == 1 && i % 2 == 1 ? TCP_NONE : index[i]);
+        }
+        for (uint32_t i = 1; i < 60 && round == 0; i += 2)
+            tcp_abort(b.h.t, b.h.now_us, index[i]);
+    }
+}
+END_TEST
+
 /* ---- restart ---- */
 START_TEST(test_restore_listener)
 {
@@ -249,6 +314,66 @@ START_TEST(test_restore_syn_sent)
 }
 END_TEST
 
+/* ---- blocks that are not what they should be ---- */
+#define FIELD(name) #name, offsetof(struct tcp_conn, name), sizeof(((struct tcp_conn *)NULL)->name)
+
+static const struct {
+    enum tcp_state state;
+    const char *name;
+    size_t at, size;
+    uint32_t value; /* that the field shall not have */
+} corruptions[] = {
+    {TCP_LISTEN, FIELD(identity.local_port), 0},
+    {TCP_LISTEN, FIELD(identity.remote_port), 9},
+    {TCP_LISTEN, FIELD(identity.remote.octets[0]), 1},
+    {TCP_LISTEN, FIELD(receive_size), 1000},
+    {TCP_LISTEN, FIELD(send_size), 0},
+    {TCP_LISTEN, FIELD(closed_by_user), 1},
+    {TCP_LISTEN, FIELD(error), TCP_ERROR_RESET},
+    {TCP_LISTEN, FIELD(state), TCP_ESTABLISHED},
+    {TCP_SYN_SENT, FIELD(identity.local_port), 0},
+    {TCP_SYN_SENT, FIELD(identity.remote_port), 0},
+    {TCP_SYN_SENT, FIELD(receive_size), 1U << 31},
+    {TCP_SYN_SENT, FIELD(send_size), 3},
+    {TCP_SYN_SENT, FIELD(error), TCP_ERROR_TIMED_OUT},
+    {TCP_SYN_SENT, FIELD(closed_by_user), 1},
+    {TCP_SYN_SENT, FIELD(fin_sent), 1},
+    {TCP_SYN_SENT, FIELD(snd_una), 0x12345678},
+    {TCP_SYN_SENT, FIELD(snd_max), 0x12345678},
+    {TCP_SYN_SENT, FIELD(range_count), 1},
+    {TCP_SYN_SENT, FIELD(send_acked), 1},
+    {TCP_SYN_SENT, FIELD(send_end), 65537},
+    {TCP_SYN_SENT, FIELD(receive_next), 1},
+    {TCP_SYN_SENT, FIELD(receive_consumed), 1},
+    {TCP_SYN_SENT, FIELD(state), 77},
+};
+
+static void corrupt(struct tcp_conn *block, int row)
+{
+    uint8_t *at = (uint8_t *)block + corruptions[row].at;
+    uint16_t small = (uint16_t)corruptions[row].value;
+    if (corruptions[row].size == sizeof small)
+        memcpy(at, &small, sizeof small);
+    else if (corruptions[row].size == 1)
+        *at = (uint8_t)small;
+    else
+        memcpy(at, &corruptions[row].value, sizeof corruptions[row].value);
+}
+
+START_TEST(test_restore_of_nonsense)
+{
+    bench_state(&b, corruptions[_i].state);
+    struct tcp_conn good = *conn_of(&b), bad = good;
+    bench_fini(&b);
+    bench_init(&b, 5);
+    corrupt(&bad, _i);
+    ck_assert_msg(tcp_restore(b.h.t, 3, &bad) == TCP_CALL_BAD_STATE, "%s", corruptions[_i].name);
+    ck_assert(tcp_drained(b.h.t));
+    ck_assert_int_eq(tcp_restore(b.h.t, 3, &good), TCP_CALL_OK);
+    host_drain(&b.h);
+}
+END_TEST
+
 START_TEST(test_reset_lost)
 {
     established(65535);
@@ -285,6 +410,7 @@ int main(void)
         test_ports,
         test_ports_exhausted,
         test_listen_conflicts,
+        test_each_is_found,
         test_restore_listener,
         test_restore_syn_sent,
         test_reset_lost,
@@ -294,6 +420,8 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(tc, tests[i]);
+    tcase_add_loop_test(tc, test_who_hears, 0, (int)(sizeof hearing / sizeof hearing[0]));
+    tcase_add_loop_test(tc, test_restore_of_nonsense, 0, (int)(sizeof corruptions / sizeof corruptions[0]));
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -99,6 +99,20 @@ START_TEST(test_zero_sum_is_sent_as_ones)
 }
 END_TEST
 
+START_TEST(test_no_checksum)
+{
+    struct udp_counters counters = {0};
+    struct udp_header h = {.source_port = 1000, .destination_port = 53, .payload_length = 5}, got;
+    uint8_t bytes[8];
+    memset(bytes, 0xee, sizeof bytes);
+    udp_build_unchecked(&h, bytes);
+    ck_assert_mem_eq(bytes, "\3\xe8\0\x35\0\x0d\0\0", 8);
+    ck_assert_int_eq(udp_parse(&counters, bytes, 8, 13, &got), UDP_OK);
+    ck_assert(!got.has_checksum);
+    ck_assert_int_eq(udp_verify(&counters, &us, &peer, bytes, 12345), UDP_OK);
+}
+END_TEST
+
 /* ---- table ---- */
 static const struct udp_config config = {.bindings = 16, .secret = "0123456789abcde"};
 static struct udp *table;
@@ -272,6 +286,64 @@ START_TEST(test_ephemeral_ports_end)
 }
 END_TEST
 
+/* ---- an earlier life ---- */
+static struct udp_binding was(const struct ip_address *remote, uint16_t remote_port, uint64_t order)
+{
+    return (struct udp_binding){.bound = any,
+                                .local = remote->family != ADDRESS_NONE ? us : any,
+                                .remote = *remote,
+                                .local_port = 53,
+                                .remote_port = remote_port,
+                                .owner = 70 + (uint32_t)order,
+                                .shared = true,
+                                .order = order};
+}
+
+/* In whatever order they are put back: the last bound hears, as before; and what is bound now is later than all. */
+START_TEST(test_restore)
+{
+    struct udp_binding early = was(&none, 0, 3), late = was(&none, 0, 900), connected = was(&peer, 9, 20);
+    uint32_t first = UDP_NONE, second = UDP_NONE, third = UDP_NONE;
+    ck_assert_int_eq(udp_restore(table, &late, &first), UDP_CALL_OK);
+    ck_assert_int_eq(udp_restore(table, &connected, &second), UDP_CALL_OK);
+    ck_assert_int_eq(udp_restore(table, &early, &third), UDP_CALL_OK);
+    ck_assert_uint_eq(udp_binding_at(table, first)->owner, 970);
+    ck_assert_uint_eq(udp_lookup(table, &peer, 9, &us, 53), second);
+    ck_assert_uint_eq(udp_lookup(table, &other, 9, &us, 53), first);
+    ck_assert_int_eq(udp_unbind(table, first), UDP_CALL_OK); /* the first of its chain */
+    ck_assert_uint_eq(udp_lookup(table, &other, 9, &us, 53), third);
+    uint32_t now = bound(&any, 53, true);
+    ck_assert_uint_gt(udp_binding_at(table, now)->order, 900);
+    ck_assert_int_eq(udp_unbind(table, third), UDP_CALL_OK); /* the last */
+    ck_assert_uint_eq(udp_lookup(table, &other, 9, &us, 53), now);
+}
+END_TEST
+
+START_TEST(test_restore_of_nonsense)
+{
+    uint32_t index = UDP_NONE;
+    struct udp_binding no_port = was(&none, 0, 3), no_order = was(&none, 0, 0), no_peer_port = was(&peer, 0, 3);
+    no_port.local_port = 0;
+    ck_assert_int_eq(udp_restore(table, &no_port, &index), UDP_CALL_BAD_STATE);
+    ck_assert_int_eq(udp_restore(table, &no_order, &index), UDP_CALL_BAD_STATE);
+    ck_assert_int_eq(udp_restore(table, &no_peer_port, &index), UDP_CALL_BAD_STATE);
+    ck_assert_uint_eq(udp_lookup(table, &peer, 9, &us, 53), UDP_NONE);
+    for (uint32_t i = 0; i < config.bindings; i++)
+        bound(&us, (uint16_t)(1000 + i), false);
+    struct udp_binding good = was(&none, 0, 3);
+    ck_assert_int_eq(udp_restore(table, &good, &index), UDP_CALL_TABLE_FULL);
+    ck_assert_uint_eq(index, UDP_NONE);
+}
+END_TEST
+
+START_TEST(test_counters_are_of_the_engine)
+{
+    struct udp_header h;
+    ck_assert_int_eq(udp_parse(udp_counters(table), (const uint8_t *)"1234567", 7, 7, &h), UDP_DROP_short);
+    ck_assert_uint_eq(udp_counters(table)->drop_short, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("udp");
@@ -288,6 +360,10 @@ int main(void)
     tcase_add_test(c, test_next);
     tcase_add_test(c, test_full_and_ephemeral);
     tcase_add_test(c, test_ephemeral_ports_end);
+    tcase_add_test(c, test_no_checksum);
+    tcase_add_test(c, test_restore);
+    tcase_add_test(c, test_restore_of_nonsense);
+    tcase_add_test(c, test_counters_are_of_the_engine);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -256,7 +256,7 @@ static const struct {
     {true, true, 1, -100000, true}, {true, true, 1, 5, true},         {true, true, 0, 1, true},
     {true, true, 0, 0, false},      {true, true, 0, -5, false},       {true, true, -1, 5, false},
     {true, false, 0, 1, true},      {true, false, 0, 0, false},       {true, false, 0, -7, false},
-    {false, true, 0, -7, true},     {false, true, 0, 9, true},        {false, false, 0, 1, true},
+    {false, true, -2000, -7, true}, {false, true, 0, 9, true},        {false, false, 0, 1, true},
     {false, false, 0, 0, false},    {false, false, 0, -70000, false}, {false, false, 0, 100000, true},
 };
 

@@ -140,6 +140,7 @@ uint32_t tcp_open_cookie(struct tcp *t, uint64_t now_us, uint32_t listener, cons
     if (c == NULL) /* arrives_listen() drops it */
         return listener;
     c->snd_nxt = c->snd_max = c->iss + 1; /* the SYN-ACK is out */
+    c->unacked_at_us = now_us;
     c->retransmit_at_us = now_us + c->rto_us;
     conn_changed(t, c);
     t->counters.cookies_taken++;

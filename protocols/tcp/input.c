@@ -80,6 +80,20 @@ static bool check_timestamp(struct arrival *a)
     return false;
 }
 
+/* A segment that was received before, whose ACK was lost or whose sender was hasty: the ACK that answers it echoes its
+ * own timestamp (RFC 7323 4.3: SEG.SEQ <= Last.ACK.sent). With the old one the sender would measure its own waiting,
+ * and wait the longer each time. Deviates: 5.3 R2 rejects it before; so what is looked at is as much as a segment in
+ * the window must know: it lies within one window, and its ACK is good. */
+static void take_timestamp_of_duplicate(struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    bool near = seq_after(a->s.seq, c->rcv_nxt - c->receive_size);
+    bool acks = (a->s.flags & (TCP_FLAG_ACK | TCP_FLAG_SYN | TCP_FLAG_RST)) == TCP_FLAG_ACK &&
+                !seq_after(a->s.ack, c->snd_max) && !seq_before(a->s.ack, c->snd_una - c->snd_wnd_max);
+    if (near && acks && conn_is_synchronized(c))
+        timestamp_take(c, a->now_us, &a->s);
+}
+
 /* A SYN that comes again: our SYN-ACK was lost, or is slow. */
 static bool is_repeated_syn(const struct tcp_conn *c, const struct segment *s)
 {
@@ -120,10 +134,12 @@ static bool check_sequence(struct arrival *a)
     }
     if (is_acceptable(c, &a->s) || is_simultaneous_syn_ack(c, &a->s))
         return true;
-    if (a->s.payload_length > 0 && !seq_after(a->s.text + a->s.payload_length, c->rcv_nxt))
+    if (a->s.payload_length > 0 && !seq_after(a->s.text + a->s.payload_length, c->rcv_nxt)) {
         a->t->counters.duplicates++;
-    else
+        take_timestamp_of_duplicate(a);
+    } else {
         a->t->counters.drop_out_of_window++;
+    }
     if (a->s.flags & TCP_FLAG_RST)
         return false;
     if (is_crossed_probe(c, &a->s) && !check_ack(a)) /* not to be taken, or all is over */

@@ -41,7 +41,7 @@ static void header_extend(struct tcp_output *ret, uint32_t octets)
     ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
 }
 
-/* RFC 7323 3.2: once agreed on, the option MUST be in every segment, SHOULD be in an RST. A SYN's are output_syn()'s.
+/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. A SYN's options are output_syn()'s.
  */
 static void fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t seq, uint8_t flags,
                  uint16_t window, struct tcp_output *ret)

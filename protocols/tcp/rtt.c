@@ -24,8 +24,7 @@ void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end)
     c->flags &= ~(uint32_t)TCP_CONN_RTT_RESENT;
 }
 
-/* Something goes out again: perhaps what is being timed. Of a SYN one does not know yet whether timestamps will help.
- */
+/* Something goes out again: perhaps what is being timed. Whether timestamps will help a SYN is not known yet. */
 void rtt_resent(struct tcp_conn *c)
 {
     if ((c->flags & TCP_CONN_TIMESTAMPS) || c->state == TCP_SYN_SENT)

@@ -10,6 +10,8 @@
  * timestamp_take() when the fifth has found its ACK good. Deviates: 5.3 (R3) keeps it after the first; as Linux, so
  * that who guesses a sequence number cannot push TS.Recent forward and have the peer's own segments refused.
  *
+ * One that was received before is answered with its own timestamp too (input.c says why).
+ *
  * Round-trip times are rtt.c's. */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/tcp_internal.h"

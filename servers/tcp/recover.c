@@ -125,7 +125,7 @@ static void time_waits_again(struct tcp_server *s, uint32_t group, const struct 
 {
     bool all = true;
     for (uint32_t i = 0; i < TCP_TIME_WAIT_GROUP; i++) {
-        uint32_t record = group * (uint32_t)TCP_TIME_WAIT_GROUP + i;
+        uint32_t record = group * TCP_TIME_WAIT_GROUP + i;
         if (records[i].local.family == ADDRESS_NONE)
             continue;
         bool restored = tcp_restore_time_wait(s->engine, record, &records[i]) == TCP_CALL_OK;

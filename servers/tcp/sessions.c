@@ -251,7 +251,7 @@ void tcp_time_waits_put(struct tcp_server *s, uint32_t group)
     bool any = false;
     memset(&stored, 0, sizeof stored);
     for (uint32_t i = 0; i < TCP_TIME_WAIT_GROUP; i++) {
-        uint32_t record = group * (uint32_t)TCP_TIME_WAIT_GROUP + i;
+        uint32_t record = group * TCP_TIME_WAIT_GROUP + i;
         if (record >= TCP_TIME_WAITS)
             break;
         stored.time_wait[i] = *tcp_time_wait_at(s->engine, record);
@@ -270,7 +270,7 @@ static bool time_waits_touched(struct tcp_server *s)
     while (tcp_next_touched_time_wait(s->engine, &record)) {
         if (group != TRANSPORT_NONE && group != record / TCP_TIME_WAIT_GROUP)
             tcp_time_waits_put(s, group);
-        group = record / (uint32_t)TCP_TIME_WAIT_GROUP;
+        group = record / TCP_TIME_WAIT_GROUP;
     }
     if (group != TRANSPORT_NONE)
         tcp_time_waits_put(s, group);

@@ -33,7 +33,7 @@ struct tcp_held { /* one for each endpoint whose connection has ended: the slot 
     uint32_t reserved;
 };
 
-#define TCP_TIME_WAIT_GROUP  (sizeof(struct tcp_block) / sizeof(struct tcp_time_wait)) /* as many as a block holds */
+#define TCP_TIME_WAIT_GROUP  ((uint32_t)(sizeof(struct tcp_block) / sizeof(struct tcp_time_wait))) /* all that a block holds */
 #define TCP_TIME_WAIT_GROUPS ((TCP_TIME_WAITS + TCP_TIME_WAIT_GROUP - 1) / TCP_TIME_WAIT_GROUP)
 
 union tcp_stored {

@@ -244,6 +244,22 @@ static void send_malformed(size_t row, bool solicits)
     ck_assert_msg(input(&a) == result && drops(result) == 1, "%s %d", rows[row].name, solicits);
 }
 
+START_TEST(test_too_many_addresses)
+{
+    start(DAD_OFF, false);
+    for (unsigned i = 0; i < IP_OWN_MAX; i++) {
+        config.own[i] = (struct ip_own_address){.address = us, .prefix_length = 64};
+        config.own[i].address.octets[14] = (uint8_t)i;
+    }
+    config.own_count = 1000;
+    ndp_init(&engine, &config, now);
+    struct own_event event;
+    for (unsigned i = 0; i < IP_OWN_MAX; i++)
+        ck_assert(ndp_event(&engine, &event));
+    ck_assert(!ndp_event(&engine, &event));
+}
+END_TEST
+
 START_TEST(test_malformed)
 {
     for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
@@ -780,5 +796,5 @@ SUITE_RUN("ndp", setup, NULL, test_malformed, test_not_from_the_link, test_rules
           test_confirmation_saves_the_probe, test_advertisements, test_solicitation_resolves_what_waits,
           test_answer_without_an_address_goes_back, test_reply_queue_is_bounded, test_strangers_do_not_evict_the_used,
           test_the_absent_do_not_evict_the_known, test_full_table_reuses_the_oldest_used, test_lookup_of_others,
-          test_probes_before_use, test_duplicate, test_optimistic, test_off_and_restarted,
+          test_too_many_addresses, test_probes_before_use, test_duplicate, test_optimistic, test_off_and_restarted,
           test_conflict_is_defended_now_and_then, test_announces, test_listener_queries)

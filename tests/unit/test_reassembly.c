@@ -96,6 +96,23 @@ START_TEST(test_largest)
 }
 END_TEST
 
+/* RFC 791: 65535 octets with the header; the first fragment's may be longer than that of the others (options not
+ * copied). */
+START_TEST(test_longer_with_the_first_header)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t at = 512; at < 65515; at += 512)
+            ck_assert_int_eq(in(at, at + 512 < 65515 ? 512 : 65515 - at, at + 512 < 65515), REASSEMBLY_HELD);
+        struct reassembly_fragment first = fragment(2, 7, 0, 512, true);
+        first.header_octets = pass == 0 ? 24 : 20;
+        ck_assert_int_eq(put(first), pass == 0 ? REASSEMBLY_DROP_overflow : REASSEMBLY_COMPLETE);
+    }
+    is_whole(65515);
+    ck_assert_uint_eq(t->counters.drop_overflow, 1);
+    none_left();
+}
+END_TEST
+
 /* What goes wrong, and with it the whole datagram: what comes later is not the beginning of another. */
 START_TEST(test_discarded)
 {
@@ -267,5 +284,5 @@ START_TEST(test_lent_ones_stay)
 }
 END_TEST
 
-SUITE_RUN("reassembly", setup, teardown, test_any_order, test_largest, test_discarded, test_too_many_pieces, test_names,
-          test_ecn, test_time, test_limits, test_lent_ones_stay)
+SUITE_RUN("reassembly", setup, teardown, test_any_order, test_largest, test_longer_with_the_first_header,
+          test_discarded, test_too_many_pieces, test_names, test_ecn, test_time, test_limits, test_lent_ones_stay)

@@ -55,6 +55,7 @@ START_TEST(test_options_of_a_listener)
     pump(2);
     ck_assert_uint_eq(reconciled().operation, MESSAGE_ALIVE_END);
     options_are_there(&conn_of(&listener)->options);
+    free(peer.tcp);
     peer_new();
     h->now_us += 1000000;
     struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The tcp server over its own deaths and those of others: what is kept, what is told, and to whom. */
+#include "servers/tcp/tcp_server.h"
 #include "tests/unit/server_tcp_peer.h"
 
 /* What the socket server says after a restart: these sockets (0: none) are its, and no others. */
@@ -507,8 +508,48 @@ START_TEST(test_ready_ring)
 }
 END_TEST
 
+static void store_full_of_time_waits(void)
+{
+    static uint8_t current[TCP_STORE_BLOCKS];
+    struct store store;
+    ck_assert_int_eq(
+        store_open(&store, h->context.store, TCP_STORE_VERSION, sizeof(union tcp_stored), TCP_STORE_BLOCKS, current),
+        0);
+    for (uint32_t n = 0; n < TCP_TIME_WAITS; n += TCP_TIME_WAIT_GROUP) {
+        union tcp_stored stored;
+        memset(&stored, 0, sizeof stored);
+        for (uint32_t i = 0; i < TCP_TIME_WAIT_GROUP && n + i < TCP_TIME_WAITS; i++)
+            stored.time_wait[i] = (struct tcp_time_wait){.local = us,
+                                                         .remote = them,
+                                                         .local_port = PORT,
+                                                         .remote_port = (uint16_t)(n + i + 1),
+                                                         .window_scale = n + i == 10 ? 99 : 0,
+                                                         .ends_at_us = h->now_us + 30 * 1000000ULL};
+        store_put(&store, TCP_STORE_TIME_WAITS(n / TCP_TIME_WAIT_GROUP), &stored);
+    }
+    store_commit(&store);
+}
+
+/* All are put back but the one that is unsound, which leaves the store. */
+START_TEST(test_full_of_time_waits)
+{
+    store_full_of_time_waits();
+    for (uint64_t corrupt = 1; corrupt < 2; corrupt--) {
+        harness_restart(h);
+        harness_turn(h);
+        const struct tcp_server *s = h->state;
+        uint32_t there = 0;
+        for (uint32_t i = 0; i < TCP_TIME_WAITS; i++)
+            there += tcp_time_wait_at(s->engine, i)->remote_port == i + 1;
+        ck_assert_uint_eq(there, TCP_TIME_WAITS - 1);
+        ck_assert_uint_eq(harness_counter(h, "drop_block_corrupt"), corrupt);
+    }
+}
+END_TEST
+
 SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_ready_ring, test_lost_slot_is_kept_until_close,
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
           test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_cold_and_restart,
-          test_never_accepted, test_time_wait_goes_on, test_time_wait_ends, test_cookie_over_a_restart)
+          test_never_accepted, test_time_wait_goes_on, test_time_wait_ends, test_cookie_over_a_restart,
+          test_full_of_time_waits)

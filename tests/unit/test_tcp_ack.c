@@ -409,6 +409,41 @@ START_TEST(test_back_off_ends)
 }
 END_TEST
 
+/* What a host reads of a connection (TCP_INFO), and whether all that was written has arrived, FIN included. */
+START_TEST(test_figures)
+{
+    struct tcp_figures f;
+    bench_options(&b, "\2\4\5\xb4\1\3\3\7", 8);
+    bench_state(&b, TCP_SYN_RECEIVED);
+    advance(&b, 80 * MS);
+    inject(&b, A, 1, 1, 0);
+    make_available(&b, 3 * MSS);
+    for (uint32_t i = 0; i < 3; i++)
+        expect(&b, A, 1 + i * MSS, 1, MSS);
+    expect_silence(&b);
+    advance(&b, 240 * MS); /* SRTT + 4 RTTVAR of the handshake */
+    expect(&b, A, 1, 1, MSS);
+    expect_silence(&b);
+    tcp_figures(b.h.t, b.conn, &f);
+    ck_assert_uint_eq(f.state, TCP_ESTABLISHED);
+    ck_assert(f.scaled && !f.timestamps && f.send_window_scale == 7 && f.receive_window_scale == 1);
+    ck_assert(f.retransmits == 1 && f.retransmitted == 1);
+    ck_assert(f.srtt_us == 80 * MS && f.rttvar_us == 40 * MS && f.rto_us == 480 * MS);
+    ck_assert(f.mss == MSS && f.cwnd == MSS && f.ssthresh == 2 * MSS);
+    inject(&b, A, 1, 1 + 3 * MSS, 0);
+    expect_silence(&b);
+    ck_assert(!tcp_send_drained(b.h.t, b.conn)); /* nothing is in flight, but the FIN is not out */
+    tcp_shutdown_send(b.h.t, b.h.now_us, b.conn);
+    expect(&b, F | A, 1 + 3 * MSS, 1, 0);
+    ck_assert(!tcp_send_drained(b.h.t, b.conn));
+    inject(&b, A, 1, 2 + 3 * MSS, 0);
+    ck_assert(tcp_send_drained(b.h.t, b.conn));
+    tcp_figures(b.h.t, b.conn, &f);
+    ck_assert_uint_eq(f.state, TCP_FIN_WAIT_2);
+    ck_assert_uint_eq(f.retransmits, 0);
+}
+END_TEST
+
 /* ---- path MTU, IPv6 (RFC 8201 4) ---- */
 START_TEST(test_too_big_ip6)
 {
@@ -450,6 +485,7 @@ int main(void)
         test_rto,
         test_rto_is_bounded,
         test_back_off_ends,
+        test_figures,
         test_too_big_ip6,
     };
     Suite *suite = suite_create("tcp_ack");

@@ -437,12 +437,16 @@ START_TEST(test_echo)
     advance(&b, SECOND);
     tell(A, 401 + 200000, 1, 10, PEER_CLOCK + 50); /* out of the window */
     expect_with(A, 1, 401, 0, PEER_CLOCK + 30);
-    tell(A, 301, 1, 100, PEER_CLOCK + 50); /* received before */
-    expect_with(A, 1, 401, 0, PEER_CLOCK + 30);
+    tell(A, 301, 1, 100, PEER_CLOCK + 50); /* received before: this one is answered */
+    expect_with(A, 1, 401, 0, PEER_CLOCK + 50);
+    tell(A, 301, 2, 100, PEER_CLOCK + 55); /* ... with a bad ACK */
+    expect_with(A, 1, 401, 0, PEER_CLOCK + 50);
+    tell(A, 401 - 65536, 1, 100, PEER_CLOCK + 55); /* ... from beyond a window */
+    expect_with(A, 1, 401, 0, PEER_CLOCK + 50);
     tell(R, 402, 0, 0, PEER_CLOCK + 60);
     advance(&b, SECOND);
     tell(R, 402, 0, 0, PEER_CLOCK + 60);
-    expect_with(A, 1, 401, 0, PEER_CLOCK + 30); /* 5.2: MUST NOT update by an RST */
+    expect_with(A, 1, 401, 0, PEER_CLOCK + 50); /* 5.2: MUST NOT update by an RST */
     tell(A, 401, 1, 0, PEER_CLOCK + 70);
     tell(A, 401, 1, 10, PEER_CLOCK + 70);
     advance(&b, 40 * MS);

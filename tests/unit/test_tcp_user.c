@@ -146,6 +146,30 @@ START_TEST(test_call_of_nobody)
 }
 END_TEST
 
+/* A segment for a connection that has just ended, or an index that never was one, is answered as if there were none. */
+START_TEST(test_segment_for_nobody)
+{
+    setup();
+    bench_state(&b, TCP_ESTABLISHED);
+    uint32_t indices[] = {TCP_NONE, 16, 15, b.conn};
+    struct tcp_segment_in meta = {
+        .source = b.peer, .destination = b.h.address, .source_port = PEER_PORT, .destination_port = OWN_PORT};
+    struct tcp_header h = {.acknowledgement = be32_make(b.iss + 7), .data_offset = 0x50, .flags = A};
+    uint8_t bytes[sizeof h];
+    memcpy(bytes, &h, sizeof h);
+    inject(&b, R, 1, 0, 0); /* it has ended, and its host does not know yet */
+    for (size_t i = 0; i < sizeof indices / sizeof indices[0]; i++) {
+        struct tcp_placement p;
+        ck_assert_int_eq(tcp_input(b.h.t, b.h.now_us, indices[i], &meta, bytes, 20, 25, &p), TCP_INPUT_DROPPED);
+        ck_assert_uint_eq(p.conn, TCP_NONE);
+        expect(&b, R, 7, 0, 0);
+    }
+    ck_assert_uint_eq(counters_of(&b)->drop_no_connection, 4);
+    expect_silence(&b);
+    teardown();
+}
+END_TEST
+
 /* ---- what is said early is done later ---- */
 START_TEST(test_text_and_fin_wait_for_establishment)
 {
@@ -308,6 +332,7 @@ int main(void)
     TCase *tc = tcase_create("tcp_user");
     const TTest *const tests[] = {
         test_call_of_nobody,
+        test_segment_for_nobody,
         test_text_and_fin_wait_for_establishment,
         test_close_in_syn_received,
         test_half_close_of_the_peer,

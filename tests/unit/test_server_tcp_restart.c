@@ -456,37 +456,6 @@ START_TEST(test_time_wait_ends)
 }
 END_TEST
 
-/* A connection that was no more than a cookie when we died is made by the next incarnation, with a slot. */
-START_TEST(test_cookie_over_a_restart)
-{
-    struct message m = {.operation = MESSAGE_LISTEN, .source = {.family = ADDRESS_IP4}, .source_port = PORT};
-    m.socket = (struct message_socket){.socket = LISTENER}; /* backlog 0 */
-    harness_request(h, &m);
-    harness_turn(h);
-    ck_assert(harness_told(h, MESSAGE_ANSWER, &m));
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    uint32_t first;
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &first), TCP_CALL_OK);
-    peer.drop = 1;
-    pump(1); /* the first waits in SYN-RECEIVED */
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
-    pump(1);
-    ck_assert_uint_eq(harness_counter(h, "tcp_cookies_sent"), 1);
-    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
-    harness_restart(h);
-    pump(1);
-    alive_are(LISTENER, 0);
-    pump(3);
-    ck_assert_uint_eq(harness_counter(h, "tcp_cookies_taken"), 1);
-    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
-    ck_assert_uint_eq(m.destination_port, tcp_conn_at(peer.tcp, peer.conn)->identity.local_port);
-    peer_write("here", 4);
-    pump(2);
-    ck_assert_uint_eq(words(&m)->receive_head, 4);
-    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
-}
-END_TEST
-
 static void store_full_of_time_waits(void)
 {
     static uint8_t current[TCP_STORE_BLOCKS];
@@ -523,6 +492,37 @@ START_TEST(test_full_of_time_waits)
         ck_assert_uint_eq(there, TCP_TIME_WAITS - 1);
         ck_assert_uint_eq(harness_counter(h, "drop_block_corrupt"), corrupt);
     }
+}
+END_TEST
+
+/* A connection that was no more than a cookie when we died is made by the next incarnation, with a slot. */
+START_TEST(test_cookie_over_a_restart)
+{
+    struct message m = {.operation = MESSAGE_LISTEN, .source = {.family = ADDRESS_IP4}, .source_port = PORT};
+    m.socket = (struct message_socket){.socket = LISTENER}; /* backlog 0 */
+    harness_request(h, &m);
+    harness_turn(h);
+    ck_assert(harness_told(h, MESSAGE_ANSWER, &m));
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    uint32_t first;
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &first), TCP_CALL_OK);
+    peer.drop = 1;
+    pump(1); /* the first waits in SYN-RECEIVED */
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(1);
+    ck_assert_uint_eq(harness_counter(h, "tcp_cookies_sent"), 1);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+    harness_restart(h);
+    pump(1);
+    alive_are(LISTENER, 0);
+    pump(3);
+    ck_assert_uint_eq(harness_counter(h, "tcp_cookies_taken"), 1);
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    ck_assert_uint_eq(m.destination_port, tcp_conn_at(peer.tcp, peer.conn)->identity.local_port);
+    peer_write("here", 4);
+    pump(2);
+    ck_assert_uint_eq(words(&m)->receive_head, 4);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
 }
 END_TEST
 

@@ -7,7 +7,7 @@
  * has given out is in the blocks already; tcp_next_touched() then says which blocks changed, so that the host
  * can commit them before anything leaves. Read RFC 9293 section 3.10 first; then, for what is wrapped round
  * it, RFC 6298 (timeout), 5681 and 6582 (congestion), 7323 (window scale, timestamps), 5961 (blind attacks),
- * 6528 (ISNs), 6056 (ports).
+ * 6528 (ISNs), 6056 (ports), 6191 (TIME-WAIT), 4987 (SYN cookies).
  *
  *   tcp.c         memory, the table, user calls         input.c    SEGMENT ARRIVES: any state but those below
  *   demux.c       segment to connection or listener     open.c     SEGMENT ARRIVES: CLOSED, LISTEN, SYN-SENT
@@ -22,7 +22,8 @@
  *
  * States: those of RFC 9293. A FIN is formed, and the state changed, when it goes out, not when the user
  * calls: until then user_fin stands alone. A connection that ends goes to CLOSED and leaves the hash and
- * the heap at once; its index is free when this was reported and its RST, if one is due, was given out.
+ * the heap at once; its index is free when this was reported and its RST, if one is due, was given out. So does
+ * one in TIME-WAIT: a record of its own goes on for it.
  *
  * Payload: never seen. Input tells the host where a segment's payload belongs; what is below rcv_nxt, in a
  * held range, or beyond the ring is trimmed first, so nothing that is there is written twice. Of a segment

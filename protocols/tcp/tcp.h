@@ -34,7 +34,7 @@ enum tcp_state { /* RFC 9293 3.3.2; values are in the store, so they never chang
     TCP_CLOSE_WAIT = 7,
     TCP_CLOSING = 8,
     TCP_LAST_ACK = 9,
-    TCP_TIME_WAIT = 10,
+    TCP_TIME_WAIT = 10, /* of no block: see struct tcp_time_wait */
 };
 
 enum tcp_error { /* why a connection ended; told to the application by its transport server */
@@ -137,7 +137,7 @@ struct tcp_conn {
     uint64_t rtt_start_us;          /* 0: nothing is being timed */
     uint64_t retransmit_at_us;      /* 0: off; also the persist timer */
     uint64_t ack_at_us;             /* 0: off */
-    uint64_t state_at_us;           /* TIME-WAIT, FIN-WAIT-2 of an orphan; 0: off */
+    uint64_t state_at_us;           /* FIN-WAIT-2 of an orphan; 0: off */
     uint64_t challenge_at_us;       /* not before this the next ACK in answer to a segment out of window */
     uint32_t range_count;
     uint32_t reserved2;

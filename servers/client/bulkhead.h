@@ -94,6 +94,8 @@ BH_API int bh_getpeername(int fd, struct sockaddr *ret_address, socklen_t *lengt
  *   urgent data is always in line); get also SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN. Datagrams: SO_BROADCAST,
  *   SO_NO_CHECK (IPv4 only). An accepted connection begins with all that was set on its listener. SO_ERROR of an attempt to
  *   connect that failed: the next bh_connect() makes another one (on Linux it first says ECONNABORTED).
+ *   SO_REUSEADDR: as Linux among names that bind() gave; unlike there the connections of a listener that was closed, and
+ *   ports that connect() chose, keep nobody from the name.
  *   SO_RCVBUF, SO_SNDBUF: the octets of the ring, the next power of two from 4 KiB to 4 MiB that holds as many; what is read back is
  *   that (Linux says twice what was set). To be set before a stream connects or listens (then it is for its connections) or
  *   a datagram socket gets a port: later it is accepted and changes nothing. Without: bh_set_option()'s. Memory comes in

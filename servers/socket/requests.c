@@ -346,6 +346,14 @@ static int option_check(const struct socket_block *block, uint32_t option, uint3
     return option_check_more(block, option, value);
 }
 
+/* tcp has lost a listener and is asked to make it again, of which nobody waits for the outcome: whoever has a LISTEN or
+ * an option for it asks once more, with all that is known now. */
+static bool relistens(const struct socket_block *block)
+{
+    return block->state == SOCKET_LISTENING && block->request.operation == MESSAGE_LISTEN &&
+           block->request.lane == LANE_NONE;
+}
+
 static int call_set_option(struct socket_server *server, struct call *call)
 {
     struct socket_block *block = &call->socket->block;
@@ -358,6 +366,8 @@ static int call_set_option(struct socket_server *server, struct call *call)
     bool told = (option_rules[option].told >> block->transport & 1) != 0 && socket_at_transport(call->socket);
     if (!told)
         return 0;
+    if (relistens(block))
+        return wait_for(server, call, MESSAGE_LISTEN); /* says it, too */
     wait_for(server, call, MESSAGE_SET_OPTION);
     block->request.option = option;
     return CALL_WAITS;
@@ -413,7 +423,8 @@ int call_run(struct socket_server *server, struct call *call)
         const struct socket_block *block = &call->socket->block;
         if (operation->living && block->state == SOCKET_GONE)
             return block->error != 0 ? block->error : EINVAL;
-        if (operation->alone && block->request.cookie != 0)
+        bool gives_way = relistens(block) && (number == CONTROL_LISTEN || number == CONTROL_SET_OPTION);
+        if (operation->alone && block->request.cookie != 0 && !gives_way)
             return EALREADY;
     }
     address_clean(&call->request.address);

@@ -456,7 +456,15 @@ START_TEST(options_of_streams_travel)
     m = expect(tcp, MESSAGE_LISTEN);
     expect_tuned(&m);
     ck_assert_int_eq(answer_of(0, 1).error, 0); /* said by LISTEN */
+    r = option(s, CONTROL_OPTION_KEEPALIVE, 1); /* while that is not answered */
+    ask(0, 2, &r);
+    struct message before = m;
+    m = expect(tcp, MESSAGE_LISTEN);
+    expect_tuned(&m);
+    reply(tcp, &before, 0, 7, m.source_port);
+    ck_assert(!answered(0, 2));
     reply(tcp, &m, 0, 7, m.source_port);
+    ck_assert_int_eq(answer_of(0, 2).error, 0);
     struct message e = established(s, 30);
     tell(tcp, &e);
     uint32_t a = call(&(struct control_request){

@@ -45,7 +45,8 @@ struct run {
     const struct many *what;
     const struct net *net;
     struct talk *talk;
-    struct talks paused; /* the pause is the same for all, so the first is due first */
+    struct talks paused;     /* the pause is the same for all, so the first is due first */
+    uint64_t paced_ns, pace; /* so many may still begin in this millisecond */
     int epoll;
     uint64_t now_ns, progress_ns;
     uint64_t open, trips, lost, refused, renewed, wrong; /* in all */
@@ -218,17 +219,25 @@ static bool talk_receive(struct run *r, struct talk *t)
     return true;
 }
 
-/* Milliseconds until the next one is due, at most `most`. */
+/* Those whose pause is over; not all at once if many are, or they would stay together for ever. Milliseconds until the
+ * next ones, at most `most`. */
 static int go_on_after_pause(struct run *r, int most)
 {
     struct talk *t;
-    while ((t = TAILQ_FIRST(&r->paused)) != NULL && t->retry_ns <= r->now_ns) {
+    if (r->now_ns >= r->paced_ns + 1000000) {
+        r->paced_ns = r->now_ns;
+        r->pace = 1 + 2 * r->what->connections / (r->what->pause_ms + 1);
+    }
+    for (; r->pace > 0 && (t = TAILQ_FIRST(&r->paused)) != NULL && t->retry_ns <= r->now_ns; r->pace--) {
         TAILQ_REMOVE(&r->paused, t, queue);
         t->pauses = false;
         if (!talk_begin(r, t))
             talk_lost(r, t, false);
     }
-    uint64_t left_ms = t == NULL ? (uint64_t)most : (t->retry_ns - r->now_ns) / 1000000 + 1;
+    t = TAILQ_FIRST(&r->paused);
+    if (t == NULL)
+        return most;
+    uint64_t left_ms = t->retry_ns <= r->now_ns ? 1 : (t->retry_ns - r->now_ns) / 1000000 + 1;
     return left_ms < (uint64_t)most ? (int)left_ms : most;
 }
 

@@ -28,10 +28,12 @@ struct news { /* what was known when someone last looked at many sockets; zeroed
     uint32_t changes;
     uint32_t producer[SESSION_ARENAS + 1];
 };
-/* Whether a look at any socket may give another answer than at the last call with these. Before the sockets are looked at. */
+/* Whether a look at any socket may give another answer than at the last call with these. Before the sockets are looked
+ * at. */
 bool news_moved(struct session *s, struct news *news);
 
-/* A call of ours changed what a socket is ready for: after the change, before the call returns. Not under the session's lock. */
+/* A call of ours changed what a socket is ready for: after the change, before the call returns. Not under the session's
+ * lock. */
 void epoll_touch(struct session *s, const struct socket *k);
 /* A socket is closed: it leaves every set. Before its descriptor is free. */
 void epoll_forget(struct session *s, uint32_t descriptor);

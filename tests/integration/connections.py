@@ -108,5 +108,5 @@ def test_nothing_left():
 
 
 if __name__ == "__main__":
-    with application("bh-echo", f"[::]:{PORT}", ready=PORT):
+    with application("bh-echo", "--connections", AT_ONCE + 100, f"[::]:{PORT}", ready=PORT):
         main([test_at_once, test_one_after_another, test_nothing_left])

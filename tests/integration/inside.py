@@ -158,14 +158,17 @@ def super_segments_off(device="bh0"):
 
 
 def resources(pids):
-    """Descriptors and kilobytes of private memory of each pid."""
+    """Descriptors, maps and kilobytes of memory of each pid: private pages (shared segments count while nobody else has touched
+    them), and anonymous ones, which are nobody else's."""
     found = {}
     for pid in pids:
-        private = 0
+        private = anonymous = 0
         for line in open(f"/proc/{pid}/smaps_rollup"):
+            if line.startswith("Anonymous:"):
+                anonymous = int(line.split()[1])
             if line.startswith("Private_"):
                 private += int(line.split()[1])
-        found[pid] = {"descriptors": len(os.listdir(f"/proc/{pid}/fd")), "private_kib": private,
+        found[pid] = {"descriptors": len(os.listdir(f"/proc/{pid}/fd")), "private_kib": private, "anonymous_kib": anonymous,
                       "maps": sum(1 for _ in open(f"/proc/{pid}/maps"))}
     return found
 
@@ -173,8 +176,8 @@ def resources(pids):
 class Echo:
     """Connections to an echo application, each checking every octet; counts what it saw."""
 
-    def __init__(self, port, connections, size=64):
-        self.port, self.size, self.stop = port, size, False
+    def __init__(self, port, connections, size=64, host=STACK):
+        self.host, self.port, self.size, self.stop = host, port, size, False
         self.rounds = self.resets = self.wrong = 0
         self.errors = []
         self.last = [time.monotonic()] * connections
@@ -186,7 +189,7 @@ class Echo:
         rng = random.Random(i)
         while not self.stop:
             try:
-                with socket.create_connection((STACK, self.port), 5) as s:
+                with socket.create_connection((self.host, self.port), 5) as s:
                     s.settimeout(5)
                     while not self.stop:
                         data = rng.randbytes(rng.randrange(1, self.size))

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Inside a lab: SERVER killed KILLS times at random moments under load: service is back by itself every time, the listener is
+"""Inside a lab: SERVER killed KILLS times at random moments under load, over FAMILY (4, 6): each time one death, one new incarnation;
+tcp always with data on its way, and then every client is told, no connection is made again by the stack: service is back by itself every time, the listener is
 there, nothing hangs on either side, and descriptors, maps and memory of the survivors are at the end what they were after the
 tenth kill."""
 import random
 import statistics
+import subprocess
 import sys
 import time
 
-from inside import (SERVERS, Echo, answers_ping, application, bulkhead, counters, domain_of, domains, events, last_event, main,
+from inside import (STACK, STACK6, Echo, answers_ping, application, bulkhead, counters, domain_of, domains, events, last_event, main,
                     resources, wait_for)
 
 SERVER, KILLS = sys.argv[1], int(sys.argv[2])
+HOST = STACK6 if len(sys.argv) > 3 and sys.argv[3] == "6" else STACK
 PORT = 7007
 rng = random.Random(f"{SERVER}{KILLS}")
 
@@ -24,25 +27,35 @@ def supervisor_pid():
     return json.loads(bulkhead("ps", "--json"))["supervisor_pid"]
 
 
+def in_flight():
+    """Octets that the stack has not acknowledged to Linux."""
+    shown = subprocess.run(["ss", "-tnH", "dst", f"[{HOST}]" if ":" in HOST else HOST], capture_output=True, text=True).stdout
+    return sum(int(line.split()[2]) for line in shown.splitlines())
+
+
 def kill_once(load):
     before = domain_of(SERVER)
     rounds = load.rounds
-    wait_for("load before the kill", lambda: load.rounds > rounds + 20, 15)
+    wait_for("load before the kill", lambda: load.rounds > rounds + (8 if SERVER == "tcp" else 20), 15)
     time.sleep(rng.random() * 0.01)
+    if SERVER == "tcp":
+        wait_for("data in flight", lambda: in_flight() > 0, 15, 0)
     start = time.monotonic()
     bulkhead("kill", SERVER)
     wait_for("a new incarnation", lambda: (d := domain_of(SERVER))["incarnation"] > before["incarnation"]
              and d["state"] == "running", 10)
     rounds = load.rounds
-    wait_for("service", lambda: load.rounds > rounds + 20, 15)
-    return time.monotonic() - start
+    wait_for("service", lambda: load.rounds > rounds + (8 if SERVER == "tcp" else 20), 15)
+    seconds, after = time.monotonic() - start, domain_of(SERVER)["incarnation"]
+    assert after == before["incarnation"] + 1, f"incarnation {before['incarnation']} -> {after}"
+    return seconds
 
 
 def test_kills():
-    load = Echo(PORT, 8)
+    load = Echo(PORT, 8, 500000 if SERVER == "tcp" else 64, HOST)
     wait_for("load", lambda: load.rounds > 100)
     times, reference = [], None
-    who = survivors()
+    who, deaths, resets = survivors(), counters("supervisor")["deaths"], load.resets
     for i in range(KILLS):
         times.append(kill_once(load))
         if i == min(9, KILLS // 2):
@@ -50,13 +63,16 @@ def test_kills():
         assert survivors() == who, f"kill {i}: another domain was replaced: {who} -> {survivors()}"
     now = time.monotonic()
     wait_for("every connection to go on", lambda: all(last > now for last in load.last), 15)
+    assert counters("supervisor")["deaths"] == deaths + KILLS, "there were other deaths"
+    if SERVER == "tcp":
+        assert load.resets >= resets + KILLS, f"{load.resets} resets: a lost connection was not told"
     load.finish()
     after = resources(who.values())
     for name, pid in who.items():
         then, end = reference[pid], after[pid]
         assert end["descriptors"] == then["descriptors"], f"{name}: descriptors {then} -> {end}"
         assert abs(end["maps"] - then["maps"]) <= 1, f"{name}: maps {then} -> {end}"
-        assert end["private_kib"] <= then["private_kib"] + 64, f"{name}: memory {then} -> {end}"
+        assert end["anonymous_kib"] <= then["anonymous_kib"] + 64, f"{name}: memory {then} -> {end}"
     assert load.wrong == 0, f"{load.wrong} answers with wrong octets"
     timed_out = [e for e in load.errors if "timed out" in e.lower() or "timeout" in e.lower()]
     assert not timed_out, f"hung connections: {timed_out[:3]}"
@@ -67,5 +83,5 @@ def test_kills():
 
 
 if __name__ == "__main__":
-    with application("bh-echo", PORT, ready=PORT):
+    with application("bh-echo", f"[::]:{PORT}", ready=PORT):
         main([test_kills])

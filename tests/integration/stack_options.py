@@ -109,7 +109,7 @@ def test_numbers():
 def test_segment_size():
     with listener(PORT, options=[(socket.IPPROTO_TCP, TCP_MAXSEG, 600)]) as s, from_linux(PORT) as peer, s.accept() as got:
         assert segment_of(peer) <= 600, f"the peer sends {segment_of(peer)} octets"
-        assert 500 < got.getsockopt(socket.IPPROTO_TCP, TCP_MAXSEG) <= 600
+        assert 500 < got.getsockopt(socket.IPPROTO_TCP, TCP_MAXSEG) <= 600, got.getsockopt(socket.IPPROTO_TCP, TCP_MAXSEG)
         peer.sendall(b"z" * 5000)
         left = 5000
         while left:

@@ -22,11 +22,11 @@ ROOT = FOLDER / "root"
 
 
 class Stack:
-    def __init__(self, name, number, impairments="", partition="factored"):
-        self.name, self.address, self.run_dir = name, f"10.78.0.{number}", FOLDER / name
+    def __init__(self, name, number, impairments="", partition="factored", mtu=1500):
+        self.name, self.address, self.address6, self.run_dir = name, f"10.78.0.{number}", f"fd78::{number}", FOLDER / name
         driver = f"wire:{FOLDER}/wire" + (f",{impairments},seed={number}" if impairments else "")
-        self.options = ["--driver", driver, "--address", f"{self.address}/24", "--run-dir", str(self.run_dir),
-                        "--partition", partition]
+        self.options = ["--driver", driver, "--address", f"{self.address}/24", "--address", f"fd78::{number}/64", "--run-dir", str(self.run_dir),
+                        "--partition", partition, "--mtu", str(mtu)]
         self.environment = os.environ | {"BULKHEAD_RUN_DIR": str(self.run_dir)}
         self.process = None
 
@@ -73,8 +73,8 @@ class Stack:
 
 
 @contextlib.contextmanager
-def stacks(impairments="", partition="factored"):
-    a, b = Stack("a", 1, impairments, partition), Stack("b", 2, impairments, partition)
+def stacks(impairments="", partition="factored", mtu=1500):
+    a, b = Stack("a", 1, impairments, partition, mtu), Stack("b", 2, impairments, partition, mtu)
     try:
         a.start(), b.start()
         yield a, b
@@ -85,7 +85,7 @@ def stacks(impairments="", partition="factored"):
 
 @contextlib.contextmanager
 def server(stack):
-    process = stack.run("bh-httpd", "--listen", PORT, ROOT, stdout=subprocess.PIPE, text=True)
+    process = stack.run("bh-httpd", "--listen", f"[::]:{PORT}", ROOT, stdout=subprocess.PIPE, text=True)
     assert "listening" in process.stdout.readline()
     try:
         yield
@@ -95,9 +95,9 @@ def server(stack):
         process.stdout.close()
 
 
-def transfer(source, target, file, meanwhile=None, seconds=240):
+def transfer(source, target, file, meanwhile=None, seconds=240, address=None):
     got, start = FOLDER / "got", time.monotonic()
-    process = target.run("bh-get", f"http://{source.address}:{PORT}/{file}", "-o", got)
+    process = target.run("bh-get", f"http://{address or source.address}:{PORT}/{file}", "-o", got)
     try:
         if meanwhile is not None:
             meanwhile(process)
@@ -303,11 +303,17 @@ def test_a_third_is_refused():
             transfer(a, b, "small")
 
 
-ROOT.mkdir()
-try:
-    for file, octets in ("small", 200000), ("file", 20 << 20), ("large", 300 << 20):
-        random_file(ROOT / file, octets, octets)
-    main([test_good_wire, test_good_wire_kills, test_bad_wire, test_death_of_a_stack,
-          test_nothing_is_kept, test_audit, test_orderly_end, test_liars, test_a_third_is_refused])
-finally:
-    subprocess.run(["rm", "-rf", FOLDER])
+def run_all(tests, files):
+    ROOT.mkdir()
+    try:
+        for file, octets in files:
+            random_file(ROOT / file, octets, octets)
+        main(tests)
+    finally:
+        subprocess.run(["rm", "-rf", FOLDER])
+
+
+if __name__ == "__main__":
+    run_all([test_good_wire, test_good_wire_kills, test_bad_wire, test_death_of_a_stack, test_nothing_is_kept, test_audit,
+             test_orderly_end, test_liars, test_a_third_is_refused],
+            (("small", 200000), ("file", 20 << 20), ("large", 300 << 20)))

@@ -329,7 +329,7 @@ void domain_ready(struct supervisor *s, struct domain *d)
     d->state = DOMAIN_RUNNING;
     d->ready_us = now_us();
     d->deadline_us = 0;
-    d->liveness_ticks = 0;
+    liveness_start(&d->liveness, __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED));
     d->started_bursts = __atomic_load_n(&d->status->bursts, __ATOMIC_RELAXED);
     if (d->noticed_us != 0)
         restored_event(s, d);
@@ -349,13 +349,22 @@ void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
 void domain_tick(struct supervisor *s, struct domain *d)
 {
     (void)s;
-    uint64_t liveness = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED);
+    uint64_t counter = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED);
     d->logs_left = LOGS_A_TICK;
-    if (d->state != DOMAIN_RUNNING || liveness != d->liveness)
-        d->liveness_ticks = 0;
-    else if (++d->liveness_ticks >= LIVENESS_TICKS)
+    if (d->state != DOMAIN_RUNNING)
+        liveness_start(&d->liveness, counter);
+    else if (liveness_tick(&d->liveness, counter, d->cpu, cpu_visit))
         domain_kill(d, FAULT_HUNG);
-    d->liveness = liveness;
+}
+
+/* An answer that was asked for with `epoch` (0: none) is late. */
+static void acknowledgement_due(struct domain *d, uint64_t epoch, uint64_t *deadline_us, uint64_t now)
+{
+    if (epoch == 0 || *deadline_us == 0 || now < *deadline_us)
+        return;
+    *deadline_us = now + ACKNOWLEDGE_US;
+    if (liveness_blames(&d->liveness, d->cpu, cpu_visit))
+        domain_kill(d, FAULT_HUNG);
 }
 
 void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
@@ -365,18 +374,9 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
             domain_spawn(s, d);
         return;
     }
-    if (d->ack_epoch != 0 && now >= d->ack_deadline_us) {
-        d->ack_deadline_us = now + ACKNOWLEDGE_US;
-        domain_kill(d, FAULT_HUNG);
-    }
-    if (d->revoke_deadline_us != 0 && now >= d->revoke_deadline_us) {
-        d->revoke_deadline_us = now + ACKNOWLEDGE_US;
-        domain_kill(d, FAULT_HUNG);
-    }
-    if (d->attach_epoch != 0 && now >= d->attach_deadline_us) {
-        d->attach_deadline_us = now + ACKNOWLEDGE_US;
-        domain_kill(d, FAULT_HUNG);
-    }
+    acknowledgement_due(d, d->ack_epoch, &d->ack_deadline_us, now);
+    acknowledgement_due(d, 1, &d->revoke_deadline_us, now);
+    acknowledgement_due(d, d->attach_epoch, &d->attach_deadline_us, now);
     if (d->deadline_us != 0 && now >= d->deadline_us) {
         d->deadline_us = now + START_US;
         domain_kill(d, FAULT_START);

@@ -28,11 +28,11 @@
 #include "ipc/manage.pb-c.h"
 #include "ipc/session.h"
 #include "servers/server.h"
+#include "servers/supervisor/liveness.h"
 #include "servers/supervisor/options.h"
 #include "servers/topology/topology.h"
 
 #define TICK_US              200000  /* how often liveness is looked at */
-#define LIVENESS_TICKS       5       /* without a move: hung. Ticks, so that a stalled supervisor blames nobody */
 #define ACKNOWLEDGE_US       1000000 /* a survivor that has not let go of the dead by then is hung */
 #define START_US             5000000 /* from spawn to Standby, from grants to Ready */
 #define STOP_US              500000  /* orderly end of everything; then killed */
@@ -143,8 +143,7 @@ struct domain {
     uint32_t accusations;                /* channels that it reported broken since ... */
     uint64_t accused_since_us;
     uint32_t unhealthy;                  /* failed starts in a row */
-    uint64_t liveness;
-    uint32_t liveness_ticks;
+    struct liveness liveness;
     uint64_t started_bursts;
     uint64_t kill_us; /* when this incarnation was killed or told to stop; 0 not */
     uint64_t died_kill_us, noticed_us, spawned_us, standby_us, granted_us, ready_us; /* of the latest death and life */

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "servers/supervisor/liveness.h"
+
+#include <sched.h>
+#include <time.h>
+
+static uint64_t clock_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint64_t cpu_visit(int cpu)
+{
+    cpu_set_t home, there;
+    CPU_ZERO(&there);
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof home, &home) < 0)
+        return 0;
+    CPU_SET((unsigned)cpu, &there);
+    uint64_t start = clock_us();
+    if (sched_setaffinity(0, sizeof there, &there) < 0) /* comes back when it runs there */
+        return 0;
+    uint64_t took = clock_us() - start;
+    int result = sched_setaffinity(0, sizeof home, &home);
+    (void)result; /* it was possible before */
+    return took;
+}
+
+void liveness_start(struct liveness *l, uint64_t counter)
+{
+    *l = (struct liveness){.counter = counter};
+}
+
+bool liveness_blames(struct liveness *l, int cpu, liveness_visit *visit)
+{
+    if (l->excuses >= LIVENESS_EXCUSES || visit(cpu) <= LIVENESS_VISIT_US)
+        return true;
+    l->excuses++;
+    return false;
+}
+
+bool liveness_tick(struct liveness *l, uint64_t counter, int cpu, liveness_visit *visit)
+{
+    if (counter != l->counter) {
+        liveness_start(l, counter);
+        return false;
+    }
+    if (liveness_blames(l, cpu, visit))
+        l->ticks++;
+    else
+        l->ticks = 0;
+    return l->ticks >= LIVENESS_TICKS;
+}

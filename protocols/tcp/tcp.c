@@ -316,7 +316,7 @@ uint8_t conn_window_scale(uint32_t receive_size)
     return scale;
 }
 
-void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss)
+void conn_init_send(const struct tcp *t, struct tcp_conn *c, uint32_t iss)
 {
     c->iss = c->snd_una = c->snd_nxt = c->snd_max = c->snd_sml = c->recover = iss;
     c->mss = TCP_MSS_DEFAULT;

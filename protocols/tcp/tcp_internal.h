@@ -238,7 +238,7 @@ void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CL
 void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
 void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);  /* ends it, a record goes on */
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
-void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
+void conn_init_send(const struct tcp *t, struct tcp_conn *c, uint32_t iss);
 uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c); /* of the link */
 uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c);
 uint8_t conn_window_scale(uint32_t receive_size);
@@ -328,7 +328,7 @@ enum tcp_error conn_give_up_reason(const struct tcp_conn *c);
 void conn_give_up(struct tcp *t, struct tcp_conn *c, bool answers);
 bool conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c); /* nothing more is sent again */
 uint32_t conn_retries(const struct tcp *t, const struct tcp_conn *c);
-uint64_t user_timeout_clamp(const struct tcp_conn *c, uint64_t at_us);
+uint64_t user_timeout_clamp(const struct tcp *t, const struct tcp_conn *c, uint64_t sent_us, uint64_t at_us);
 
 /* rtt.c */
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);

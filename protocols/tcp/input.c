@@ -3,25 +3,19 @@
  * (3.10.7.4) follow here, one function each, in the RFC's order. */
 #include "protocols/tcp/tcp_arrival.h"
 
-/* RFC 5961 7: challenge ACKs are limited, here per connection and per engine. */
-bool challenge_is_allowed(struct tcp *t, uint64_t now_us, uint64_t *not_before_us)
+/* RFC 5961 7: challenge ACKs are limited, for each connection alone. A limit that all share would tell whoever has a
+ * connection of his own which guesses about others' were answered (CVE-2016-5696), and he could use it up. */
+bool challenge_is_allowed(uint64_t now_us, uint64_t *not_before_us)
 {
     if (now_us < *not_before_us)
         return false;
-    if (now_us - t->challenge_window_us >= 1000000) {
-        t->challenge_window_us = now_us;
-        t->challenges = 0;
-    }
-    if (t->challenges >= TCP_CHALLENGE_PER_SECOND)
-        return false;
-    t->challenges++;
     *not_before_us = now_us + TCP_CHALLENGE_GAP_US;
     return true;
 }
 
 void challenge(struct arrival *a)
 {
-    if (!challenge_is_allowed(a->t, a->now_us, &a->c->challenge_at_us))
+    if (!challenge_is_allowed(a->now_us, &a->c->challenge_at_us))
         return;
     a->t->counters.challenge_acks++;
     a->c->flags |= TCP_CONN_ACK_NOW;

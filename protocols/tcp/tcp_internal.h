@@ -45,7 +45,6 @@ enum tcp_conn_flag {
 #define TCP_ORPHAN_US      60000000U /* FIN-WAIT-2 of a connection closed by its user */
 #define TCP_CORK_US        200000U   /* as Linux */
 #define TCP_CHALLENGE_GAP_US    100000U  /* per connection */
-#define TCP_CHALLENGE_PER_SECOND 100U    /* per engine (RFC 5961 7) */
 #define TCP_DUPLICATE_ACKS 3U   /* RFC 5681 3.2 */
 #define TCP_ACKS_OWED_MAX  16U
 #define TCP_REPLIES        256U /* power of two */
@@ -125,8 +124,6 @@ struct tcp {
     struct tcp_time_waits time_wait;
     uint32_t fresh;   /* indices from here on were never used, and are not in the free list */
     uint32_t next_ephemeral;
-    uint32_t challenges; /* since challenge_window_us */
-    uint64_t challenge_window_us;
     uint64_t started_us;
     uint64_t cookies_until_us; /* no cookie is taken after this */
     uint32_t syn_received;     /* of all listeners */

@@ -169,10 +169,8 @@ static bool check_syn(struct arrival *a)
     struct tcp_conn *c = a->c;
     if (!(a->s.flags & TCP_FLAG_SYN))
         return true;
-    if (is_simultaneous_syn_ack(c, &a->s)) {
-        c->flags |= TCP_CONN_ACK_NOW;
+    if (is_simultaneous_syn_ack(c, &a->s))
         return true;
-    }
     if (c->state == TCP_SYN_RECEIVED && (c->flags & TCP_CONN_PASSIVE)) {
         conn_end(a->t, c, TCP_ERROR_RESET); /* back to LISTEN */
         a->result = TCP_INPUT_DONE;
@@ -332,6 +330,8 @@ static void arrives_otherwise(struct arrival *a)
 {
     if (!check_timestamp(a) || !check_sequence(a) || !check_reset(a) || !check_syn(a) || !check_ack(a))
         return;
+    if (a->s.flags & TCP_FLAG_SYN) /* the SYN-ACK of a simultaneous open */
+        a->c->flags |= TCP_CONN_ACK_NOW;
     timestamp_take(a->c, a->now_us, &a->s);
     if (process_text(a))
         process_fin(a);

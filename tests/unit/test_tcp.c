@@ -50,6 +50,22 @@ START_TEST(test_simultaneous_open)
 }
 END_TEST
 
+/* One that does not acknowledge our SYN changes nothing (the harness looks for what was not reported). */
+START_TEST(test_simultaneous_open_bad_ack)
+{
+    bench_state(&b, TCP_SYN_SENT);
+    inject(&b, S, 0, 0, 0);
+    expect(&b, S | A, 0, 1, 0);
+    expect_silence(&b);
+    inject(&b, S | A, 0, 7, 0);
+    expect(&b, R, 7, 0, 0);
+    expect_silence(&b);
+    inject(&b, S | A, 0, 1, 0);
+    expect(&b, A, 1, 1, 0);
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+}
+END_TEST
+
 START_TEST(test_refused)
 {
     bench_state(&b, TCP_SYN_SENT);
@@ -593,6 +609,7 @@ int main(void)
         test_active_open,
         test_text_on_syn_ack,
         test_simultaneous_open,
+        test_simultaneous_open_bad_ack,
         test_refused,
         test_unreachable,
         test_unreachable_is_soft,

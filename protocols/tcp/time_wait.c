@@ -439,11 +439,13 @@ enum tcp_call_result tcp_restore_time_wait(struct tcp *t, uint32_t record, const
         demux_conn(t, &what->local, what->local_port, &what->remote, what->remote_port) != TCP_NONE)
         return TCP_CALL_IN_USE;
     uint64_t ends = what->ends_at_us, last = t->started_us + t->config.time_wait_us;
+    if (ends > last)
+        ends = last;
     if (w->live.count > 0 && w->record[w->live.tail].ends_at_us > ends)
         ends = w->record[w->live.tail].ends_at_us;
     struct tcp_time_wait *r = allocate_at(w, record);
     *r = *what;
-    r->ends_at_us = ends < last ? ends : last;
+    r->ends_at_us = ends;
     hash_insert(t, record);
     touched(w, record);
     return TCP_CALL_OK;

@@ -506,6 +506,12 @@ START_TEST(test_restore_ends_in_time)
     ck_assert_uint_eq(tcp_time_wait_at(b.h.t, 0)->ends_at_us, HARNESS_START_US + 60 * SECOND);
     ck_assert_uint_eq(tcp_time_wait_at(b.h.t, 1)->ends_at_us,
                       HARNESS_START_US + 60 * SECOND); /* the queue is in order */
+    advance(&b, 5 * SECOND);
+    time_wait(false);
+    r = record_of(1, 4, UINT64_MAX);
+    ck_assert_int_eq(tcp_restore_time_wait(b.h.t, 9, &r), TCP_CALL_OK);
+    host_drain(&b.h);
+    ck_assert_uint_eq(tcp_time_wait_at(b.h.t, 9)->ends_at_us, ends_at()); /* also late */
 }
 END_TEST
 

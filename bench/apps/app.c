@@ -177,8 +177,19 @@ bool app_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret)
     return false;
 }
 
+/* A port alone means every address, also where there is no IPv6: a link of less than 1280 octets, say. */
+static bool any_of_ip4(const struct place *address, struct place *ret)
+{
+    if (errno != EAFNOSUPPORT || address->any.sa_family != AF_INET6 ||
+        !IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr))
+        return false;
+    *ret = (struct place){.in = {.sin_family = AF_INET, .sin_port = address->in6.sin6_port}, .length = sizeof ret->in};
+    return true;
+}
+
 int app_socket_bound(const struct app *app, const struct place *address, int type)
 {
+    struct place other;
     const struct net *net = app->net;
     int on = 1;
     int fd = net->socket(address->any.sa_family, type, 0);
@@ -186,7 +197,12 @@ int app_socket_bound(const struct app *app, const struct place *address, int typ
         app_fail(errno, "cannot make a socket");
     if (net->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
         app_fail(errno, "cannot set SO_REUSEADDR");
-    if (net->bind(fd, &address->any, address->length) < 0)
+    bool bound = net->bind(fd, &address->any, address->length) == 0;
+    if (!bound && any_of_ip4(address, &other)) {
+        net->close(fd);
+        return app_socket_bound(app, &other, type);
+    }
+    if (!bound)
         app_fail(errno, "cannot bind to %s", app_address_text(address));
     return fd;
 }

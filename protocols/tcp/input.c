@@ -3,25 +3,19 @@
  * (3.10.7.4) follow here, one function each, in the RFC's order. */
 #include "protocols/tcp/tcp_arrival.h"
 
-/* RFC 5961 7: challenge ACKs are limited, here per connection and per engine. */
-bool challenge_is_allowed(struct tcp *t, uint64_t now_us, uint64_t *not_before_us)
+/* RFC 5961 7: challenge ACKs are limited, for each connection alone. A limit that all share would tell whoever has a
+ * connection of his own which guesses about others' were answered (CVE-2016-5696), and he could use it up. */
+bool challenge_is_allowed(uint64_t now_us, uint64_t *not_before_us)
 {
     if (now_us < *not_before_us)
         return false;
-    if (now_us - t->challenge_window_us >= 1000000) {
-        t->challenge_window_us = now_us;
-        t->challenges = 0;
-    }
-    if (t->challenges >= TCP_CHALLENGE_PER_SECOND)
-        return false;
-    t->challenges++;
     *not_before_us = now_us + TCP_CHALLENGE_GAP_US;
     return true;
 }
 
 void challenge(struct arrival *a)
 {
-    if (!challenge_is_allowed(a->t, a->now_us, &a->c->challenge_at_us))
+    if (!challenge_is_allowed(a->now_us, &a->c->challenge_at_us))
         return;
     a->t->counters.challenge_acks++;
     a->c->flags |= TCP_CONN_ACK_NOW;
@@ -175,10 +169,8 @@ static bool check_syn(struct arrival *a)
     struct tcp_conn *c = a->c;
     if (!(a->s.flags & TCP_FLAG_SYN))
         return true;
-    if (is_simultaneous_syn_ack(c, &a->s)) {
-        c->flags |= TCP_CONN_ACK_NOW;
+    if (is_simultaneous_syn_ack(c, &a->s))
         return true;
-    }
     if (c->state == TCP_SYN_RECEIVED && (c->flags & TCP_CONN_PASSIVE)) {
         conn_end(a->t, c, TCP_ERROR_RESET); /* back to LISTEN */
         a->result = TCP_INPUT_DONE;
@@ -338,6 +330,8 @@ static void arrives_otherwise(struct arrival *a)
 {
     if (!check_timestamp(a) || !check_sequence(a) || !check_reset(a) || !check_syn(a) || !check_ack(a))
         return;
+    if (a->s.flags & TCP_FLAG_SYN) /* the SYN-ACK of a simultaneous open */
+        a->c->flags |= TCP_CONN_ACK_NOW;
     timestamp_take(a->c, a->now_us, &a->s);
     if (process_text(a))
         process_fin(a);

@@ -128,11 +128,16 @@ bool conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c)
     return counted && c->retransmits >= conn_retries(t, c);
 }
 
-/* The next try, at `at_us`, or when the user's patience ends. */
-uint64_t user_timeout_clamp(const struct tcp_conn *c, uint64_t at_us)
+/* The next try, at `at_us`, or when the user's patience ends; but what was sent just now (at `sent_us`) can be
+ * answered. */
+uint64_t user_timeout_clamp(const struct tcp *t, const struct tcp_conn *c, uint64_t sent_us, uint64_t at_us)
 {
     uint64_t end_us = c->unacked_at_us + (uint64_t)c->options.user_timeout_ms * 1000;
-    return c->options.user_timeout_ms != 0 && c->unacked_at_us != 0 && end_us < at_us ? end_us : at_us;
+    if (c->options.user_timeout_ms == 0 || c->unacked_at_us == 0)
+        return at_us;
+    if (end_us < sent_us + t->config.rto_min_us)
+        end_us = sent_us + t->config.rto_min_us;
+    return end_us < at_us ? end_us : at_us;
 }
 
 /* ---- what the user asks for ---- */
@@ -147,7 +152,7 @@ void tcp_set_options(struct tcp *t, uint64_t now_us, uint32_t index, const struc
     c->flags = (c->flags & ~(uint32_t)TCP_CONN_NODELAY) | (options->nodelay ? TCP_CONN_NODELAY : 0);
     keepalive_set(c, now_us, &old);
     if (c->retransmit_at_us != 0 && (c->retransmits > 0 || c->probes > 0))
-        c->retransmit_at_us = user_timeout_clamp(c, c->retransmit_at_us);
+        c->retransmit_at_us = user_timeout_clamp(t, c, now_us, c->retransmit_at_us);
     conn_changed(t, c);
 }
 

@@ -13,11 +13,13 @@ static bool listener_is_sound(const struct tcp_conn *b)
 /* Nothing is acknowledged yet, so there is nothing to contradict: the attempt can go on. */
 static bool syn_sent_is_sound(const struct tcp_conn *b)
 {
-    return b->state == TCP_SYN_SENT && b->identity.local_port != 0 && b->identity.remote_port != 0 &&
-           conn_size_is_valid(b->receive_size) && conn_size_is_valid(b->send_size) && b->error == TCP_ERROR_NONE &&
-           !b->closed_by_user && !b->fin_sent && b->snd_una == b->iss && b->snd_max - b->iss <= 1 &&
-           b->range_count == 0 && b->send_acked == 0 && b->send_end <= b->send_size && b->receive_next == 0 &&
-           b->receive_consumed == 0;
+    const struct tcp_identity *id = &b->identity;
+    return b->state == TCP_SYN_SENT && id->local_port != 0 && id->remote_port != 0 &&
+           (id->local.family == ADDRESS_IP4 || id->local.family == ADDRESS_IP6) &&
+           id->remote.family == id->local.family && conn_size_is_valid(b->receive_size) &&
+           conn_size_is_valid(b->send_size) && b->error == TCP_ERROR_NONE && !b->closed_by_user && !b->fin_sent &&
+           b->snd_una == b->iss && b->snd_max - b->iss <= 1 && b->range_count == 0 && b->send_acked == 0 &&
+           b->send_end <= b->send_size && b->receive_next == 0 && b->receive_consumed == 0;
 }
 
 static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, uint32_t connections)
@@ -32,15 +34,26 @@ static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, u
     /* its children are gone: both counts start from zero */
 }
 
-/* The SYN goes out again at the next turn: its timer is overdue. */
-static void restore_syn_sent(struct tcp_conn *c, const struct tcp_conn *block)
+/* The SYN goes out again at the next turn: its timer is overdue. Untrusted: block (who wrote the store may have been
+ * taken over). What a SYN-ACK will say is not taken from it, what is taken has been looked at or cannot do harm. */
+static void restore_syn_sent(const struct tcp *t, struct tcp_conn *c, const struct tcp_conn *block)
 {
-    *c = *block;
-    c->listener = TCP_NONE;
+    c->identity = block->identity;
+    c->state = TCP_SYN_SENT;
+    c->receive_size = block->receive_size;
+    c->send_size = block->send_size;
+    conn_init_send(t, c, block->iss);
+    c->snd_max = block->snd_max;
+    c->send_end = block->send_end;
+    c->user_fin = block->user_fin != 0;
+    c->options = block->options;
+    c->flags = block->flags & (TCP_CONN_NODELAY | TCP_CONN_CORK | TCP_CONN_SYN_RESENT);
+    c->soft_error = block->soft_error <= TCP_ERROR_PROHIBITED ? block->soft_error : 0;
+    c->retransmits = block->retransmits;
+    c->retransmitted = block->retransmitted;
+    c->rto_us = u32_max(t->config.rto_min_us, u32_min(block->rto_us, t->config.rto_max_us));
+    c->unacked_at_us = block->unacked_at_us < t->started_us ? block->unacked_at_us : t->started_us;
     c->retransmit_at_us = 1;
-    c->rtt_start_us = 0; /* Karn: what is sent again is not timed */
-    c->ack_at_us = 0;
-    c->state_at_us = 0;
 }
 
 enum tcp_call_result tcp_restore(struct tcp *t, uint32_t index, const struct tcp_conn *block)
@@ -59,7 +72,7 @@ enum tcp_call_result tcp_restore(struct tcp *t, uint32_t index, const struct tcp
         restore_listener(c, block, t->config.connections);
         t->cookies_until_us = t->started_us + COOKIE_LIFE_US; /* there may be cookies of the last incarnation */
     } else {
-        restore_syn_sent(c, block);
+        restore_syn_sent(t, c, block);
     }
     demux_insert(t, index);
     conn_changed(t, c);

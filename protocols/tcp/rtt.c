@@ -7,11 +7,12 @@
  * not believed: what was not said before the segment went out first, or is not said yet. */
 #include "protocols/tcp/tcp_internal.h"
 
+/* 2.2, 2.3. Deviates: 2.4 says SHOULD be at least 1 s; as Linux 200 ms are the least that is added to SRTT, so that on
+ * a long and steady path, where RTTVAR is next to nothing, an ACK may still be delayed. SRTT in whole milliseconds. */
 static uint32_t rto_from_estimate(const struct tcp *t, const struct tcp_conn *c)
 {
-    uint64_t rto = (uint64_t)c->srtt_us + 4 * (uint64_t)c->rttvar_us; /* 2.2, 2.3 */
-    if (rto < t->config.rto_min_us) /* Deviates: 2.4 says SHOULD be 1 s; 200 ms as Linux */
-        return t->config.rto_min_us;
+    uint64_t margin = 4 * (uint64_t)c->rttvar_us;
+    uint64_t rto = c->srtt_us - c->srtt_us % 1000 + (margin < t->config.rto_min_us ? t->config.rto_min_us : margin);
     return rto > t->config.rto_max_us ? t->config.rto_max_us : (uint32_t)rto;
 }
 

@@ -12,7 +12,7 @@
  *   tcp.c         memory, the table, user calls         input.c    SEGMENT ARRIVES: any state but those below
  *   demux.c       segment to connection or listener     open.c     SEGMENT ARRIVES: CLOSED, LISTEN, SYN-SENT
  *   listener.c    children, backlog                     ack.c      ACKs of our data
- *   output.c      tcp_poll: what goes out next          options.c  header and options, in
+ *   output.c      tcp_poll: what goes out next          options.c  header and options, in and out
  *   timer.c       deadlines and what happens at them    rtt.c      RFC 6298
  *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
  *   keepalive.c   when to give up; options              (the peer is silent, does not acknowledge, cannot be reached)
@@ -34,10 +34,10 @@
  * by themselves (FIN-WAIT-2 after close). SYN-RECEIVED ends with its retransmissions.
  *
  * Limits: the table; that of TIME-WAITs (the oldest gives way); TCP_RANGES_MAX ranges; the backlog (then SYN
- * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection and per engine.
+ * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection.
  *
  * Left out until later: SACK, ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
- * suggests), path MTU discovery. */
+ * suggests), path MTU discovery without ICMP (RFC 8899; what ICMP says is heeded: tcp_too_big()). */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/tcp_internal.h"
 
@@ -316,7 +316,7 @@ uint8_t conn_window_scale(uint32_t receive_size)
     return scale;
 }
 
-void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss)
+void conn_init_send(const struct tcp *t, struct tcp_conn *c, uint32_t iss)
 {
     c->iss = c->snd_una = c->snd_nxt = c->snd_max = c->snd_sml = c->recover = iss;
     c->mss = TCP_MSS_DEFAULT;

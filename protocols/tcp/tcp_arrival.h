@@ -25,7 +25,7 @@ bool arrives_syn_sent(struct arrival *a);
 
 /* input.c */
 void challenge(struct arrival *a); /* RFC 5961: an ACK, not too often */
-bool challenge_is_allowed(struct tcp *t, uint64_t now_us, uint64_t *not_before_us);
+bool challenge_is_allowed(uint64_t now_us, uint64_t *not_before_us);
 bool addresses_are_sane(const struct tcp_conn *c, const struct tcp_segment_in *meta);
 
 /* time_wait.c. False: it belongs to no TIME-WAIT. */

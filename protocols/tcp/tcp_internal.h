@@ -45,7 +45,6 @@ enum tcp_conn_flag {
 #define TCP_ORPHAN_US      60000000U /* FIN-WAIT-2 of a connection closed by its user */
 #define TCP_CORK_US        200000U   /* as Linux */
 #define TCP_CHALLENGE_GAP_US    100000U  /* per connection */
-#define TCP_CHALLENGE_PER_SECOND 100U    /* per engine (RFC 5961 7) */
 #define TCP_DUPLICATE_ACKS 3U   /* RFC 5681 3.2 */
 #define TCP_ACKS_OWED_MAX  16U
 #define TCP_REPLIES        256U /* power of two */
@@ -125,8 +124,6 @@ struct tcp {
     struct tcp_time_waits time_wait;
     uint32_t fresh;   /* indices from here on were never used, and are not in the free list */
     uint32_t next_ephemeral;
-    uint32_t challenges; /* since challenge_window_us */
-    uint64_t challenge_window_us;
     uint64_t started_us;
     uint64_t cookies_until_us; /* no cookie is taken after this */
     uint32_t syn_received;     /* of all listeners */
@@ -238,7 +235,7 @@ void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CL
 void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
 void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);  /* ends it, a record goes on */
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
-void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
+void conn_init_send(const struct tcp *t, struct tcp_conn *c, uint32_t iss);
 uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c); /* of the link */
 uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c);
 uint8_t conn_window_scale(uint32_t receive_size);
@@ -328,7 +325,7 @@ enum tcp_error conn_give_up_reason(const struct tcp_conn *c);
 void conn_give_up(struct tcp *t, struct tcp_conn *c, bool answers);
 bool conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c); /* nothing more is sent again */
 uint32_t conn_retries(const struct tcp *t, const struct tcp_conn *c);
-uint64_t user_timeout_clamp(const struct tcp_conn *c, uint64_t at_us);
+uint64_t user_timeout_clamp(const struct tcp *t, const struct tcp_conn *c, uint64_t sent_us, uint64_t at_us);
 
 /* rtt.c */
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);

@@ -246,6 +246,15 @@ void time_wait_acknowledge(struct tcp *t, uint32_t record)
         t->counters.drop_reply_queue++;
 }
 
+/* The FIN that brought the state about, again: it ends where it ended, and acknowledges no more than was sent. Who does
+ * not know the sequence numbers can neither prolong the state nor push TS.Recent forward. */
+static bool is_fin_again(const struct arrival *a, const struct tcp_time_wait *r)
+{
+    return (a->s.flags & (TCP_FLAG_FIN | TCP_FLAG_ACK | TCP_FLAG_SYN | TCP_FLAG_RST)) ==
+               (TCP_FLAG_FIN | TCP_FLAG_ACK) &&
+           a->s.text + a->s.payload_length + 1 == r->rcv_nxt && !seq_after(a->s.ack, r->snd_nxt);
+}
+
 /* RFC 9293 3.10.7.4, eighth: restart the 2 MSL time-out. The timestamp of a FIN that comes again is newer (RFC
  * 7323 4.3). */
 static void restart(struct arrival *a, uint32_t record)
@@ -277,7 +286,7 @@ static void answer(struct arrival *a, uint32_t record)
 
 static void answer_by_challenge(struct arrival *a, uint32_t record)
 {
-    if (!challenge_is_allowed(a->t, a->now_us, &a->t->time_wait.side[record].answer_at_us))
+    if (!challenge_is_allowed(a->now_us, &a->t->time_wait.side[record].answer_at_us))
         return;
     a->t->counters.challenge_acks++;
     time_wait_acknowledge(a->t, record);
@@ -343,7 +352,7 @@ static bool check_sequence(struct arrival *a, uint32_t record)
         a->t->counters.duplicates++;
     if (a->s.flags & TCP_FLAG_RST)
         return false;
-    if (a->s.flags & TCP_FLAG_FIN)
+    if (is_fin_again(a, r))
         restart(a, record);
     answer(a, record);
     return false;
@@ -374,15 +383,14 @@ static bool check_syn(struct arrival *a, uint32_t record)
     return false;
 }
 
-/* Fifth and eighth: the only thing that can arrive is a FIN that comes again; text after the FIN is no text. */
+/* Fifth and eighth: the only thing that can arrive is the FIN again, which the first step found; text after it is no
+ * text, and another FIN no FIN. */
 static void check_rest(struct arrival *a, uint32_t record)
 {
     if (!(a->s.flags & TCP_FLAG_ACK)) {
         a->t->counters.drop_no_ack++;
         return;
     }
-    if (a->s.flags & TCP_FLAG_FIN)
-        restart(a, record);
     if (a->s.payload_length == 0 && !(a->s.flags & TCP_FLAG_FIN))
         return; /* an ACK is not answered by one */
     a->t->counters.drop_out_of_window++;
@@ -431,11 +439,13 @@ enum tcp_call_result tcp_restore_time_wait(struct tcp *t, uint32_t record, const
         demux_conn(t, &what->local, what->local_port, &what->remote, what->remote_port) != TCP_NONE)
         return TCP_CALL_IN_USE;
     uint64_t ends = what->ends_at_us, last = t->started_us + t->config.time_wait_us;
+    if (ends > last)
+        ends = last;
     if (w->live.count > 0 && w->record[w->live.tail].ends_at_us > ends)
         ends = w->record[w->live.tail].ends_at_us;
     struct tcp_time_wait *r = allocate_at(w, record);
     *r = *what;
-    r->ends_at_us = ends < last ? ends : last;
+    r->ends_at_us = ends;
     hash_insert(t, record);
     touched(w, record);
     return TCP_CALL_OK;

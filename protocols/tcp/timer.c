@@ -103,7 +103,7 @@ static void retransmission_timeout(struct tcp *t, uint64_t now_us, struct tcp_co
     c->retransmits = (uint8_t)u32_min(c->retransmits + 1U, UINT8_MAX);
     t->counters.timeouts++;
     rtt_backed_off(t, c);
-    c->retransmit_at_us = user_timeout_clamp(c, now_us + c->rto_us);
+    c->retransmit_at_us = user_timeout_clamp(t, c, now_us, now_us + c->rto_us);
     if (!conn_is_synchronized(c)) {
         c->snd_nxt = c->iss;
         c->flags |= TCP_CONN_SYN_RESENT;
@@ -133,7 +133,7 @@ static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
         c->probes++;
     uint64_t interval = (uint64_t)c->rto_us << c->probes;
     interval = interval > t->config.rto_max_us ? t->config.rto_max_us : interval;
-    c->retransmit_at_us = user_timeout_clamp(c, now_us + interval);
+    c->retransmit_at_us = user_timeout_clamp(t, c, now_us, now_us + interval);
     c->flags |= TCP_CONN_PROBE_NOW;
 }
 

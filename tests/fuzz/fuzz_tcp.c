@@ -1,195 +1,475 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The TCP engine as a state machine: segments (aimed near the connection's state, so that they are not all out of
- * window), user calls and time steps in any order. What comes out must keep the invariants that the tcp server rests
- * on. */
+ * window), user calls and time steps, from a millisecond to weeks, in any order. What comes out must keep the
+ * invariants that the tcp server rests on; they are looked at after every step:
+ *   blocks        SND.UNA <= SND.NXT <= SND.MAX, ranges in order, offsets within the rings
+ *   accounts      each index is used or free, the listeners' counts are those of their children
+ *   timers        the heap is one, no key is late, CLOSED has none
+ *   no stall      what is still to be acknowledged, or sent, has a timer
+ *   no spin       once tcp_poll() has nothing more the deadline lies ahead
+ *   commit        a block or record that has changed was reported
+ *   packets       fit the link, and 16 bits of length
+ * and at the end all is closed, time goes by, and nothing may be left. */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "protocols/base/wire.h"
-#include "protocols/tcp/tcp.h"
+#include "protocols/tcp/tcp_internal.h"
 
 #define CONNECTIONS 8
 #define TIME_WAITS  4
-#define RING        16384U
+#define STEP        12 /* octets of input */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void check(bool condition)
-{
-    if (!condition)
-        abort();
-}
+struct fuzz {
+    struct tcp *t;
+    struct tcp_config config;
+    uint64_t now;
+    struct ip_address ours, theirs;
+    uint32_t ring;
+    uint32_t cookie, cookie_peer, cookie_tsval; /* of the last SYN-ACK that was a stateless reply */
+    uint32_t tsval[CONNECTIONS];                /* sent last */
+    struct tcp_conn conn[CONNECTIONS];          /* as reported last */
+    struct tcp_time_wait time_wait[TIME_WAITS];
+};
 
+#define check(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                            \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+/* ---- what holds at any time ---- */
 static void check_conn(const struct tcp_conn *c)
 {
-    if (c->state == TCP_CLOSED || c->state == TCP_LISTEN)
+    if (c->state < TCP_SYN_SENT)
         return;
     check(c->send_end - c->send_acked <= c->send_size);
-    check(c->receive_next - c->receive_consumed <= c->receive_size + 1); /* and a FIN */
-    check((int32_t)(c->snd_max - c->snd_una) >= 0);
+    check(!seq_before(c->snd_nxt, c->snd_una) && !seq_before(c->snd_max, c->snd_nxt));
     check(c->range_count <= TCP_RANGES_MAX);
+    check(conn_send_mss(c) >= TCP_MSS_MIN - TIMESTAMPS_OCTETS && conn_send_mss(c) <= TCP_SUPER_SEGMENT_MAX);
+    check(c->rto_us > 0 && c->receive_window_scale <= 14 && c->send_window_scale <= 14);
+    if (c->state == TCP_SYN_SENT)
+        return;
+    check(c->receive_next - c->receive_consumed <= c->receive_size);
     for (uint32_t i = 0; i < c->range_count; i++) {
-        check((int32_t)(c->range[i].start - c->rcv_nxt) > 0);
-        check((int32_t)(c->range[i].end - c->range[i].start) > 0);
-        check(i == 0 || (int32_t)(c->range[i].start - c->range[i - 1].end) > 0);
+        check(seq_after(c->range[i].start, i == 0 ? c->rcv_nxt : c->range[i - 1].end));
+        check(seq_after(c->range[i].end, c->range[i].start) && !seq_after(c->range[i].end, conn_right_edge(c)));
     }
 }
 
-static const struct ip_address ours = {.family = ADDRESS_IP4, .octets = {10, 0, 0, 2}};
-static const struct ip_address theirs = {.family = ADDRESS_IP4, .octets = {10, 0, 0, 1}};
-
-static uint32_t cookie, cookie_peer; /* of the last SYN-ACK that was a stateless reply */
-
-static void input(struct tcp *t, uint64_t now, const uint8_t *d)
+static uint64_t deadline_of(const struct tcp_conn *c)
 {
-    struct tcp_segment_in meta = {.source = theirs,
-                                  .destination = ours,
+    const uint64_t at[] = {c->retransmit_at_us, c->ack_at_us, c->state_at_us, c->keep_at_us};
+    uint64_t first = UINT64_MAX;
+    for (unsigned i = 0; i < sizeof at / sizeof at[0]; i++)
+        if (at[i] != 0 && at[i] < first)
+            first = at[i];
+    return first;
+}
+
+static void check_heap(const struct tcp *t)
+{
+    for (uint32_t i = 0; i < t->heap_count; i++) {
+        check(t->side[t->heap[i].index].heap_position == i);
+        check(i == 0 || t->heap[(i - 1) / 2].at_us <= t->heap[i].at_us);
+    }
+    for (uint32_t i = 0; i < t->fresh; i++) {
+        uint64_t at_us = deadline_of(&t->conn[i]);
+        uint32_t position = t->side[i].heap_position;
+        check(t->conn[i].state != TCP_CLOSED || (position == TCP_NONE && at_us == UINT64_MAX));
+        check(position == TCP_NONE ? at_us == UINT64_MAX : position < t->heap_count);
+        check(position == TCP_NONE || t->heap[position].at_us <= at_us);
+    }
+}
+
+static void check_accounts(const struct tcp *t)
+{
+    uint32_t syn_received[CONNECTIONS] = {0}, accept_queue[CONNECTIONS] = {0}, used = 0, syns = 0;
+    for (uint32_t i = 0; i < t->fresh; i++) {
+        const struct tcp_conn *c = &t->conn[i];
+        used += t->side[i].used;
+        check(t->side[i].used || c->state == TCP_CLOSED);
+        if (!conn_is_child(c))
+            continue;
+        check(c->listener < CONNECTIONS && t->conn[c->listener].state == TCP_LISTEN);
+        syns += c->state == TCP_SYN_RECEIVED;
+        *(c->accept_pending ? &accept_queue[c->listener] : &syn_received[c->listener]) += 1;
+    }
+    check(used + t->free.count == t->fresh && syns == t->syn_received);
+    for (uint32_t i = 0; i < t->fresh; i++)
+        check(t->conn[i].state != TCP_LISTEN ||
+              (t->conn[i].syn_received == syn_received[i] && t->conn[i].accept_queue == accept_queue[i]));
+    const struct tcp_time_waits *w = &t->time_wait;
+    check(w->live.count + w->free.count == w->fresh);
+    uint64_t last = 0;
+    for (uint32_t r = w->live.head; r != TCP_NONE; r = w->side[r].list_next) {
+        const struct tcp_time_wait *x = &w->record[r];
+        check(x->ends_at_us >= last);
+        last = x->ends_at_us;
+        check(time_wait_find(t, &x->local, x->local_port, &x->remote, x->remote_port) == r);
+        check(demux_conn(t, &x->local, x->local_port, &x->remote, x->remote_port) == TCP_NONE);
+    }
+}
+
+static void check_all(const struct fuzz *f)
+{
+    for (uint32_t i = 0; i < f->t->fresh; i++)
+        check_conn(&f->t->conn[i]);
+    check_heap(f->t);
+    check_accounts(f->t);
+}
+
+/* ---- what holds when there is nothing more to send ---- */
+static void check_no_stall(const struct tcp_conn *c)
+{
+    if (c->state < TCP_SYN_SENT)
+        return;
+    check(!(c->flags & (TCP_CONN_ACK_NOW | TCP_CONN_PROBE_NOW | TCP_CONN_KEEP_PROBE | TCP_CONN_RETRANSMIT_ONE)));
+    check(c->acks_owed == 0 && (c->ack_owed == 0 || c->ack_at_us != 0));
+    bool due = !conn_is_synchronized(c) || c->snd_una != c->snd_max || c->send_end != c->send_acked ||
+               (c->user_fin && !c->fin_sent);
+    check(!due || c->retransmit_at_us != 0);
+    check(c->state != TCP_FIN_WAIT_2 || !c->closed_by_user || c->state_at_us != 0);
+    check(!c->options.keepalive || c->state < TCP_ESTABLISHED || c->keep_at_us != 0);
+}
+
+static void note_output(struct fuzz *f, const struct tcp_output *out)
+{
+    uint32_t ip = f->ours.family == ADDRESS_IP6 ? 40 : 20, mtu = u32_max(f->config.mtu, ip + 20 + TCP_MSS_MIN);
+    check(out->header_length >= 20 && out->header_length <= TCP_HEADER_MAX && out->header_length % 4 == 0);
+    check(out->header[12] >> 4 == out->header_length / 4);
+    check(ip + out->header_length + out->payload_length <= UINT16_MAX);
+    check(ip + out->header_length + (out->gso_size != 0 ? out->gso_size : out->payload_length) <= mtu);
+    bool timestamps = out->header_length >= 32 && out->header[20] == 1 && out->header[22] == 8;
+    be32 word[3];
+    memcpy(word, out->header + 4, 2 * sizeof word[0]);
+    memcpy(word + 2, out->header + 24, sizeof word[2]); /* of a SYN, too: MSS, then this */
+    if (out->conn == TCP_NONE) {
+        if (out->header[13] & TCP_FLAG_SYN) {
+            f->cookie = be32_get(word[0]);
+            f->cookie_peer = be32_get(word[1]);
+            memcpy(word + 2, out->header + 28, sizeof word[2]);
+            f->cookie_tsval = be32_get(word[2]);
+        }
+        return;
+    }
+    const struct tcp_conn *c = tcp_conn_at(f->t, out->conn);
+    if (timestamps)
+        f->tsval[out->conn] = be32_get(word[2]);
+    check((out->header[13] & (TCP_FLAG_SYN)) || timestamps == ((c->flags & TCP_CONN_TIMESTAMPS) != 0));
+    if (out->payload_length == 0)
+        return;
+    check((out->stream_offset & (c->send_size - 1)) + out->payload_length <= c->send_size);
+    check(!seq_after(out->stream_offset + out->payload_length, c->send_end));
+    check(!seq_before(out->stream_offset, c->send_acked));
+}
+
+static void drain(struct fuzz *f)
+{
+    struct tcp *t = f->t;
+    struct tcp_output out;
+    for (int n = 0; tcp_poll(t, f->now, &out); n++) {
+        check(n < 10000);
+        note_output(f, &out);
+    }
+    check(tcp_deadline_us(t) > f->now);
+    for (uint32_t i = 0; i < t->fresh; i++)
+        check_no_stall(&t->conn[i]);
+    check_all(f);
+    uint32_t index;
+    for (int n = 0; tcp_next_touched(t, &index); n++) {
+        check(n < 10000 && index < CONNECTIONS);
+        f->conn[index] = t->conn[index];
+    }
+    for (uint32_t i = 0; i < t->fresh; i++)
+        check(t->conn[i].state == TCP_CLOSED || memcmp(&f->conn[i], &t->conn[i], sizeof f->conn[i]) == 0);
+    for (int n = 0; tcp_next_touched_time_wait(t, &index); n++) {
+        check(n < 10000 && index < TIME_WAITS);
+        f->time_wait[index] = *tcp_time_wait_at(t, index);
+    }
+    check(memcmp(f->time_wait, t->time_wait.record, sizeof f->time_wait) == 0);
+}
+
+/* ---- segments ---- */
+static uint32_t put_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr)
+{
+    return options_write_timestamps(at, tsval, tsecr);
+}
+
+/* Octets; d[6] says which. */
+static uint32_t put_options(struct fuzz *f, uint8_t *at, const uint8_t *d, const struct tcp_conn *c)
+{
+    int32_t step = (int8_t)d[7];
+    if (d[6] & 0x80) { /* any octets */
+        uint32_t octets = (d[6] & 15) % 11 * 4;
+        for (uint32_t i = 0; i < octets; i++)
+            at[i] = d[6 + i % 6];
+        return octets;
+    }
+    if (d[8] & TCP_FLAG_SYN) {
+        struct syn_options o = {.mss = d[6] & 1 ? 1460 : d[7] * 256u,
+                                .window_scale = d[6] & 2 ? d[6] >> 3 & 15 : -1,
+                                .timestamps = (d[6] & 4) != 0,
+                                .tsval = (uint32_t)(f->now / 1000) + (uint32_t)step};
+        return options_write_syn(at, &o);
+    }
+    if (c != NULL && c->state >= TCP_SYN_SENT && (c->flags & TCP_CONN_TIMESTAMPS) && (d[6] & 7) != 7)
+        return put_timestamps(at, d[6] & 8 ? (uint32_t)(f->now / 1000) + (uint32_t)step : c->ts_recent + (uint32_t)step,
+                              f->tsval[conn_index(f->t, c)] + (d[6] & 16 ? (uint32_t)step : 0));
+    if ((d[3] & 64) && f->cookie_tsval != 0)
+        return put_timestamps(at, (uint32_t)step, f->cookie_tsval);
+    if (d[3] & 32)
+        return put_timestamps(at, tcp_time_wait_at(f->t, d[1] % TIME_WAITS)->ts_recent + (uint32_t)step, 0);
+    return 0;
+}
+
+static void aim(const struct fuzz *f, const uint8_t *d, const struct tcp_conn *c, uint32_t *seq, uint32_t *ack)
+{
+    int32_t by = (int8_t)d[4], also = (int8_t)d[5];
+    *seq = (uint32_t)d[4] << 24;
+    *ack = (uint32_t)d[5] << 24;
+    if (c != NULL && c->state != TCP_LISTEN) {
+        *seq = c->rcv_nxt + (uint32_t)(by * (d[3] & 2 ? 200 : 1));
+        *ack = (d[3] & 64 ? c->snd_una : c->snd_max) + (uint32_t)(also * (d[3] & 4 ? 200 : 1));
+        return;
+    } /* perhaps what a TIME-WAIT waits for, or the ACK of a cookie */
+    const struct tcp_time_wait *r = tcp_time_wait_at(f->t, d[1] % TIME_WAITS);
+    if (d[3] & 64) {
+        *seq = f->cookie_peer;
+        *ack = f->cookie + 1;
+    } else if (d[3] & 32) {
+        *seq = r->rcv_nxt + (uint32_t)by;
+        *ack = r->snd_nxt;
+    }
+}
+
+static void input(struct fuzz *f, const uint8_t *d)
+{
+    struct tcp *t = f->t;
+    struct tcp_segment_in meta = {.source = f->theirs,
+                                  .destination = f->ours,
                                   .source_port = (uint16_t)(5000 + d[1] % 4),
                                   .destination_port = (uint16_t)(80 + d[2] % 2),
                                   .gso_size = (uint16_t)(d[3] & 1 ? 1460 : 0)};
-    uint32_t index = tcp_lookup(t, &meta), made;
+    uint32_t index = tcp_lookup(t, &meta), seq, ack;
     const struct tcp_conn *c = index == TCP_NONE ? NULL : tcp_conn_at(t, index);
-    uint32_t seq = (uint32_t)d[4] << 24, ack = (uint32_t)d[5] << 24;
-    if (c != NULL && c->state != TCP_LISTEN) {
-        seq = c->rcv_nxt + (uint32_t)(int8_t)d[4] * (d[3] & 2 ? 200 : 1);
-        ack = c->snd_nxt + (uint32_t)(int8_t)d[5] * (d[3] & 4 ? 200 : 1);
-        if (c->state == TCP_SYN_RECEIVED && c->identity.arena == UINT32_MAX)
-            tcp_attach(t, index, 1, 1, 0, index, 1);
-    } else { /* perhaps what a TIME-WAIT waits for, or the ACK of a cookie */
-        const struct tcp_time_wait *r = tcp_time_wait_at(t, d[6] % TIME_WAITS);
-        seq = d[3] & 32 ? r->rcv_nxt + (uint32_t)(int8_t)d[4] : seq;
-        ack = d[3] & 32 ? r->snd_nxt : d[3] & 64 ? cookie + 1 : ack;
-        seq = d[3] & 64 ? cookie_peer : seq;
-    }
+    if (c != NULL && c->state == TCP_SYN_RECEIVED && (d[2] & 0x80))
+        tcp_attach(t, index, 1, 1, 0, index, 1);
+    aim(f, d, c, &seq, &ack);
     uint8_t header[TCP_HEADER_MAX] = {0};
-    uint8_t words = (uint8_t)(d[3] & 8 ? 5 + d[6] % 11 : 5);
-    memcpy(header, &(be16){{(uint8_t)(meta.source_port >> 8), (uint8_t)meta.source_port}}, 2);
-    memcpy(header + 2, &(be16){{0, (uint8_t)meta.destination_port}}, 2);
-    be32 s = be32_make(seq), a = be32_make(ack);
-    memcpy(header + 4, &s, 4);
-    memcpy(header + 8, &a, 4);
-    header[12] = (uint8_t)((d[3] & 0x80 ? d[6] : words) << 4);
-    header[13] = d[7];
-    header[14] = d[8];
-    header[15] = d[9];
-    for (unsigned i = 20; i < sizeof header; i++)
-        header[i] = d[6 + i % 4];
-    made = tcp_open_cookie(t, now, index, &meta, header, words * 4u);
+    uint32_t length = 20 + put_options(f, header + 20, d, c);
+    struct tcp_header h = {.source_port = be16_make(meta.source_port),
+                           .destination_port = be16_make(meta.destination_port),
+                           .sequence = be32_make(seq),
+                           .acknowledgement = be32_make(ack),
+                           .data_offset = (uint8_t)(d[2] & 64 ? d[9] : length / 4 << 4),
+                           .flags = d[8],
+                           .window = be16_make((uint16_t)(d[9] << 8 | (d[9] != 0 ? d[10] : d[10] % 4)))};
+    memcpy(header, &h, sizeof h);
+    uint32_t made = tcp_open_cookie(t, f->now, index, &meta, header, length);
     if (made != index) {
         check(tcp_conn_at(t, made)->state == TCP_SYN_RECEIVED);
         if (d[3] & 1)
             tcp_attach(t, made, 1, 1, 0, made, 1);
         index = made;
     }
-    uint32_t length = words * 4u + (d[3] & 16 ? d[8] * 40u : d[8] % 4);
+    uint32_t octets = length + (d[3] & 16 ? d[10] * 40u : d[10] % 4);
     struct tcp_placement place;
-    if (tcp_input(t, now, index, &meta, header, words * 4u, length, &place) == TCP_INPUT_DONE && place.length > 0) {
-        const struct tcp_conn *p = tcp_conn_at(t, place.conn);
-        check(place.payload_offset + place.length <= length - (header[12] >> 4) * 4u);
-        check(place.stream_offset + place.length - p->receive_consumed <= p->receive_size);
+    if (tcp_input(t, f->now, index, &meta, header, length, octets, &place) != TCP_INPUT_DONE || place.length == 0)
+        return;
+    const struct tcp_conn *p = tcp_conn_at(t, place.conn);
+    check(place.payload_offset + place.length <= octets - (header[12] >> 4) * 4u);
+    check(place.stream_offset + place.length - p->receive_consumed <= p->receive_size);
+}
+
+/* ---- the user, the network, the host ---- */
+static void restore_time_wait(struct fuzz *f, const uint8_t *d)
+{
+    struct tcp_time_wait r = {.local = f->ours,
+                              .remote = f->theirs,
+                              .local_port = (uint16_t)(80 + d[2] % 2),
+                              .remote_port = (uint16_t)(5000 + d[1] % 4),
+                              .timestamps = d[3] & 3,
+                              .window_scale = d[4] % 16,
+                              .ends_at_us = (uint64_t)d[5] << (d[6] % 64)};
+    check(tcp_restore_time_wait(f->t, d[7] % (TIME_WAITS + 1), &r) != TCP_CALL_OK ||
+          d[7] % (TIME_WAITS + 1) < TIME_WAITS);
+}
+
+/* A block of a connection in SYN-SENT as a hostile predecessor may have left it. */
+static void restore(struct fuzz *f, const uint8_t *d)
+{
+    struct tcp_conn block = {.state = TCP_SYN_SENT,
+                             .send_size = f->ring,
+                             .receive_size = f->ring,
+                             .identity = {.local = f->ours,
+                                          .remote = f->theirs,
+                                          .local_port = (uint16_t)(80 + d[2] % 2),
+                                          .remote_port = (uint16_t)(5000 + d[1] % 4)}};
+    block.snd_max = d[3] & 1;
+    uint8_t *at = (uint8_t *)&block + offsetof(struct tcp_conn, user_fin);
+    for (unsigned i = 0; i < 4; i++)
+        at[d[4 + 2 * i] * 2u % (sizeof block - offsetof(struct tcp_conn, user_fin))] ^= d[5 + 2 * i];
+    tcp_restore(f->t, d[1] % (CONNECTIONS + 1), &block);
+}
+
+static void tune(struct fuzz *f, uint32_t i, const uint8_t *d)
+{
+    struct tcp_options o = {.nodelay = d[2] & 1,
+                            .keepalive = d[2] >> 1 & 1,
+                            .linger_reset = d[2] >> 2 & 1,
+                            .keep_count = d[3],
+                            .keep_idle_s = d[4],
+                            .keep_interval_s = d[5],
+                            .maximum_segment = (uint16_t)(d[2] & 8 ? d[6] * 16u : 0),
+                            .user_timeout_ms = d[2] & 16 ? 1u << d[7] % 24 : 0};
+    tcp_set_options(f->t, f->now, i, &o);
+}
+
+static void user(struct fuzz *f, const uint8_t *d)
+{
+    struct tcp *t = f->t;
+    uint32_t i = d[1] % CONNECTIONS, index;
+    const struct tcp_conn *c = tcp_conn_at(t, i);
+    struct tcp_identity id = {.local = f->ours,
+                              .remote = f->theirs,
+                              .local_port = (uint16_t)(d[3] & 1 ? 0 : 80 + d[2] % 2),
+                              .remote_port = (uint16_t)(5000 + d[1] % 4)};
+    struct tcp_identity listener = {.local = f->ours, .local_port = (uint16_t)(80 + d[2] % 2), .arena = UINT32_MAX};
+    bool listens = c->state == TCP_LISTEN;
+    switch (d[11] % 16) {
+    case 0:
+        tcp_connect(t, f->now, &id, f->ring, f->ring, &index);
+        break;
+    case 1:
+        tcp_send_available(t, f->now, i, d[3] & 1 ? c->send_end + d[4] * 64u : (uint32_t)d[4] << 24);
+        break;
+    case 2:
+        tcp_send_available(t, f->now, i, c->send_end + d[4]);
+        break;
+    case 3:
+        tcp_receive_consumed(t, f->now, i, d[3] & 1 ? c->receive_next : c->receive_consumed + d[4]);
+        break;
+    case 4:
+        tcp_shutdown_send(t, f->now, i);
+        break;
+    case 5:
+        if (!listens || d[3] == 7)
+            tcp_close(t, f->now, i);
+        break;
+    case 6:
+        if (!listens)
+            tcp_abort(t, f->now, i);
+        break;
+    case 7:
+        tune(f, i, d);
+        break;
+    case 8:
+        tcp_set_cork(t, f->now, i, d[3] & 1);
+        break;
+    case 9:
+        tcp_accepted(t, i);
+        break;
+    case 10:
+        tcp_unreachable(t, f->now, i, c->snd_una + (uint32_t)(int8_t)d[3], (enum tcp_error)(TCP_ERROR_UNREACHABLE));
+        break;
+    case 11:
+        tcp_too_big(t, f->now, i, c->snd_una + (uint32_t)(int8_t)d[3], d[4] * 16u);
+        break;
+    case 12:
+        restore_time_wait(f, d);
+        break;
+    case 13:
+        restore(f, d);
+        break;
+    case 14:
+        (void)tcp_set_backlog(t, i, d[3] % 4);
+        break;
+    default:
+        (void)tcp_listen(t, &listener, d[3] % 4, f->ring, f->ring, &index);
+        break;
     }
 }
 
-static void drain(struct tcp *t, uint64_t now)
+static void pass_time(struct fuzz *f, const uint8_t *d)
 {
-    struct tcp_output out;
-    for (int n = 0; tcp_poll(t, now, &out); n++) {
-        check(n < 10000);
-        check(out.header_length >= 20 && out.header_length <= TCP_HEADER_MAX && out.header_length % 4 == 0);
-        if (out.conn == TCP_NONE && (out.header[13] & 2)) {
-            be32 word[2];
-            memcpy(word, out.header + 4, sizeof word);
-            cookie = be32_get(word[0]);
-            cookie_peer = be32_get(word[1]);
-        }
-        if (out.conn != TCP_NONE && out.payload_length > 0) {
-            const struct tcp_conn *c = tcp_conn_at(t, out.conn);
-            check((out.stream_offset & (c->send_size - 1)) + out.payload_length <= c->send_size);
-            check(c->send_end - out.stream_offset >= out.payload_length);
-        }
+    static const uint64_t unit[] = {1, 1000, 20000, 1000000, 60000000, 3600000000, 86400000000};
+    uint64_t deadline = tcp_deadline_us(f->t);
+    if ((d[1] & 1) == 0)
+        f->now += unit[d[2] % 7] * d[3];
+    else if (deadline != UINT64_MAX && deadline > f->now)
+        f->now = deadline;
+    drain(f);
+}
+
+/* Everything ends by itself in the end. */
+static void finish(struct fuzz *f)
+{
+    for (uint32_t i = 0; i < CONNECTIONS; i++)
+        tcp_close(f->t, f->now, i);
+    for (int n = 0;; n++) {
+        check(n < 20000);
+        drain(f);
+        if (tcp_deadline_us(f->t) == UINT64_MAX)
+            break;
+        f->now = tcp_deadline_us(f->t);
     }
+    check(tcp_drained(f->t) && f->t->time_wait.live.count == 0 && f->t->syn_received == 0);
+}
+
+static void begin(struct fuzz *f, void *memory, size_t size, uint8_t how, uint8_t when)
+{
+    static const uint32_t mtu[] = {1500, 576, 1280, 9000, 65535, 68, 1500, 1500};
+    static const uint32_t ring[] = {16384, 1024, 1 << 20, 1 << 30};
+    static const uint8_t ip4[2][4] = {{10, 0, 0, 2}, {10, 0, 0, 1}};
     uint32_t index;
-    for (int n = 0; tcp_next_touched(t, &index); n++) {
-        check(n < 10000);
-        check_conn(tcp_conn_at(t, index));
+    f->config = (struct tcp_config){.connections = CONNECTIONS,
+                                    .mtu = mtu[how & 7],
+                                    .gso = (how & 8) == 0,
+                                    .time_waits = TIME_WAITS,
+                                    .no_timestamps = (when & 64) != 0,
+                                    .no_cookies = (when & 128) != 0};
+    f->ring = ring[how >> 4 & 3];
+    f->ours = ip_address_from_ip4(ip4[0]);
+    f->theirs = ip_address_from_ip4(ip4[1]);
+    if (how & 64) {
+        f->ours = (struct ip_address){.family = ADDRESS_IP6, .octets = {0xfd, 1, [15] = 2}};
+        f->theirs = (struct ip_address){.family = ADDRESS_IP6, .octets = {0xfd, 1, [15] = 1}};
     }
-    for (int n = 0; tcp_next_touched_time_wait(t, &index); n++) {
-        check(n < 10000 && index < tcp_time_wait_records(t));
-        const struct tcp_time_wait *r = tcp_time_wait_at(t, index);
-        check(r->local.family == ADDRESS_NONE || (r->local_port != 0 && r->ends_at_us > 0));
-    }
+    f->now = 1000000 + ((uint64_t)(when & 63) << 28); /* sequence numbers and timestamps near their wrap */
+    check(tcp_size(&f->config) <= size);
+    memset(memory, 0, tcp_size(&f->config));
+    f->t = tcp_init(memory, &f->config, f->now);
+    struct tcp_identity listener = {.local = f->ours, .local_port = 80, .arena = UINT32_MAX};
+    check(tcp_listen(f->t, &listener, 3, f->ring, f->ring, &index) == TCP_CALL_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static _Alignas(64) uint8_t memory[1 << 20];
-    struct tcp_config config = {.connections = CONNECTIONS, .mtu = 1500, .gso = true, .time_waits = TIME_WAITS};
-    cookie = cookie_peer = 0;
-    check(tcp_size(&config) <= sizeof memory);
-    uint64_t now = 1000000;
-    memset(memory, 0, tcp_size(&config));
-    struct tcp *t = tcp_init(memory, &config, now);
-    struct tcp_identity listener = {.local = ours, .local_port = 80, .arena = UINT32_MAX};
-    uint32_t index;
-    check(tcp_listen(t, &listener, 3, RING, RING, &index) == TCP_CALL_OK);
-    for (size_t at = 0; at + 10 <= size; at += 10) {
+    static struct fuzz f;
+    memset(&f, 0, sizeof f);
+    if (size < 2)
+        return 0;
+    begin(&f, memory, sizeof memory, data[0], data[1]);
+    for (size_t at = 2; at + STEP <= size; at += STEP) {
         const uint8_t *d = data + at;
-        struct tcp_identity id = {.local = ours,
-                                  .remote = theirs,
-                                  .local_port = (uint16_t)(80 + d[2] % 2),
-                                  .remote_port = (uint16_t)(5000 + d[1] % 4)};
-        uint32_t i = d[1] % CONNECTIONS;
-        const struct tcp_conn *c = tcp_conn_at(t, i);
-        bool live = c->state != TCP_CLOSED && c->state != TCP_LISTEN;
-        switch (d[0] % 13) {
-        case 0:
-            tcp_connect(t, now, &id, RING, RING, &index);
-            break;
-        case 1:
-            if (live)
-                tcp_send_available(t, now, i, d[3] & 1 ? c->send_end + d[4] * 64u : (uint32_t)d[4] << 24);
-            break;
-        case 2:
-            if (live)
-                tcp_receive_consumed(t, now, i, d[3] & 1 ? c->receive_next : c->receive_consumed + d[4]);
-            break;
-        case 3:
-            if (live)
-                tcp_shutdown_send(t, now, i);
-            break;
-        case 4:
-            if (live)
-                tcp_close(t, now, i);
-            break;
-        case 5:
-            if (live)
-                tcp_abort(t, now, i);
-            break;
-        case 6:
-            now += (uint64_t)d[1] << (d[2] % 24);
-            break;
-        case 7:
-            drain(t, now);
-            break;
-        case 8: {
-            struct tcp_time_wait r = {.local = ours,
-                                      .remote = theirs,
-                                      .local_port = id.local_port,
-                                      .remote_port = id.remote_port,
-                                      .timestamps = d[3] & 3,
-                                      .window_scale = d[4] % 16,
-                                      .ends_at_us = (uint64_t)d[5] << (d[6] % 64)};
-            check(tcp_restore_time_wait(t, d[7] % (TIME_WAITS + 1), &r) != TCP_CALL_OK ||
-                  d[7] % (TIME_WAITS + 1) < TIME_WAITS);
-            break;
-        }
-        default:
-            input(t, now, d);
-            if (d[0] & 0x80)
-                drain(t, now);
-        }
+        if (d[0] % 8 < 2)
+            user(&f, d);
+        else if (d[0] % 8 == 2)
+            pass_time(&f, d);
+        else
+            input(&f, d);
+        check_all(&f);
+        if (d[0] & 0x80)
+            drain(&f);
     }
-    drain(t, now);
+    finish(&f);
     return 0;
 }

@@ -50,6 +50,22 @@ START_TEST(test_simultaneous_open)
 }
 END_TEST
 
+/* One that does not acknowledge our SYN changes nothing (the harness looks for what was not reported). */
+START_TEST(test_simultaneous_open_bad_ack)
+{
+    bench_state(&b, TCP_SYN_SENT);
+    inject(&b, S, 0, 0, 0);
+    expect(&b, S | A, 0, 1, 0);
+    expect_silence(&b);
+    inject(&b, S | A, 0, 7, 0);
+    expect(&b, R, 7, 0, 0);
+    expect_silence(&b);
+    inject(&b, S | A, 0, 1, 0);
+    expect(&b, A, 1, 1, 0);
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+}
+END_TEST
+
 START_TEST(test_refused)
 {
     bench_state(&b, TCP_SYN_SENT);
@@ -312,6 +328,44 @@ START_TEST(test_challenges_are_limited)
 }
 END_TEST
 
+/* Connections of one peer leave those of others their challenges, and tell nothing of them (CVE-2016-5696). */
+START_TEST(test_challenges_are_not_shared)
+{
+    struct tcp_config config = {.connections = 64, .mtu = 1500};
+    struct tcp_output out;
+    bench_fini(&b);
+    bench_init_with(&b, 1, &config);
+    bench_state(&b, TCP_ESTABLISHED);
+    uint16_t victim = b.peer_port;
+    uint32_t iss = b.iss, conn = b.conn;
+    for (uint16_t i = 1; i <= 20; i++) { /* the attacker's own */
+        b.peer_port = (uint16_t)(victim + i);
+        b.conn = TCP_NONE;
+        inject(&b, S, 0, 0, 0);
+        expect(&b, S | A, 0, 1, 0);
+        expect_silence(&b);
+        inject(&b, A, 1, 1, 0);
+        tcp_accepted(b.h.t, b.conn);
+    }
+    host_drain(&b.h);
+    for (int n = 0; n < 8; n++) { /* 160 challenges within 0.8 s */
+        for (uint16_t i = 1; i <= 20; i++) {
+            b.peer_port = (uint16_t)(victim + i);
+            inject(&b, R, 2, 0, 0);
+        }
+        while (host_poll(&b.h, &out))
+            ;
+        advance(&b, 100 * MS);
+    }
+    b.peer_port = victim;
+    b.iss = iss;
+    b.conn = conn;
+    inject(&b, R, 2, 0, 0);
+    expect(&b, A, 1, 1, 0);
+    ck_assert_uint_eq(counters_of(&b)->challenge_acks, 161);
+}
+END_TEST
+
 /* ---- segments for nobody ---- */
 START_TEST(test_no_connection)
 {
@@ -555,6 +609,7 @@ int main(void)
         test_active_open,
         test_text_on_syn_ack,
         test_simultaneous_open,
+        test_simultaneous_open_bad_ack,
         test_refused,
         test_unreachable,
         test_unreachable_is_soft,
@@ -567,6 +622,7 @@ int main(void)
         test_window_scale,
         test_no_window_scale,
         test_challenges_are_limited,
+        test_challenges_are_not_shared,
         test_no_connection,
         test_listener_takes_only_syn,
         test_land,

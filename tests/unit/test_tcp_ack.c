@@ -351,10 +351,14 @@ START_TEST(test_rto)
     round_trip(100 * MS); /* 2.3: RTTVAR = 3/4 RTTVAR + 1/4 |SRTT - R'| */
     ck_assert_uint_eq(conn_of(&b)->srtt_us, 100 * MS);
     ck_assert_uint_eq(conn_of(&b)->rttvar_us, 37500);
-    ck_assert_uint_eq(conn_of(&b)->rto_us, 250 * MS);
+    ck_assert_uint_eq(conn_of(&b)->rto_us, 300 * MS); /* 200 ms are the least above SRTT */
     round_trip(180 * MS);
     ck_assert_uint_eq(conn_of(&b)->srtt_us, 110 * MS);
     ck_assert_uint_eq(conn_of(&b)->rttvar_us, 48125);
+    for (int i = 0; i < 100; i++)
+        round_trip(400 * MS);
+    ck_assert_uint_lt(conn_of(&b)->rttvar_us, 5 * MS);
+    ck_assert_uint_gt(conn_of(&b)->rto_us, 595 * MS); /* long and steady: an ACK may be delayed as ever */
     for (int i = 0; i < 100; i++)
         round_trip(0);
     ck_assert_uint_ge(conn_of(&b)->srtt_us, 1);
@@ -421,14 +425,14 @@ START_TEST(test_figures)
     for (uint32_t i = 0; i < 3; i++)
         expect(&b, A, 1 + i * MSS, 1, MSS);
     expect_silence(&b);
-    advance(&b, 240 * MS); /* SRTT + 4 RTTVAR of the handshake */
+    advance(&b, 280 * MS); /* SRTT of the handshake + 200 ms */
     expect(&b, A, 1, 1, MSS);
     expect_silence(&b);
     tcp_figures(b.h.t, b.conn, &f);
     ck_assert_uint_eq(f.state, TCP_ESTABLISHED);
     ck_assert(f.scaled && !f.timestamps && f.send_window_scale == 7 && f.receive_window_scale == 1);
     ck_assert(f.retransmits == 1 && f.retransmitted == 1);
-    ck_assert(f.srtt_us == 80 * MS && f.rttvar_us == 40 * MS && f.rto_us == 480 * MS);
+    ck_assert(f.srtt_us == 80 * MS && f.rttvar_us == 40 * MS && f.rto_us == 560 * MS);
     ck_assert(f.mss == MSS && f.cwnd == MSS && f.ssthresh == 2 * MSS);
     inject(&b, A, 1, 1 + 3 * MSS, 0);
     expect_silence(&b);

@@ -265,6 +265,27 @@ START_TEST(test_user_timeout_zero_window)
 }
 END_TEST
 
+/* Shorter than the retransmission timeout: there is one more try all the same, and time to answer it. */
+START_TEST(test_user_timeout_short)
+{
+    established(_i == 0 ? 1000 : 0);
+    set_options((struct tcp_options){.user_timeout_ms = 100});
+    make_available(&b, 5);
+    if (_i == 0)
+        expect(&b, A | P, 1, 1, 5);
+    expect_silence(&b);
+    b.h.now_us = tcp_deadline_us(b.h.t);
+    expect(&b, _i == 0 ? A | P : A, 1, 1, 5 - 4 * (uint32_t)_i);
+    expect_silence(&b);
+    advance(&b, 100 * MS);
+    expect_silence(&b);
+    b.window = 1000;
+    inject(&b, A, 1, 6 - 4 * (uint32_t)_i, 0);
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+    ck_assert_uint_eq(counters_of(&b)->user_timeouts, 0);
+}
+END_TEST
+
 START_TEST(test_user_timeout_syn)
 {
     bench_state(&b, TCP_SYN_SENT);
@@ -391,6 +412,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(tc, tests[i]);
+    tcase_add_loop_test(tc, test_user_timeout_short, 0, 2);
     tcase_add_loop_test(tc, test_orphan_retries, 0, 2);
     tcase_add_loop_test(tc, test_unreachable_ends_syn_sent, 0, 4);
     suite_add_tcase(suite, tc);

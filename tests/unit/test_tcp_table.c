@@ -347,6 +347,8 @@ static const struct {
     {TCP_SYN_SENT, FIELD(send_end), 65537},
     {TCP_SYN_SENT, FIELD(receive_next), 1},
     {TCP_SYN_SENT, FIELD(receive_consumed), 1},
+    {TCP_SYN_SENT, FIELD(identity.local.family), 9},
+    {TCP_SYN_SENT, FIELD(identity.remote.family), ADDRESS_IP6},
     {TCP_SYN_SENT, FIELD(state), 77},
 };
 
@@ -373,6 +375,50 @@ START_TEST(test_restore_of_nonsense)
     ck_assert(tcp_drained(b.h.t));
     ck_assert_int_eq(tcp_restore(b.h.t, 3, &good), TCP_CALL_OK);
     host_drain(&b.h);
+}
+END_TEST
+
+/* Who wrote the store may have been taken over: whatever the rest of the block says, the attempt is one like others. */
+START_TEST(test_restore_takes_no_more_than_it_needs)
+{
+    bench_state(&b, TCP_SYN_SENT);
+    struct tcp_conn good = *conn_of(&b), bad;
+    bench_fini(&b);
+    bench_init(&b, 5);
+    memset(&bad, 0xff, sizeof bad);
+    bad.identity = good.identity;
+    bad.state = good.state;
+    bad.error = bad.closed_by_user = bad.fin_sent = 0;
+    bad.send_acked = bad.receive_next = bad.receive_consumed = bad.range_count = bad.retransmits = 0;
+    bad.send_end = 100;
+    bad.user_fin = 0;
+    bad.send_size = good.send_size;
+    bad.receive_size = good.receive_size;
+    bad.iss = bad.snd_una = good.iss;
+    bad.snd_max = good.snd_max;
+    memset(&bad.options, 0, sizeof bad.options);
+    ck_assert_int_eq(tcp_restore(b.h.t, 3, &bad), TCP_CALL_OK);
+    tcp_set_cork(b.h.t, b.h.now_us, 3, false);
+    host_drain(&b.h);
+    b.conn = 3;
+    expect(&b, S, 0, 0, 0);
+    expect_silence(&b);
+    ck_assert_uint_le(tcp_deadline_us(b.h.t) - b.h.now_us, 240 * SECOND);
+    if (_i == 0) { /* at the same time: it came from no listener */
+        inject(&b, S, 0, 0, 0);
+        expect(&b, S | A, 0, 1, 0);
+        inject(&b, R, 1, 0, 0);
+        ck_assert_int_eq(state_of(&b), TCP_CLOSED);
+        ck_assert_int_eq(conn_of(&b)->error, TCP_ERROR_REFUSED);
+        return;
+    }
+    inject(&b, S | A, 0, 1, 0);
+    expect(&b, A | P, 1, 1, 100);
+    expect_silence(&b);
+    ck_assert_uint_eq(conn_of(&b)->accept_pending, 0);
+    tcp_accepted(b.h.t, b.conn);
+    tcp_abort(b.h.t, b.h.now_us, b.conn);
+    expect(&b, R | A, 101, 1, 0);
 }
 END_TEST
 
@@ -422,6 +468,7 @@ int main(void)
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(tc, tests[i]);
     tcase_add_loop_test(tc, test_each_is_found, 0, 3);
+    tcase_add_loop_test(tc, test_restore_takes_no_more_than_it_needs, 0, 2);
     tcase_add_loop_test(tc, test_who_hears, 0, (int)(sizeof hearing / sizeof hearing[0]));
     tcase_add_loop_test(tc, test_restore_of_nonsense, 0, (int)(sizeof corruptions / sizeof corruptions[0]));
     suite_add_tcase(suite, tc);

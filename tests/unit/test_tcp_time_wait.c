@@ -150,7 +150,12 @@ static const struct {
     {"text beyond the window", A, 2 + 70000, 2, 100, true, false, false},
     {"FIN again", F | A, 1, 2, 0, true, true, false},
     {"FIN again, with text", F | A, 0, 2, 1, true, true, false},
-    {"another FIN", F | A, 2, 2, 0, true, true, false},
+    {"FIN again, older ACK", F | A, 1, 1, 0, true, true, false},
+    {"FIN again, ACK of nothing", F | A, 1, 3, 0, true, false, false},
+    {"FIN without ACK", F, 1, 0, 0, true, false, false},
+    {"FIN of long ago", F | A, 0, 2, 0, true, false, false},
+    {"FIN beyond the window", F | A, 2 + 70000, 2, 0, true, false, false},
+    {"another FIN", F | A, 2, 2, 0, true, false, false},
     {"RST", R, 2, 0, 0, false, false, true},
     {"RST and ACK", R | A, 2, 2, 0, false, false, true},
     {"old RST", R, 1, 0, 0, false, false, false},
@@ -188,8 +193,8 @@ START_TEST(test_arrivals)
     ck_assert_uint_eq(counters_of(&b)->resets_out, 0);
     ck_assert_uint_eq(counters_of(&b)->challenge_acks, 3);
     ck_assert_uint_eq(counters_of(&b)->drop_no_ack, 1);
-    ck_assert_uint_eq(counters_of(&b)->duplicates, 4);
-    ck_assert_uint_eq(counters_of(&b)->drop_out_of_window, 7);
+    ck_assert_uint_eq(counters_of(&b)->duplicates, 8);
+    ck_assert_uint_eq(counters_of(&b)->drop_out_of_window, 8);
 }
 END_TEST
 
@@ -239,6 +244,13 @@ START_TEST(test_timestamps)
     ck_assert_mem_eq(b.seen.header + 28, echo, 4);
     ck_assert_uint_eq(ends_at(), ends + SECOND);
     ck_assert_uint_eq(time_wait_of(&b)->ts_recent, PEER_TS + 7);
+    ends = ends_at(); /* blind: neither the time nor TS.Recent is anyone's to push */
+    says(true, PEER_TS + 1000000, F | A, 1000, 2, 0);
+    expect(&b, A, 2, 2, 0);
+    says(true, PEER_TS + 1000000, F | A, (uint32_t)-1000, 2, 0);
+    expect(&b, A, 2, 2, 0);
+    ck_assert_uint_eq(time_wait_of(&b)->ts_recent, PEER_TS + 7);
+    ck_assert_uint_eq(ends_at(), ends);
     inject(&b, R, 2, 0, 0); /* of an RST nothing is looked at */
     expect_silence(&b);
     ck_assert_ptr_null(time_wait_of(&b));
@@ -494,6 +506,12 @@ START_TEST(test_restore_ends_in_time)
     ck_assert_uint_eq(tcp_time_wait_at(b.h.t, 0)->ends_at_us, HARNESS_START_US + 60 * SECOND);
     ck_assert_uint_eq(tcp_time_wait_at(b.h.t, 1)->ends_at_us,
                       HARNESS_START_US + 60 * SECOND); /* the queue is in order */
+    advance(&b, 5 * SECOND);
+    time_wait(false);
+    r = record_of(1, 4, UINT64_MAX);
+    ck_assert_int_eq(tcp_restore_time_wait(b.h.t, 9, &r), TCP_CALL_OK);
+    host_drain(&b.h);
+    ck_assert_uint_eq(tcp_time_wait_at(b.h.t, 9)->ends_at_us, ends_at()); /* also late */
 }
 END_TEST
 

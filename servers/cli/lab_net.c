@@ -19,7 +19,8 @@
 #define HOST_NETMASK  "255.255.255.0"
 #define HOST_ADDRESS6 "fd77::1"
 #define HOST_PREFIX6  64
-#define DEVICE_QUEUE  2000 /* frames that wait for the stack: a TAP's 500 are fewer than a thousand peers send at once */
+#define DEVICE_QUEUE  2000 /* frames that wait for the stack: a TAP's 500 are fewer than a thousand peers send at once \
+                            */
 
 static void ifreq_name(struct ifreq *request, const char *device)
 {

@@ -19,6 +19,8 @@
 #define HOST_NETMASK  "255.255.255.0"
 #define HOST_ADDRESS6 "fd77::1"
 #define HOST_PREFIX6  64
+#define DEVICE_QUEUE  2000 /* frames that wait for the stack: a TAP's 500 are fewer than a thousand peers send at once \
+                            */
 
 static void ifreq_name(struct ifreq *request, const char *device)
 {
@@ -72,6 +74,14 @@ static int mtu_set(int fd, const char *device, int mtu)
     return ioctl(fd, SIOCSIFMTU, &request) < 0 ? -errno : 0;
 }
 
+static int queue_set(int fd, const char *device, int frames)
+{
+    struct ifreq request;
+    ifreq_name(&request, device);
+    request.ifr_qlen = frames;
+    return ioctl(fd, SIOCSIFTXQLEN, &request) < 0 ? -errno : 0;
+}
+
 /* Without duplicate address detection the address is there at once. 0 too where the kernel has no IPv6. */
 static int ip6_set(const char *device)
 {
@@ -113,6 +123,8 @@ int lab_net_configure(const char *device, int mtu, uid_t owner, char ret_error[L
         result = ip4_set(fd, device, SIOCSIFADDR, HOST_ADDRESS);
     if (result == 0)
         result = ip4_set(fd, device, SIOCSIFNETMASK, HOST_NETMASK);
+    if (result == 0)
+        result = queue_set(fd, device, DEVICE_QUEUE);
     if (result == 0 && mtu != 0)
         result = mtu_set(fd, device, mtu);
     if (result == 0 && (mtu == 0 || mtu >= IPV6_MIN_MTU))

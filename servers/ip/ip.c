@@ -24,8 +24,8 @@
  * it, and who is read first changes with every burst, so that no transport takes every buffer that comes home. Echo
  * replies, which strangers ask for, have a limit of their own. Buffers of local delivery are a share apart, so they
  * neither wait nor are waited for (but for a kept packet before them); what is sent here and does not fit is dropped,
- * because the reader of that ring is its writer. nic is always read, and what a transport has no room for is dropped
- * and counted.
+ * because the reader of that ring is its writer. nic is always read; what udp has no room for is dropped and
+ * counted, what tcp has no room for waits a little (waiting.c).
  *
  * Restarts: nothing is kept; neighbours are learned again, addresses are not probed again. When nic dies, its buffers'
  * accounts are void; returns of old buffers may still lie in the transports' rings, so what the next nic sends is
@@ -135,6 +135,8 @@ static int ip_init(void *state, const struct server_context *context, uint64_t n
     ip->pool = context->pool;
     ip->retry_us = UINT64_MAX;
     ip->nic_lost_us = now_us;
+    ip->waiting.earned_us = now_us;
+    ip->waiting.patience_us = IP_PATIENCE_US;
     memset(ip->holder, IP_HOLDER_NONE, sizeof ip->holder);
     memset(ip->slot_holder, IP_HOLDER_NONE, sizeof ip->slot_holder);
     for (unsigned i = 0; i < IP_BUFFERS; i++)
@@ -273,7 +275,7 @@ static void take_message(struct ip *ip, uint64_t now_us, enum server_id from, co
     if (m->operation == MESSAGE_SEND)
         (void)ip_send(ip, now_us, from, m); /* what is kept is seen by the caller */
     else if (m->operation == MESSAGE_RETURN)
-        ip_returned_by_transport(ip, from, m);
+        ip_returned_by_transport(ip, now_us, from, m);
     else if (m->operation == MESSAGE_UNREACHABLE)
         ip_send_unreachable(ip, now_us, from, m);
     else
@@ -323,6 +325,7 @@ static bool ip_burst(void *state, uint64_t now_us)
     for (unsigned i = 0; i < TRANSPORTS; i++)
         moved |= take_from_transport(ip, now_us, transports[(ip->turn + i) % TRANSPORTS]);
     ip->turn++;
+    moved |= ip_waiting_poll(ip, now_us);
     moved |= take_from_nic(ip, now_us);
     moved |= ip_fragments_poll(ip, now_us);
     moved |= ip_neighbours_poll(ip, now_us);

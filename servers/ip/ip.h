@@ -36,10 +36,14 @@
 #define IP_COOKIES              1024U /* nic's buffer indices are below; also the most that is owed to one neighbour */
 #define IP_TRANSPORT_HEADER_MAX 60U
 #define IP_TRANSPORT_HEADER_MIN 8U
-#define IP_SPACE                4U     /* slots: a packet and a batch of returned loans */
-#define IP_RETRY_US             200U   /* a ring is full: look again */
-#define IP_FRAGMENT_COUNTS      64U    /* counters of identifications, chosen by destination */
-#define IP_NIC_PATIENCE_US      50000U /* so long what is to go out waits for the next nic; then it is dropped */
+#define IP_WAITING_MAX          RECEIVE_BUFFERS /* of nic's buffers, with segments that tcp cannot take yet */
+#define IP_PATIENCE_US          100000U /* so long, all in all, segments wait for a tcp that gives nothing back */
+#define IP_PATIENCE_PART        2U      /* of the time comes back to one that does */
+#define IP_PATIENCE_LOOK_US     2000U   /* most that is used up between two looks */
+#define IP_SPACE                4U      /* slots: a packet and a batch of returned loans */
+#define IP_RETRY_US             200U    /* a ring is full: look again */
+#define IP_FRAGMENT_COUNTS      64U     /* counters of identifications, chosen by destination */
+#define IP_NIC_PATIENCE_US      50000U  /* so long what is to go out waits for the next nic; then it is dropped */
 #define IP_HEAD_FIRST           (ETHER_HEADER_LENGTH + IP4_HEADER_MAX + ICMP_CAPTURE_MAX)   /* copied of every frame */
 #define IP_HEAD_MAX             (ETHER_HEADER_LENGTH + IP6_CAPTURE_MAX + ICMP6_CAPTURE_MAX) /* ... of one that needs it */
 #define IP_HEAD_QUOTED          (ETHER_HEADER_LENGTH + ICMP6_ERROR_MAX - ICMP6_HEADER_LENGTH) /* ... of one that is quoted */
@@ -60,7 +64,7 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
     X(received)                                                                                                        \
     X(sent)                                                                                                            \
     X(delivered_tcp) X(delivered_udp) X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed)      \
-        X(conflicts) X(drop_operation) /* an operation that this neighbour does not have */                            \
+        X(conflicts) X(waited) X(drop_operation) /* an operation that this neighbour does not have */                            \
         X(drop_right)                  /* no right to the link or the transport */                                     \
         X(drop_reference)              /* outside of what may be named, or not mapped here */                          \
         X(drop_cookie)                 /* a loan that is out already, or an impossible one */                          \
@@ -125,6 +129,14 @@ struct ip_kept { /* a transport's SEND that waits for buffers or for nic: the tr
     struct message message;
 };
 
+struct ip_waiting { /* for tcp, oldest first; nic's loans, which are ours meanwhile */
+    uint64_t looked_us, earned_us;
+    uint32_t patience_us; /* left */
+    uint32_t first, count;
+    struct ip_loan loan[IP_WAITING_MAX];
+    struct message message[IP_WAITING_MAX];
+};
+
 #define IP_HOLDER_NONE 0xff
 
 struct ip {
@@ -165,6 +177,7 @@ struct ip {
     uint32_t pending_count;
     struct ip_pending pending[IP_PENDING];
     struct ip_owed owed[SERVER_COUNT];
+    struct ip_waiting waiting;
 };
 
 /* A received frame: the copy that counts, and where the rest lies. */
@@ -256,7 +269,7 @@ uint32_t ip_buffers_free(const struct ip *ip); /* of IP_BUFFERS_WIRE */
 uint32_t ip_buffers_promised(const struct ip *ip, uint8_t from);
 /* Untrusted: m. RETURN. */
 void ip_returned_by_nic(struct ip *ip, const struct message *m);
-void ip_returned_by_transport(struct ip *ip, enum server_id from, const struct message *m);
+void ip_returned_by_transport(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m);
 void ip_nic_lost(struct ip *ip);
 void ip_nic_attached(struct ip *ip);
 void ip_transport_lost(struct ip *ip, enum server_id transport);
@@ -284,6 +297,15 @@ struct ip_datagram ip_reassembled(const struct ip *ip, const struct reassembly_o
 /* A slot is handed on to `holder` (SERVER_IP: echoed); false: it holds its share. */
 bool ip_slot_lend(struct ip *ip, uint32_t slot, enum server_id holder);
 bool ip_fragments_poll(struct ip *ip, uint64_t now_us);
+
+/* ---- waiting.c ---- */
+/* RECEIVE to a transport, or to wait for it. False: dropped and counted; the loan is still the caller's to give back.
+ */
+bool ip_hand_up(struct ip *ip, uint64_t now_us, enum server_id to, const struct ip_loan *loan,
+                const struct message *up);
+bool ip_waiting_poll(struct ip *ip, uint64_t now_us);    /* true: something moved */
+void ip_patience_earned(struct ip *ip, uint64_t now_us); /* tcp gave something back */
+void ip_waiting_forget(struct ip *ip);                   /* nic is dead: there is nothing to give back */
 
 /* ---- icmp.c ---- */
 bool ip_receive_icmp(struct ip *ip, uint64_t now_us, const struct ip_datagram *d);

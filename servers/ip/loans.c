@@ -177,7 +177,7 @@ static bool frame_returned(struct ip *ip, enum server_id from, uint32_t cookie)
 }
 _Static_assert(MESSAGE_COOKIE_OWN == IP_COOKIES, "a cookie is nic's or ours");
 
-void ip_returned_by_transport(struct ip *ip, enum server_id from, const struct message *m)
+void ip_returned_by_transport(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m)
 {
     struct capability_table *table = &ip->context.port[from]->table;
     if (capability_lookup(table, m->capability, m->generation, CAPABILITY_TRANSPORT, 0) == NULL) {
@@ -188,6 +188,8 @@ void ip_returned_by_transport(struct ip *ip, enum server_id from, const struct m
         uint32_t cookie = m->returned[i];
         if (!(cookie >= MESSAGE_COOKIE_OWN ? own_returned(ip, from, cookie) : frame_returned(ip, from, cookie)))
             ip->counters.drop_return++;
+        else if (from == SERVER_TCP && cookie < MESSAGE_COOKIE_OWN)
+            ip_patience_earned(ip, now_us);
     }
 }
 
@@ -215,6 +217,7 @@ void ip_nic_lost(struct ip *ip)
 {
     static const enum server_id transports[] = {SERVER_TCP, SERVER_UDP};
     loans_orphan(ip, SERVER_NIC);
+    ip_waiting_forget(ip);
     for (unsigned i = 0; i < IP_COOKIES; i++)
         ip->holder[i] = IP_HOLDER_NONE;
     for (unsigned i = 0; i < sizeof transports / sizeof transports[0]; i++) {

@@ -30,20 +30,6 @@ static void offload_up(const struct message *m, const struct ip_datagram *d, str
     }
 }
 
-/* Notes who has it now; false: it holds its share of such. */
-static bool lend(struct ip *ip, const struct ip_loan *loan, enum server_id to)
-{
-    if (loan->origin == IP_ORIGIN_SLOT)
-        return ip_slot_lend(ip, loan->cookie, to);
-    if (ip->held[to] >= IP_LOANS_MAX) {
-        ip->counters.drop_no_transport++;
-        return false;
-    }
-    ip->holder[loan->cookie] = (uint8_t)to;
-    ip->held[to]++;
-    return true;
-}
-
 static struct message up_of(const struct ip_datagram *d)
 {
     uint32_t own = d->loan.origin == IP_ORIGIN_SLOT ? MESSAGE_COOKIE_OWN + IP_BUFFERS : 0;
@@ -66,8 +52,8 @@ static struct message up_of(const struct ip_datagram *d)
     return up;
 }
 
-/* True: the loan is lent on. */
-static bool to_transport(struct ip *ip, const struct ip_datagram *d, struct port *port, enum server_id to)
+/* True: the loan is taken care of. */
+static bool to_transport(struct ip *ip, uint64_t now_us, const struct ip_datagram *d, enum server_id to)
 {
     if (d->reference.length < IP_TRANSPORT_HEADER_MIN || d->captured < IP_TRANSPORT_HEADER_MIN) {
         if (d->source.family == ADDRESS_IP6)
@@ -76,19 +62,8 @@ static bool to_transport(struct ip *ip, const struct ip_datagram *d, struct port
             ip4_count(&ip->ip4_counters, IP4_DROP_short);
         return false;
     }
-    if (port_space(port) < IP_SPACE) { /* so there is room below */
-        ip->counters.drop_no_transport++;
-        return false;
-    }
-    if (!lend(ip, &d->loan, to))
-        return false;
     struct message up = up_of(d);
-    (void)port_push(port, &up);
-    if (to == SERVER_TCP)
-        ip->counters.delivered_tcp++;
-    else
-        ip->counters.delivered_udp++;
-    return true;
+    return ip_hand_up(ip, now_us, to, &d->loan, &up);
 }
 
 /* RFC 1122 3.2.2.1: SHOULD send "protocol unreachable"; RFC 8200 4: a parameter problem. */
@@ -108,9 +83,8 @@ static void no_protocol(struct ip *ip, uint64_t now_us, const struct ip_datagram
 bool ip_deliver(struct ip *ip, uint64_t now_us, const struct ip_datagram *d)
 {
     enum server_id to;
-    struct port *port = ip_transport_port(ip, d->protocol, &to);
-    if (port != NULL)
-        return to_transport(ip, d, port, to);
+    if (ip_transport_port(ip, d->protocol, &to) != NULL)
+        return to_transport(ip, now_us, d, to);
     if (d->source.family == ADDRESS_IP4 && d->protocol == IP_PROTOCOL_ICMP)
         return ip_receive_icmp(ip, now_us, d);
     if (d->source.family == ADDRESS_IP6 && d->protocol == IP_PROTOCOL_ICMP6)

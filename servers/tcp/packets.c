@@ -134,12 +134,23 @@ static void unreachable(struct tcp_server *s, uint64_t now_us, const struct mess
         tcp_unreachable(s->engine, now_us, index, (uint32_t)m->cookie, reason_of(m));
 }
 
+/* What the recovery kept comes first. */
+static bool next(struct tcp_server *s, struct message *ret)
+{
+    struct tcp_recovery *r = &s->recovery;
+    if (r->kept_count == 0)
+        return port_pull(s->transport.ip, ret);
+    *ret = r->kept[r->kept_first++ % TCP_KEPT_MAX];
+    r->kept_count--;
+    return true;
+}
+
 bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)
 {
     struct transport *t = &s->transport;
     uint32_t budget = transport_receive_budget(t), taken = 0;
     struct message m;
-    for (; taken < budget && port_pull(t->ip, &m); taken++) {
+    for (; taken < budget && next(s, &m); taken++) {
         if (m.operation == MESSAGE_RECEIVE) {
             receive(s, now_us, &m);
             transport_give_back(t, &m);
@@ -152,18 +163,41 @@ bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)
     return taken > 0;
 }
 
-/* While the recovery waits for header buffers: loans come home, segments go back unread (their senders try again). */
+/* More than ip may lend at once, and so never if it keeps to that, goes back unread. */
+static void keep(struct tcp_server *s, const struct message *m)
+{
+    struct tcp_recovery *r = &s->recovery;
+    if (r->kept_count < TCP_KEPT_MAX) {
+        r->kept[(r->kept_first + r->kept_count++) % TCP_KEPT_MAX] = *m;
+        return;
+    }
+    s->transport.counters.drop_recovering++;
+    if (m->operation == MESSAGE_RECEIVE)
+        transport_give_back(&s->transport, m);
+}
+
+void tcp_kept_forget(struct tcp_server *s, enum server_id peer)
+{
+    struct tcp_recovery *r = &s->recovery;
+    for (uint32_t i = r->kept_count; i > 0; i--) {
+        struct message m = r->kept[r->kept_first++ % TCP_KEPT_MAX];
+        r->kept_count--;
+        bool of_nic = m.operation == MESSAGE_RECEIVE && m.cookie < MESSAGE_COOKIE_OWN;
+        if (peer != SERVER_IP && !(peer == SERVER_NIC && of_nic))
+            keep(s, &m);
+    }
+}
+
+/* While the recovery waits for header buffers loans come home. A thousand peers that it tells come again at once: their
+ * SYNs are not to be lost. */
 bool tcp_loans_in(struct tcp_server *s)
 {
     struct transport *t = &s->transport;
     uint32_t budget = transport_receive_budget(t), taken = 0;
     struct message m;
-    for (; taken < budget && port_pull(t->ip, &m); taken++) {
-        if (m.operation == MESSAGE_RECEIVE)
-            transport_give_back(t, &m);
+    for (; taken < budget && port_pull(t->ip, &m); taken++)
         if (!transport_loans_home(t, &m))
-            t->counters.drop_recovering++;
-    }
+            keep(s, &m);
     return taken > 0;
 }
 

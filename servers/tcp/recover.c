@@ -3,7 +3,8 @@
  * one the application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and
  * its slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an RST,
  * and only in the burst after that the connection's block ends: a death on the way tells it again, which does no harm.
- * Until all are told no input is taken, so that no new connection gets the index of a block that still counts. */
+ * Until all are told no input is taken, so that no new connection gets the index of a block that still counts: what ip
+ * sends meanwhile is kept (packets.c). */
 #include <errno.h>
 
 #include "servers/tcp/tcp_server.h"
@@ -195,16 +196,27 @@ static bool tell_peer(struct tcp_server *s, uint32_t index)
     return true;
 }
 
+/* An RST that is lost is not sent again, and ip, when it is as new as we are, has to find the neighbours first. */
+static bool may_tell(const struct tcp_server *s)
+{
+    const struct tcp_recovery *r = &s->recovery;
+    if (r->told_count == TCP_TOLD_MAX)
+        return false;
+    return s->transport.loans + r->told_count < TCP_TOLD_MAX || s->transport.now_us >= r->patient_until_us;
+}
+
 bool tcp_recover(struct tcp_server *s)
 {
     struct tcp_recovery *r = &s->recovery;
     uint32_t begin = r->cursor, used = blocks_used(s);
     bool moved = r->told_count > 0 || !r->begun;
-    if (!r->begun)
+    if (!r->begun) {
+        r->patient_until_us = s->transport.now_us + TCP_TELL_US;
         forget_absent(s);
+    }
     r->begun = true;
     forget_told(s);
-    while (r->told_count < TCP_TOLD_MAX && r->cursor < used && tell_peer(s, r->cursor))
+    while (may_tell(s) && r->cursor < used && tell_peer(s, r->cursor))
         r->cursor++;
     moved |= r->cursor != begin;
     r->running = r->told_count > 0 || r->cursor < used;

@@ -113,7 +113,13 @@ static bool pending(void *state)
     struct tcp_server *s = state;
     if (s->recovery.running) /* notices wait until it is through, and it may have to wait itself */
         return !s->recovery.stuck;
-    return transport_notify_pending(&s->transport);
+    return s->recovery.kept_count > 0 || transport_notify_pending(&s->transport);
+}
+
+static void peer_lost(void *state, enum server_id peer)
+{
+    tcp_kept_forget(state, peer);
+    transport_server_peer_lost(state, peer);
 }
 
 const struct server server_tcp = {
@@ -128,7 +134,7 @@ const struct server server_tcp = {
     .publish = publish,
     .deadline_us = deadline_us,
     .pending = pending,
-    .peer_lost = transport_server_peer_lost,
+    .peer_lost = peer_lost,
     .peer_attached = transport_server_peer_attached,
     .session_added = transport_server_session_added,
     .session_ended = transport_server_session_ended,

@@ -10,7 +10,9 @@
 #define TCP_STORE_VERSION 5U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
 #define TCP_TIME_WAITS    (2U * CONNECTIONS_MAX)
-#define TCP_TOLD_MAX      64U                        /* lost connections told of in one burst */
+#define TCP_KEPT_MAX      256U /* messages of ip kept until the recovery is through: all that it may lend */
+#define TCP_TOLD_MAX      48U  /* RSTs on their way to lost peers: fewer than ip keeps for a neighbour it has to find */
+#define TCP_TELL_US       50000U /* of a recovery, in which it waits for that */
 
 struct tcp_block { /* one in the store for each connection and listener, under the engine's index */
     struct tcp_conn conn;
@@ -24,7 +26,7 @@ struct tcp_block { /* one in the store for each connection and listener, under t
 };
 _Static_assert(sizeof(struct tcp_block) % 8 == 0, "lies in the store");
 
-struct tcp_held { /* one for each endpoint whose connection has ended: the slot stays its user's until CLOSE */
+struct tcp_held {    /* one for each endpoint whose connection has ended: the slot stays its user's until CLOSE */
     uint32_t socket; /* 0: not accepted */
     uint32_t session, arena, slot, generation;
     uint32_t listener;
@@ -33,7 +35,8 @@ struct tcp_held { /* one for each endpoint whose connection has ended: the slot 
     uint32_t reserved;
 };
 
-#define TCP_TIME_WAIT_GROUP  ((uint32_t)(sizeof(struct tcp_block) / sizeof(struct tcp_time_wait))) /* all that a block holds */
+#define TCP_TIME_WAIT_GROUP                                                                                            \
+    ((uint32_t)(sizeof(struct tcp_block) / sizeof(struct tcp_time_wait))) /* all that a block holds */
 #define TCP_TIME_WAIT_GROUPS ((TCP_TIME_WAITS + TCP_TIME_WAIT_GROUP - 1) / TCP_TIME_WAIT_GROUP)
 
 union tcp_stored {
@@ -54,10 +57,13 @@ _Static_assert(TCP_ENDPOINTS == CONNECTIONS_MAX && TCP_TIME_WAIT_GROUPS <= CONNE
 
 struct tcp_recovery {
     bool running;
-    bool begun;     /* the first burst has been: sessions are granted */
-    bool stuck;     /* neither told nor ended anything: ip or the header pool is to make room first */
+    bool begun; /* the first burst has been: sessions are granted */
+    bool stuck; /* neither told nor ended anything: ip or the header pool is to make room first */
+    uint64_t patient_until_us;
     uint32_t cursor; /* connections before it are seen to */
     uint32_t told_count;
+    uint32_t kept_first, kept_count; /* what ip sent meanwhile, oldest first */
+    struct message kept[TCP_KEPT_MAX];
     uint32_t told[TCP_TOLD_MAX]; /* connections whose peer is being told; their blocks go in the next burst */
 };
 
@@ -79,11 +85,14 @@ static inline struct tcp_server *tcp_server_of(struct transport *t)
 
 /* packets.c */
 bool tcp_packets_in(struct tcp_server *s, uint64_t now_us);
-bool tcp_loans_in(struct tcp_server *s); /* instead, while the recovery is stuck */
+bool tcp_loans_in(
+    struct tcp_server *s); /* instead, while the recovery is stuck: the rest is kept until it is through */
+void tcp_kept_forget(struct tcp_server *s, enum server_id peer); /* which is dead: what names its buffers */
 bool tcp_packets_out(struct tcp_server *s, uint64_t now_us);
 /* requests.c */
 void tcp_request(struct transport *t, uint64_t now_us, const struct message *m);
-void tcp_options_apply(struct tcp_server *s, const struct endpoint *e, uint32_t connection); /* those of e to the engine's */
+void tcp_options_apply(struct tcp_server *s, const struct endpoint *e,
+                       uint32_t connection); /* those of e to the engine's */
 /* sessions.c */
 extern const struct transport_operations tcp_operations;
 uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection);

@@ -22,7 +22,7 @@
 #define POOL_TCP 18
 #define ARENA    19
 #define SECOND   1000000U
-#define FRAMES   (IP_LOANS_MAX + 8)
+#define FRAMES   (IP_LOANS_MAX + IP_WAITING_MAX + 8)
 
 extern const struct ip_address us, us6, peer, peer6, loopback, loopback6;
 extern const struct mac_address peer_mac;

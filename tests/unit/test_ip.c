@@ -196,6 +196,7 @@ START_TEST(test_share_and_absence)
         packet_frame(i, IP_PROTOCOL_TCP, segment, sizeof segment);
     for (uint32_t i = 0; i < IP_LOANS_MAX; i++)
         ck_assert(take(tcp, MESSAGE_RECEIVE, &m));
+    ip->waiting.patience_us = 0; /* test_ip_waiting.c */
     packet_frame(IP_LOANS_MAX + 1, IP_PROTOCOL_TCP, segment, sizeof segment);
     returned(nic, IP_LOANS_MAX + 1);
     ck_assert_uint_eq(ip->counters.drop_no_transport, 1);

@@ -268,15 +268,12 @@ START_TEST(test_session_index_again)
 }
 END_TEST
 
-/* ip takes nothing: the recovery waits without asking for another burst at once. */
-START_TEST(test_restart_while_ip_is_full)
+/* The server dies with so many connections. */
+static void lose_many(uint32_t count)
 {
-    enum {
-        LOST = 600
-    }; /* more than the engine's queue of RSTs, the pool of headers and the ring to ip have room for */
-    harness_arena(h, 1, SESSION_TCP, LOST);
+    harness_arena(h, 1, SESSION_TCP, count);
     listen_answer();
-    for (uint32_t i = 0; i < LOST; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct message m = establish();
         m.operation = MESSAGE_ACCEPTED;
         m.socket.socket = CHILD + i;
@@ -284,6 +281,15 @@ START_TEST(test_restart_while_ip_is_full)
         harness_turn(h);
     }
     harness_restart(h);
+}
+
+/* ip takes nothing: the recovery waits without asking for another burst at once. */
+START_TEST(test_restart_while_ip_is_full)
+{
+    enum {
+        LOST = 600
+    }; /* more than the engine's queue of RSTs, the pool of headers and the ring to ip have room for */
+    lose_many(LOST);
     for (unsigned i = 0; i < 100; i++)
         harness_turn(h);
     ck_assert(!h->server->burst(h->state, h->now_us));
@@ -308,6 +314,83 @@ START_TEST(test_restart_while_ip_is_full)
     }
     owned(&told, 0, 0);
     ck_assert_uint_eq(h->rx[0]->free_slots + h->rx[1]->free_slots, HARNESS_SLOTS + LOST);
+}
+END_TEST
+
+static uint32_t take_sent(uint64_t *ret_cookie, uint32_t most)
+{
+    struct message m;
+    uint32_t count = 0;
+    while (count < most && harness_sent(h, &m)) {
+        peer_input(&m);
+        ret_cookie[count++] = m.cookie;
+    }
+    return count;
+}
+
+/* ip takes it all, but has to find the neighbour first and gives no loan back. */
+START_TEST(test_peers_told_by_and_by)
+{
+    enum { LOST = TCP_TOLD_MAX + 20 };
+    uint64_t cookie[LOST];
+    lose_many(LOST);
+    for (unsigned i = 0; i < TCP_TELL_US / 100 / 2; i++)
+        harness_turn(h);
+    uint32_t sent = take_sent(cookie, LOST);
+    ck_assert_uint_eq(sent, TCP_TOLD_MAX);
+    for (unsigned i = 0; i < TCP_TELL_US / 100; i++)
+        harness_turn(h);
+    sent += take_sent(cookie + sent, LOST - sent); /* a neighbour that is away does not keep us from going on */
+    ck_assert_uint_eq(sent, LOST);
+    for (uint32_t i = 0; i < LOST; i++)
+        harness_return(h, cookie[i]);
+    pump(4);
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), LOST);
+}
+END_TEST
+
+/* Who is told comes again at once, while others are being told. */
+START_TEST(test_syn_while_recovering)
+{
+    enum { LOST = TCP_TOLD_MAX + 20 };
+    uint64_t cookie[LOST];
+    lose_many(LOST);
+    harness_turn(h);
+    harness_turn(h);
+    uint32_t sent = take_sent(cookie, LOST);
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_output();
+    for (unsigned i = 0; i < 10; i++)
+        harness_turn(h);
+    for (uint32_t i = 0; i < sent; i++)
+        harness_return(h, cookie[i]);
+    pump(10);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+    ck_assert_uint_eq(harness_counter(h, "drop_recovering"), 0);
+}
+END_TEST
+
+/* What was kept is of no use when its buffers are of a nic or an ip that died; of another's death it takes no harm. */
+START_TEST(test_kept_and_deaths)
+{
+    static const struct {
+        enum server_id dead;
+        uint32_t left;
+    } rows[] = {{SERVER_UDP, 2}, {SERVER_NIC, 1}, {SERVER_IP, 0}};
+    struct tcp_server *s = h->state;
+    s->recovery.kept_first = UINT32_MAX;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (i == 0) {
+            s->recovery.kept_count = 2;
+            s->recovery.kept[TCP_KEPT_MAX - 1] = (struct message){.operation = MESSAGE_RECEIVE, .cookie = 3};
+            s->recovery.kept[0] = (struct message){.operation = MESSAGE_RECEIVE, .cookie = MESSAGE_COOKIE_OWN};
+        }
+        server_tcp.peer_lost(s, rows[i].dead);
+        ck_assert_uint_eq(s->recovery.kept_count, rows[i].left);
+        if (rows[i].left == 1)
+            ck_assert_uint_eq(s->recovery.kept[s->recovery.kept_first % TCP_KEPT_MAX].cookie, MESSAGE_COOKIE_OWN);
+    }
 }
 END_TEST
 
@@ -550,6 +633,6 @@ END_TEST
 SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_ready_ring, test_lost_slot_is_kept_until_close,
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
-          test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_cold_and_restart,
-          test_never_accepted, test_time_wait_goes_on, test_time_wait_ends, test_cookie_over_a_restart,
-          test_full_of_time_waits)
+          test_restart_while_ip_is_full, test_peers_told_by_and_by, test_syn_while_recovering, test_kept_and_deaths,
+          test_reconcile, test_cold_socket_server, test_cold_and_restart, test_never_accepted, test_time_wait_goes_on,
+          test_time_wait_ends, test_cookie_over_a_restart, test_full_of_time_waits)

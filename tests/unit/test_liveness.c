@@ -91,5 +91,5 @@ START_TEST(test_visit)
 }
 END_TEST
 
-SUITE_RUN("liveness", setup, NULL, test_silent, test_a_move_starts_over, test_cpu_is_away, test_cpu_is_back, test_deadline,
-          test_visit)
+SUITE_RUN("liveness", setup, NULL, test_silent, test_a_move_starts_over, test_cpu_is_away, test_cpu_is_back,
+          test_deadline, test_visit)

@@ -216,6 +216,42 @@ static bool data_step(struct sim_app *a, struct task *t)
     return did;
 }
 
+/* None of them changes what arrives. */
+static struct control_request option_request(struct sim_app *a, const struct task *t)
+{
+    static const uint32_t options[][2] = {
+        {CONTROL_OPTION_SEND_SIZE, 0}, /* not of one that has its slot, or listens */
+        {CONTROL_OPTION_NODELAY, 1},      {CONTROL_OPTION_NODELAY, 0},
+        {CONTROL_OPTION_KEEPALIVE, 1},    {CONTROL_OPTION_KEEP_IDLE, 1},
+        {CONTROL_OPTION_TTL, 3},          {CONTROL_OPTION_TRAFFIC_CLASS, 8},
+        {CONTROL_OPTION_LINGER_RESET, 0}, {CONTROL_OPTION_MAXIMUM_SEGMENT, 700},
+    };
+    uint32_t first = t->kind == TASK_LISTENER ? t->step == LISTENER_OPEN : t->step == STREAM_DATA;
+    uint32_t which = first + sim_below(&a->random, sizeof options / sizeof *options - first);
+    struct control_request q = app_request(t, CONTROL_SET_OPTION);
+    q.argument[0] = options[which][0];
+    q.argument[1] = options[which][1];
+    return q;
+}
+
+/* One while data goes both ways. True: something moved. */
+static bool option_in_between(struct sim_app *a, struct task *t)
+{
+    struct control_answer answer;
+    if (t->lane != LANE_NONE) {
+        if (!app_answered(a, t, &answer))
+            return false;
+        if (answer.error != 0 && !app_cold(a))
+            wrong(a, t, "SET_OPTION refused", (uint32_t)answer.error);
+        return true;
+    }
+    if (t->step != STREAM_DATA || t->count != 0 || !sim_chance(&a->random, 300))
+        return false;
+    const struct control_request q = option_request(a, t);
+    t->count += app_ask(a, t, &q);
+    return t->count != 0;
+}
+
 /* ---- a client's connection, and the end of any ---- */
 static void begin(struct task *t, uint32_t tcp_deaths)
 {
@@ -302,26 +338,9 @@ static bool connecting_step(struct sim_app *a, struct task *t)
     return true;
 }
 
-/* None of them changes what arrives. */
-static struct control_request option_request(struct sim_app *a, const struct task *t)
-{
-    static const uint32_t options[][2] = {
-        {CONTROL_OPTION_SEND_SIZE, 0}, /* not of one that listens */
-        {CONTROL_OPTION_NODELAY, 1},      {CONTROL_OPTION_NODELAY, 0},
-        {CONTROL_OPTION_KEEPALIVE, 1},    {CONTROL_OPTION_KEEP_IDLE, 1},
-        {CONTROL_OPTION_TTL, 3},          {CONTROL_OPTION_TRAFFIC_CLASS, 8},
-        {CONTROL_OPTION_LINGER_RESET, 0}, {CONTROL_OPTION_MAXIMUM_SEGMENT, 700},
-    };
-    uint32_t first = t->kind == TASK_LISTENER && t->step == LISTENER_OPEN;
-    uint32_t which = first + sim_below(&a->random, sizeof options / sizeof *options - first);
-    struct control_request q = app_request(t, CONTROL_SET_OPTION);
-    q.argument[0] = options[which][0];
-    q.argument[1] = options[which][1];
-    return q;
-}
-
 bool stream_step(struct sim_app *a, struct task *t)
 {
+    bool did = false;
     struct control_answer answer;
     struct control_request q = app_request(t, CONTROL_SOCKET);
     switch (t->step) {
@@ -362,8 +381,11 @@ bool stream_step(struct sim_app *a, struct task *t)
     case STREAM_CONNECTING:
         return connecting_step(a, t);
     case STREAM_DATA:
-        return data_step(a, t);
+        did = option_in_between(a, t);
+        return data_step(a, t) || did;
     case STREAM_CLOSE:
+        if (t->lane != LANE_NONE)
+            return option_in_between(a, t);
         q = app_request(t, CONTROL_CLOSE);
         return asked(a, t, &q, STREAM_CLOSE_WAIT);
     default:

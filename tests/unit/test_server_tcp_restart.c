@@ -193,6 +193,23 @@ START_TEST(test_all_goes_with_its_session)
 }
 END_TEST
 
+/* Death right after a session was removed: another one has its index by then. */
+START_TEST(test_removed_session_leaves_the_store)
+{
+    listen_answer();
+    accept_one();
+    connect_to(4444);
+    h->server->session_removed(h->state, 0);
+    h->server->commit(h->state);
+    harness_restart(h);
+    harness_turn(h);
+    pump(2);
+    alive_are_none();
+    ck_assert_uint_eq(harness_counter(h, "restored"), 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
 /* The socket server's word about the last session of an index (it was ended by force while that was under way) does
  * nothing to the next one; nor is it lost if it is about this one, and the supervisor's comes later. */
 START_TEST(test_session_end_comes_early)
@@ -599,7 +616,8 @@ END_TEST
 
 SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_ready_ring, test_lost_slot_is_kept_until_close,
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
-          test_all_goes_with_its_session, test_session_end_comes_early, test_unread_data_of_an_ended_connection,
-          test_blind_ack_takes_no_slot, test_session_index_again, test_restart_while_ip_is_full, test_reconcile,
-          test_cold_socket_server, test_cold_and_restart, test_never_accepted, test_time_wait_goes_on,
-          test_time_wait_ends, test_cookie_over_a_restart, test_full_of_time_waits)
+          test_all_goes_with_its_session, test_session_end_comes_early, test_removed_session_leaves_the_store,
+          test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
+          test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_cold_and_restart,
+          test_never_accepted, test_time_wait_goes_on, test_time_wait_ends, test_cookie_over_a_restart,
+          test_full_of_time_waits)

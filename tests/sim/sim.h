@@ -336,7 +336,8 @@ struct sim {
     struct sim_link *link;
     struct sim_app *app[SIM_APPS];
     struct sim_mortal mortal[SIM_STACKS];
-    uint32_t died; /* applications */
+    uint32_t died;   /* applications */
+    uint32_t forced; /* of their sessions: what names their memory may still be under way */
     struct sim_segment segment[SIM_SEGMENTS];
     uint32_t segments;
     struct sim_kill kill[SIM_KILLS];

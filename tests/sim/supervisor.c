@@ -457,6 +457,10 @@ void sim_session_done(void *domain, uint32_t session)
 
 void sim_session_force(struct sim_stack *k, struct sim_session *s)
 {
+    if (s->state != SESSION_ENDING)
+        return;
+    k->sim->forced++;
+    sim_note(k->sim, "%c session %u is ended by force", 'A' + k->index, s->id);
     sim_session_done(&k->domain[0], s->id);
 }
 

@@ -589,7 +589,7 @@ void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
                                 .cwnd = c->cwnd,
                                 .ssthresh = c->ssthresh,
                                 .retransmitted = c->retransmitted,
-                                .mss = c->mss,
+                                .mss = conn_send_mss(c),
                                 .rcv_mss = c->rcv_mss};
 }
 

@@ -138,7 +138,7 @@ static bool refused_send(struct socket_server *server, struct port *port)
     return did;
 }
 
-static bool session_ends_send(struct socket_server *server, enum session_transport t)
+bool session_ends_send(struct socket_server *server, enum session_transport t)
 {
     bool did = false;
     for (uint32_t i = 0; i < SESSIONS_MAX; i++) {

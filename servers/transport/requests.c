@@ -66,10 +66,14 @@ static bool unclaimed(const struct endpoint *e)
 }
 
 /* Whether an application may use its slot without having been told of its end: (cold) the socket server may have
- * forgotten that; else what it forgot is but a damaged block's, and the application has written to the slot. */
+ * forgotten that; else what it forgot is but a damaged block's, and the application has written to the slot. One that
+ * has ended uses nothing, and what it wrote is still to be sent: its sockets are on no list, SESSION_END stands for
+ * them. */
 static bool may_be_used(const struct transport *t, const struct endpoint *e, bool cold)
 {
     struct slot_app words;
+    if (t->context->session[e->session].ending || t->session[e->session].end_early)
+        return false;
     return e->socket != 0 && e->arena != TRANSPORT_NONE &&
            (cold || (e->connection != TRANSPORT_NONE && slot_read(t, e, &words)));
 }

@@ -423,6 +423,43 @@ static void socket_again(uint32_t cold)
     harness_turn(h);
 }
 
+/* An application that ended while there was no socket server: its sockets are on no list, and what it wrote is sent all
+ * the same, and its end of the stream; whoever comes first with the news. */
+static void list_after_end(bool supervisor_first)
+{
+    listen_answer();
+    struct message m = accept_one(), told;
+    app_write(&m, "farewell", 8);
+    peer.drop = 1; /* it is to be sent again */
+    pump(1);
+    if (supervisor_first)
+        harness_session_ended(h);
+    told = (struct message){.operation = MESSAGE_SESSION_END};
+    if (!supervisor_first)
+        harness_request(h, &told);
+    socket_again(0);
+    if (!supervisor_first)
+        harness_session_ended(h);
+    h->now_us += 500000;
+    pump(4);
+    const struct tcp_conn *c = tcp_conn_at(peer.tcp, peer.conn);
+    ck_assert_uint_eq(c->receive_next, 8);
+    ck_assert_uint_eq(c->state, TCP_CLOSE_WAIT);
+    ck_assert_uint_eq(harness_counter(h, "orphaned"), 0);
+}
+
+START_TEST(test_list_after_a_session_has_ended)
+{
+    list_after_end(true);
+}
+END_TEST
+
+START_TEST(test_list_before_a_session_has_ended)
+{
+    list_after_end(false);
+}
+END_TEST
+
 /* A socket server that has forgotten everything: no slot is used twice, no end is a good one, nobody waits for ever. */
 START_TEST(test_cold_socket_server)
 {
@@ -618,6 +655,6 @@ SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_ready_ring, 
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
           test_all_goes_with_its_session, test_session_end_comes_early, test_removed_session_leaves_the_store,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
-          test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_cold_and_restart,
-          test_never_accepted, test_time_wait_goes_on, test_time_wait_ends, test_cookie_over_a_restart,
-          test_full_of_time_waits)
+          test_restart_while_ip_is_full, test_reconcile, test_cold_socket_server, test_list_after_a_session_has_ended,
+          test_list_before_a_session_has_ended, test_cold_and_restart, test_never_accepted, test_time_wait_goes_on,
+          test_time_wait_ends, test_cookie_over_a_restart, test_full_of_time_waits)

@@ -225,6 +225,11 @@ void reconcile_begin(struct socket_server *server, enum session_transport t)
     transport->hearing = true;
     transport->phase = RECONCILE_OWNED;
     transport->cursor = 0;
+    for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
+        struct session_state *state = &server->session[i];
+        if (state->known && state->ending && !state->end_done[t])
+            state->end_send[t] = true;
+    }
     server->counters.reconciliations++;
 }
 
@@ -272,11 +277,14 @@ static void say_again(struct socket_server *server, enum session_transport t)
         list_remove(&transport->send, socket_links(server, LINK_SEND), transport->send.head);
     queue_pending(server, t, true);
     queue_pending(server, t, false);
-    for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
-        struct session_state *state = &server->session[i];
-        if (state->known && state->ending && !state->end_done[t])
-            state->end_send[t] = true;
-    }
+}
+
+static bool ends_left(const struct socket_server *server, enum session_transport t)
+{
+    for (uint32_t i = 0; i < SESSIONS_MAX; i++)
+        if (server->session[i].end_send[t])
+            return true;
+    return false;
 }
 
 bool reconcile_step(struct socket_server *server, enum session_transport t)
@@ -291,6 +299,9 @@ bool reconcile_step(struct socket_server *server, enum session_transport t)
         did = true;
     }
     transport->phase = RECONCILE_END;
+    did |= session_ends_send(server, t); /* first: what they had is on no list */
+    if (ends_left(server, t))
+        return did;
     struct message message = peer_message(MESSAGE_OWNED_END, 0);
     message.socket.argument[0] = server->cold != COLD_NOT;
     if (port_space(transport->port) < 2 || !port_push(transport->port, &message))

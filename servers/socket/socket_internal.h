@@ -282,6 +282,7 @@ int request_permitted(const struct session *session, enum control_operation oper
 /* ---- transport.c ---- */
 bool peer_receive(struct socket_server *server, enum session_transport t);
 bool peer_send(struct socket_server *server, enum session_transport t);
+bool session_ends_send(struct socket_server *server, enum session_transport t); /* as far as there is room */
 bool peer_held_back(const struct socket_server *server, enum session_transport t);
 void peer_queue(struct socket_server *server, struct socket_entry *entry); /* something to send: in order */
 /* Replaces the entry's request by a new one. */

@@ -138,7 +138,7 @@ static bool refused_send(struct socket_server *server, struct port *port)
     return did;
 }
 
-static bool session_ends_send(struct socket_server *server, enum session_transport t)
+bool session_ends_send(struct socket_server *server, enum session_transport t)
 {
     bool did = false;
     for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
@@ -293,7 +293,8 @@ static void answered_gone(struct socket_server *server, struct socket_entry *ent
     uint8_t operation = entry->block.request.operation;
     bool made =
         error == 0 && (operation == MESSAGE_BIND || operation == MESSAGE_LISTEN || operation == MESSAGE_CONNECT);
-    request_end(server, entry, error != 0 ? error : ECONNRESET);
+    int told = error != 0 ? error : ECONNRESET;
+    request_end(server, entry, operation == MESSAGE_SET_OPTION ? 0 : told); /* it is kept, as of any that is gone */
     if (made)
         request_start(server, entry, MESSAGE_CLOSE, LANE_NONE, 0);
 }

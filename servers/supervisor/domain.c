@@ -333,6 +333,7 @@ void domain_ready(struct supervisor *s, struct domain *d)
     d->started_bursts = __atomic_load_n(&d->status->bursts, __ATOMIC_RELAXED);
     if (d->noticed_us != 0)
         restored_event(s, d);
+    session_domain_ready(s, d);
     if (!s->started)
         all_started(s);
 }

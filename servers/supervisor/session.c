@@ -2,7 +2,8 @@
 /* Sessions: memory that applications pay for, granted on to the servers that serve them, and again to each later
  * incarnation. ACTIVE until the application's connection closes; ENDING until the socket server says that nothing of it
  * is open, at most for SESSION_ENDING_US, or until its place is wanted: what is not sent by then is reset; REMOVING
- * until every domain that was granted any of it has unmapped it; then its indices and descriptors are free.
+ * until every domain that was granted any of it has unmapped it, and every one that was not running, but has a store of
+ * its earlier lives, has been without it for a burst; then its indices and descriptors are free.
  *
  * Limits: the policy's rule for whoever attaches; SESSIONS_MAX, and what the descriptors are enough for, of which one
  * user may have three quarters; events of
@@ -371,11 +372,45 @@ void session_ended(struct supervisor *s, uint32_t id)
 
 static void session_let_go(struct supervisor *s, struct session_memory *session)
 {
-    if (session->state != SESSION_REMOVING || session->waiting != 0)
+    if (session->state != SESSION_REMOVING || session->waiting != 0 || session->unseen != 0)
         return;
     session_event(s, "session-end", session->id, "every domain let its memory go");
     session_free(s, session);
     s->place_freed = true;
+}
+
+static bool keeps_store(const struct supervisor *s, const struct domain *domain)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        if ((domain->servers & SERVER_BIT(id)) != 0 && s->server[id].store >= 0)
+            return true;
+    }
+    return false;
+}
+
+/* What is in the store of one that is not running may be of this session, and shall not be taken for the next one's of
+ * the same index. */
+static uint32_t remembering(const struct supervisor *s)
+{
+    uint32_t mask = 0;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        if (s->domain[i].state != DOMAIN_RUNNING && keeps_store(s, &s->domain[i]))
+            mask |= 1U << i;
+    }
+    return mask;
+}
+
+/* Asks them all to unmap it, or to say that they have nothing. */
+static void remove_send(struct supervisor *s, struct session_memory *session, uint32_t mask)
+{
+    Bulkhead__Control__SessionRemove what = BULKHEAD__CONTROL__SESSION_REMOVE__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_REMOVE;
+    message.session_remove = &what;
+    what.session = session->id;
+    what.epoch = session->epoch;
+    session->deadline_us = now_us() + ACKNOWLEDGE_US;
+    for_domains(s, &message, mask);
 }
 
 /* Untrusted: id is in range; the socket server says so. While the application is there, nobody else ends its session.
@@ -383,20 +418,15 @@ static void session_let_go(struct supervisor *s, struct session_memory *session)
 void session_done(struct supervisor *s, uint32_t id)
 {
     struct session_memory *session = &s->session[id];
-    Bulkhead__Control__SessionRemove what = BULKHEAD__CONTROL__SESSION_REMOVE__INIT;
-    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
     if (session->state != SESSION_ENDING)
         return;
     session->state = SESSION_REMOVING;
     session->fence = FENCE_NONE;
-    session->epoch = what.epoch = ++s->epoch;
-    session->deadline_us = now_us() + ACKNOWLEDGE_US;
+    session->epoch = ++s->epoch;
     session->waiting = 0;
+    session->unseen = remembering(s);
     rights_session_end(s, session);
-    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_REMOVE;
-    message.session_remove = &what;
-    what.session = id;
-    for_domains(s, &message, session->waiting);
+    remove_send(s, session, session->waiting);
     session_let_go(s, session);
 }
 
@@ -437,13 +467,30 @@ void session_acknowledged(struct supervisor *s, struct domain *domain, uint64_t 
     }
 }
 
-/* The dead map nothing; their next incarnation is granted all there is. */
+/* The dead map nothing; their next incarnation is granted all there is, and finds in its store what is not. */
 void session_forget_domain(struct supervisor *s, const struct domain *domain)
 {
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
-        s->session[id].waiting &= ~(1U << domain->index);
-        fence_next(s, &s->session[id]);
-        session_let_go(s, &s->session[id]);
+        struct session_memory *session = &s->session[id];
+        session->waiting &= ~(1U << domain->index);
+        if (session->state == SESSION_REMOVING && keeps_store(s, domain))
+            session->unseen |= 1U << domain->index;
+        fence_next(s, session);
+        session_let_go(s, session);
+    }
+}
+
+/* It answers after its first burst, in which it has done with all that is nobody's any more. */
+void session_domain_ready(struct supervisor *s, const struct domain *domain)
+{
+    uint32_t bit = 1U << domain->index;
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        struct session_memory *session = &s->session[id];
+        if (session->state != SESSION_REMOVING || (session->unseen & bit) == 0)
+            continue;
+        session->unseen &= ~bit;
+        session->waiting |= bit;
+        remove_send(s, session, bit);
     }
 }
 

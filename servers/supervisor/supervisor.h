@@ -222,6 +222,7 @@ struct session_memory {
     struct arena_memory arena[SESSION_ARENAS];
     enum session_fence fence;
     uint32_t waiting; /* fence, or REMOVING: mask of domains that have not acknowledged */
+    uint32_t unseen;  /* REMOVING: mask of those whose store may have some of it, and who do not run */
     uint64_t epoch, deadline_us;
     uint64_t ended_us; /* ENDING since */
 };
@@ -447,6 +448,7 @@ uint32_t sessions_affordable(uint64_t descriptors); /* sessions that this many a
 void sessions_tick(struct supervisor *s);
 void sessions_deadlines(struct supervisor *s, uint64_t now);
 void session_forget_domain(struct supervisor *s, const struct domain *domain);
+void session_domain_ready(struct supervisor *s, const struct domain *domain);
 
 /* ---- manage_link.c, status.c, event.c ---- */
 void manage_start(struct supervisor *s);

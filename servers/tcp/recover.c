@@ -160,15 +160,13 @@ void tcp_recover_init(struct tcp_server *s)
         ;
 }
 
-/* Slots of sessions that went while we were dead. */
+/* Listeners, attempts and slots of sessions that went while we were dead: their index may be another's next. */
 static void forget_absent(struct tcp_server *s)
 {
     struct transport *t = &s->transport;
-    for (uint32_t i = 0; i < t->endpoint_high; i++) {
-        const struct endpoint *e = &t->endpoint[i];
-        if ((e->flags & ENDPOINT_USED) && e->connection == TRANSPORT_NONE && !t->context->session[e->session].present)
-            endpoint_release(t, i);
-    }
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++)
+        if (t->session[id].endpoints > 0 && !t->context->session[id].present)
+            transport_session_removed(t, t->now_us, id);
 }
 
 static void forget_told(struct tcp_server *s)

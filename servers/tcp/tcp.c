@@ -122,6 +122,14 @@ static void peer_lost(void *state, enum server_id peer)
     transport_server_peer_lost(state, peer);
 }
 
+/* What ends with it leaves the store with the commit that comes before the supervisor is told: the index may be
+ * another's next. */
+static void session_removed(void *state, uint32_t session)
+{
+    transport_server_session_removed(state, session);
+    (void)tcp_touched(state);
+}
+
 const struct server server_tcp = {
     .name = "tcp",
     .pool_buffers = TRANSPORT_HEADER_BUFFERS,
@@ -138,5 +146,5 @@ const struct server server_tcp = {
     .peer_attached = transport_server_peer_attached,
     .session_added = transport_server_session_added,
     .session_ended = transport_server_session_ended,
-    .session_removed = transport_server_session_removed,
+    .session_removed = session_removed,
 };

@@ -66,10 +66,14 @@ static bool unclaimed(const struct endpoint *e)
 }
 
 /* Whether an application may use its slot without having been told of its end: (cold) the socket server may have
- * forgotten that; else what it forgot is but a damaged block's, and the application has written to the slot. */
+ * forgotten that; else what it forgot is but a damaged block's, and the application has written to the slot. One that
+ * has ended uses nothing, and what it wrote is still to be sent: its sockets are on no list, SESSION_END stands for
+ * them. */
 static bool may_be_used(const struct transport *t, const struct endpoint *e, bool cold)
 {
     struct slot_app words;
+    if (t->context->session[e->session].ending || t->session[e->session].end_early)
+        return false;
     return e->socket != 0 && e->arena != TRANSPORT_NONE &&
            (cold || (e->connection != TRANSPORT_NONE && slot_read(t, e, &words)));
 }
@@ -90,20 +94,28 @@ static void request_owned_end(struct transport *t, uint64_t now_us, const struct
     }
 }
 
-static void request_session_end(struct transport *t, uint64_t now_us, const struct message *m)
+/* Untrusted: session (of the socket server; in range). */
+void transport_session_end(struct transport *t, uint64_t now_us, uint32_t session)
 {
-    uint32_t session = m->socket.session;
-    if (session >= SESSIONS_MAX) {
-        t->counters.drop_request_session++;
-        return;
-    }
-    if (t->context->session[session].present) /* else the index may be another's next */
-        t->session[session].ended = true;
+    t->session[session].end_early = false;
     t->session[session].end_asked = true;
     t->end_asked |= (uint64_t)1 << session;
     for (uint32_t i = 0; i < t->endpoint_high; i++)
         if ((t->endpoint[i].flags & ENDPOINT_USED) && t->endpoint[i].session == session)
             endpoint_close(t, now_us, i);
+}
+
+/* The supervisor's word decides whether one that is there has ended: this may be about the last one of that index,
+ * which was ended by force meanwhile; or it has overtaken that word, and is done when it comes. */
+static void request_session_end(struct transport *t, uint64_t now_us, const struct message *m)
+{
+    uint32_t session = m->socket.session;
+    if (session >= SESSIONS_MAX)
+        t->counters.drop_request_session++;
+    else if (t->context->session[session].present && !t->context->session[session].ending)
+        t->session[session].end_early = true;
+    else
+        transport_session_end(t, now_us, session);
 }
 
 static void request_take(struct transport *t, uint64_t now_us, const struct message *m)

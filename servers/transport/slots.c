@@ -69,7 +69,7 @@ static void session_begins(struct transport *t, uint32_t session)
             return;
     if (t->context->session[session].ending)
         return;
-    s->ended = s->end_asked = false;
+    s->ended = s->end_asked = s->end_early = false;
     t->end_asked &= ~((uint64_t)1 << session);
 }
 

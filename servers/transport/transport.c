@@ -150,8 +150,11 @@ void transport_server_session_added(void *state, uint32_t session)
 void transport_server_session_ended(void *state, uint32_t session)
 {
     struct transport *t = state;
-    if (session < SESSIONS_MAX)
-        t->session[session].ended = true;
+    if (session >= SESSIONS_MAX)
+        return;
+    t->session[session].ended = true;
+    if (t->session[session].end_early)
+        transport_session_end(t, t->now_us, session);
 }
 
 void transport_server_session_removed(void *state, uint32_t session)

@@ -114,6 +114,7 @@ struct arena_slots {
 
 struct session_slots {
     bool ended;        /* nothing new for it */
+    bool end_early;    /* SESSION_END came, and it has not ended */
     bool end_asked;    /* SESSION_END came, its LOST has not gone out */
     uint32_t endpoints;
     struct arena_slots arena[SESSION_ARENAS];
@@ -236,6 +237,7 @@ uint32_t endpoint_send_tail(const struct transport *t, const struct endpoint *e)
 /* ---- slots.c ---- */
 void transport_session_added(struct transport *t, uint32_t session);
 void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t session);
+void transport_session_end(struct transport *t, uint64_t now_us, uint32_t session); /* all that it has is closed (requests.c) */
 bool transport_session_open(const struct transport *t, uint32_t session); /* untrusted: session */
 /* First arena of ours of a session with these ring sizes (0: any); NULL none. */
 const struct session_arena *transport_first_arena(const struct transport *t, uint32_t session,

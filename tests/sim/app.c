@@ -255,12 +255,14 @@ void sim_app_serve(struct sim_app *a, uint16_t port)
     app_task_new(a, TASK_ECHO)->port = port;
 }
 
-void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down)
+void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down,
+                    uint32_t how)
 {
     struct task *t = app_task_new(a, TASK_CLIENT);
     t->to = *to;
     t->port = port;
     t->up = up;
+    t->how = (uint8_t)how;
     t->down = down;
     t->content = sim_random(&a->random);
     wake(a);
@@ -286,6 +288,24 @@ void sim_app_refused(struct sim_app *a, const struct ip_address *to, uint16_t po
     t->most = 100;
     t->content = 2 * sim_random(&a->random); /* even: it connects */
     wake(a);
+}
+
+bool sim_app_attached(const struct sim_app *a)
+{
+    return a->session->state == SESSION_ACTIVE;
+}
+
+void sim_app_force(struct sim_app *a)
+{
+    sim_session_force(a->stack, a->session);
+}
+
+void sim_app_die(struct sim_app *a)
+{
+    a->gone = true;
+    a->sim->died++;
+    sim_note(a->sim, "%c application dies", 'A' + a->stack->index);
+    sim_session_end(a->stack, a->session);
 }
 
 void sim_app_leave(struct sim_app *a)

@@ -38,6 +38,7 @@ struct task {
     uint32_t up, down;   /* octets of a stream from the client, to it */
     uint32_t sent, received;
     uint8_t head[STREAM_HEAD];
+    uint8_t how; /* enum sim_stream_how */
     bool shut, lost;
     uint32_t count, most; /* datagrams */
     uint32_t tries;
@@ -65,7 +66,7 @@ struct sim_app {
 };
 
 #define STEP_DONE    100U
-#define STEP_LISTENS 6U /* of a listener (stream.c) */
+#define STEP_LISTENS 8U /* of a listener (stream.c) */
 #define STEP_BOUND   4U /* of a server of datagrams (datagram.c) */
 
 /* ---- app.c ---- */

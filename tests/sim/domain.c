@@ -136,7 +136,7 @@ static void start(struct sim_domain *d)
     d->state = SIM_RUNNING;
     d->phase = PHASE_AWAKE;
     d->ready_us = d->sim->now_us;
-    sim_supervisor_ready(d->stack);
+    sim_supervisor_ready(d);
 }
 
 /* ---- rounds ---- */

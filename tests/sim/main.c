@@ -39,6 +39,7 @@ static void short_scenario(struct sim_scenario *s)
     s->datagrams = 2;
     s->datagram_most = 3000;
     s->refused = 1;
+    s->mortal_us = 20000;
     s->local = true;
     s->can = NETDRV_CAN_ALL;
 }
@@ -82,6 +83,7 @@ static void random_scenario(struct sim_scenario *s)
     s->datagrams = 1 + sim_below(&random, 20);
     s->datagram_most = 16 + sim_below(&random, 1400);
     s->refused = sim_below(&random, 3);
+    s->mortal_us = sim_below(&random, 2) > 0 ? 1U << (8 + sim_below(&random, 14)) : 0;
     s->local = sim_below(&random, 2) > 0;
     s->can = sim_below(&random, NETDRV_CAN_ALL + 1);
     if (sim_below(&random, 5) == 0 && s->dad == STACK_DAD_OFF) {

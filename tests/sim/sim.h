@@ -8,6 +8,7 @@
  *   barrier.c     ... and when a peer dies
  *   supervisor.c  deaths, barriers, grants, sessions (the counterpart of servers/supervisor)
  *   app.c stream.c datagram.c   applications that speak the session protocol
+ *   mortal.c      applications that die, are ended by force, and are followed by others
  *   world.c       the scheduler, quiescence, what must hold
  *   main.c        command line, sweep */
 #ifndef BULKHEAD_TESTS_SIM_SIM_H
@@ -29,6 +30,7 @@
 #define SIM_ARENAS    2  /* of a session: tcp, udp */
 #define SIM_KILLS     16
 #define SIM_STILLBORN 16
+#define SIM_APPS      (2 * SIM_STACKS) /* those that serve, and those that die or come after one that died */
 #define SIM_TASKS     40 /* of one application */
 #define SIM_MTU       1500U
 #define SIM_NEVER     UINT64_MAX
@@ -213,6 +215,7 @@ struct sim_session {
     int bell_read, bell_write;
     uint32_t arenas; /* granted or being granted */
     struct sim_arena arena[SIM_ARENAS];
+    uint32_t unseen;  /* REMOVING: mask of domains that do not run and have a store */
     uint32_t stage;   /* ATTACHING: how many grants were acknowledged by all */
     uint32_t waiting; /* mask of domains */
     uint64_t epoch;
@@ -251,11 +254,12 @@ void sim_stack_start(struct sim_stack *k);
 void sim_stack_free(struct sim_stack *k);
 void sim_supervisor_died(struct sim_domain *d);
 void sim_supervisor_standby(struct sim_domain *d);
-void sim_supervisor_ready(struct sim_stack *k);
+void sim_supervisor_ready(struct sim_domain *d);
 void sim_supervisor_advance(struct sim_stack *k);
 void sim_supervisor_acknowledged(struct sim_domain *d, uint64_t epoch);
 struct sim_session *sim_session_attach(struct sim_stack *k); /* ACTIVE when all have let it in */
 void sim_session_end(struct sim_stack *k, struct sim_session *s);
+void sim_session_force(struct sim_stack *k, struct sim_session *s); /* what it still sends is lost */
 void sim_session_done(void *domain, uint32_t session);
 void sim_notice(void *domain, enum server_id server, const char *text);
 bool sim_lives(const struct sim_domain *d);
@@ -265,10 +269,19 @@ struct sim_app;
 struct sim_app *sim_app_new(struct sim_stack *k, uint64_t seed);
 void sim_app_free(struct sim_app *a);
 void sim_app_serve(struct sim_app *a, uint16_t port); /* streams and datagrams */
-void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down);
+enum sim_stream_how {
+    STREAM_SERVER_FIRST = 1, /* the server ends its side first; without it or the next one the client does */
+    STREAM_AT_ONCE = 2,      /* each ends its side when it has sent all */
+    STREAM_MORTAL = 4,       /* its client may die */
+};
+void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down,
+                    uint32_t how);
 void sim_app_datagrams(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t count, uint32_t most);
 /* Connected to a port that nobody has: it asks until it is told so. */
 void sim_app_refused(struct sim_app *a, const struct ip_address *to, uint16_t port);
+bool sim_app_attached(const struct sim_app *a);
+void sim_app_force(struct sim_app *a); /* its session's end, once it has died */
+void sim_app_die(struct sim_app *a); /* with all that it has open */
 void sim_app_leave(struct sim_app *a); /* servers close; it ends when all is closed */
 bool sim_app_clients_done(const struct sim_app *a);
 bool sim_app_serving(const struct sim_app *a); /* listens, is bound */
@@ -278,7 +291,14 @@ bool sim_app_can_step(struct sim_app *a);
 uint64_t sim_app_deadline(const struct sim_app *a);
 void sim_app_show(const struct sim_app *a);
 
+/* ---- mortal.c ---- */
+void sim_mortals_begin(struct sim *sim);
+void sim_mortals_step(struct sim *sim);
+bool sim_mortals_done(const struct sim *sim);
+
 /* ---- world.c ---- */
+struct ip_address sim_target(struct sim *sim, uint32_t from, uint32_t number); /* where a client of a stack goes */
+#define SIM_PORT 7U /* of those who serve */
 struct sim_scenario {
     uint64_t seed;
     char partition[SIM_STACKS][PARTITION_TEXT];
@@ -286,7 +306,8 @@ struct sim_scenario {
     uint32_t streams, datagram_clients, datagrams; /* each way if `both` */
     uint32_t octets;                               /* most, of a stream each way */
     uint32_t datagram_most;
-    uint32_t refused; /* clients of a port that is closed */
+    uint32_t mortal_us; /* applications die within this time, and others come after them; 0: none */
+    uint32_t refused;   /* clients of a port that is closed */
     bool both;
     bool local;    /* clients talk to their own stack as well */
     bool conflict; /* both stacks have one address of each family that is the same */
@@ -299,6 +320,11 @@ struct sim_scenario {
     bool count_writes; /* of kill[0]'s domain, at every point */
 };
 
+struct sim_mortal { /* mortal.c */
+    enum { MORTAL_NONE, MORTAL_LIVES, MORTAL_DEAD, MORTAL_FOLLOWED } phase;
+    uint64_t dies_us, forced_us;
+};
+
 struct sim {
     const struct sim_scenario *scenario;
     uint64_t random; /* of the scheduler */
@@ -308,7 +334,10 @@ struct sim {
     uint64_t progress_us; /* when an application last got something */
     struct sim_stack stack[SIM_STACKS];
     struct sim_link *link;
-    struct sim_app *app[SIM_STACKS];
+    struct sim_app *app[SIM_APPS];
+    struct sim_mortal mortal[SIM_STACKS];
+    uint32_t died;   /* applications */
+    uint32_t forced; /* of their sessions: what names their memory may still be under way */
     struct sim_segment segment[SIM_SEGMENTS];
     uint32_t segments;
     struct sim_kill kill[SIM_KILLS];

@@ -7,9 +7,11 @@
 
 #include "tests/sim/app.h"
 
-#define CHUNK_MAX 6000U
-#define PAUSE_US  1000U  /* before a refused request is repeated */
-#define AGAIN_US  20000U /* before a lost connection is made anew */
+#define CHUNK_MAX     6000U
+#define OPTIONS_EACH  2U     /* that a socket is given before it connects or listens */
+#define PAUSE_US      1000U  /* before a refused request is repeated */
+#define AGAIN_US      20000U /* before a lost connection is made anew */
+#define LISTENS_AGAIN 2U     /* a new backlog, and an option, while connections wait */
 #define HALF_US                                                                                                        \
     120000000U /* a connection whose other end died may stay half-open for ever (RFC 9293 3.5.1): given up */
 
@@ -18,6 +20,8 @@ uint32_t sim_connections_lost;
 enum stream_phase {
     STREAM_SOCKET = 0,
     STREAM_SOCKET_WAIT,
+    STREAM_OPTION,
+    STREAM_OPTION_WAIT,
     STREAM_CONNECT,
     STREAM_CONNECT_WAIT,
     STREAM_CONNECTING,
@@ -30,10 +34,13 @@ enum listener_phase {
     LISTENER_SOCKET_WAIT,
     LISTENER_BIND,
     LISTENER_BIND_WAIT,
+    LISTENER_OPTION,
+    LISTENER_OPTION_WAIT,
     LISTENER_LISTEN,
     LISTENER_LISTEN_WAIT,
     LISTENER_OPEN = STEP_LISTENS,
     LISTENER_ACCEPT_WAIT,
+    LISTENER_AGAIN_WAIT,
     LISTENER_CLOSE,
     LISTENER_CLOSE_WAIT,
 };
@@ -52,6 +59,13 @@ static uint8_t sent_octet(const struct task *t, uint32_t offset)
     return offset < STREAM_HEAD ? t->head[offset] : app_octet(t->content, offset - STREAM_HEAD);
 }
 
+static bool may_end(const struct task *t, const struct app_view *v)
+{
+    bool first = (t->how & STREAM_SERVER_FIRST) != 0 ? t->kind == TASK_ACCEPTED : t->kind == TASK_CLIENT;
+    uint32_t wanted = t->kind == TASK_CLIENT ? t->down : STREAM_HEAD + t->up;
+    return first || (t->how & STREAM_AT_ONCE) != 0 || ((v->state & SLOT_FIN) != 0 && t->received == wanted);
+}
+
 static bool send_some(struct sim_app *a, struct task *t, const struct app_view *v)
 {
     uint32_t all = t->kind == TASK_CLIENT ? STREAM_HEAD + t->up : t->down;
@@ -67,8 +81,7 @@ static bool send_some(struct sim_app *a, struct task *t, const struct app_view *
         app_publish_send(a, t, t->slot.send_head + n);
         return true;
     }
-    bool may_end = t->kind == TASK_CLIENT || ((v->state & SLOT_FIN) != 0 && t->received == STREAM_HEAD + t->up);
-    if (t->sent < all || !may_end)
+    if (t->sent < all || !may_end(t, v))
         return false;
     t->shut = true;
     __atomic_store_n(&t->slot.arena->app->slot[t->slot.slot].flags, SLOT_APP_SHUTDOWN, __ATOMIC_RELEASE);
@@ -87,9 +100,10 @@ static uint32_t word_at(const uint8_t *octets)
 static void take_head(struct sim_app *a, struct task *t)
 {
     memcpy(&t->content, t->head, sizeof t->content);
-    t->up = word_at(t->head + 8);
+    t->up = word_at(t->head + 8) & 0xffffff;
+    t->how = t->head[11];
     t->down = word_at(t->head + 12);
-    if (t->up > 1U << 24 || t->down > 1U << 24)
+    if (t->up > 1U << 20 || t->down > 1U << 20)
         wrong(a, t, "a stream begins with nonsense", t->up);
 }
 
@@ -130,13 +144,19 @@ static bool complete(const struct task *t, const struct app_view *v)
     return t->received == (t->kind == TASK_CLIENT ? t->down : STREAM_HEAD + t->up);
 }
 
+/* Of a client that may be one that died; what it is says its head, if that came. */
+static bool is_cut(const struct sim_app *a, const struct task *t)
+{
+    return a->sim->died > 0 && t->kind == TASK_ACCEPTED && (t->received < STREAM_HEAD || (t->how & STREAM_MORTAL) != 0);
+}
+
 /* Told that the connection is gone before its end. */
 static void lost(struct sim_app *a, struct task *t, uint32_t error)
 {
     uint32_t before = t->kind == TASK_CLIENT ? t->tcp_deaths : 0;
     /* a neighbour hangs, or three solicitations were lost in a row */
     bool unreachable = error == EHOSTUNREACH && t->step <= STREAM_CONNECTING && sim_loses(a->sim);
-    if (sim_tcp_deaths(a->sim) == before && !unreachable && !app_cold(a))
+    if (sim_tcp_deaths(a->sim) == before && !unreachable && !app_cold(a) && !is_cut(a, t))
         wrong(a, t, "the connection was lost and no tcp server died; error", error);
     if (!t->lost)
         sim_connections_lost++;
@@ -163,7 +183,7 @@ static bool half_open(struct sim_app *a, struct task *t, bool did)
     if (a->sim->now_us < t->patience_us)
         return false;
     app_check_told(a, t);
-    if (!reset_may_be_lost(a->sim) && !app_cold(a))
+    if (!reset_may_be_lost(a->sim) && !app_cold(a) && !is_cut(a, t))
         wrong(a, t, "nothing has come for so many seconds", HALF_US / 1000000);
     return true;
 }
@@ -181,6 +201,10 @@ static bool data_step(struct sim_app *a, struct task *t)
         lost(a, t, v.error);
         return true;
     }
+    if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && is_cut(a, t) && t->received < STREAM_HEAD + t->up) {
+        lost(a, t, 0);
+        return true;
+    }
     if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && t->kind == TASK_CLIENT && t->received < t->down)
         wrong(a, t, "the end came too early, after", t->received);
     if ((v.state & (SLOT_ERROR | SLOT_CLOSED)) == 0)
@@ -190,6 +214,42 @@ static bool data_step(struct sim_app *a, struct task *t)
         return true;
     }
     return did;
+}
+
+/* None of them changes what arrives. */
+static struct control_request option_request(struct sim_app *a, const struct task *t)
+{
+    static const uint32_t options[][2] = {
+        {CONTROL_OPTION_SEND_SIZE, 0}, /* not of one that has its slot, or listens */
+        {CONTROL_OPTION_NODELAY, 1},      {CONTROL_OPTION_NODELAY, 0},
+        {CONTROL_OPTION_KEEPALIVE, 1},    {CONTROL_OPTION_KEEP_IDLE, 1},
+        {CONTROL_OPTION_TTL, 3},          {CONTROL_OPTION_TRAFFIC_CLASS, 8},
+        {CONTROL_OPTION_LINGER_RESET, 0}, {CONTROL_OPTION_MAXIMUM_SEGMENT, 700},
+    };
+    uint32_t first = t->kind == TASK_LISTENER ? t->step == LISTENER_OPEN : t->step == STREAM_DATA;
+    uint32_t which = first + sim_below(&a->random, sizeof options / sizeof *options - first);
+    struct control_request q = app_request(t, CONTROL_SET_OPTION);
+    q.argument[0] = options[which][0];
+    q.argument[1] = options[which][1];
+    return q;
+}
+
+/* One while data goes both ways. True: something moved. */
+static bool option_in_between(struct sim_app *a, struct task *t)
+{
+    struct control_answer answer;
+    if (t->lane != LANE_NONE) {
+        if (!app_answered(a, t, &answer))
+            return false;
+        if (answer.error != 0 && !app_cold(a))
+            wrong(a, t, "SET_OPTION refused", (uint32_t)answer.error);
+        return true;
+    }
+    if (t->step != STREAM_DATA || t->count != 0 || !sim_chance(&a->random, 300))
+        return false;
+    const struct control_request q = option_request(a, t);
+    t->count += app_ask(a, t, &q);
+    return t->count != 0;
 }
 
 /* ---- a client's connection, and the end of any ---- */
@@ -204,6 +264,7 @@ static void begin(struct task *t, uint32_t tcp_deaths)
     t->content += t->attempt;
     memcpy(t->head, &t->content, sizeof t->content);
     memcpy(t->head + 8, &t->up, sizeof t->up);
+    t->head[11] = t->how;
     memcpy(t->head + 12, &t->down, sizeof t->down);
 }
 
@@ -279,6 +340,7 @@ static bool connecting_step(struct sim_app *a, struct task *t)
 
 bool stream_step(struct sim_app *a, struct task *t)
 {
+    bool did = false;
     struct control_answer answer;
     struct control_request q = app_request(t, CONTROL_SOCKET);
     switch (t->step) {
@@ -289,7 +351,23 @@ bool stream_step(struct sim_app *a, struct task *t)
         q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {SESSION_TCP, t->descriptor}};
         return asked(a, t, &q, STREAM_SOCKET_WAIT);
     case STREAM_SOCKET_WAIT:
-        return socket_answered(a, t, STREAM_CONNECT);
+        return socket_answered(a, t, STREAM_OPTION);
+    case STREAM_OPTION:
+        if (t->count >= OPTIONS_EACH) {
+            t->count = 0;
+            t->step = STREAM_CONNECT;
+            return true;
+        }
+        q = option_request(a, t);
+        return asked(a, t, &q, STREAM_OPTION_WAIT);
+    case STREAM_OPTION_WAIT:
+        if (!app_answered(a, t, &answer))
+            return false;
+        if (answer.error != 0 && !app_cold(a))
+            wrong(a, t, "SET_OPTION refused", (uint32_t)answer.error);
+        t->count++;
+        t->step = STREAM_OPTION;
+        return true;
     case STREAM_CONNECT:
         q = app_request(t, CONTROL_CONNECT);
         q.address = t->to;
@@ -303,8 +381,11 @@ bool stream_step(struct sim_app *a, struct task *t)
     case STREAM_CONNECTING:
         return connecting_step(a, t);
     case STREAM_DATA:
-        return data_step(a, t);
+        did = option_in_between(a, t);
+        return data_step(a, t) || did;
     case STREAM_CLOSE:
+        if (t->lane != LANE_NONE)
+            return option_in_between(a, t);
         q = app_request(t, CONTROL_CLOSE);
         return asked(a, t, &q, STREAM_CLOSE_WAIT);
     default:
@@ -353,6 +434,17 @@ static bool accept_answered(struct sim_app *a, struct task *t)
     return true;
 }
 
+static bool listen_again(struct sim_app *a, struct task *t)
+{
+    struct control_request q = t->tries % 2 == 0 ? app_request(t, CONTROL_LISTEN) : option_request(a, t);
+    if (t->tries % 2 == 0)
+        q.argument[0] = 12;
+    if (!asked(a, t, &q, LISTENER_AGAIN_WAIT))
+        return false;
+    t->tries++;
+    return true;
+}
+
 static bool open_step(struct sim_app *a, struct task *t)
 {
     const struct socket_word *word = &a->session->answer->word[t->descriptor];
@@ -364,6 +456,8 @@ static bool open_step(struct sim_app *a, struct task *t)
     if (error != 0)
         wrong(a, t, "the listener has an error", word->error);
     if (__atomic_load_n(&word->accept_ready, __ATOMIC_ACQUIRE) != 0) {
+        if (t->tries < LISTENS_AGAIN)
+            return listen_again(a, t);
         uint32_t own = t->descriptor;
         struct control_request q = app_request(t, CONTROL_ACCEPT);
         if (!app_take_descriptor(a, t))
@@ -402,6 +496,11 @@ bool listener_step(struct sim_app *a, struct task *t)
         q.port = t->port;
         return asked(a, t, &q, LISTENER_BIND_WAIT);
     case LISTENER_BIND_WAIT:
+        return listener_answered(a, t, LISTENER_OPTION);
+    case LISTENER_OPTION:
+        q = option_request(a, t);
+        return asked(a, t, &q, LISTENER_OPTION_WAIT);
+    case LISTENER_OPTION_WAIT:
         return listener_answered(a, t, LISTENER_LISTEN);
     case LISTENER_LISTEN:
         q.operation = CONTROL_LISTEN;
@@ -413,6 +512,8 @@ bool listener_step(struct sim_app *a, struct task *t)
         return open_step(a, t);
     case LISTENER_ACCEPT_WAIT:
         return accept_answered(a, t);
+    case LISTENER_AGAIN_WAIT:
+        return listener_answered(a, t, LISTENER_OPEN);
     case LISTENER_CLOSE:
         q.operation = CONTROL_CLOSE;
         return asked(a, t, &q, LISTENER_CLOSE_WAIT);

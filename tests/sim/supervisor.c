@@ -270,6 +270,14 @@ static void forget_stores(struct sim_domain *d)
     }
 }
 
+static bool keeps_store(const struct sim_domain *d)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT; id++)
+        if (sim_hosts(d, (enum server_id)id) && d->stack->memory[id].store != NULL)
+            return true;
+    return false;
+}
+
 void sim_supervisor_died(struct sim_domain *d)
 {
     struct sim_stack *k = d->stack;
@@ -285,6 +293,8 @@ void sim_supervisor_died(struct sim_domain *d)
     d->state = SIM_DOWN;
     for (uint32_t i = 0; i < SIM_SESSIONS; i++) {
         k->session[i].waiting &= ~(1U << d->index);
+        if (k->session[i].state == SESSION_REMOVING && keeps_store(d))
+            k->session[i].unseen |= 1U << d->index;
         session_next(k, &k->session[i]);
     }
     spawn(d);
@@ -297,9 +307,19 @@ void sim_supervisor_standby(struct sim_domain *d)
     sim_supervisor_advance(d->stack);
 }
 
-void sim_supervisor_ready(struct sim_stack *k)
+void sim_supervisor_ready(struct sim_domain *d)
 {
+    struct sim_stack *k = d->stack;
     bool all = true;
+    for (uint32_t i = 0; i < SIM_SESSIONS; i++) {
+        struct sim_session *s = &k->session[i];
+        if (s->state != SESSION_REMOVING || (s->unseen & 1U << d->index) == 0)
+            continue;
+        const struct sim_told t = {.what = TELL_REMOVE, .session = i, .epoch = s->epoch};
+        s->unseen &= ~(1U << d->index);
+        s->waiting |= 1U << d->index;
+        tell(d, &t);
+    }
     for (uint32_t i = 0; i < k->domain_count; i++)
         all = all && k->domain[i].state == SIM_RUNNING;
     k->started = k->started || all;
@@ -390,7 +410,7 @@ static void session_next(struct sim_stack *k, struct sim_session *s)
         const struct sim_domain *owner = k->memory[topology_transport(s->arena[t.arena].transport)].domain;
         s->waiting = s->stage++ % 2 == 0 ? tell_living(k, &t, NULL, owner) : tell_living(k, &t, owner, NULL);
     }
-    if (s->waiting == 0 && s->state == SESSION_REMOVING)
+    if (s->waiting == 0 && s->unseen == 0 && s->state == SESSION_REMOVING)
         session_free(k, s);
 }
 
@@ -428,7 +448,20 @@ void sim_session_done(void *domain, uint32_t session)
     struct sim_told t = {.what = TELL_REMOVE, .session = session, .epoch = ++k->epoch};
     s->state = SESSION_REMOVING;
     s->epoch = t.epoch;
+    s->unseen = 0;
+    for (uint32_t i = 0; i < k->domain_count; i++)
+        if (k->domain[i].state != SIM_RUNNING && keeps_store(&k->domain[i]))
+            s->unseen |= 1U << i;
     s->waiting = tell_living(k, &t, NULL, NULL);
+}
+
+void sim_session_force(struct sim_stack *k, struct sim_session *s)
+{
+    if (s->state != SESSION_ENDING)
+        return;
+    k->sim->forced++;
+    sim_note(k->sim, "%c session %u is ended by force", 'A' + k->index, s->id);
+    sim_session_done(&k->domain[0], s->id);
 }
 
 void sim_notice(void *domain, enum server_id server, const char *text)

@@ -239,6 +239,19 @@ void harness_request(struct harness *h, struct message *m)
     ck_assert(port_push(&h->socket_end, m));
 }
 
+void harness_session_ended(struct harness *h)
+{
+    h->session[0].ending = true;
+    h->server->session_ended(h->state, 0);
+}
+
+void harness_session_end(struct harness *h)
+{
+    struct message m = {.operation = MESSAGE_SESSION_END};
+    harness_session_ended(h);
+    harness_request(h, &m);
+}
+
 bool harness_told(struct harness *h, uint8_t operation, struct message *ret)
 {
     if (!port_pull(&h->socket_end, ret))

@@ -47,6 +47,9 @@ void harness_free(struct harness *h);
 /* Death and a new incarnation: state, channels and pool are new, store and session are what they were. */
 void harness_restart(struct harness *h);
 void harness_arena(struct harness *h, uint32_t arena, enum session_transport transport, uint32_t slots);
+/* The session's end: the supervisor's word, or the socket server's request first. */
+void harness_session_ended(struct harness *h);
+void harness_session_end(struct harness *h);
 void harness_turn(struct harness *h); /* one burst, committed, published, flushed */
 uint64_t harness_counter(struct harness *h, const char *name); /* after a publish */
 

@@ -164,8 +164,8 @@ START_TEST(test_session_end)
 {
     listen_answer();
     accept_one();
-    struct message m = {.operation = MESSAGE_SESSION_END};
-    harness_request(h, &m);
+    struct message m;
+    harness_session_end(h);
     harness_turn(h);
     pump(4);
     ck_assert(harness_told(h, MESSAGE_LOST, &m));

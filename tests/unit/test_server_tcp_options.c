@@ -184,7 +184,7 @@ START_TEST(test_figures)
     ck_assert_uint_eq(w->rto_us, c->rto_us);
     ck_assert_uint_eq(w->srtt_us, c->srtt_us);
     ck_assert_uint_eq(w->rttvar_us, c->rttvar_us);
-    ck_assert_uint_eq(w->mss & 0xffff, c->mss - 12);
+    ck_assert_uint_eq(w->mss & 0xffff, c->mss - 12U); /* of what goes out: timestamps take theirs */
     ck_assert_uint_eq(w->mss >> 16, c->rcv_mss);
     app_write(&m, "lost", 4); /* while it is being sent again */
     peer.drop = 3;
@@ -206,8 +206,7 @@ START_TEST(test_linger_reset_of_a_dead_application)
 {
     ask(MESSAGE_LISTEN, LISTENER, 4, _i == 0 ? ON(LINGER_RESET) : 0, 0);
     accept_one();
-    struct message m = {.operation = MESSAGE_SESSION_END};
-    harness_request(h, &m);
+    harness_session_end(h);
     pump(4);
     const struct tcp_conn *c = tcp_conn_at(peer.tcp, peer.conn);
     ck_assert_uint_eq(c->state, _i == 0 ? TCP_CLOSED : TCP_CLOSE_WAIT);
@@ -228,8 +227,7 @@ START_TEST(test_session_removed_by_force)
         while (harness_sent(h, &told))
             harness_return(h, told.cookie);
     }
-    struct message end = {.operation = MESSAGE_SESSION_END};
-    harness_request(h, &end);
+    harness_session_end(h);
     harness_turn(h);
     ck_assert(!harness_told(h, MESSAGE_LOST, &told)); /* it keeps its place until all is sent */
     h->server->session_removed(h->state, 0);

@@ -32,6 +32,12 @@ static void alive_are(uint32_t first, uint32_t second)
     ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
 }
 
+static void alive_are_none(void)
+{
+    struct message told;
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+}
+
 /* Another connection from the peer, as far as ESTABLISHED. */
 static struct message establish(void)
 {
@@ -135,8 +141,8 @@ START_TEST(test_lost_and_session_ends)
     harness_restart(h);
     pump(2);
     alive_are(LISTENER, CHILD);
-    struct message m = {.operation = MESSAGE_SESSION_END};
-    harness_request(h, &m);
+    struct message m;
+    harness_session_end(h);
     harness_turn(h);
     ck_assert(harness_told(h, MESSAGE_LOST, &m));
     ck_assert_uint_eq(m.socket.connection, NONE);
@@ -161,6 +167,68 @@ START_TEST(test_lost_with_its_session)
     h->session[0].arena[0] = arena;
     h->server->session_added(h->state, 0);
     pump(2);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
+/* Listeners and attempts, too: from the first burst on the index may be another's. */
+START_TEST(test_all_goes_with_its_session)
+{
+    listen_answer();
+    connect_to(4444);
+    struct session_arena arena = h->session[0].arena[0];
+    h->session[0].present = false;
+    harness_restart(h);
+    harness_turn(h);
+    h->session[0].present = true;
+    h->session[0].arena[0] = arena;
+    h->server->session_added(h->state, 0);
+    pump(2);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    ck_assert_uint_eq(harness_counter(h, "endpoints"), 0);
+    alive_are_none();
+    harness_restart(h);
+    harness_turn(h);
+    ck_assert_uint_eq(harness_counter(h, "restored"), 0);
+}
+END_TEST
+
+/* Death right after a session was removed: another one has its index by then. */
+START_TEST(test_removed_session_leaves_the_store)
+{
+    listen_answer();
+    accept_one();
+    connect_to(4444);
+    h->server->session_removed(h->state, 0);
+    h->server->commit(h->state);
+    harness_restart(h);
+    harness_turn(h);
+    pump(2);
+    alive_are_none();
+    ck_assert_uint_eq(harness_counter(h, "restored"), 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
+/* The socket server's word about the last session of an index (it was ended by force while that was under way) does
+ * nothing to the next one; nor is it lost if it is about this one, and the supervisor's comes later. */
+START_TEST(test_session_end_comes_early)
+{
+    listen_answer();
+    accept_one();
+    struct message m = {.operation = MESSAGE_SESSION_END};
+    harness_request(h, &m);
+    harness_turn(h);
+    pump(2);
+    ck_assert(!harness_told(h, MESSAGE_LOST, &m));
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    ck_assert_int_eq(connect_to(4444).socket.error, 0);
+    harness_session_ended(h);
+    harness_turn(h);
+    pump(4);
+    ck_assert(harness_told(h, MESSAGE_LOST, &m));
+    ck_assert_uint_eq(m.socket.connection, NONE);
+    ck_assert(!harness_told(h, MESSAGE_LOST, &m));
     ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
 }
 END_TEST
@@ -438,6 +506,43 @@ static void socket_again(uint32_t cold)
     harness_turn(h);
 }
 
+/* An application that ended while there was no socket server: its sockets are on no list, and what it wrote is sent all
+ * the same, and its end of the stream; whoever comes first with the news. */
+static void list_after_end(bool supervisor_first)
+{
+    listen_answer();
+    struct message m = accept_one(), told;
+    app_write(&m, "farewell", 8);
+    peer.drop = 1; /* it is to be sent again */
+    pump(1);
+    if (supervisor_first)
+        harness_session_ended(h);
+    told = (struct message){.operation = MESSAGE_SESSION_END};
+    if (!supervisor_first)
+        harness_request(h, &told);
+    socket_again(0);
+    if (!supervisor_first)
+        harness_session_ended(h);
+    h->now_us += 500000;
+    pump(4);
+    const struct tcp_conn *c = tcp_conn_at(peer.tcp, peer.conn);
+    ck_assert_uint_eq(c->receive_next, 8);
+    ck_assert_uint_eq(c->state, TCP_CLOSE_WAIT);
+    ck_assert_uint_eq(harness_counter(h, "orphaned"), 0);
+}
+
+START_TEST(test_list_after_a_session_has_ended)
+{
+    list_after_end(true);
+}
+END_TEST
+
+START_TEST(test_list_before_a_session_has_ended)
+{
+    list_after_end(false);
+}
+END_TEST
+
 /* A socket server that has forgotten everything: no slot is used twice, no end is a good one, nobody waits for ever. */
 START_TEST(test_cold_socket_server)
 {
@@ -470,8 +575,7 @@ START_TEST(test_cold_and_restart)
     harness_turn(h);
     ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
     is_orphan(&m);
-    m = (struct message){.operation = MESSAGE_SESSION_END};
-    harness_request(h, &m);
+    harness_session_end(h);
     harness_turn(h);
     ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
     ck_assert(harness_told(h, MESSAGE_LOST, &told));
@@ -632,7 +736,9 @@ END_TEST
 
 SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_ready_ring, test_lost_slot_is_kept_until_close,
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
+          test_all_goes_with_its_session, test_session_end_comes_early, test_removed_session_leaves_the_store,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,
           test_restart_while_ip_is_full, test_peers_told_by_and_by, test_syn_while_recovering, test_kept_and_deaths,
-          test_reconcile, test_cold_socket_server, test_cold_and_restart, test_never_accepted, test_time_wait_goes_on,
+          test_reconcile, test_cold_socket_server, test_list_after_a_session_has_ended, test_list_before_a_session_has_ended,
+          test_cold_and_restart, test_never_accepted, test_time_wait_goes_on,
           test_time_wait_ends, test_cookie_over_a_restart, test_full_of_time_waits)

@@ -199,8 +199,8 @@ END_TEST
 START_TEST(test_session_end)
 {
     bound(SOCKET, PORT);
-    struct message m = {.operation = MESSAGE_SESSION_END};
-    harness_request(h, &m);
+    struct message m;
+    harness_session_end(h);
     harness_turn(h);
     ck_assert(harness_told(h, MESSAGE_LOST, &m));
     ck_assert_uint_eq(m.socket.connection, UINT32_MAX);

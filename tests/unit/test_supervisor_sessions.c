@@ -263,6 +263,45 @@ START_TEST(a_session_does_not_end_for_ever)
 }
 END_TEST
 
+static void tcp_dies(void)
+{
+    die(SERVER_TCP);
+    session_forget_domain(s, &s->domain[SERVER_TCP]);
+}
+
+/* What has a store may have something of it there: nobody gets its index before the next incarnation has been without
+ * it for a burst. */
+START_TEST(an_index_rests_until_stores_have_forgotten_it)
+{
+    bool dies_first = _i == 0;
+    start_all();
+    s->server[SERVER_TCP].store = dup(end[SERVER_TCP]); /* whatever it is */
+    int before = descriptors(), fd = application();
+    ck_assert_int_eq(hello(fd), 0);
+    hang_up(fd);
+    if (dies_first)
+        tcp_dies();
+    sessions_deadlines(s, s->session[0].ended_us + SESSION_ENDING_US);
+    ck_assert_int_eq(s->session[0].state, SESSION_REMOVING);
+    uint64_t epoch = s->session[0].epoch;
+    for (uint32_t d = 0; d < s->domain_count; d++) {
+        hear_all(d, 0);
+        if (d != SERVER_TCP)
+            domain_acknowledged(s, &s->domain[d], epoch);
+    }
+    if (!dies_first)
+        tcp_dies();
+    ck_assert_int_eq(s->session[0].state, SESSION_REMOVING);
+    sessions_deadlines(s, s->session[0].deadline_us); /* nobody can be blamed */
+    domain_ready(s, &s->domain[SERVER_TCP]);
+    ck_assert_int_eq(s->session[0].state, SESSION_REMOVING);
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SESSION_REMOVE), 1);
+    domain_acknowledged(s, &s->domain[SERVER_TCP], epoch);
+    ck_assert_int_eq(s->session[0].state, SESSION_FREE);
+    ck_assert_int_eq(descriptors(), before);
+}
+END_TEST
+
 static void hello_send(int fd)
 {
     static const struct attach_request request = {.magic = SESSION_MAGIC, .operation = ATTACH_HELLO};
@@ -457,6 +496,7 @@ int main(void)
     tcase_add_test(tests, a_lease_is_refused_at_once);
     tcase_add_test(tests, one_user_cannot_have_all_sessions);
     tcase_add_test(tests, a_session_does_not_end_for_ever);
+    tcase_add_loop_test(tests, an_index_rests_until_stores_have_forgotten_it, 0, 2);
     tcase_add_test(tests, a_place_that_is_wanted_is_freed);
     tcase_add_test(tests, a_hello_that_waits_can_be_given_up);
     tcase_add_test(tests, session_events_are_rationed);

@@ -87,6 +87,7 @@ static void socket_clear(struct socket *k)
     memset((uint8_t *)k + lasting, 0, sizeof *k - lasting);
     if (k->made)
         return;
+    pthread_mutex_init(&k->request_lock, NULL);
     pthread_mutex_init(&k->send_lock, NULL);
     pthread_mutex_init(&k->receive_lock, NULL);
     k->made = true;
@@ -123,6 +124,7 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
 
 static void socket_lock(struct socket *k)
 {
+    pthread_mutex_lock(&k->request_lock);
     pthread_mutex_lock(&k->send_lock);
     pthread_mutex_lock(&k->receive_lock);
 }
@@ -131,6 +133,7 @@ static void socket_unlock(struct socket *k)
 {
     pthread_mutex_unlock(&k->receive_lock);
     pthread_mutex_unlock(&k->send_lock);
+    pthread_mutex_unlock(&k->request_lock);
 }
 
 int socket_take_slot(struct session *s, struct socket *k, const struct control_answer *a)

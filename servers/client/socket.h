@@ -54,7 +54,8 @@ enum socket_option { /* what bh_getsockopt() gives back; all atomic */
 };
 
 struct socket {
-    pthread_mutex_t send_lock, receive_lock; /* both, in this order, to change what is not one direction's */
+    pthread_mutex_t request_lock; /* who asks the servers for a change: they take one request at a time of a socket */
+    pthread_mutex_t send_lock, receive_lock; /* all three, in this order, to change what is not one direction's */
     bool made;           /* the locks are. So far they outlive a use of the entry, and so do: */
     uint32_t phase;      /* enum socket_phase; atomic: what conditions look at */
     uint32_t closes;     /* of this entry: who waited across one is told. Atomic */

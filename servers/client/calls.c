@@ -40,8 +40,8 @@ static ssize_t receive_pieces(int fd, const struct iovec *piece, int count, int 
     ssize_t n;
     if (k->transport == SESSION_TCP) {
         n = stream_receive(s, k, piece, count, flags);
-        from.address = k->remote;
-        from.port = k->remote_port;
+        if (ret_address != NULL)
+            from = (struct datagram_about){.address = k->remote, .port = k->remote_port};
     } else {
         n = datagram_receive(s, k, piece, count, flags, &from);
     }

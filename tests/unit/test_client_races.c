@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -101,6 +102,50 @@ START_TEST(poll_without_a_limit_never_says_none)
 }
 END_TEST
 
+/* ---- a signal ends the wait of the thread that has it, whichever leads ---- */
+static void nothing(int number)
+{
+    (void)number;
+}
+
+struct reading {
+    int fd, error;
+    ssize_t got;
+};
+
+static void *read_one(void *argument)
+{
+    struct reading *r = argument;
+    char octet;
+    r->got = bh_recv(r->fd, &octet, 1, 0);
+    r->error = errno;
+    return NULL;
+}
+
+START_TEST(a_signal_ends_any_wait)
+{
+    int fd[2];
+    pthread_t thread[2];
+    struct sigaction action = {.sa_handler = nothing};
+    sigaction(SIGUSR1, &action, NULL);
+    pair(fd);
+    struct reading r[2] = {{.fd = fd[0]}, {.fd = fd[1]}};
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, read_one, &r[i]), 0);
+        ms(30);
+    }
+    for (int i = 1; i >= 0; i--) { /* first the one that came last: it does not lead */
+        struct timespec end;
+        clock_gettime(CLOCK_REALTIME, &end);
+        end.tv_sec += 5;
+        pthread_kill(thread[i], SIGUSR1);
+        ck_assert_int_eq(pthread_timedjoin_np(thread[i], NULL, &end), 0);
+        ck_assert_int_eq((int)r[i].got, -1);
+        ck_assert_int_eq(r[i].error, EINTR);
+    }
+}
+END_TEST
+
 /* ---- a descriptor that is closed under a call, and another socket's at once ---- */
 struct closing {
     int fd, result, error;
@@ -143,11 +188,6 @@ START_TEST(two_closes_that_linger)
         ck_assert_int_eq(call_at(bh_connect, other, PORT), 0);
 }
 END_TEST
-
-struct reading {
-    int fd, error;
-    ssize_t got;
-};
 
 static void *read_all(void *argument)
 {
@@ -267,6 +307,6 @@ START_TEST(no_descriptors_for_an_arena)
 }
 END_TEST
 
-SUITE_RUN("client_races", setup, teardown, poll_without_a_limit_never_says_none, two_closes_that_linger,
-          a_call_ends_with_its_socket, an_outcome_waits_for_who_asks, octets_before_the_outcome, reads_of_nothing,
-          no_descriptors_for_an_arena)
+SUITE_RUN("client_races", setup, teardown, a_signal_ends_any_wait, poll_without_a_limit_never_says_none,
+          two_closes_that_linger, a_call_ends_with_its_socket, an_outcome_waits_for_who_asks, octets_before_the_outcome,
+          reads_of_nothing, no_descriptors_for_an_arena)

@@ -16,10 +16,11 @@ struct arena_size {
     uint32_t slots, send_size, receive_size;
 };
 
-/* A datagram lies in one piece in its ring and takes up to 65,552 octets there: 256 KiB hold three, so that sender and stack
- * work at the same time, and a burst of the largest that comes in while the application does something else is not dropped at
- * the second. All of an arena is faulted in when it is made, before its first socket can be, 0.4 ms for each slot: most who send
- * datagrams have a socket or two, so the first arena has 4 (2 MiB, 1.5 ms; 8 took 3.5), and each further one twice the last. */
+/* A datagram lies in one piece in its ring and takes up to 65,552 octets there: 256 KiB hold three, so that sender and
+ * stack work at the same time, and a burst of the largest that comes in while the application does something else is
+ * not dropped at the second. All of an arena is faulted in when it is made, before its first socket can be, 0.4 ms for
+ * each slot: most who send datagrams have a socket or two, so the first arena has 4 (2 MiB, 1.5 ms; 8 took 3.5), and
+ * each further one twice the last. */
 static pthread_mutex_t size_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool environment_read;
 static struct arena_size size[SESSION_TRANSPORTS] = {
@@ -143,9 +144,16 @@ static int arena_offer(struct session *s, struct arena *a, const int fd[2])
     return 0;
 }
 
-static int arena_make(struct session *s, enum session_transport transport, struct arena_size e)
+static bool over_quota(int error)
+{
+    return error == -ENOBUFS || error == -EDQUOT || error == -ENOSPC || error == -ENOMEM;
+}
+
+/* ret_quota: the supervisor refused it for its size, or because there are too many. */
+static int arena_make(struct session *s, enum session_transport transport, struct arena_size e, bool *ret_quota)
 {
     int fd[2];
+    *ret_quota = false;
     struct arena *a = calloc(1, sizeof *a);
     if (a == NULL)
         return -ENOMEM;
@@ -161,6 +169,7 @@ static int arena_make(struct session *s, enum session_transport transport, struc
         return error;
     }
     error = arena_offer(s, a, fd);
+    *ret_quota = over_quota(error);
     close(fd[0]);
     close(fd[1]);
     if (error != 0)
@@ -223,11 +232,6 @@ static struct arena_count arenas_count(struct session *s, enum session_transport
     return c;
 }
 
-static bool over_quota(int error)
-{
-    return error == -ENOBUFS || error == -EDQUOT || error == -ENOSPC || error == -ENOMEM;
-}
-
 uint32_t arenas_free(struct session *s, enum session_transport transport, struct arena_rings rings)
 {
     return arenas_count(s, transport, rings).free;
@@ -278,12 +282,13 @@ static int arenas_add_locked(struct session *s, enum session_transport transport
     bool more = c.arenas > 0 || arenas_have_others(s, transport, rings);
     if (arenas_refused(s, transport, rings))
         return -ENOBUFS;
-    int error = arena_make(s, transport, e);
+    bool quota = false;
+    int error = arena_make(s, transport, e, &quota);
     while (over_quota(error) && more && e.slots > 1) { /* over the quota: what is left of it */
         e.slots /= 2;
-        error = arena_make(s, transport, e);
+        error = arena_make(s, transport, e, &quota);
     }
-    if (error != 0 && more)
+    if (quota && more) /* that lasts; memory or descriptors that this process lacks it may have again */
         __atomic_store_n(&s->arenas.refused[transport], rings.send + rings.receive, __ATOMIC_RELAXED);
     return error;
 }

@@ -23,6 +23,7 @@
  * connection's end; a datagram socket and a listener, and what was neither connected nor bound, say EBADF, and the former two
  * have POLLERR and POLLHUP for good. The peers of streams are told by a reset. Close such descriptors and make new ones.
  *
+ * A signal handler that runs in a thread ends its wait for data, room, a connection or readiness with EINTR, with SA_RESTART, too.
  * While a server of the stack is being restarted, the calls that need it wait. A signal handler that runs meanwhile ends bh_socket(),
  * bh_bind(), bh_listen(), bh_accept(), bh_connect() and bh_setsockopt() with EINTR, half a second later if they are not done
  * by then (with SA_RESTART, too): a socket or connection that they would have made is closed, and what became of a

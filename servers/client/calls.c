@@ -40,8 +40,8 @@ static ssize_t receive_pieces(int fd, const struct iovec *piece, int count, int 
     ssize_t n;
     if (k->transport == SESSION_TCP) {
         n = stream_receive(s, k, piece, count, flags);
-        from.address = k->remote;
-        from.port = k->remote_port;
+        if (ret_address != NULL)
+            from = (struct datagram_about){.address = k->remote, .port = k->remote_port};
     } else {
         n = datagram_receive(s, k, piece, count, flags, &from);
     }
@@ -91,6 +91,11 @@ static bool stream_is_over(const struct socket *k)
     return socket_phase(k) == SOCKET_STREAM && (socket_view(k).state & (SLOT_ERROR | SLOT_CLOSED)) != 0;
 }
 
+static bool was_connected(struct socket *k)
+{
+    return k->transport == SESSION_UDP ? socket_is_connected(k) : socket_was_connected(k);
+}
+
 int bh_shutdown(int fd, int how)
 {
     struct session *s;
@@ -98,7 +103,7 @@ int bh_shutdown(int fd, int how)
     int error = socket_find(fd, &s, &k);
     if (error == 0 && how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
         error = -EINVAL;
-    if (error == 0 && (socket_settle(k) != 0 || (k->transport == SESSION_UDP && !socket_is_connected(k))))
+    if (error == 0 && !was_connected(k))
         error = -ENOTCONN;
     if (error != 0)
         return (int)bh_result(error);
@@ -129,7 +134,7 @@ int bh_getpeername(int fd, struct sockaddr *ret_address, socklen_t *length)
     struct session *s;
     struct socket *k;
     int error = socket_find(fd, &s, &k);
-    if (error == 0 && (k->transport == SESSION_UDP ? !socket_is_connected(k) : socket_settle(k) != 0))
+    if (error == 0 && !was_connected(k))
         error = -ENOTCONN;
     if (error == 0 && (socket_phase(k) == SOCKET_LISTENING || stream_is_over(k)))
         error = -ENOTCONN;

@@ -52,6 +52,7 @@ static int datagram_error(struct socket *k)
 /* Waits for room with the lock given up in between. */
 static int send_await(struct session *s, struct socket *k, uint32_t record, int flags, int64_t deadline_us)
 {
+    uint32_t closes = socket_closes(k);
     for (;;) {
         if (socket_phase(k) != SOCKET_DATAGRAM || k->shut_write)
             return -EPIPE;
@@ -61,10 +62,10 @@ static int send_await(struct session *s, struct socket *k, uint32_t record, int 
         if (send_fits(s, k, record))
             return 0;
         pthread_mutex_unlock(&k->send_lock);
-        error = socket_wait(s, k, POLLOUT, flags, deadline_us);
+        error = socket_wait(s, k, closes, POLLOUT, flags, deadline_us);
         pthread_mutex_lock(&k->send_lock);
-        if (error != 0)
-            return error;
+        if (error != 0 || socket_closes(k) != closes)
+            return error != 0 ? error : -EBADF;
     }
 }
 
@@ -224,6 +225,7 @@ static bool datagram_next(struct session *s, struct socket *k, struct datagram_r
 static int receive_await(struct session *s, struct socket *k, struct datagram_record *ret, uint32_t *ret_place,
                          int flags, int64_t deadline_us)
 {
+    uint32_t closes = socket_closes(k);
     for (;;) {
         int error = socket_take_error(k);
         if (error != 0)
@@ -235,10 +237,10 @@ static int receive_await(struct session *s, struct socket *k, struct datagram_re
         if (socket_phase(k) != SOCKET_DATAGRAM || __atomic_load_n(&k->shut_read, __ATOMIC_RELAXED))
             return -ESHUTDOWN;
         pthread_mutex_unlock(&k->receive_lock);
-        error = socket_wait(s, k, POLLIN, flags, deadline_us);
+        error = socket_wait(s, k, closes, POLLIN, flags, deadline_us);
         pthread_mutex_lock(&k->receive_lock);
-        if (error != 0)
-            return error;
+        if (error != 0 || socket_closes(k) != closes)
+            return error != 0 ? error : -EBADF;
     }
 }
 

@@ -21,10 +21,9 @@ static int datagram_octets(struct session *s, struct socket *k, int *ret)
     return n < 0 && n != -EAGAIN ? (int)n : 0;
 }
 
-static bool has_slot(const struct socket *k)
+static bool has_slot(struct socket *k)
 {
-    uint32_t phase = socket_phase(k);
-    return phase == SOCKET_STREAM || phase == SOCKET_DATAGRAM;
+    return k->transport == SESSION_TCP ? socket_was_connected(k) : socket_phase(k) == SOCKET_DATAGRAM;
 }
 
 static int queued(struct session *s, struct socket *k, bool to_read, int *ret)

@@ -12,7 +12,8 @@
 #include "servers/client/lane.h"
 #include "servers/client/session.h"
 
-#define TTL_DEFAULT 64
+#define TTL_DEFAULT         64
+#define ECN_BITS            3
 #define CONGESTION          "reno" /* RFC 5681 */
 #define MAXIMUM_SEGMENT_MIN 88     /* as Linux */
 
@@ -109,8 +110,8 @@ static int number_read(int level, const void *value, socklen_t length, int *ret)
     return 0;
 }
 
-/* The socket server, of whom a socket that failed to connect has nothing any more: it is told again with the next
- * attempt. */
+/* With request_lock held: the socket server, of whom a socket that failed to connect has nothing any more: it is told
+ * again with the next attempt. */
 static int tell(struct session *s, struct socket *k, enum control_option option, uint32_t value)
 {
     struct control_request q = {
@@ -127,6 +128,8 @@ static int set_number(struct session *s, struct socket *k, const struct option_r
         number = r->automatic;
     else if (r->most == 1)
         number = number != 0;
+    if (r->option == OPTION_TRAFFIC_CLASS && k->transport == SESSION_TCP) /* RFC 3168 6.1: ECN's bits are TCP's own */
+        number = (number & ~ECN_BITS) | (socket_option(k, OPTION_TRAFFIC_CLASS) & ECN_BITS);
     if (number < r->least || number > r->most || (r->option == OPTION_V6_ONLY && socket_phase(k) != SOCKET_NEW))
         return -EINVAL;
     if (r->option == OPTION_MAXIMUM_SEGMENT && number != 0 && number < MAXIMUM_SEGMENT_MIN)
@@ -163,13 +166,16 @@ static int set_linger(struct session *s, struct socket *k, const void *value, so
     if (length < sizeof l)
         return -EINVAL;
     memcpy(&l, value, sizeof l);
-    int32_t before = __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED), after = -1;
+    int32_t after = -1;
     if (l.l_onoff != 0)
         after = l.l_linger < 0 ? INT_MAX : l.l_linger;
+    pthread_mutex_lock(&k->request_lock);
+    int32_t before = __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED);
     bool reset = k->transport == SESSION_TCP && (before == 0) != (after == 0);
     int error = reset ? tell(s, k, CONTROL_OPTION_LINGER_RESET, after == 0) : 0;
     if (error == 0)
         __atomic_store_n(&k->linger_s, after, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&k->request_lock);
     return error;
 }
 
@@ -234,7 +240,12 @@ static int set_option(struct session *s, struct socket *k, int level, int name, 
     if (r == NULL)
         return -ENOPROTOOPT;
     error = number_read(level, value, length, &number);
-    return error != 0 ? error : set_number(s, k, r, number);
+    if (error != 0)
+        return error;
+    pthread_mutex_lock(&k->request_lock);
+    error = set_number(s, k, r, number);
+    pthread_mutex_unlock(&k->request_lock);
+    return error;
 }
 
 int bh_setsockopt(int fd, int level, int name, const void *value, socklen_t length)

@@ -90,15 +90,18 @@ static int poll_wait(struct session *s, struct pollfd *set, nfds_t count, struct
                        .deadline_us = timeout_ms < 0 ? FOREVER : session_now_us() + (int64_t)timeout_ms * 1000,
                        .host = hosts > 0 ? host : NULL,
                        .host_count = hosts};
-    int error = session_wait(s, &w);
-    if (error == -ETIMEDOUT)
-        return 0;
-    if (error != 0)
-        return error;
-    int ready = mark_own(s, set, count);
-    if (w.host_ready > 0)
-        ready += mark_host(set, count, host);
-    return ready;
+    for (;;) {
+        int error = session_wait(s, &w);
+        if (error == -ETIMEDOUT)
+            return 0;
+        if (error != 0)
+            return error;
+        int ready = mark_own(s, set, count);
+        if (w.host_ready > 0)
+            ready += mark_host(set, count, host);
+        if (ready > 0)
+            return ready;
+    } /* another thread was faster, and took what there was */
 }
 
 static int poll_once(struct session *s, struct pollfd *set, nfds_t count, struct pollfd *host, int timeout_ms)

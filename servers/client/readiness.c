@@ -93,20 +93,23 @@ int socket_take_error(struct socket *k)
     return v.error;
 }
 
+#define OVER (POLLIN | POLLOUT | POLLRDHUP | POLLHUP)
+
 static short stream_events(const struct socket *k)
 {
     struct slot_view v = socket_view(k);
     bool gone = (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0;
     bool fin = (v.state & SLOT_FIN) != 0;
     bool no_more = flag(&k->shut_write);
+    bool ended = fin || gone || flag(&k->shut_read);
     int e = 0;
-    if (v.available > 0 || fin || gone || flag(&k->shut_read))
+    if (v.available > 0 || ended)
         e |= POLLIN;
     if (v.space >= k->send_size / 4 || gone || no_more)
         e |= POLLOUT;
-    if (fin || gone)
+    if (ended)
         e |= POLLRDHUP;
-    if (gone || (fin && no_more))
+    if (gone || (ended && no_more))
         e |= POLLHUP;
     if (v.error != 0 && !flag(&k->error_taken))
         e |= POLLERR;
@@ -118,7 +121,15 @@ static short connecting_events(const struct socket *k)
     struct slot_view v = socket_view(k);
     if ((v.state & SLOT_CONNECTED) != 0)
         return stream_events(k);
-    return (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0 ? POLLIN | POLLOUT | POLLERR | POLLHUP : 0;
+    return (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0 ? OVER | POLLERR : 0;
+}
+
+/* As Linux: one that failed to connect is at its end, unless bh_connect() has said so: then it is as new. */
+static short new_events(const struct socket *k)
+{
+    if (k->transport != SESSION_TCP)
+        return POLLOUT;
+    return flag(&k->over) ? OVER : POLLOUT | POLLHUP;
 }
 
 /* Writable: half of the ring is free, or as much as the largest datagram takes; but not while there is no room for the
@@ -152,7 +163,7 @@ short socket_events(const struct socket *k)
 {
     switch (socket_phase(k)) {
     case SOCKET_NEW:
-        return k->transport == SESSION_TCP ? POLLOUT | POLLHUP : POLLOUT;
+        return new_events(k);
     case SOCKET_LISTENING:
         return listener_events(k);
     case SOCKET_CONNECTING:
@@ -166,16 +177,16 @@ short socket_events(const struct socket *k)
     }
 }
 
+uint32_t socket_closes(const struct socket *k)
+{
+    return __atomic_load_n(&k->closes, __ATOMIC_RELAXED);
+}
+
 struct socket_condition {
     const struct socket *socket;
     uint32_t closes;
     short events;
 };
-
-static uint32_t socket_closes(const struct socket *k)
-{
-    return __atomic_load_n(&k->closes, __ATOMIC_RELAXED);
-}
 
 static bool socket_ready(struct session *s, const void *argument)
 {
@@ -184,11 +195,11 @@ static bool socket_ready(struct session *s, const void *argument)
     return socket_closes(c->socket) != c->closes || (socket_events(c->socket) & c->events) != 0;
 }
 
-int socket_wait(struct session *s, struct socket *k, short events, int flags, int64_t deadline_us)
+int socket_wait(struct session *s, struct socket *k, uint32_t closes, short events, int flags, int64_t deadline_us)
 {
     struct socket_condition c = {
-        .socket = k, .closes = socket_closes(k), .events = (short)(events | POLLERR | POLLHUP | POLLNVAL)};
-    if (socket_phase(k) == SOCKET_FREE)
+        .socket = k, .closes = closes, .events = (short)(events | POLLERR | POLLHUP | POLLNVAL)};
+    if (socket_closes(k) != closes || socket_phase(k) == SOCKET_FREE)
         return -EBADF; /* closed since the caller looked */
     if (socket_ready(s, &c))
         return 0;

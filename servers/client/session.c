@@ -234,20 +234,26 @@ static void spare_put(struct session *s, int fd)
     s->spare_wake[s->spare_wakes++] = fd;
 }
 
-static int wait_with_host(struct session *s, struct waiter *w)
+/* The same, so that a signal ends it, and what the kernel has for it. */
+static int wait_in_poll(struct session *s, struct waiter *w)
 {
+    struct pollfd own;
+    struct pollfd *set = w->host != NULL ? w->host : &own;
+    nfds_t n = w->host != NULL ? w->host_count : 0;
     int fd = spare_take(s);
+    if (fd < 0 && w->host == NULL)
+        return wait_on_condition(s, w); /* no descriptor to spare */
     if (fd < 0)
         return -errno;
     w->wake_fd = fd;
-    w->host[w->host_count] = (struct pollfd){.fd = fd, .events = POLLIN};
+    set[n] = (struct pollfd){.fd = fd, .events = POLLIN};
     pthread_mutex_unlock(&s->lock);
-    int woken = sleep_in_poll(w, w->host, w->host_count + 1);
+    int woken = sleep_in_poll(w, set, n + 1);
     pthread_mutex_lock(&s->lock);
     w->wake_fd = -1;
     spare_put(s, fd);
     if (woken > 0)
-        w->host_ready = count_ready(w->host, w->host_count);
+        w->host_ready = count_ready(set, n);
     return woken < 0 ? woken : 0;
 }
 
@@ -255,7 +261,7 @@ static int wait_once(struct session *s, struct waiter *w)
 {
     if (!s->polling)
         return wait_as_poller(s, w);
-    return w->host == NULL ? wait_on_condition(s, w) : wait_with_host(s, w);
+    return wait_in_poll(s, w);
 }
 
 int session_wait(struct session *s, struct waiter *w)

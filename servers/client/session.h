@@ -10,8 +10,9 @@
  * (barrier C) evaluates the condition of every waiter in the list, and sleeps in ppoll() on the doorbell only if none
  * holds. When it wakes it makes the word even, evaluates all again and wakes those whose condition holds; when it leaves it
  * passes the role on. A thread that joins while the poller sleeps evaluates its own condition under the lock, so after the
- * word became odd: what happens later rings. Followers sleep on a condition variable, or, with descriptors of the
- * kernel's to watch, in ppoll() with an eventfd of their own. What another thread of ours changes (a shutdown, a close) rings no
+ * word became odd: what happens later rings. Followers sleep in ppoll() with an eventfd of their own and the
+ * kernel's descriptors that they watch, so that a signal ends the wait of any thread; without a descriptor to spare on a
+ * condition variable. What another thread of ours changes (a shutdown, a close) rings no
  * doorbell: session_wake() evaluates all conditions and wakes whom it concerns, the poller by the session's eventfd.
  *
  * The end of the stack shows as the end of the attach connection, to the poller; who does not wait looks there before it says
@@ -99,7 +100,7 @@ struct waiter {
 int session_get(struct session **ret);
 struct session *session_current(void); /* NULL: not attached */
 int session_attach(const char *run_dir);
-/* 0: ready, or some of host is, or the session is gone; else -ETIMEDOUT, -EINTR (not for followers without host). */
+/* 0: ready, or some of host is, or the session is gone; else -ETIMEDOUT, -EINTR. */
 int session_wait(struct session *s, struct waiter *w);
 /* After publishing for that server; contains barrier (c). Raises no SIGPIPE. */
 void session_ring(struct session *s, enum session_server server);

@@ -3,6 +3,7 @@
 #include "servers/client/socket.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -78,32 +79,40 @@ static void socket_inherit(struct socket *k, const struct socket *listener)
     k->linger_s = __atomic_load_n(&listener->linger_s, __ATOMIC_RELAXED);
 }
 
+/* Of the entry's last use, all that ends with a use. A thread may still be on its way out of a call for that one: it
+ * finds its locks as they were. */
+static void socket_clear(struct socket *k)
+{
+    size_t lasting = offsetof(struct socket, transport);
+    memset((uint8_t *)k + lasting, 0, sizeof *k - lasting);
+    if (k->made)
+        return;
+    pthread_mutex_init(&k->request_lock, NULL);
+    pthread_mutex_init(&k->send_lock, NULL);
+    pthread_mutex_init(&k->receive_lock, NULL);
+    k->made = true;
+}
+
 /* Fills an entry that nobody sees yet; the phase makes it visible. `listener`: it was accepted there, and has its
  * options; else NULL. */
 static int socket_open(struct session *s, uint32_t descriptor, enum session_transport transport, int domain,
                        bool nonblocking, const struct control_answer *a, const struct socket *listener)
 {
     struct socket *k = &s->socket[descriptor];
-    const struct slot_transport *words = k->words;
-    uint32_t closes = k->closes;
-    *k = (struct socket){.transport = transport,
-                         .domain = domain,
-                         .descriptor = descriptor,
-                         .closes = closes,
-                         .id = a->socket,
-                         .id_generation = a->generation,
-                         .words = words,
-                         .word = &s->answer->word[descriptor],
-                         .nonblocking = nonblocking,
-                         .send_timeout_us = FOREVER,
-                         .receive_timeout_us = FOREVER,
-                         .linger_s = -1,
-                         .local = a->local,
-                         .remote = a->remote,
-                         .local_port = a->local_port,
-                         .remote_port = a->remote_port};
-    pthread_mutex_init(&k->send_lock, NULL);
-    pthread_mutex_init(&k->receive_lock, NULL);
+    socket_clear(k);
+    k->transport = transport;
+    k->domain = domain;
+    k->descriptor = descriptor;
+    k->id = a->socket;
+    k->id_generation = a->generation;
+    k->word = &s->answer->word[descriptor];
+    k->nonblocking = nonblocking;
+    k->send_timeout_us = k->receive_timeout_us = FOREVER;
+    k->linger_s = -1;
+    k->local = a->local;
+    k->remote = a->remote;
+    k->local_port = a->local_port;
+    k->remote_port = a->remote_port;
     socket_options_default(k);
     if (listener != NULL)
         socket_inherit(k, listener);
@@ -115,6 +124,7 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
 
 static void socket_lock(struct socket *k)
 {
+    pthread_mutex_lock(&k->request_lock);
     pthread_mutex_lock(&k->send_lock);
     pthread_mutex_lock(&k->receive_lock);
 }
@@ -123,6 +133,7 @@ static void socket_unlock(struct socket *k)
 {
     pthread_mutex_unlock(&k->receive_lock);
     pthread_mutex_unlock(&k->send_lock);
+    pthread_mutex_unlock(&k->request_lock);
 }
 
 int socket_take_slot(struct session *s, struct socket *k, const struct control_answer *a)
@@ -225,9 +236,16 @@ int bh_close(int fd)
         s = session_current();
         k = &s->socket[fd - BH_DESCRIPTOR_BASE];
     }
-    if (error == 0)
+    uint32_t closes = socket_closes(k);
+    if (error == 0 && socket_was_connected(k) && stream_lingers(k)) {
+        epoll_forget(s, k->descriptor); /* at once, as Linux: nobody else is to be told of it meanwhile */
         stream_linger(s, k);
+    }
     socket_lock(k);
+    if (socket_closes(k) != closes) { /* another thread was faster, and it may be another socket by now */
+        socket_unlock(k);
+        return (int)bh_result(-EBADF);
+    }
     __atomic_fetch_add(&k->closes, 1, __ATOMIC_RELAXED);
     uint32_t phase = __atomic_exchange_n(&k->phase, SOCKET_FREE, __ATOMIC_ACQ_REL);
     struct control_request q = request_of(k, CONTROL_CLOSE);
@@ -472,10 +490,11 @@ static bool socket_accepts(const struct socket *k)
 static int socket_accept_wait(struct session *s, struct socket *k, int flags)
 {
     int64_t deadline = socket_deadline_us(k->receive_timeout_us);
+    uint32_t closes = socket_closes(k);
     for (;;) {
         if (!socket_accepts(k))
             return -EINVAL;
-        int r = socket_wait(s, k, POLLIN, 0, deadline);
+        int r = socket_wait(s, k, closes, POLLIN, 0, deadline);
         if (r == 0 && !socket_accepts(k))
             return -EINVAL;
         if (r == 0)
@@ -550,6 +569,7 @@ static int socket_connect_start(struct session *s, struct socket *k, const struc
     k->remote = *to;
     k->remote_port = port;
     __atomic_store_n(&k->connected, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&k->over, false, __ATOMIC_RELAXED);
     if (k->transport == SESSION_TCP)
         socket_set_phase(k, SOCKET_CONNECTING);
     return 0;
@@ -574,17 +594,26 @@ int socket_settle(struct socket *k)
         return 0; /* another thread did, and has told the outcome */
     if (next == SOCKET_STREAM)
         return 0;
+    __atomic_store_n(&k->over, true, __ATOMIC_RELAXED);
     __atomic_store_n(&k->failed, true, __ATOMIC_RELAXED);
     epoll_touch(session_current(), k);
     return v.error != 0 ? -v.error : -ECONNABORTED;
 }
 
+bool socket_was_connected(struct socket *k)
+{
+    if (socket_phase(k) == SOCKET_CONNECTING && (socket_view(k).state & SLOT_CONNECTED) == 0)
+        return false;
+    return socket_settle(k) == 0;
+}
+
 static int socket_connect_wait(struct session *s, struct socket *k)
 {
     int64_t deadline = socket_deadline_us(k->send_timeout_us);
+    uint32_t closes = socket_closes(k);
     int error = socket_settle(k);
     while (error == -EAGAIN) {
-        error = socket_wait(s, k, POLLOUT, 0, deadline);
+        error = socket_wait(s, k, closes, POLLOUT, 0, deadline);
         if (error != 0)
             return error == -EAGAIN ? -EINPROGRESS : error;
         error = socket_settle(k);
@@ -592,7 +621,7 @@ static int socket_connect_wait(struct session *s, struct socket *k)
     return error;
 }
 
-static int socket_connect(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
+static int socket_connect_any(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
 {
     if (socket_phase(k) == SOCKET_CONNECTING) { /* a second call: the first one's outcome */
         int error = socket_settle(k);
@@ -616,6 +645,14 @@ static int socket_connect(struct session *s, struct socket *k, const struct ip_a
     if (error != 0 || k->transport == SESSION_UDP)
         return error;
     return socket_connect_wait(s, k);
+}
+
+static int socket_connect(struct session *s, struct socket *k, const struct ip_address *to, uint16_t port)
+{
+    int error = socket_connect_any(s, k, to, port);
+    if (error != 0 && __atomic_exchange_n(&k->over, false, __ATOMIC_RELAXED))
+        epoll_touch(s, k);
+    return error;
 }
 
 /* A datagram socket has no peer any more, and no error of it to tell. */

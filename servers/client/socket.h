@@ -54,17 +54,19 @@ enum socket_option { /* what bh_getsockopt() gives back; all atomic */
 };
 
 struct socket {
-    pthread_mutex_t send_lock, receive_lock; /* both, in this order, to change what is not one direction's */
+    pthread_mutex_t request_lock; /* who asks the servers for a change: they take one request at a time of a socket */
+    pthread_mutex_t send_lock, receive_lock; /* all three, in this order, to change what is not one direction's */
+    bool made;           /* the locks are. So far they outlive a use of the entry, and so do: */
     uint32_t phase;      /* enum socket_phase; atomic: what conditions look at */
+    uint32_t closes;     /* of this entry: who waited across one is told. Atomic */
+    const struct slot_transport *words; /* the transport's: hostile. Atomic; once set never NULL again */
     enum session_transport transport;
     int domain;          /* AF_INET, AF_INET6 */
     uint32_t descriptor;
-    uint32_t closes;     /* of this entry: who waited across one is told. Atomic */
     uint32_t id, id_generation; /* at the socket server */
     struct arena *arena;
     const struct socket_word *word; /* the socket server's: hostile */
     uint32_t slot, slot_generation;
-    const struct slot_transport *words; /* the transport's: hostile. Atomic; once set never NULL again */
     struct slot_app *app;               /* ours */
     uint8_t *send_ring;
     const uint8_t *receive_ring;
@@ -78,6 +80,7 @@ struct socket {
     bool error_taken;         /* streams: the slot's error was told; listeners: the word's. Atomic */
     uint32_t error_told;      /* datagrams: error_count when an error was last told; atomic */
     bool failed;              /* streams: an attempt to connect did; the next one renews the socket. Atomic */
+    bool over;                /* streams: ... and not bh_connect() told of it: end of file, as Linux. Atomic */
     bool named;               /* by bind() */
     bool nonblocking;
     bool connected;           /* datagrams: has a peer. Atomic */
@@ -120,7 +123,7 @@ struct slot_view socket_view(const struct socket *k);
 short socket_events(const struct socket *k);
 /* Waits until one of `events`, or POLLERR or POLLHUP, holds. 0, -EAGAIN (also after the timeout), -EINTR, -ENETDOWN, -EBADF: it
  * was closed meanwhile. */
-int socket_wait(struct session *s, struct socket *k, short events, int flags, int64_t deadline_us);
+int socket_wait(struct session *s, struct socket *k, uint32_t closes, short events, int flags, int64_t deadline_us);
 /* The pending error of a socket, once: a positive errno, or 0. */
 int socket_take_error(struct socket *k);
 /* The same of a listener, by its word. */
@@ -131,7 +134,11 @@ struct arena_rings socket_rings(const struct socket *k);
 int socket_settle(struct socket *k);
 /* udp: a port of its own, if it has none. 0 or a negative errno. No lock. */
 int socket_bind_any(struct session *s, struct socket *k);
+/* A stream: it is or was connected, or listens. The outcome of an attempt that has failed stays untold: SO_ERROR and the
+ * like are to say it. */
+bool socket_was_connected(struct socket *k);
 uint32_t socket_phase(const struct socket *k);
+uint32_t socket_closes(const struct socket *k); /* of this entry, so far: who waits across one uses another socket */
 bool socket_is_connected(const struct socket *k); /* datagrams: has a peer */
 int32_t socket_option(const struct socket *k, enum socket_option option);
 void socket_options_default(struct socket *k);
@@ -168,6 +175,7 @@ void stream_shut_write(struct session *s, struct socket *k);
 void stream_set_cork(struct session *s, struct socket *k, bool on); /* TCP_CORK, also before there is a connection. No lock. */
 /* A close that has to wait for what was sent (SO_LINGER). No lock. */
 void stream_linger(struct session *s, struct socket *k);
+bool stream_lingers(const struct socket *k); /* it has to */
 uint32_t stream_app_flags(const struct socket *k); /* SLOT_APP_* that its slot is to have */
 
 /* ---- figures.c ---- */

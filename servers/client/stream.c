@@ -82,6 +82,7 @@ static int ring_pieces(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t l
 /* 0 once it is connected; waits for an attempt under way. */
 static int stream_enter(struct session *s, struct socket *k, int flags, int64_t deadline_us)
 {
+    uint32_t closes = socket_closes(k);
     for (;;) {
         uint32_t phase = socket_phase(k);
         if (phase == SOCKET_STREAM)
@@ -90,7 +91,7 @@ static int stream_enter(struct session *s, struct socket *k, int flags, int64_t 
             return -ENOTCONN;
         int error = socket_settle(k);
         if (error == -EAGAIN)
-            error = socket_wait(s, k, POLLOUT, flags, deadline_us);
+            error = socket_wait(s, k, closes, POLLOUT, flags, deadline_us);
         if (error != 0)
             return error;
     }
@@ -117,12 +118,13 @@ static ssize_t send_room(const struct socket *k)
 static ssize_t send_await(struct session *s, struct socket *k, int flags, int64_t deadline_us)
 {
     ssize_t room;
+    uint32_t closes = socket_closes(k);
     while ((room = send_room(k)) == 0) {
         pthread_mutex_unlock(&k->send_lock);
-        int error = socket_wait(s, k, POLLOUT, flags, deadline_us);
+        int error = socket_wait(s, k, closes, POLLOUT, flags, deadline_us);
         pthread_mutex_lock(&k->send_lock);
-        if (error != 0)
-            return error;
+        if (error != 0 || socket_closes(k) != closes)
+            return error != 0 ? error : -EBADF;
     }
     return room;
 }
@@ -220,12 +222,13 @@ static ssize_t receive_available(const struct socket *k)
 static ssize_t receive_await(struct session *s, struct socket *k, int flags, int64_t deadline_us)
 {
     ssize_t n;
+    uint32_t closes = socket_closes(k);
     while ((n = receive_available(k)) == -EAGAIN) {
         pthread_mutex_unlock(&k->receive_lock);
-        int error = socket_wait(s, k, POLLIN, flags, deadline_us);
+        int error = socket_wait(s, k, closes, POLLIN, flags, deadline_us);
         pthread_mutex_lock(&k->receive_lock);
-        if (error != 0)
-            return error;
+        if (error != 0 || socket_closes(k) != closes)
+            return error != 0 ? error : -EBADF;
     }
     return n;
 }
@@ -244,14 +247,16 @@ ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *
     int64_t deadline = socket_deadline_us(k->receive_timeout_us);
     ssize_t total = iovec_total(piece, count);
     int error = total < 0 ? (int)total : stream_enter(s, k, flags, deadline);
+    if (error == -ENOTCONN && __atomic_load_n(&k->over, __ATOMIC_RELAXED))
+        return 0;
     if (error != 0)
         return error;
     bool all = (flags & MSG_WAITALL) != 0 && (flags & MSG_PEEK) == 0;
     ssize_t done = 0, n = 0;
     pthread_mutex_lock(&k->receive_lock);
-    while (done < total && (done == 0 || all)) {
+    while (done < total ? done == 0 || all : total == 0) { /* of nothing as well: there has to be some, as Linux */
         n = receive_await(s, k, flags, deadline);
-        if (n <= 0)
+        if (n <= 0 || total == 0)
             break;
         uint32_t got = receive_take(k, (uint32_t)n, piece, count, (size_t)done, (size_t)(total - done), flags);
         if ((flags & MSG_PEEK) == 0)
@@ -259,7 +264,7 @@ ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *
         done += got;
     }
     pthread_mutex_unlock(&k->receive_lock);
-    if (done > 0)
+    if (done > 0 || n > 0)
         return done;
     return n == -EPIPE ? error_or(k, 0) : n;
 }
@@ -340,13 +345,16 @@ static bool linger_over(struct session *s, const void *argument)
 }
 
 /* As Linux's tcp_close(): also of a non-blocking socket; not if data was not read, for then the close resets. */
+bool stream_lingers(const struct socket *k)
+{
+    return k->transport == SESSION_TCP && __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED) > 0 &&
+           socket_phase(k) == SOCKET_STREAM && socket_view(k).available == 0;
+}
+
 void stream_linger(struct session *s, struct socket *k)
 {
     struct linger_condition c = {.socket = k, .closes = __atomic_load_n(&k->closes, __ATOMIC_RELAXED)};
     int32_t linger_s = __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED);
-    if (linger_s <= 0 || k->transport != SESSION_TCP || socket_phase(k) != SOCKET_STREAM ||
-        socket_view(k).available > 0)
-        return;
     stream_shut_write(s, k);
     struct waiter w = {
         .ready = linger_over, .argument = &c, .deadline_us = session_now_us() + linger_s * INT64_C(1000000)};

@@ -227,7 +227,7 @@ START_TEST(own_calls)
     add(e, fd[1], EPOLLIN | EPOLLRDHUP);
     expect_none(e);
     ck_assert_int_eq(bh_shutdown(fd[1], SHUT_RD), 0);
-    ck_assert_uint_eq(event_of(e, fd[1], 0), EPOLLIN);
+    ck_assert_uint_eq(event_of(e, fd[1], 0), EPOLLIN | EPOLLRDHUP);
     ck_assert_int_eq(bh_epoll_ctl(e, EPOLL_CTL_DEL, fd[1], NULL), 0);
     int udp = bh_socket(AF_INET, SOCK_DGRAM, 0);
     add(e, udp, EPOLLOUT);

@@ -504,8 +504,9 @@ void sessions_deadlines(struct supervisor *s, uint64_t now)
             continue;
         session->deadline_us = now + ACKNOWLEDGE_US;
         for (uint32_t i = 0; i < s->domain_count; i++) {
-            if ((session->waiting & (1U << i)) != 0)
-                domain_kill(&s->domain[i], FAULT_HUNG);
+            struct domain *d = &s->domain[i];
+            if ((session->waiting & (1U << i)) != 0 && liveness_blames(&d->liveness, d->cpu, cpu_visit))
+                domain_kill(d, FAULT_HUNG);
         }
     }
 }

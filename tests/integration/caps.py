@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 
-from inside import answers_ping, application, bulkhead, connects, domain_of, domains, main, wait_for
+from inside import answers_ping, application, bulkhead, connects, domain_of, echoes, domains, main, wait_for
 
 PORT = 7007
 SHARED = ("rx-arena", "answer")  # memory that an application pays for, and one server writes (rule 1's stated exception)
@@ -65,6 +65,7 @@ def test_tree():
     alone = settled()
     check(alone)
     with application("bh-echo", PORT, ready=PORT):
+        assert echoes(PORT)  # it has added the arenas that it wants
         used = settled()
         check(used)
         assert any(c["object"].startswith("tx-arena") and c["form"] == "entry" for c in used)

@@ -173,6 +173,13 @@ def resources(pids):
     return found
 
 
+def echoes(port, data=b"?"):
+    """One round trip through an echo application: what it does for a connection that it accepts is done."""
+    with socket.create_connection((STACK, port), 5) as s:
+        s.sendall(data)
+        return s.recv(len(data), socket.MSG_WAITALL) == data
+
+
 class Echo:
     """Connections to an echo application, each checking every octet; counts what it saw."""
 

@@ -204,12 +204,23 @@ static void words_from(const struct tcp *engine, struct endpoint *e, const struc
         w->state |= SLOT_CLOSED;
 }
 
+/* A listener's connection that was there, and ended before the socket server heard of it: accept() gives it all the
+ * same, as on Linux, and who has it hears of its end. This is the last moment at which there is an address to tell. */
+static bool told_at_last(struct transport *t, uint32_t endpoint, const struct tcp_conn *c)
+{
+    const struct endpoint *e = &t->endpoint[endpoint];
+    bool was_there = c->snd_una != c->iss;
+    return was_there && e->listener != 0 && e->arena != TRANSPORT_NONE && !(e->flags & ENDPOINT_CLOSED) &&
+           transport_notice_now(t, endpoint);
+}
+
 /* The engine is done with it; the endpoint stays until its user is, too: also over our death. */
-static void connection_gone(struct transport *t, uint32_t endpoint)
+static void connection_gone(struct transport *t, uint32_t endpoint, const struct tcp_conn *c)
 {
     struct endpoint *e = &t->endpoint[endpoint];
+    bool known = e->socket != 0 || ((e->flags & ENDPOINT_TOLD) && !(e->flags & ENDPOINT_ESTABLISHED)) ||
+                 told_at_last(t, endpoint, c);
     e->connection = TRANSPORT_NONE;
-    bool known = e->socket != 0 || ((e->flags & ENDPOINT_TOLD) && !(e->flags & ENDPOINT_ESTABLISHED));
     if (!known) { /* the socket server was not told of it, and need not be now */
         e->flags &= (uint16_t)~ENDPOINT_ESTABLISHED;
         e->flags |= ENDPOINT_CLOSED;
@@ -235,7 +246,7 @@ static void connection_touched(struct tcp_server *s, uint32_t index)
     if (c->state == TCP_CLOSED) {
         s->endpoint_of[index] = 0;
         if (endpoint != TRANSPORT_NONE)
-            connection_gone(t, endpoint);
+            connection_gone(t, endpoint, c);
         store_erase(&s->store, TCP_STORE_CONNECTION(index));
         return;
     }

@@ -179,6 +179,13 @@ static bool notice_send(struct transport *t, uint32_t index)
     return true;
 }
 
+bool transport_notice_now(struct transport *t, uint32_t endpoint)
+{
+    struct endpoint *e = &t->endpoint[endpoint];
+    e->flags |= ENDPOINT_TOLD | ENDPOINT_ESTABLISHED;
+    return notice_send(t, endpoint);
+}
+
 static bool session_ends(struct transport *t)
 {
     bool did = false;

@@ -292,6 +292,8 @@ bool transport_requests(struct transport *t, uint64_t now_us);
 void transport_answer(struct transport *t, const struct message *request, uint32_t endpoint, int error);
 void transport_message_about(const struct transport *t, uint32_t endpoint, uint8_t operation, struct message *ret);
 bool transport_notices(struct transport *t);
+/* ESTABLISHED without waiting for its turn. False: there is no room. */
+bool transport_notice_now(struct transport *t, uint32_t endpoint);
 void transport_reconcile(struct transport *t); /* our list is to be sent (again) */
 
 #endif

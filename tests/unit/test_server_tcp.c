@@ -330,6 +330,35 @@ START_TEST(test_socket_lies)
 }
 END_TEST
 
+/* A connection that is made and reset before anyone can say so is accepted all the same, with its address. */
+START_TEST(test_reset_before_it_was_told)
+{
+    listen_answer();
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    uint16_t port = tcp_conn_at(peer.tcp, peer.conn)->identity.local_port;
+    pump(1);
+    peer_output(); /* the ACK of our SYN */
+    tcp_abort(peer.tcp, h->now_us, peer.conn);
+    pump(1); /* with it */
+    struct message m;
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    ck_assert_uint_eq(m.destination_port, port);
+    ck_assert(ip_address_equal(&m.destination, &them));
+    ck_assert_uint_eq(words(&m)->state & (SLOT_ERROR | SLOT_CLOSED), SLOT_ERROR | SLOT_CLOSED);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    ck_assert(!harness_told(h, MESSAGE_ESTABLISHED, &m));
+    m = (struct message){.operation = MESSAGE_ACCEPTED, .socket = m.socket};
+    m.socket.socket = CHILD;
+    harness_request(h, &m);
+    harness_turn(h);
+    close_socket(CHILD);
+    pump(1);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
 SUITE_RUN("server_tcp", setup, teardown, test_accept_and_data, test_loans_hold_the_tail, test_connect,
           test_connect_refused, test_peer_closes, test_close_listener_with_waiting_child, test_no_slot,
-          test_session_end, test_ip_restart, test_application_lies, test_ip_lies, test_socket_lies)
+          test_reset_before_it_was_told, test_session_end, test_ip_restart, test_application_lies, test_ip_lies,
+          test_socket_lies)

@@ -12,6 +12,7 @@
 
 #include <linux/if_tun.h>
 #include <linux/ipv6.h>
+#include <linux/rtnetlink.h>
 
 #include "servers/cli/lab.h"
 
@@ -19,8 +20,8 @@
 #define HOST_NETMASK  "255.255.255.0"
 #define HOST_ADDRESS6 "fd77::1"
 #define HOST_PREFIX6  64
-#define DEVICE_QUEUE  2000 /* frames that wait for the stack: a TAP's 500 are fewer than a thousand peers send at once \
-                            */
+#define DEVICE_QUEUE                                                                                                   \
+    2000U /* frames that wait for the stack: a TAP's 500 are fewer than a thousand peers send at once */
 
 static void ifreq_name(struct ifreq *request, const char *device)
 {
@@ -74,12 +75,33 @@ static int mtu_set(int fd, const char *device, int mtu)
     return ioctl(fd, SIOCSIFMTU, &request) < 0 ? -errno : 0;
 }
 
-static int queue_set(int fd, const char *device, int frames)
+/* By rtnetlink (man 7): the ioctl for it is for the first user namespace's root alone. */
+static int queue_set(const char *device, uint32_t frames)
 {
-    struct ifreq request;
-    ifreq_name(&request, device);
-    request.ifr_qlen = frames;
-    return ioctl(fd, SIOCSIFTXQLEN, &request) < 0 ? -errno : 0;
+    struct {
+        struct nlmsghdr head;
+        struct ifinfomsg link;
+        struct rtattr attribute;
+        uint32_t frames;
+    } request = {
+        .head = {.nlmsg_len = sizeof(request), .nlmsg_type = RTM_SETLINK, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+        .link = {.ifi_index = (int)if_nametoindex(device)},
+        .attribute = {.rta_len = RTA_LENGTH(sizeof(request.frames)), .rta_type = IFLA_TXQLEN},
+        .frames = frames};
+    struct {
+        struct nlmsghdr head;
+        struct nlmsgerr what;
+    } answer = {0};
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0)
+        return -errno;
+    int result = 0;
+    if (send(fd, &request, sizeof(request), 0) < 0 || recv(fd, &answer, sizeof(answer), MSG_TRUNC) < 0)
+        result = -errno;
+    else if (answer.head.nlmsg_type != NLMSG_ERROR || answer.what.error != 0)
+        result = answer.what.error < 0 ? answer.what.error : -EPROTO;
+    close(fd);
+    return result;
 }
 
 /* Without duplicate address detection the address is there at once. 0 too where the kernel has no IPv6. */
@@ -124,7 +146,7 @@ int lab_net_configure(const char *device, int mtu, uid_t owner, char ret_error[L
     if (result == 0)
         result = ip4_set(fd, device, SIOCSIFNETMASK, HOST_NETMASK);
     if (result == 0)
-        result = queue_set(fd, device, DEVICE_QUEUE);
+        result = queue_set(device, DEVICE_QUEUE);
     if (result == 0 && mtu != 0)
         result = mtu_set(fd, device, mtu);
     if (result == 0 && (mtu == 0 || mtu >= IPV6_MIN_MTU))

@@ -7,7 +7,6 @@
 #include "servers/addresses.h"
 #include "servers/socket/socket_internal.h"
 
-
 /* ---- checks ---- */
 static bool family_known(const struct socket_server *server, uint8_t family)
 {
@@ -183,8 +182,8 @@ static void accepted_fill(struct socket_block *block, uint32_t index, const stru
     block->remote = connection->remote;
     block->local_port = connection->local_port;
     block->remote_port = connection->remote_port;
-    /* As Linux all options are the listener's, as they are now; its transport has given it those of the time it came.
-     */
+    /* All options are the listener's as they are now, as the application sees them; its transport, that has given it
+     * those of the time it came, hears of them in ACCEPTED. Deviates: Linux leaves it those of the time it came. */
     block->options = listener->options;
     block->ttl = listener->ttl;
     block->traffic_class = listener->traffic_class;
@@ -392,10 +391,10 @@ static int permitted(struct socket_server *server, const struct call *call)
 {
     const struct socket_block *block = &call->socket->block;
     bool listen = call->request.operation == CONTROL_LISTEN;
-    int error = request_permitted(
-        &server->context->session[call->session], (enum control_operation)call->request.operation,
-        (enum session_transport)block->transport, listen ? &block->local : &call->request.address,
-        listen ? block->local_port : call->request.port);
+    int error =
+        request_permitted(&server->context->session[call->session], (enum control_operation)call->request.operation,
+                          (enum session_transport)block->transport, listen ? &block->local : &call->request.address,
+                          listen ? block->local_port : call->request.port);
     server->counters.refused_by_policy += error == EACCES;
     return error;
 }

@@ -394,7 +394,7 @@ START_TEST(options)
                           .operation = CONTROL_ACCEPT, .socket = l, .generation = l >> 16, .argument = {0, 9}})
                      .socket;
     expect(tcp, MESSAGE_ACCEPTED);
-    expect_silence(tcp); /* tcp made it with all that its listener has */
+    expect_silence(tcp); /* which has said them all */
     r = option(a, CONTROL_OPTION_KEEPALIVE, 1);
     ask(0, 0, &r);
     m = expect(tcp, MESSAGE_SET_OPTION);
@@ -449,7 +449,8 @@ START_TEST(options_of_streams_travel)
     expect_tuned(&m);
     reply(tcp, &m, 0, 7, m.source_port);
     die_and_start();
-    expect(tcp, MESSAGE_OWNED);
+    m = expect(tcp, MESSAGE_OWNED);
+    expect_tuned(&m);
     expect(tcp, MESSAGE_OWNED_END);
     m = told(MESSAGE_ALIVE_END); /* tcp has lost all: it listens again, with all of them */
     r = option(s, CONTROL_OPTION_KEEPALIVE, 1);
@@ -475,7 +476,8 @@ START_TEST(options_of_streams_travel)
     uint32_t a = call(&(struct control_request){
                           .operation = CONTROL_ACCEPT, .socket = s, .generation = s >> 16, .argument = {0, 9}})
                      .socket;
-    expect(tcp, MESSAGE_ACCEPTED);
+    m = expect(tcp, MESSAGE_ACCEPTED); /* tcp has given it those of the time it came */
+    expect_tuned(&m);
     r = option(a, CONTROL_OPTION_KEEP_COUNT, 127);
     ask(0, 0, &r);
     m = expect(tcp, MESSAGE_SET_OPTION);
@@ -706,7 +708,8 @@ END_TEST
     X(socket_quota)                                                                                                    \
     X(table_full)                                                                                                      \
     X(ids_rest_before_reuse)                                                                                           \
-    X(foreign_socket) X(tcp_bind) X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect) X(close_asks_the_transport) \
+    X(foreign_socket)                                                                                                  \
+    X(tcp_bind) X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect) X(close_asks_the_transport)                   \
         X(close_overtakes_a_request) X(udp_names) X(udp_connect_binds_first) X(accept_one) X(accept_refusals)          \
             X(options) X(option_values) X(options_travel) X(options_of_streams_travel) X(ring_sizes_in_time)           \
                 X(tcp_names_of_two_families) X(addresses_of_two_families) X(what_is_permitted) X(udp_shared_name)      \

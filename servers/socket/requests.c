@@ -104,11 +104,27 @@ static uint32_t backlog_take(uint32_t wanted) /* Untrusted: wanted, an int there
     return backlog < 1 ? 1 : backlog > (int32_t)BACKLOG_MAX ? BACKLOG_MAX : (uint32_t)backlog;
 }
 
+/* A listener that was shut down, as Linux: what waits is reset. What comes is, too, when tcp tells of it; Deviates: on
+ * Linux it is refused. */
+static int listen_no_more(struct socket_server *server, struct socket_entry *entry)
+{
+    entry->block.backlog = 0;
+    while (entry->queue.count > 0) { /* at most the connections there are */
+        uint32_t index = entry->queue.head;
+        connection_forget(server, index);
+        connection_refuse(server, index);
+    }
+    socket_changed(server, entry);
+    return 0;
+}
+
 static int call_listen(struct socket_server *server, struct call *call)
 {
     struct socket_block *block = &call->socket->block;
     if (block->transport != SESSION_TCP)
         return EOPNOTSUPP;
+    if (block->state == SOCKET_LISTENING && call->request.argument[0] == 0)
+        return listen_no_more(server, call->socket);
     if (block->state == SOCKET_LISTENING) { /* a new backlog; what is queued already stays */
         block->backlog = backlog_take(call->request.argument[0]);
         return wait_for(server, call, MESSAGE_LISTEN);

@@ -83,7 +83,7 @@ static struct message request_message(const struct socket_entry *entry)
     struct message message = socket_message(entry, request->operation, request->cookie);
     switch (request->operation) {
     case MESSAGE_LISTEN:
-        message.socket.argument[0] = entry->block.backlog;
+        message.socket.argument[0] = entry->block.backlog != 0 ? entry->block.backlog : 1;
         break;
     case MESSAGE_CONNECT:
         message.destination = request->address;
@@ -378,7 +378,7 @@ static void on_established(struct socket_server *server, enum session_transport 
         connection_refuse(server, socket->connection);
         return;
     }
-    if (listener->queue.count > listener->block.backlog) {
+    if (listener->block.backlog == 0 || listener->queue.count > listener->block.backlog) {
         server->counters.drop_backlog_full++;
         connection_refuse(server, socket->connection);
         return;

@@ -38,8 +38,8 @@ enum message_operation {
     MESSAGE_OWNED_END = 22,    /* ... and no others; argument[0] 1: it began from an empty store, and applications may have more */
     MESSAGE_SESSION_END = 23,  /* session is gone: close all of it; no answer */
     MESSAGE_SET_OPTION = 24,   /* argument[0] option */
-    /* LISTEN: argument[0] backlog; of one that listens already: its new backlog. BIND, LISTEN, CONNECT, SET_OPTION carry all
-     * options of the socket: argument[1] those that are on, as bits 1 << enum control_option; [2] see message_tuning();
+    /* LISTEN: argument[0] backlog; of one that listens already: its new backlog. BIND, LISTEN, CONNECT, SET_OPTION, ACCEPTED and
+     * OWNED carry all options of the socket: argument[1] those that are on, as bits 1 << enum control_option; [2] see message_tuning();
      * [3] user timeout in ms, 0 none; and `options` */
     /* transport -> socket */
     MESSAGE_ANSWER = 32,
@@ -71,7 +71,7 @@ struct message_socket { /* arguments of the socket operations, in the first slot
     uint32_t argument[4]; /* LISTEN: [0] backlog; SET_OPTION; ... */
 };
 
-struct message_options { /* tcp; what LISTEN, CONNECT and SET_OPTION carry besides the arguments */
+struct message_options { /* tcp; what carries options has besides the arguments */
     uint16_t keep_idle_s;     /* 0: the default */
     uint16_t keep_interval_s; /* 0: the default */
     uint16_t maximum_segment; /* TCP_MAXSEG, octets; 0: none */

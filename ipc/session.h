@@ -63,7 +63,8 @@ enum control_operation {
     CONTROL_SOCKET = 1,  /* argument[0] enum session_transport, [1] descriptor (index of its socket_word) -> socket */
     CONTROL_BIND = 2,    /* address, port -> local; udp: arena, slot. The any-address of IPv6 is of both families, unless
                           * CONTROL_OPTION_V6_ONLY is set; v4-mapped addresses come as IPv4 */
-    CONTROL_LISTEN = 3,  /* argument[0] backlog -> local. Of one that listens already: its new backlog */
+    CONTROL_LISTEN = 3,  /* argument[0] backlog -> local. Of one that listens already: its new backlog; 0: what waits
+                          * is reset, and what comes, until it listens again */
     CONTROL_CONNECT = 4, /* address, port -> local, arena, slot; tcp: EINPROGRESS, then slot_transport.state tells. udp: also
                           * again, and ADDRESS_NONE with port 0 dissolves the association -> local */
     CONTROL_ACCEPT = 5,  /* argument[1] descriptor of the new socket -> socket, remote, arena, slot; or EAGAIN */

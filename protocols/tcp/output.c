@@ -5,8 +5,10 @@
 #include "protocols/tcp/tcp_internal.h"
 
 /* RFC 9293 3.8.6.2.2: the right edge moves by at least min(half the buffer, one segment), or stays; it is
- * never taken back (3.8.6: SHOULD NOT). Rounding to the scale is upward as far as the edge that was
- * promised, so that this is not taken back either. */
+ * never taken back (3.8.6: SHOULD NOT). Rounding to the scale is upward to the edge that was promised, so that
+ * this is not taken back either; but not beyond what the ring holds: octets that are sent there and not taken
+ * leave the peer's SND.NXT, where its RST is, outside a closed window. Then it is downward (RFC 7323 2.4: a peer
+ * has to live with that), and what the peer has sent up to the promised edge is taken all the same. */
 static uint16_t advertised_window(struct tcp_conn *c)
 {
     uint32_t edge = conn_right_edge(c);
@@ -16,8 +18,11 @@ static uint16_t advertised_window(struct tcp_conn *c)
         return 0;
     uint32_t unit = 1U << c->receive_window_scale;
     uint32_t window = u32_min((edge - c->rcv_nxt) >> c->receive_window_scale, UINT16_MAX);
-    if (seq_before(c->rcv_nxt + window * unit, c->rcv_adv))
-        return (uint16_t)u32_min((c->rcv_adv - c->rcv_nxt + unit - 1) >> c->receive_window_scale, UINT16_MAX);
+    if (seq_before(c->rcv_nxt + window * unit, c->rcv_adv)) {
+        uint32_t up = (c->rcv_adv - c->rcv_nxt + unit - 1) >> c->receive_window_scale;
+        bool fits = !seq_after(c->rcv_nxt + up * unit, conn_right_edge(c));
+        return (uint16_t)u32_min(fits ? up : window, UINT16_MAX);
+    }
     c->rcv_adv = c->rcv_nxt + window * unit;
     return (uint16_t)window;
 }

@@ -321,6 +321,8 @@ int arenas_provide(struct session *s, enum session_transport transport, struct a
         c = arenas_count(s, transport, rings);
     }
     pthread_mutex_unlock(&s->attach_lock);
+    if (error == -EDQUOT || error == -ENOSPC)
+        error = -ENOBUFS; /* what a socket's calls say when there is no memory for it */
     return c.arenas > 0 ? 0 : error;
 }
 

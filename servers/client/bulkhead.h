@@ -87,7 +87,8 @@ BH_API int bh_connect(int fd, const struct sockaddr *address, socklen_t length);
  * restarted. A thread that waits in another call for this descriptor is woken: that call says EBADF, a bh_poll() POLLNVAL. */
 BH_API int bh_close(int fd);
 /* SHUT_RD affects this side only: reads give end of file, also those that wait already. Of a listener: bh_accept(), also one that
- * waits, says EINVAL until bh_listen() is called again; its port stays taken until bh_close(). */
+ * waits, says EINVAL until bh_listen() is called again, and connections that wait for it are reset; its port stays taken until bh_close(), and
+ * who connects meanwhile is reset at once (on Linux: refused). */
 BH_API int bh_shutdown(int fd, int how);
 BH_API int bh_getsockname(int fd, struct sockaddr *ret_address, socklen_t *length);
 BH_API int bh_getpeername(int fd, struct sockaddr *ret_address, socklen_t *length);
@@ -122,7 +123,8 @@ BH_API int bh_ioctl(int fd, unsigned long request, ...);
 
 /* ---- data ---- */
 
-/* flags: MSG_DONTWAIT, MSG_NOSIGNAL (always so); receiving also MSG_PEEK, MSG_WAITALL (streams) and MSG_TRUNC
+/* flags: MSG_DONTWAIT, MSG_NOSIGNAL (always so); receiving also MSG_PEEK, MSG_WAITALL (streams; with MSG_PEEK a quarter of the
+ * receive ring at most is waited for) and MSG_TRUNC
  * (datagrams: the whole length is told; streams: octets are counted, and gone without MSG_PEEK, but not given, as tcp(7) says).
  * Any other: EOPNOTSUPP. A datagram has up to 65,507 octets and, with its head of 32, fits into a send ring; else, or if it
  * would have to be fragmented and IP_MTU_DISCOVER is IP_PMTUDISC_DO, EMSGSIZE. One for which there is no room at the receiver is

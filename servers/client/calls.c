@@ -114,6 +114,8 @@ int bh_shutdown(int fd, int how)
         stream_shut_write(s, k);
     epoll_touch(s, k);
     session_wake(s);
+    if (how != SHUT_WR && socket_phase(k) == SOCKET_LISTENING)
+        socket_listens_no_more(s, k);
     return (int)bh_result(over ? -ENOTCONN : 0);
 }
 

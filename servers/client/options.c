@@ -90,18 +90,22 @@ static int set_timeout(int64_t *ret_us, const void *value, socklen_t length)
     if (length < sizeof t)
         return -EINVAL;
     memcpy(&t, value, sizeof t);
-    if (t.tv_sec < 0 || t.tv_usec < 0 || t.tv_usec >= 1000000)
+    if (t.tv_usec < 0 || t.tv_usec >= 1000000)
         return -EDOM;
+    if (t.tv_sec < 0) { /* as Linux: no time at all */
+        *ret_us = 0;
+        return 0;
+    }
     int64_t us = t.tv_sec > INT32_MAX ? FOREVER : (int64_t)t.tv_sec * 1000000 + t.tv_usec;
     *ret_us = us == 0 ? FOREVER : us;
     return 0;
 }
 
-/* IPv4's may be an octet, as BSD had it. */
+/* IPv4's may be an octet, as BSD had it, or nothing, which is 0, as Linux has it. */
 static int number_read(int level, const void *value, socklen_t length, int *ret)
 {
-    if (level == IPPROTO_IP && length >= 1 && length < sizeof *ret) {
-        *ret = *(const uint8_t *)value;
+    if (level == IPPROTO_IP && length < sizeof *ret) {
+        *ret = length > 0 ? *(const uint8_t *)value : 0;
         return 0;
     }
     if (length < sizeof *ret)
@@ -231,7 +235,7 @@ static int set_special(struct session *s, struct socket *k, int level, int name,
 static int set_option(struct session *s, struct socket *k, int level, int name, const void *value, socklen_t length)
 {
     int number;
-    if (value == NULL)
+    if (value == NULL && length > 0)
         return -EFAULT;
     int error = set_special(s, k, level, name, value, length);
     if (error <= 0)

@@ -186,30 +186,46 @@ struct socket_condition {
     const struct socket *socket;
     uint32_t closes;
     short events;
+    uint32_t octets; /* 0: whatever there is; else no less than so many to be read */
 };
 
 static bool socket_ready(struct session *s, const void *argument)
 {
     (void)s;
     const struct socket_condition *c = argument;
-    return socket_closes(c->socket) != c->closes || (socket_events(c->socket) & c->events) != 0;
+    return socket_closes(c->socket) != c->closes || (socket_events(c->socket) & c->events) != 0 ||
+           (c->octets != 0 && socket_view(c->socket).available >= c->octets);
 }
 
-int socket_wait(struct session *s, struct socket *k, uint32_t closes, short events, int flags, int64_t deadline_us)
+static int condition_wait(struct session *s, const struct socket_condition *c, int flags, int64_t deadline_us)
 {
-    struct socket_condition c = {
-        .socket = k, .closes = closes, .events = (short)(events | POLLERR | POLLHUP | POLLNVAL)};
-    if (socket_closes(k) != closes || socket_phase(k) == SOCKET_FREE)
+    const struct socket *k = c->socket;
+    if (socket_closes(k) != c->closes || socket_phase(k) == SOCKET_FREE)
         return -EBADF; /* closed since the caller looked */
-    if (socket_ready(s, &c))
+    if (socket_ready(s, c))
         return 0;
     if (k->nonblocking || (flags & MSG_DONTWAIT) != 0)
         return session_look(s) ? -ENETDOWN : -EAGAIN;
-    struct waiter w = {.ready = socket_ready, .argument = &c, .deadline_us = deadline_us};
+    struct waiter w = {.ready = socket_ready, .argument = c, .deadline_us = deadline_us};
     int error = session_wait(s, &w);
     if (session_is_gone(s))
         return -ENETDOWN;
-    if (socket_closes(k) != c.closes || socket_phase(k) == SOCKET_FREE)
+    if (socket_closes(k) != c->closes || socket_phase(k) == SOCKET_FREE)
         return -EBADF;
     return error == -ETIMEDOUT ? -EAGAIN : error;
+}
+
+#define ENDS (POLLERR | POLLHUP | POLLNVAL)
+
+int socket_wait(struct session *s, struct socket *k, uint32_t closes, short events, int flags, int64_t deadline_us)
+{
+    const struct socket_condition c = {.socket = k, .closes = closes, .events = (short)(events | ENDS)};
+    return condition_wait(s, &c, flags, deadline_us);
+}
+
+int socket_wait_octets(struct session *s, struct socket *k, uint32_t closes, uint32_t octets, int flags,
+                       int64_t deadline_us)
+{
+    const struct socket_condition c = {.socket = k, .closes = closes, .events = POLLRDHUP | ENDS, .octets = octets};
+    return condition_wait(s, &c, flags, deadline_us);
 }

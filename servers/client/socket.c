@@ -223,6 +223,20 @@ int bh_socket(int domain, int type, int protocol)
     return error != 0 ? (int)bh_result(error) : BH_DESCRIPTOR_BASE + (int)descriptor;
 }
 
+/* A close that has to wait; but not if another thread was faster: it may be another socket by now. */
+static void close_lingers(struct session *s, struct socket *k, uint32_t closes)
+{
+    pthread_mutex_lock(&k->request_lock);
+    bool same = socket_closes(k) == closes;
+    if (same) {
+        epoll_forget(s, k->descriptor); /* at once, as Linux: nobody else is to be told of it meanwhile */
+        stream_shut_write(s, k);
+    }
+    pthread_mutex_unlock(&k->request_lock);
+    if (same)
+        stream_linger(s, k, closes);
+}
+
 int bh_close(int fd)
 {
     struct session *s;
@@ -237,10 +251,8 @@ int bh_close(int fd)
         k = &s->socket[fd - BH_DESCRIPTOR_BASE];
     }
     uint32_t closes = socket_closes(k);
-    if (error == 0 && socket_was_connected(k) && stream_lingers(k)) {
-        epoll_forget(s, k->descriptor); /* at once, as Linux: nobody else is to be told of it meanwhile */
-        stream_linger(s, k);
-    }
+    if (error == 0 && socket_was_connected(k) && stream_lingers(k))
+        close_lingers(s, k, closes);
     socket_lock(k);
     if (socket_closes(k) != closes) { /* another thread was faster, and it may be another socket by now */
         socket_unlock(k);
@@ -445,6 +457,21 @@ static int socket_listen(struct session *s, struct socket *k, uint32_t backlog)
     return error;
 }
 
+static bool socket_accepts(const struct socket *k)
+{
+    return socket_phase(k) == SOCKET_LISTENING && !__atomic_load_n(&k->shut_read, __ATOMIC_RELAXED);
+}
+
+void socket_listens_no_more(struct session *s, struct socket *k)
+{
+    struct control_answer a;
+    pthread_mutex_lock(&k->request_lock);
+    struct control_request q = request_of(k, CONTROL_LISTEN); /* with a backlog of 0 */
+    if (socket_phase(k) == SOCKET_LISTENING && !socket_accepts(k))
+        (void)lane_call(s, &q, LANE_NO_DESCRIPTOR, &a); /* in vain: here it is over all the same */
+    pthread_mutex_unlock(&k->request_lock);
+}
+
 int bh_listen(int fd, int backlog)
 {
     struct session *s;
@@ -480,11 +507,6 @@ static int socket_accept(struct session *s, const struct socket *listener, int f
     if (error != 0 && error != -EINTR) /* interrupted: it is the lane's */
         socket_free_descriptor(s, descriptor);
     return error != 0 ? error : (int)descriptor;
-}
-
-static bool socket_accepts(const struct socket *k)
-{
-    return socket_phase(k) == SOCKET_LISTENING && !__atomic_load_n(&k->shut_read, __ATOMIC_RELAXED);
 }
 
 static int socket_accept_wait(struct session *s, struct socket *k, int flags)

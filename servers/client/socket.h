@@ -124,6 +124,8 @@ short socket_events(const struct socket *k);
 /* Waits until one of `events`, or POLLERR or POLLHUP, holds. 0, -EAGAIN (also after the timeout), -EINTR, -ENETDOWN, -EBADF: it
  * was closed meanwhile. */
 int socket_wait(struct session *s, struct socket *k, uint32_t closes, short events, int flags, int64_t deadline_us);
+/* The same until a stream has so many octets to be read, or its end. */
+int socket_wait_octets(struct session *s, struct socket *k, uint32_t closes, uint32_t octets, int flags, int64_t deadline_us);
 /* The pending error of a socket, once: a positive errno, or 0. */
 int socket_take_error(struct socket *k);
 /* The same of a listener, by its word. */
@@ -143,6 +145,8 @@ bool socket_is_connected(const struct socket *k); /* datagrams: has a peer */
 int32_t socket_option(const struct socket *k, enum socket_option option);
 void socket_options_default(struct socket *k);
 int socket_options_again(struct session *s, struct socket *k); /* tells a new socket at the server. 0 or a negative errno */
+/* A listener, shut down: what waits there is reset, and so is what comes, until it listens again. No lock. */
+void socket_listens_no_more(struct session *s, struct socket *k);
 int64_t socket_deadline_us(int64_t timeout_us);
 void socket_free_descriptor(struct session *s, uint32_t descriptor);
 ssize_t bh_result(ssize_t r); /* negative errno to -1 and errno */
@@ -173,8 +177,8 @@ ssize_t datagram_receive(struct session *s, struct socket *k, const struct iovec
 /* No more is sent: after what was, end of file at the peer. Nothing if so already, or not connected. No lock. */
 void stream_shut_write(struct session *s, struct socket *k);
 void stream_set_cork(struct session *s, struct socket *k, bool on); /* TCP_CORK, also before there is a connection. No lock. */
-/* A close that has to wait for what was sent (SO_LINGER). No lock. */
-void stream_linger(struct session *s, struct socket *k);
+/* A close that has to wait for what was sent (SO_LINGER), once no more is; ends when it was closed since `closes`. No lock. */
+void stream_linger(struct session *s, struct socket *k, uint32_t closes);
 bool stream_lingers(const struct socket *k); /* it has to */
 uint32_t stream_app_flags(const struct socket *k); /* SLOT_APP_* that its slot is to have */
 

@@ -206,31 +206,64 @@ void socket_publish_receive(struct session *s, struct socket *k, uint32_t tail)
     arena_notify(s, k->arena, k->slot);
 }
 
-/* Octets to be read now; 0: end of file; -EAGAIN: none yet; -EPIPE: the connection is gone. */
-static ssize_t receive_available(const struct socket *k)
+/* Octets to be read now, fewer than `least` only before the end; 0: end of file; -EAGAIN: not yet; -EPIPE: the
+ * connection is gone. */
+static ssize_t receive_available(const struct socket *k, uint32_t least)
 {
     if (socket_phase(k) != SOCKET_STREAM || __atomic_load_n(&k->shut_read, __ATOMIC_RELAXED))
         return 0;
     struct slot_view v = socket_view(k);
-    if (v.available > 0)
+    bool ended = (v.state & (SLOT_FIN | SLOT_ERROR | SLOT_CLOSED)) != 0;
+    if (v.available >= least || (v.available > 0 && ended))
         return v.available;
     if ((v.state & SLOT_FIN) != 0)
         return 0;
-    return (v.state & (SLOT_ERROR | SLOT_CLOSED)) != 0 ? -EPIPE : -EAGAIN;
+    return ended ? -EPIPE : -EAGAIN;
+}
+
+/* The peer is to know of all the room there is before somebody waits for octets with some unread. */
+static void receive_tell(struct session *s, struct socket *k)
+{
+    if (k->receive_told == k->receive_tail)
+        return;
+    k->receive_told = k->receive_tail;
+    arena_notify(s, k->arena, k->slot);
+}
+
+/* What there is counts, however little, when the wait is over. */
+static ssize_t receive_await_least(struct session *s, struct socket *k, uint32_t least, int flags, int64_t deadline_us)
+{
+    ssize_t n;
+    uint32_t closes = socket_closes(k);
+    while ((n = receive_available(k, least)) == -EAGAIN) {
+        if (least > 1)
+            receive_tell(s, k);
+        pthread_mutex_unlock(&k->receive_lock);
+        int error = socket_wait_octets(s, k, closes, least, flags, deadline_us);
+        pthread_mutex_lock(&k->receive_lock);
+        if (socket_closes(k) != closes)
+            return error != 0 ? error : -EBADF;
+        if (error != 0) {
+            n = error == -EAGAIN || error == -EINTR ? receive_available(k, 1) : error;
+            return n == -EAGAIN ? error : n;
+        }
+    }
+    return n;
 }
 
 static ssize_t receive_await(struct session *s, struct socket *k, int flags, int64_t deadline_us)
 {
-    ssize_t n;
-    uint32_t closes = socket_closes(k);
-    while ((n = receive_available(k)) == -EAGAIN) {
-        pthread_mutex_unlock(&k->receive_lock);
-        int error = socket_wait(s, k, closes, POLLIN, flags, deadline_us);
-        pthread_mutex_lock(&k->receive_lock);
-        if (error != 0 || socket_closes(k) != closes)
-            return error != 0 ? error : -EBADF;
-    }
-    return n;
+    return receive_await_least(s, k, 1, flags, deadline_us);
+}
+
+/* MSG_PEEK and MSG_WAITALL: what is waited for. No more of the ring than the transport fills for sure whatever it holds
+ * back of its window; Linux waits for what never comes. */
+static uint32_t peek_least(const struct socket *k, ssize_t total, int flags)
+{
+    uint32_t most = k->receive_size / 4;
+    if ((flags & (MSG_PEEK | MSG_WAITALL)) != (MSG_PEEK | MSG_WAITALL) || total < 1)
+        return 1;
+    return total < (ssize_t)most ? (uint32_t)total : most;
 }
 
 /* MSG_TRUNC: as Linux they are counted and not copied (tcp(7)). */
@@ -255,7 +288,7 @@ ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *
     ssize_t done = 0, n = 0;
     pthread_mutex_lock(&k->receive_lock);
     while (done < total ? done == 0 || all : total == 0) { /* of nothing as well: there has to be some, as Linux */
-        n = receive_await(s, k, flags, deadline);
+        n = receive_await_least(s, k, peek_least(k, total, flags), flags, deadline);
         if (n <= 0 || total == 0)
             break;
         uint32_t got = receive_take(k, (uint32_t)n, piece, count, (size_t)done, (size_t)(total - done), flags);
@@ -351,11 +384,10 @@ bool stream_lingers(const struct socket *k)
            socket_phase(k) == SOCKET_STREAM && socket_view(k).available == 0;
 }
 
-void stream_linger(struct session *s, struct socket *k)
+void stream_linger(struct session *s, struct socket *k, uint32_t closes)
 {
-    struct linger_condition c = {.socket = k, .closes = __atomic_load_n(&k->closes, __ATOMIC_RELAXED)};
+    struct linger_condition c = {.socket = k, .closes = closes};
     int32_t linger_s = __atomic_load_n(&k->linger_s, __ATOMIC_RELAXED);
-    stream_shut_write(s, k);
     struct waiter w = {
         .ready = linger_over, .argument = &c, .deadline_us = session_now_us() + linger_s * INT64_C(1000000)};
     if (!linger_over(s, &c))

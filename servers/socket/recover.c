@@ -235,20 +235,9 @@ void reconcile_begin(struct socket_server *server, enum session_transport t)
 
 static bool push_owned(struct socket_entry *entry, struct port *port)
 {
-    const struct socket_block *block = &entry->block;
     if (port_space(port) < 2)
         return false;
-    struct message message = peer_message(MESSAGE_OWNED, 0);
-    message.socket = (struct message_socket){.socket = block->id,
-                                             .session = block->session,
-                                             .connection = block->connection,
-                                             .arena = block->arena,
-                                             .slot = block->slot,
-                                             .generation = block->slot_generation};
-    message.source = block->local;
-    message.source_port = block->local_port;
-    message.destination = block->remote;
-    message.destination_port = block->remote_port;
+    struct message message = socket_message(entry, MESSAGE_OWNED, 0);
     if (!port_push(port, &message))
         return false;
     entry->send_accepted = false; /* OWNED says it */

@@ -7,7 +7,6 @@
 #include "servers/addresses.h"
 #include "servers/socket/socket_internal.h"
 
-
 /* ---- checks ---- */
 static bool family_known(const struct socket_server *server, uint8_t family)
 {
@@ -105,11 +104,27 @@ static uint32_t backlog_take(uint32_t wanted) /* Untrusted: wanted, an int there
     return backlog < 1 ? 1 : backlog > (int32_t)BACKLOG_MAX ? BACKLOG_MAX : (uint32_t)backlog;
 }
 
+/* A listener that was shut down, as Linux: what waits is reset. What comes is, too, when tcp tells of it; Deviates: on
+ * Linux it is refused. */
+static int listen_no_more(struct socket_server *server, struct socket_entry *entry)
+{
+    entry->block.backlog = 0;
+    while (entry->queue.count > 0) { /* at most the connections there are */
+        uint32_t index = entry->queue.head;
+        connection_forget(server, index);
+        connection_refuse(server, index);
+    }
+    socket_changed(server, entry);
+    return 0;
+}
+
 static int call_listen(struct socket_server *server, struct call *call)
 {
     struct socket_block *block = &call->socket->block;
     if (block->transport != SESSION_TCP)
         return EOPNOTSUPP;
+    if (block->state == SOCKET_LISTENING && call->request.argument[0] == 0)
+        return listen_no_more(server, call->socket);
     if (block->state == SOCKET_LISTENING) { /* a new backlog; what is queued already stays */
         block->backlog = backlog_take(call->request.argument[0]);
         return wait_for(server, call, MESSAGE_LISTEN);
@@ -183,8 +198,8 @@ static void accepted_fill(struct socket_block *block, uint32_t index, const stru
     block->remote = connection->remote;
     block->local_port = connection->local_port;
     block->remote_port = connection->remote_port;
-    /* As Linux all options are the listener's, as they are now; its transport has given it those of the time it came.
-     */
+    /* All options are the listener's as they are now, as the application sees them; its transport, that has given it
+     * those of the time it came, hears of them in ACCEPTED. Deviates: Linux leaves it those of the time it came. */
     block->options = listener->options;
     block->ttl = listener->ttl;
     block->traffic_class = listener->traffic_class;
@@ -392,10 +407,10 @@ static int permitted(struct socket_server *server, const struct call *call)
 {
     const struct socket_block *block = &call->socket->block;
     bool listen = call->request.operation == CONTROL_LISTEN;
-    int error = request_permitted(
-        &server->context->session[call->session], (enum control_operation)call->request.operation,
-        (enum session_transport)block->transport, listen ? &block->local : &call->request.address,
-        listen ? block->local_port : call->request.port);
+    int error =
+        request_permitted(&server->context->session[call->session], (enum control_operation)call->request.operation,
+                          (enum session_transport)block->transport, listen ? &block->local : &call->request.address,
+                          listen ? block->local_port : call->request.port);
     server->counters.refused_by_policy += error == EACCES;
     return error;
 }

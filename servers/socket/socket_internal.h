@@ -291,6 +291,8 @@ void request_start(struct socket_server *server, struct socket_entry *entry, uin
 void request_end(struct socket_server *server, struct socket_entry *entry, int error); /* answers its lane */
 uint64_t cookie_next(struct socket_server *server, uint32_t index);
 struct message peer_message(uint8_t operation, uint64_t cookie);
+/* About a socket: what it is called, where it is, and, but for CLOSE, all of its options. */
+struct message socket_message(const struct socket_entry *entry, uint8_t operation, uint64_t cookie);
 void socket_gone(struct socket_server *server, struct socket_entry *entry, int error);
 
 /* ---- recover.c ---- */

@@ -53,7 +53,7 @@ void request_end(struct socket_server *server, struct socket_entry *entry, int e
     server->work = true;
 }
 
-static struct message socket_message(const struct socket_entry *entry, uint8_t operation, uint64_t cookie)
+struct message socket_message(const struct socket_entry *entry, uint8_t operation, uint64_t cookie)
 {
     const struct socket_block *block = &entry->block;
     struct message message = peer_message(operation, cookie);
@@ -67,6 +67,13 @@ static struct message socket_message(const struct socket_entry *entry, uint8_t o
     message.source_port = block->local_port;
     message.destination = block->remote;
     message.destination_port = block->remote_port;
+    if (operation == MESSAGE_CLOSE)
+        return message;
+    message.socket.argument[1] = block->options;
+    message.socket.argument[2] =
+        message_tuning(block->ttl, block->traffic_class, block->send_log2, block->receive_log2);
+    message.socket.argument[3] = block->user_timeout_ms;
+    message.options = block->tcp;
     return message;
 }
 
@@ -74,17 +81,9 @@ static struct message request_message(const struct socket_entry *entry)
 {
     const struct socket_request *request = &entry->block.request;
     struct message message = socket_message(entry, request->operation, request->cookie);
-    if (request->operation != MESSAGE_CLOSE) {
-        const struct socket_block *block = &entry->block;
-        message.socket.argument[1] = block->options;
-        message.socket.argument[2] =
-            message_tuning(block->ttl, block->traffic_class, block->send_log2, block->receive_log2);
-        message.socket.argument[3] = block->user_timeout_ms;
-        message.options = block->tcp;
-    }
     switch (request->operation) {
     case MESSAGE_LISTEN:
-        message.socket.argument[0] = entry->block.backlog;
+        message.socket.argument[0] = entry->block.backlog != 0 ? entry->block.backlog : 1;
         break;
     case MESSAGE_CONNECT:
         message.destination = request->address;
@@ -379,7 +378,7 @@ static void on_established(struct socket_server *server, enum session_transport 
         connection_refuse(server, socket->connection);
         return;
     }
-    if (listener->queue.count > listener->block.backlog) {
+    if (listener->block.backlog == 0 || listener->queue.count > listener->block.backlog) {
         server->counters.drop_backlog_full++;
         connection_refuse(server, socket->connection);
         return;

@@ -182,7 +182,8 @@ static void make(struct tcp_server *s, uint64_t now_us, const struct message *m)
     transport_answer(&s->transport, m, e, error);
 }
 
-/* The socket server has an owner for a connection (or says in its list that it had). */
+/* The socket server has an owner for a connection (or says in its list that it had), with options that are its own from
+ * then on: those of its listener at this time, where we gave it those of the time it came. */
 static void accepted(struct tcp_server *s, const struct message *m)
 {
     struct transport *t = &s->transport;
@@ -203,11 +204,13 @@ static void accepted(struct tcp_server *s, const struct message *m)
     endpoint_own(t, index, m->socket.socket);
     e->listener = 0;
     e->flags &= (uint16_t)~ENDPOINT_ESTABLISHED;
+    endpoint_set_options(e, m);
     if (e->connection == TRANSPORT_NONE) { /* over already: its slot says so */
         tcp_held_put(s, index);
         return;
     }
     tcp_accepted(s->engine, e->connection);
+    tcp_options_apply(s, e, e->connection);
     tcp_block_put(s, e->connection);
 }
 

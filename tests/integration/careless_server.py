@@ -87,8 +87,12 @@ def linger(name, seconds):
     sockets[name].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, int(seconds)))
 
 
-def shutdown(name):
-    sockets[name].shutdown(socket.SHUT_WR)
+def shutdown(name, how=socket.SHUT_WR):
+    sockets[name].shutdown(int(how))
+
+
+def listen_again(backlog):
+    sockets["listener"].listen(int(backlog))
 
 
 def close(name):
@@ -107,7 +111,7 @@ def poll(name, timeout_ms):
     return "+".join(n for n in ("POLLIN", "POLLERR", "POLLHUP") if found & getattr(select, n)) or "nothing"
 
 
-COMMANDS = {f.__name__: f for f in (listen, accept, connect, peek, read, read_all, send, fill, linger, shutdown, close, poll)}
+COMMANDS = {f.__name__: f for f in (listen, listen_again, accept, connect, peek, read, read_all, send, fill, linger, shutdown, close, poll)}
 for line in sys.stdin:
     command, *arguments = line.split()
     try:

@@ -122,7 +122,7 @@ def test_memory():
             "[call('bh_set_option', o, v) for o, v in ((1, 16), (2, 4 << 20), (3, 4 << 20))]; "
             "print(call('bh_attach', None), call('bh_socket', socket.AF_INET, STREAM, 0))") % __file__
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
-    assert done.stdout.split() == ["0", str(-errno.EDQUOT)], (done.stdout, done.stderr)
+    assert done.stdout.split() == ["0", str(-errno.ENOBUFS)], (done.stdout, done.stderr)
 
 
 def test_after_a_kill():

@@ -179,8 +179,8 @@ static inline void take_slot(const struct message *m)
     *app = (struct slot_app){.generation = m->socket.generation};
 }
 
-/* An accepted connection from the peer. */
-static inline struct message accept_one(void)
+/* An accepted connection from the peer. `with`: the options that it has from then on. */
+static inline struct message accept_with(const struct message *with)
 {
     struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
     ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
@@ -191,12 +191,18 @@ static inline struct message accept_one(void)
     ck_assert_uint_eq(m.socket.socket, 0);
     ck_assert_uint_eq(m.destination_port, tcp_conn_at(peer.tcp, peer.conn)->identity.local_port);
     ck_assert(ip_address_equal(&m.source, &us));
-    struct message accepted = {.operation = MESSAGE_ACCEPTED, .socket = m.socket};
+    struct message accepted = {.operation = MESSAGE_ACCEPTED, .socket = m.socket, .options = with->options};
+    memcpy(accepted.socket.argument, with->socket.argument, sizeof accepted.socket.argument);
     accepted.socket.socket = CHILD;
     harness_request(h, &accepted);
     harness_turn(h);
     take_slot(&m);
     return m;
+}
+
+static inline struct message accept_one(void)
+{
+    return accept_with(&(struct message){0});
 }
 
 static inline void app_write(const struct message *m, const void *bytes, uint32_t octets)

@@ -506,6 +506,11 @@ START_TEST(options)
     ck_assert_int_eq(option_of(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS), 64);
     ck_assert_int_eq(bh_setsockopt(fd, IPPROTO_IP, IP_TOS, "\x10", 1), 0);
     ck_assert_int_eq(option_of(fd, IPPROTO_IP, IP_TOS), 16);
+    ck_assert_int_eq(bh_setsockopt(fd, IPPROTO_IP, IP_TOS, NULL, 0), 0); /* nothing is 0 */
+    ck_assert_int_eq(option_of(fd, IPPROTO_IP, IP_TOS), 0);
+    FAILS(bh_setsockopt(fd, IPPROTO_IP, IP_TTL, NULL, 0), EINVAL);
+    FAILS(bh_setsockopt(fd, IPPROTO_IP, IP_TOS, NULL, 4), EFAULT);
+    FAILS(bh_setsockopt(fd, SOL_SOCKET, SO_BROADCAST, NULL, 0), EINVAL);
     ck_assert_int_eq(set(fd, SOL_SOCKET, SO_RCVBUF, 100), 0);
     ck_assert_int_eq(option_of(fd, SOL_SOCKET, SO_RCVBUF), 4096);
     FAILS(set(fd, IPPROTO_IP, IP_TTL, 0), EINVAL);

@@ -397,7 +397,7 @@ START_TEST(refused_by_size)
     int lfd = listening(new_stream()), fd = new_stream(), small = new_stream();
     fake_stack_refuse(fake, EDQUOT, 0);
     ck_assert_int_eq(set(fd, SOL_SOCKET, SO_RCVBUF, 4 << 20), 0);
-    FAILS(call_at(bh_connect, fd, PORT), EDQUOT);
+    FAILS(call_at(bh_connect, fd, PORT), ENOBUFS);
     fake_stack_refuse(fake, 0, 0);
     ck_assert_int_eq(set(small, SOL_SOCKET, SO_RCVBUF, 4096), 0);
     ck_assert_int_eq(call_at(bh_connect, small, PORT), 0);
@@ -457,6 +457,109 @@ START_TEST(figures_without_connection)
 END_TEST
 
 /* ---- ioctl, receiving without the octets ---- */
+struct later {
+    int fd;
+    const char *octets; /* NULL: no more is sent */
+    pthread_t thread;
+};
+
+static void *send_later(void *argument)
+{
+    const struct later *l = argument;
+    const struct timespec t = {.tv_nsec = 50000000};
+    nanosleep(&t, NULL);
+    if (l->octets == NULL)
+        (void)bh_shutdown(l->fd, SHUT_WR);
+    else
+        (void)bh_send(l->fd, l->octets, strlen(l->octets), 0);
+    return NULL;
+}
+
+static ssize_t peek_all(int fd, char *ret, size_t octets, int flags)
+{
+    return bh_recv(fd, ret, octets, MSG_PEEK | MSG_WAITALL | flags);
+}
+
+/* As Linux: all of it is waited for, and what is there when the wait ends is given. */
+START_TEST(peeking_at_all)
+{
+    static char large[1 << 20];
+    char got[16];
+    struct timeval limit = {.tv_usec = 20000};
+    int fd[2];
+    pair(fd);
+    FAILS(peek_all(fd[1], got, 6, MSG_DONTWAIT), EAGAIN);
+    ck_assert_int_eq(bh_send(fd[0], "xabc", 4, 0), 4);
+    ck_assert_int_eq(bh_recv(fd[1], got, 1, 0), 1);
+    ck_assert_int_eq(peek_all(fd[1], got, 6, MSG_DONTWAIT), 3);
+    struct later l = {.fd = fd[0], .octets = "def"};
+    ck_assert_int_eq(pthread_create(&l.thread, NULL, send_later, &l), 0);
+    ck_assert_int_eq(peek_all(fd[1], got, 6, 0), 6);
+    ck_assert_mem_eq(got, "abcdef", 6);
+    pthread_join(l.thread, NULL);
+    ck_assert_int_eq(bh_setsockopt(fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    double start = seconds();
+    ck_assert_int_eq(peek_all(fd[1], got, 9, 0), 6);
+    ck_assert(seconds() - start >= 0.02);
+    limit = (struct timeval){0};
+    ck_assert_int_eq(bh_setsockopt(fd[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    ck_assert_int_eq(bh_recv(fd[1], got, 6, 0), 6);
+    l = (struct later){.fd = fd[1]};
+    ck_assert_int_eq(bh_send(fd[1], "ab", 2, 0), 2);
+    ck_assert_int_eq(pthread_create(&l.thread, NULL, send_later, &l), 0);
+    ck_assert_int_eq(peek_all(fd[0], got, 6, 0), 2); /* the end comes first */
+    pthread_join(l.thread, NULL);
+    while (bh_send(fd[0], large, sizeof large, MSG_DONTWAIT) > 0)
+        ;
+    ck_assert_int_ge(peek_all(fd[1], large, sizeof large, 0),
+                     get(fd[1], SOL_SOCKET, SO_RCVBUF) / 4); /* no more comes */
+}
+END_TEST
+
+/* As Linux: a negative time is none at all. */
+START_TEST(no_time_at_all)
+{
+    static uint8_t large[1 << 20];
+    struct timeval limit = {.tv_sec = -1};
+    socklen_t length = sizeof limit;
+    int fd[2], lfd = listening(new_stream());
+    fd[0] = new_stream();
+    ck_assert_int_eq(call_at(bh_connect, fd[0], PORT), 0);
+    fd[1] = accepted(lfd);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(bh_setsockopt(fd[i], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+        ck_assert_int_eq(bh_setsockopt(fd[i], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit), 0);
+    }
+    FAILS(bh_recv(fd[0], large, 1, 0), EAGAIN);
+    while (bh_send(fd[0], large, sizeof large, 0) > 0)
+        ;
+    ck_assert_int_eq(errno, EAGAIN);
+    ck_assert_int_eq(bh_setsockopt(lfd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    FAILS(bh_accept(lfd, NULL, NULL), EAGAIN);
+    ck_assert_int_eq(bh_getsockopt(fd[0], SOL_SOCKET, SO_RCVTIMEO, &limit, &length), 0);
+    ck_assert_int_eq((int)limit.tv_sec, 0);
+    limit = (struct timeval){.tv_sec = -1, .tv_usec = -1};
+    FAILS(bh_setsockopt(lfd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), EDOM);
+    limit = (struct timeval){.tv_usec = 1000000};
+    FAILS(bh_setsockopt(lfd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), EDOM);
+}
+END_TEST
+
+START_TEST(a_listener_shut_down)
+{
+    int lfd = listening(new_stream());
+    ck_assert_int_eq(bh_shutdown(lfd, SHUT_WR), 0);
+    ck_assert_uint_eq(fake_stack_backlog(fake), 4); /* nothing, as Linux */
+    ck_assert_int_eq(bh_shutdown(lfd, SHUT_RD), 0);
+    ck_assert_uint_eq(fake_stack_backlog(fake), 0);
+    FAILS(bh_accept(lfd, NULL, NULL), EINVAL);
+    ck_assert_int_eq(bh_listen(lfd, 0), 0);
+    ck_assert_uint_eq(fake_stack_backlog(fake), 1);
+    ck_assert_int_eq(call_at(bh_connect, new_stream(), PORT), 0);
+    accepted(lfd);
+}
+END_TEST
+
 START_TEST(what_is_queued)
 {
     char got[8];
@@ -512,4 +615,5 @@ END_TEST
 SUITE_RUN("client_options", setup, teardown, each_number, of_no_stream_or_not_at_all, congestion_control_by_name,
           options_survive_a_failed_connect, cork, cork_before_the_connection, linger_values, close_with_patience,
           close_without_patience, sizes_are_rounded, sizes_side_by_side, slots_for_a_backlog, refused_by_size, figures,
-          figures_without_connection, what_is_queued, next_datagram)
+          figures_without_connection, peeking_at_all, no_time_at_all, a_listener_shut_down, what_is_queued,
+          next_datagram)

@@ -332,6 +332,34 @@ START_TEST(accept_one)
 }
 END_TEST
 
+/* What waits for one that was shut down is closed, and what comes, until it listens again. */
+START_TEST(listener_shut_down)
+{
+    uint32_t l = new_listener(80, 4);
+    struct message e[3] = {established(l, 30), established(l, 31), established(l, 32)};
+    tell(tcp, &e[0]);
+    tell(tcp, &e[1]);
+    ck_assert_uint_eq(answers[0]->word[3].accept_ready, 2);
+    ck_assert_int_eq(call_error(with(about(CONTROL_LISTEN, l), 0, 0)), 0);
+    ck_assert_uint_eq(answers[0]->word[3].accept_ready, 0);
+    ck_assert_uint_eq(expect(tcp, MESSAGE_CLOSE).socket.connection, 30);
+    ck_assert_uint_eq(expect(tcp, MESSAGE_CLOSE).socket.connection, 31);
+    tell(tcp, &e[2]);
+    ck_assert_uint_eq(expect(tcp, MESSAGE_CLOSE).socket.connection, 32);
+    ck_assert_int_eq(call_error(with(about(CONTROL_ACCEPT, l), 0, 9)), EAGAIN);
+    expect_silence(tcp);
+    struct control_request r = with(about(CONTROL_LISTEN, l), 2, 0);
+    ask(0, 0, &r);
+    struct message m = expect(tcp, MESSAGE_LISTEN);
+    ck_assert_uint_eq(m.socket.argument[0], 2);
+    reply(tcp, &m, 0, 7, 80);
+    ck_assert_int_eq(answer_of(0, 0).error, 0);
+    struct message again = established(l, 33);
+    tell(tcp, &again);
+    ck_assert_uint_eq(answers[0]->word[3].accept_ready, 1);
+}
+END_TEST
+
 START_TEST(accept_refusals)
 {
     uint32_t l = new_listener(80, 2);
@@ -394,7 +422,7 @@ START_TEST(options)
                           .operation = CONTROL_ACCEPT, .socket = l, .generation = l >> 16, .argument = {0, 9}})
                      .socket;
     expect(tcp, MESSAGE_ACCEPTED);
-    expect_silence(tcp); /* tcp made it with all that its listener has */
+    expect_silence(tcp); /* which has said them all */
     r = option(a, CONTROL_OPTION_KEEPALIVE, 1);
     ask(0, 0, &r);
     m = expect(tcp, MESSAGE_SET_OPTION);
@@ -449,7 +477,8 @@ START_TEST(options_of_streams_travel)
     expect_tuned(&m);
     reply(tcp, &m, 0, 7, m.source_port);
     die_and_start();
-    expect(tcp, MESSAGE_OWNED);
+    m = expect(tcp, MESSAGE_OWNED);
+    expect_tuned(&m);
     expect(tcp, MESSAGE_OWNED_END);
     m = told(MESSAGE_ALIVE_END); /* tcp has lost all: it listens again, with all of them */
     r = option(s, CONTROL_OPTION_KEEPALIVE, 1);
@@ -475,7 +504,8 @@ START_TEST(options_of_streams_travel)
     uint32_t a = call(&(struct control_request){
                           .operation = CONTROL_ACCEPT, .socket = s, .generation = s >> 16, .argument = {0, 9}})
                      .socket;
-    expect(tcp, MESSAGE_ACCEPTED);
+    m = expect(tcp, MESSAGE_ACCEPTED); /* tcp has given it those of the time it came */
+    expect_tuned(&m);
     r = option(a, CONTROL_OPTION_KEEP_COUNT, 127);
     ask(0, 0, &r);
     m = expect(tcp, MESSAGE_SET_OPTION);
@@ -706,9 +736,11 @@ END_TEST
     X(socket_quota)                                                                                                    \
     X(table_full)                                                                                                      \
     X(ids_rest_before_reuse)                                                                                           \
-    X(foreign_socket) X(tcp_bind) X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect) X(close_asks_the_transport) \
-        X(close_overtakes_a_request) X(udp_names) X(udp_connect_binds_first) X(accept_one) X(accept_refusals)          \
-            X(options) X(option_values) X(options_travel) X(options_of_streams_travel) X(ring_sizes_in_time)           \
+    X(foreign_socket)                                                                                                  \
+    X(tcp_bind)                                                                                                        \
+    X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect) X(close_asks_the_transport) X(close_overtakes_a_request)  \
+        X(udp_names) X(udp_connect_binds_first) X(accept_one) X(accept_refusals) X(listener_shut_down) X(options)      \
+            X(option_values) X(options_travel) X(options_of_streams_travel) X(ring_sizes_in_time)                      \
                 X(tcp_names_of_two_families) X(addresses_of_two_families) X(what_is_permitted) X(udp_shared_name)      \
                     X(counters_shown)
 

@@ -49,7 +49,8 @@ START_TEST(test_options_of_a_listener)
     struct message listener = ask(MESSAGE_LISTEN, LISTENER, 16, ON(NODELAY) | ON(KEEPALIVE), 0);
     ck_assert_int_eq(listener.socket.error, 0);
     options_are_there(&conn_of(&listener)->options);
-    struct message m = accept_one();
+    struct message m = {.socket.argument = {0, ON(NODELAY) | ON(KEEPALIVE), 0, 45000}, .options = tuned};
+    m = accept_with(&m);
     options_are_there(&conn_of(&m)->options);
     harness_restart(h); /* the listener keeps them, and so do those that it makes */
     pump(2);
@@ -63,6 +64,45 @@ START_TEST(test_options_of_a_listener)
     pump(4);
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
     options_are_there(&conn_of(&m)->options);
+}
+END_TEST
+
+/* The application has set the listener's between a connection's arrival and its accept(): what both sides have from
+ * then on is what ACCEPTED says, or, if that was lost, OWNED. */
+START_TEST(test_options_at_accept)
+{
+    ask(MESSAGE_LISTEN, LISTENER, 16, ON(LINGER_RESET), 0);
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(4);
+    struct message m, told;
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    ck_assert_uint_eq(conn_of(&m)->options.linger_reset, 1);
+    ck_assert_uint_eq(conn_of(&m)->options.keep_idle_s, 30);
+    const struct message_options since = {.keep_idle_s = 60, .maximum_segment = 1000};
+    struct message owner = {
+        .operation = _i == 0 ? MESSAGE_ACCEPTED : MESSAGE_OWNED, .socket = m.socket, .options = since};
+    owner.socket.socket = CHILD;
+    owner.socket.argument[1] = ON(NODELAY);
+    owner.socket.argument[2] = message_tuning(9, 0x10, 0, 0);
+    owner.socket.argument[3] = 1000;
+    harness_request(h, &owner);
+    harness_turn(h);
+    const struct tcp_server *s = h->state;
+    for (int i = 0; i < 2; i++) {
+        const struct tcp_options *o = &conn_of(&m)->options;
+        ck_assert_uint_eq(o->nodelay, 1);
+        ck_assert_uint_eq(o->linger_reset, 0);
+        ck_assert_uint_eq(o->keep_idle_s, 60);
+        ck_assert_uint_eq(o->keep_interval_s, 0);
+        ck_assert_uint_eq(o->maximum_segment, 1000);
+        ck_assert_uint_eq(o->user_timeout_ms, 1000);
+        ck_assert_uint_eq(s->transport.endpoint[m.socket.connection].ttl, 9);
+        ck_assert_uint_eq(s->transport.endpoint[m.socket.connection].traffic_class, 0x10);
+        harness_request(h, &owner); /* once more changes nothing */
+        harness_turn(h);
+    }
+    ck_assert(!harness_told(h, MESSAGE_LOST, &told));
 }
 END_TEST
 
@@ -204,8 +244,9 @@ END_TEST
 /* SO_LINGER with 0 s holds, too, when the application dies. */
 START_TEST(test_linger_reset_of_a_dead_application)
 {
-    ask(MESSAGE_LISTEN, LISTENER, 4, _i == 0 ? ON(LINGER_RESET) : 0, 0);
-    accept_one();
+    const struct message on = {.socket.argument = {0, _i == 0 ? ON(LINGER_RESET) : 0}};
+    ask(MESSAGE_LISTEN, LISTENER, 4, on.socket.argument[1], 0);
+    accept_with(&on);
     harness_session_end(h);
     pump(4);
     const struct tcp_conn *c = tcp_conn_at(peer.tcp, peer.conn);
@@ -289,6 +330,7 @@ int main(void)
     TCase *c = tcase_create("all");
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, test_options_of_a_listener);
+    tcase_add_loop_test(c, test_options_at_accept, 0, 2);
     tcase_add_test(c, test_options_of_a_connection);
     tcase_add_test(c, test_new_backlog);
     tcase_add_test(c, test_ring_sizes);

@@ -254,6 +254,34 @@ START_TEST(test_window_scale)
 }
 END_TEST
 
+/* Whatever the scale, the ring holds what is promised: a peer that fills it to the last octet, and resets then, is
+ * heard. */
+START_TEST(test_window_scale_of_a_full_ring)
+{
+    b.receive_size = 1U << 17;
+    bench_options(&b, "\2\4\5\xb4\1\3\3\x0e", 8);
+    bench_state(&b, TCP_ESTABLISHED);
+    uint32_t unit = 1U << conn_of(&b)->receive_window_scale, next = 1, length = 1459;
+    ck_assert_uint_gt(unit, 1);
+    for (int i = 0; i < 200 && length != 0; i++) {
+        struct tcp_output out;
+        inject(&b, A | P, next, 1, length);
+        next += length;
+        advance(&b, 200000); /* the delayed ACK */
+        while (host_poll(&b.h, &out))
+            b.seen = out;
+        ck_assert_uint_eq(seen_ack(&b) - b.irs, next); /* all of it was taken */
+        ck_assert_uint_le(next + seen_window(&b) * unit, 1 + b.receive_size);
+        length = seen_window(&b) * unit < 1459 ? seen_window(&b) * unit : 1459;
+    }
+    ck_assert_uint_eq(seen_window(&b), 0);
+    ck_assert_uint_gt(next + unit, 1 + b.receive_size);
+    inject(&b, R | A, next, 1, 0);
+    host_drain(&b.h);
+    ck_assert_uint_eq(b.h.ended, 1);
+}
+END_TEST
+
 START_TEST(test_no_window_scale)
 {
     b.receive_size = 1U << 20;
@@ -620,6 +648,7 @@ int main(void)
         test_not_attached,
         test_bad_headers,
         test_window_scale,
+        test_window_scale_of_a_full_ring,
         test_no_window_scale,
         test_challenges_are_limited,
         test_challenges_are_not_shared,

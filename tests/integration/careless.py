@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import pathlib
+import select
 import socket
 import struct
 import subprocess
@@ -33,6 +34,8 @@ class Server:
         self.process.stdin.flush()
 
     def end(self):
+        if not select.select([self.process.stdout], [], [], 60)[0]:  # one line at a time, so none is buffered
+            return "no answer within 60 s"
         return self.process.stdout.readline().strip()
 
     def __call__(self, *command):

@@ -380,6 +380,8 @@ static void arena_memory_send(struct supervisor *s, struct domain *d, const stru
     what.transport_fd = owner ? 1 : -1;
     int fd[2] = {arena->app, arena->words};
     control_send(s, d, &message, fd, (uint32_t)mapped + owner, 0);
+    if (hosts(d, topology_transport(arena->transport)))
+        s->session[session->id].arena[index].owner_incarnation = d->incarnation + 1;
 }
 
 void grant_arena(struct supervisor *s, struct domain *d, const struct session_memory *session, uint32_t index)

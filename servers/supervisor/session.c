@@ -194,7 +194,9 @@ static uint32_t arena_to(struct supervisor *s, const struct session_memory *sess
         struct domain *d = &s->domain[i];
         if (!domain_lives(d) || (d == own) != owner)
             continue;
-        grant_arena(s, d, session, arena);
+        if (!owner ||
+            session->arena[arena].owner_incarnation != d->incarnation + 1) /* else with all that its start brought */
+            grant_arena(s, d, session, arena);
         mask |= 1U << i;
     }
     return mask;

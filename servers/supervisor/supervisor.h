@@ -208,6 +208,7 @@ struct arena_memory {
     uint32_t object;
     uint16_t index, generation;
     uint32_t app_node, words_node;
+    uint32_t owner_incarnation; /* 1 + that of its transport's domain which was granted it; 0 none yet */
 };
 struct session_memory {
     enum session_state state;

@@ -130,7 +130,7 @@ def kill_once(plane, datagrams, connections, victims):
 def same(name, then, now):
     assert now["descriptors"] == then["descriptors"], f"{name}: descriptors {then} -> {now}"
     assert abs(now["maps"] - then["maps"]) <= 1, f"{name}: maps {then} -> {now}"
-    assert now["private_kib"] <= then["private_kib"] + 96, f"{name}: memory {then} -> {now}"
+    assert now["anonymous_kib"] <= then["anonymous_kib"] + 96, f"{name}: memory {then} -> {now}"
     assert now["segments"] == then["segments"], f"{name}: segments {then} -> {now}"
 
 

@@ -74,6 +74,36 @@ START_TEST(the_answer_waits_for_the_grants)
 }
 END_TEST
 
+/* A transport that starts while an arena is on its way to it has it once. */
+START_TEST(an_arena_is_granted_once)
+{
+    start_all();
+    int fd = application(), passed[2];
+    ck_assert_int_eq(hello(fd), 0);
+    for (uint32_t i = 0; i < s->domain_count; i++)
+        hear_all(i, 0);
+    die(SERVER_TCP);
+    session_forget_domain(s, &s->domain[SERVER_TCP]);
+    arena_pair(passed, &arena_request);
+    request_send(fd, &arena_request, sizeof arena_request, passed, 2);
+    pair_close(passed);
+    s->domain[SERVER_TCP].state = DOMAIN_STANDBY;
+    s->domain[SERVER_TCP].incarnation++;
+    for (unsigned wave = 0; wave < SERVER_COUNT; wave++) /* who is nearer lets go first */
+        for (uint32_t i = 0; i < s->domain_count; i++)
+            if (s->domain[i].ack_epoch != 0)
+                domain_acknowledged(s, &s->domain[i], s->domain[i].ack_epoch);
+    ck_assert_int_eq(s->domain[SERVER_TCP].state, DOMAIN_GRANTED);
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA), 1);
+    uint64_t epoch = s->session[0].epoch;
+    for (uint32_t i = 0; i < s->domain_count; i++)
+        domain_acknowledged(s, &s->domain[i], epoch);
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_ARENA), 0);
+    domain_acknowledged(s, &s->domain[SERVER_TCP], s->session[0].epoch);
+    ck_assert_int_eq(answered(fd, NULL), 0);
+}
+END_TEST
+
 START_TEST(the_dead_need_not_acknowledge)
 {
     start_all();
@@ -488,6 +518,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, a_session_comes_and_goes_without_a_trace);
     tcase_add_test(tests, the_answer_waits_for_the_grants);
+    tcase_add_test(tests, an_arena_is_granted_once);
     tcase_add_test(tests, the_dead_need_not_acknowledge);
     tcase_add_loop_test(tests, nonsense_closes_the_connection, 0, BENDS);
     tcase_add_loop_test(tests, a_bad_arena_is_refused, 0, sizeof arenas / sizeof arenas[0]);

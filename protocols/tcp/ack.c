@@ -28,7 +28,7 @@ static bool ack_in_syn_received(struct arrival *a)
     c->snd_wl1 = a->s.seq;
     c->snd_wl2 = a->s.ack;
     c->snd_nxt = c->snd_max;
-    congestion_init(c);
+    congestion_init(t, c);
     if (c->flags & TCP_CONN_PASSIVE)
         child_established(t, c);
     return true;
@@ -61,8 +61,8 @@ static void ack_of_new_data(struct arrival *a)
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
     rtt_acked(a->t, c, a->now_us, &a->s);
     if (!recovering) {
-        congestion_acked(c, acked, flight);
-    } else if (congestion_partial_ack(c, acked)) {
+        congestion_acked(a->t, c, a->now_us, acked, flight);
+    } else if (newreno_partial_ack(c, acked)) {
         c->flags |= TCP_CONN_RETRANSMIT_ONE;
     }
     if (c->flags & TCP_CONN_PERSIST) {
@@ -142,7 +142,7 @@ bool check_ack(struct arrival *a)
     conn_heard(c, a->now_us);
     if (seq_after(a->s.ack, c->snd_una))
         ack_of_new_data(a);
-    else if (ack_is_duplicate(a) && congestion_duplicate_ack(c))
+    else if (ack_is_duplicate(a) && newreno_duplicate_ack(a->t, c, a->now_us))
         c->flags |= TCP_CONN_RETRANSMIT_ONE;
     update_send_window(a);
     return fin_was_acked(a);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Congestion control: slow start, congestion avoidance, fast retransmit (RFC 5681), NewReno recovery
- * (RFC 6582, the "slow but steady" variant), limited transmit (RFC 3042), initial window (RFC 6928). Counted in
- * octets. Another algorithm would take the place of this file. */
+/* Congestion control: slow start and congestion avoidance (RFC 5681), limited transmit (RFC 3042), initial window (RFC
+ * 6928). Counted in octets. What is done about losses: newreno.c, recovery.c. */
 #include "protocols/tcp/tcp_internal.h"
 
 #define CWND_MAX (1U << 30)
@@ -11,8 +10,9 @@ static uint32_t initial_window(uint32_t mss)
     return u32_min(10 * mss, u32_max(2 * mss, 14600)); /* RFC 6928 2 */
 }
 
-void congestion_init(struct tcp_conn *c)
+void congestion_init(struct tcp *t, struct tcp_conn *c)
 {
+    (void)t;
     uint32_t mss = conn_send_mss(c);
     /* RFC 5681 3.1: the initial window after a lost SYN MUST be one segment */
     c->cwnd = (c->flags & TCP_CONN_SYN_RESENT) ? mss : initial_window(mss);
@@ -44,58 +44,30 @@ static void grow(struct tcp_conn *c, uint32_t acked)
     c->cwnd = u32_min(c->cwnd, CWND_MAX);
 }
 
-/* `acked` new octets were acknowledged, `flight` were in flight before. Not in fast recovery. */
-void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight)
+/* `acked` new octets were acknowledged. Not in fast recovery. */
+void congestion_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t acked, uint32_t in_flight)
 {
+    (void)t;
+    (void)now_us;
     c->duplicate_acks = 0;
-    if (flight >= c->cwnd / 2) /* a window that was not used says nothing (RFC 7661) */
+    if (in_flight >= c->cwnd / 2) /* a window that was not used says nothing (RFC 7661) */
         grow(c, acked);
     if ((c->flags & TCP_CONN_LOSS) && !seq_before(c->snd_una, c->recover))
         c->flags &= ~(uint32_t)TCP_CONN_LOSS;
 }
 
-/* A duplicate ACK as RFC 5681 2 defines it has come. True: fast retransmit now. */
-bool congestion_duplicate_ack(struct tcp_conn *c)
+/* A loss, or an ECE: what to come down to (RFC 5681 3.2 step 2). */
+void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
-    if (c->duplicate_acks < UINT8_MAX)
-        c->duplicate_acks++;
-    if (c->flags & TCP_CONN_RECOVERY) {
-        c->cwnd = u32_min(c->cwnd + conn_send_mss(c), CWND_MAX); /* RFC 6582 3.2 step 3 */
-        return false;
-    }
-    /* RFC 6582 3.2 step 2: only if more than `recover` is acknowledged */
-    if (c->duplicate_acks != TCP_DUPLICATE_ACKS || !seq_after(c->snd_una, c->recover))
-        return false;
+    (void)t;
+    (void)now_us;
     c->ssthresh = half_flight(c);
-    c->recover = c->snd_max;
-    c->cwnd = c->ssthresh + 3 * conn_send_mss(c);
-    c->flags |= TCP_CONN_RECOVERY;
-    return true;
 }
 
-/* New data was acknowledged in fast recovery. True: partial, the next hole is retransmitted now. */
-bool congestion_partial_ack(struct tcp_conn *c, uint32_t acked)
-{
-    uint32_t mss = conn_send_mss(c);
-    if (!seq_before(c->snd_una, c->recover)) { /* RFC 6582 3.2 step 3, full acknowledgment (1) */
-        uint32_t flight = c->snd_max - c->snd_una;
-        c->cwnd = u32_min(c->ssthresh, u32_max(flight, mss) + mss);
-        c->flags &= ~(uint32_t)TCP_CONN_RECOVERY;
-        c->duplicate_acks = 0;
-        c->cwnd_acked = 0;
-        return false;
-    }
-    c->cwnd -= u32_min(acked, c->cwnd);
-    if (acked >= mss)
-        c->cwnd += mss;
-    c->cwnd = u32_max(c->cwnd, mss);
-    return true;
-}
-
-void congestion_timeout(struct tcp_conn *c)
+void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
     if (c->retransmits <= 1) /* RFC 5681 3.1: held constant when the same segment times out again */
-        c->ssthresh = half_flight(c);
+        congestion_reduce(t, c, now_us);
     c->cwnd = conn_send_mss(c); /* the loss window */
     c->cwnd_acked = 0;
     c->recover = c->snd_max; /* RFC 6582 3.2 step 4 */

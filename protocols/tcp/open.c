@@ -48,7 +48,7 @@ uint32_t syn_mss(const struct segment *s, const struct ip_address *peer)
 }
 
 /* What the peer's SYN says: sequence number, MSS, window scale, timestamp. */
-static void take_syn(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
+static void take_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
 {
     c->irs = s->seq;
     c->rcv_nxt = s->seq + 1;
@@ -63,7 +63,7 @@ static void take_syn(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, c
     c->snd_wnd = c->snd_wnd_max = s->window; /* of a SYN: never scaled */
     c->snd_wl1 = s->seq;
     c->snd_wl2 = s->ack;
-    congestion_init(c);
+    congestion_init(t, c);
 }
 
 struct tcp_identity identity_of_child(const struct tcp_segment_in *meta)

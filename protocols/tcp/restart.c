@@ -36,7 +36,7 @@ static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, u
 
 /* The SYN goes out again at the next turn: its timer is overdue. Untrusted: block (who wrote the store may have been
  * taken over). What a SYN-ACK will say is not taken from it, what is taken has been looked at or cannot do harm. */
-static void restore_syn_sent(const struct tcp *t, struct tcp_conn *c, const struct tcp_conn *block)
+static void restore_syn_sent(struct tcp *t, struct tcp_conn *c, const struct tcp_conn *block)
 {
     c->identity = block->identity;
     c->state = TCP_SYN_SENT;

@@ -15,6 +15,7 @@
  *   output.c      tcp_poll: what goes out next          options.c  header and options, in and out
  *   timer.c       deadlines and what happens at them    rtt.c      RFC 6298
  *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
+ *   newreno.c     losses, with a peer that does not SACK
  *   keepalive.c   when to give up; options              (the peer is silent, does not acknowledge, cannot be reached)
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
  *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
@@ -43,8 +44,8 @@
 
 /* ---- memory ---- */
 struct layout {
-    size_t conn, side, heap, bucket, time_wait, time_wait_side, time_wait_bucket, size;
-    uint32_t connections, buckets, time_waits, time_wait_buckets;
+    size_t conn, side, heap, bucket, time_wait, time_wait_side, time_wait_bucket, sender, flight, size;
+    uint32_t connections, buckets, time_waits, time_wait_buckets, flights;
 };
 
 static size_t align64(size_t n)
@@ -68,7 +69,10 @@ static struct layout layout_of(const struct tcp_config *config)
     l.time_wait = align64(l.bucket + l.buckets * sizeof(uint32_t));
     l.time_wait_side = align64(l.time_wait + l.time_waits * sizeof(struct tcp_time_wait));
     l.time_wait_bucket = align64(l.time_wait_side + l.time_waits * sizeof(struct tcp_time_wait_side));
-    l.size = align64(l.time_wait_bucket + l.time_wait_buckets * sizeof(uint32_t));
+    l.flights = config->flights != 0 ? u32_min(config->flights, 1U << 24) : 4 * l.connections + 4096;
+    l.sender = align64(l.time_wait_bucket + l.time_wait_buckets * sizeof(uint32_t));
+    l.flight = align64(l.sender + l.connections * sizeof(struct tcp_sender));
+    l.size = align64(l.flight + l.flights * sizeof(struct tcp_flight));
     return l;
 }
 
@@ -94,6 +98,8 @@ static void config_defaults(struct tcp_config *c, uint32_t connections)
     if (c->orphan_retries == 0)
         c->orphan_retries = 8; /* as Linux */
     c->orphan_retries = u32_min(c->orphan_retries, 200);
+    if (c->congestion == TCP_CONGESTION_DEFAULT)
+        c->congestion = TCP_CONGESTION_CUBIC;
 }
 
 struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us)
@@ -117,6 +123,10 @@ struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now
     t->time_wait.bucket = (uint32_t *)(base + l.time_wait_bucket);
     t->time_wait.bucket_mask = l.time_wait_buckets - 1;
     time_wait_init(t);
+    t->config.flights = l.flights;
+    t->sender = (struct tcp_sender *)(base + l.sender);
+    t->flight = (struct tcp_flight *)(base + l.flight);
+    t->flight_free = TCP_NONE;
     t->started_us = now_us;
     t->next_ephemeral = (uint32_t)siphash(config->secret, &now_us, sizeof now_us);
     return t;
@@ -237,6 +247,7 @@ struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index)
     t->side[index].reported = 0;
     t->side[index].child_head = TCP_NONE;
     memset(c, 0, sizeof *c);
+    t->sender[index] = (struct tcp_sender){0};
     c->listener = TCP_NONE;
     return c;
 }
@@ -316,14 +327,14 @@ uint8_t conn_window_scale(uint32_t receive_size)
     return scale;
 }
 
-void conn_init_send(const struct tcp *t, struct tcp_conn *c, uint32_t iss)
+void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss)
 {
     c->iss = c->snd_una = c->snd_nxt = c->snd_max = c->snd_sml = c->recover = iss;
     c->mss = TCP_MSS_DEFAULT;
     c->ts_offset = timestamp_offset(t, &c->identity);
     c->rto_us = t->config.rto_initial_us;
     c->rcv_mss = u32_min(TCP_MSS_DEFAULT, conn_local_mss(t, c));
-    congestion_init(c);
+    congestion_init(t, c);
 }
 
 bool conn_size_is_valid(uint32_t size)

@@ -49,6 +49,14 @@ enum tcp_error { /* why a connection ended; told to the application by its trans
     TCP_ERROR_PROHIBITED = 8,  /* ... EACCES */
 };
 
+enum tcp_congestion { TCP_CONGESTION_DEFAULT = 0, TCP_CONGESTION_RENO = 1, TCP_CONGESTION_CUBIC = 2 }; /* in the store */
+
+enum tcp_ecn { /* RFC 3168 6.1.1, as net.ipv4.tcp_ecn of Linux */
+    TCP_ECN_PASSIVE = 0, /* who asks for it gets it */
+    TCP_ECN_OFF = 1,
+    TCP_ECN_ON = 2,      /* and it is asked for */
+};
+
 struct tcp_options { /* what its user may ask of a connection, or of all that a listener will make; 0: the default */
     uint8_t nodelay;          /* TCP_NODELAY: 0 lets Nagle's algorithm (RFC 9293 3.7.4) hold small segments back */
     uint8_t keepalive;        /* RFC 9293 3.8.4 */
@@ -57,7 +65,8 @@ struct tcp_options { /* what its user may ask of a connection, or of all that a 
     uint16_t keep_idle_s;     /* 7200 */
     uint16_t keep_interval_s; /* 75 */
     uint16_t maximum_segment; /* no segment with more payload, nor offered; options count against it */
-    uint16_t reserved;
+    uint8_t congestion;       /* enum tcp_congestion; 0: the engine's default */
+    uint8_t reserved;
     uint32_t user_timeout_ms; /* RFC 5482, local: data not acknowledged for so long ends the connection; also keepalive's patience */
 };
 
@@ -140,10 +149,21 @@ struct tcp_conn {
     uint64_t state_at_us;           /* FIN-WAIT-2 of an orphan; 0: off */
     uint64_t challenge_at_us;       /* not before this the next ACK in answer to a segment out of window */
     uint32_t range_count;
-    uint32_t reserved2;
+    uint32_t sack_recent_count;
     struct tcp_range range[TCP_RANGES_MAX];
+    uint32_t sack_recent[4];        /* RFC 2018 4: where text that came out of order began, the latest first */
+    struct tcp_range duplicate;     /* RFC 2883: to be reported in the next ACK; empty: nothing */
+    uint32_t cwr_seq;               /* RFC 3168 6.1.2: no other reduction for an ECE until this is acknowledged */
+    uint32_t cubic_w_max, cubic_w_est, cubic_start; /* RFC 9438 4.1.2: octets; W_max, W_est, cwnd_epoch */
+    uint32_t cubic_k_ms;            /* K */
+    uint32_t cubic_acked;           /* octets towards the next segment of cwnd */
+    uint32_t receive_next_size;     /* the rings grow in place (ring.h): their sizes from ... */
+    uint32_t receive_turn;          /* ... this stream offset on */
+    uint32_t receive_most;          /* and what they may ever be */
+    uint32_t send_next_size, send_turn, send_most;
+    uint64_t cubic_epoch_us;        /* t of epoch start; 0: none */
 };
-_Static_assert(sizeof(struct tcp_conn) == 464, "lies in the store: no padding, under 512 octets");
+_Static_assert(sizeof(struct tcp_conn) == 544, "lies in the store: no padding");
 
 /* Counters, one name for code, test and `bulkhead stat`. */
 #define TCP_COUNTERS(X)                                                                                \
@@ -154,7 +174,11 @@ _Static_assert(sizeof(struct tcp_conn) == 464, "lies in the store: no padding, u
     X(drop_ranges_full) X(drop_bad_ack) X(drop_after_close) X(time_wait_reused) X(mss_lowered)            \
     X(drop_too_big) X(drop_paws) X(drop_no_timestamp) X(time_waits) X(cookies_sent) X(cookies_taken)     \
     X(drop_cookie) X(keepalive_probes) X(keepalive_ended) X(user_timeouts) X(orphans_ended)             \
-    X(soft_errors) X(drop_unreachable)
+    X(soft_errors) X(drop_unreachable)                                                                  \
+    X(sacked) X(drop_sack) X(dsacks_in) X(dsacks_out) X(reneged) X(recoveries) X(rack_marked) X(loss_probes)  \
+    X(spurious_recoveries) X(spurious_timeouts) X(flights_full)                                           \
+    X(ecn_connections) X(ce_in) X(ece_in) X(mtu_probes) X(mtu_probes_lost) X(black_holes) X(too_big_delayed) \
+    X(rings_grown) X(paced)
 
 struct tcp_counters {
 #define X(name) uint64_t name;
@@ -174,6 +198,12 @@ struct tcp_config {
     bool no_cookies;        /* a full backlog drops SYNs */
     uint32_t time_waits;    /* records of TIME-WAIT, at most 1 << 20; 0: 2 * connections. The oldest gives way */
     uint32_t orphan_retries; /* 0: 8. As `retries`, once the user has closed */
+    uint32_t flights;        /* records of what is in flight (flight.c), of all connections; 0: 4 * connections + 4096 */
+    uint8_t congestion;      /* enum tcp_congestion; 0: TCP_CONGESTION_CUBIC */
+    uint8_t ecn;             /* enum tcp_ecn */
+    bool no_sack;            /* neither offer nor take RFC 2018's option; with it RACK-TLP and F-RTO are off */
+    bool no_pacing;
+    bool no_mtu_probing;     /* RFC 4821 */
 };
 
 /* All that TIME-WAIT has to know: flat, compact, in the store like a block. */
@@ -206,7 +236,8 @@ uint32_t tcp_time_wait_records(const struct tcp *t); /* of the table */
 struct tcp_figures { /* for TCP_INFO */
     uint8_t state, retransmits;
     uint8_t send_window_scale, receive_window_scale; /* with `scaled` */
-    bool scaled, timestamps;
+    bool scaled, timestamps, sack, ecn;
+    uint8_t congestion;      /* enum tcp_congestion */
     uint32_t srtt_us, rttvar_us, rto_us, cwnd, ssthresh, retransmitted;
     uint32_t mss, rcv_mss;
 };
@@ -313,6 +344,7 @@ struct tcp_output {
     uint16_t gso_size;        /* 0: one segment; else payload of each segment */
     uint8_t header_length;    /* octets in header, a multiple of 4 */
     uint8_t push;             /* unused by the server; for tests */
+    uint8_t ecn;              /* codepoint of its packets (RFC 3168 5): 0, or 2 for ECT(0) */
     uint32_t stream_offset;   /* of the payload */
     uint32_t payload_length;  /* never crosses the end of the send ring */
     uint8_t header[TCP_HEADER_MAX]; /* checksum field zero */

@@ -14,6 +14,7 @@
 #define BULKHEAD_PROTOCOLS_TCP_TCP_INTERNAL_H
 
 #include "protocols/tcp/tcp.h"
+#include "protocols/tcp/tcp_sender.h"
 #include "protocols/tcp/tcp_wire.h"
 
 enum tcp_conn_flag {
@@ -34,8 +35,14 @@ enum tcp_conn_flag {
     TCP_CONN_CORK = 1 << 14,          /* what fills no segment waits */
     TCP_CONN_CORK_OVER = 1 << 15,     /* ... and has waited long enough */
     TCP_CONN_KEEP_PROBE = 1 << 16,    /* the keepalive timer went off */
+    TCP_CONN_SACK = 1 << 17,          /* both SYNs carried SACK-permitted (RFC 2018 2) */
+    TCP_CONN_ECN = 1 << 18,           /* RFC 3168: both sides do it */
+    TCP_CONN_ECE = 1 << 19,           /* every ACK says that a CE came, until the peer says CWR */
+    TCP_CONN_CWR = 1 << 20,           /* the next new text says CWR */
+    TCP_CONN_CWR_STATE = 1 << 21,     /* the window was reduced for an ECE; until cwr_seq */
 };
 
+#define TCP_SACK_BLOCKS_MAX 4U /* as many as fit */
 #define TCP_MSS_DEFAULT    536U  /* RFC 9293 3.7.1: MUST assume, IPv4 */
 #define TCP_MSS_DEFAULT_IP6 1220U /* likewise, IPv6 */
 #define TCP_MSS_MIN        88U   /* Deviates: smaller offers are taken as this (tinygrams, CVE-2019-11479) */
@@ -122,6 +129,10 @@ struct tcp {
     uint32_t heap_count;
     struct tcp_list free, ready, touched;
     struct tcp_time_waits time_wait;
+    struct tcp_sender *sender; /* by index of the connection; zeroed when it begins */
+    struct tcp_flight *flight;
+    uint32_t flight_free;      /* first of the free records; TCP_NONE */
+    uint32_t flight_fresh;     /* records from here on were never used */
     uint32_t fresh;   /* indices from here on were never used, and are not in the free list */
     uint32_t next_ephemeral;
     uint64_t started_us;
@@ -143,6 +154,9 @@ struct segment { /* a received segment, parsed and checked */
     uint8_t flags;
     bool timestamps;         /* option: */
     uint32_t tsval, tsecr;
+    bool sack_permitted;     /* option, of a SYN */
+    uint8_t sack_count;      /* option: blocks, not looked at yet */
+    struct tcp_range sack[TCP_SACK_BLOCKS_MAX];
 };
 
 /* ---- sequence numbers (RFC 9293 3.4) ---- */
@@ -235,7 +249,7 @@ void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CL
 void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
 void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);  /* ends it, a record goes on */
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
-void conn_init_send(const struct tcp *t, struct tcp_conn *c, uint32_t iss);
+void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
 uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c); /* of the link */
 uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c);
 uint8_t conn_window_scale(uint32_t receive_size);
@@ -293,6 +307,7 @@ struct syn_options {
     int32_t window_scale; /* -1: none */
     bool timestamps;
     uint32_t tsval, tsecr;
+    bool sack_permitted;
 };
 /* Octets written: a multiple of 4. */
 uint32_t options_write_syn(uint8_t *at, const struct syn_options *o);
@@ -333,13 +348,16 @@ void rtt_resent(struct tcp_conn *c);
 void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
 
-/* congestion.c */
-void congestion_init(struct tcp_conn *c);
-void congestion_acked(struct tcp_conn *c, uint32_t acked, uint32_t flight);
-bool congestion_duplicate_ack(struct tcp_conn *c); /* true: fast retransmit now */
-bool congestion_partial_ack(struct tcp_conn *c, uint32_t acked);
-void congestion_timeout(struct tcp_conn *c);
+/* congestion.c: the window, by the connection's algorithm (reno here, cubic.c). `in_flight`: before the ACK. */
+void congestion_init(struct tcp *t, struct tcp_conn *c);
+void congestion_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t acked, uint32_t in_flight);
+void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* a loss or an ECE: ssthresh, not cwnd */
+void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
 uint32_t congestion_window(const struct tcp_conn *c); /* with limited transmit */
+
+/* newreno.c: fast retransmit and recovery with a peer that does not SACK */
+bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* true: fast retransmit now */
+bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked);
 
 /* reassembly.c */
 bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);

@@ -10,9 +10,11 @@ static uint64_t earlier(uint64_t a, uint64_t b) /* 0: off */
     return b != 0 && (a == 0 || b < a) ? b : a;
 }
 
-static uint64_t conn_deadline(const struct tcp_conn *c)
+static uint64_t conn_deadline(const struct tcp *t, const struct tcp_conn *c)
 {
-    return earlier(earlier(c->retransmit_at_us, c->ack_at_us), earlier(c->state_at_us, c->keep_at_us));
+    const struct tcp_sender *s = &t->sender[conn_index(t, c)];
+    uint64_t of_block = earlier(earlier(c->retransmit_at_us, c->ack_at_us), earlier(c->state_at_us, c->keep_at_us));
+    return earlier(of_block, earlier(s->recovery_at_us, earlier(s->pace_at_us, s->path_at_us)));
 }
 
 static void heap_put(struct tcp *t, uint32_t position, struct tcp_timer timer)
@@ -52,7 +54,7 @@ static void sift_down(struct tcp *t, uint32_t position, struct tcp_timer timer)
 /* The deadlines of `c` have changed. */
 void timer_sync(struct tcp *t, const struct tcp_conn *c)
 {
-    uint64_t at_us = conn_deadline(c);
+    uint64_t at_us = conn_deadline(t, c);
     uint32_t index = conn_index(t, c), position = t->side[index].heap_position;
     if (at_us == 0 || (position != TCP_NONE && t->heap[position].at_us <= at_us))
         return;
@@ -81,7 +83,7 @@ void timer_settle(struct tcp *t)
 {
     while (t->heap_count > 0) {
         struct tcp_timer top = t->heap[0];
-        uint64_t at_us = conn_deadline(&t->conn[top.index]);
+        uint64_t at_us = conn_deadline(t, &t->conn[top.index]);
         if (at_us == top.at_us)
             return;
         if (at_us == 0) {
@@ -109,7 +111,7 @@ static void retransmission_timeout(struct tcp *t, uint64_t now_us, struct tcp_co
         c->flags |= TCP_CONN_SYN_RESENT;
         return;
     }
-    congestion_timeout(c);
+    congestion_timeout(t, c, now_us);
     c->snd_nxt = c->snd_una;
     if (c->snd_wnd == 0 && c->snd_una != conn_send_fin_seq(c)) /* the window was taken back */
         c->flags |= TCP_CONN_PERSIST | TCP_CONN_PROBE_NOW;
@@ -163,17 +165,17 @@ void timer_run(struct tcp *t, uint64_t now_us)
     while (t->heap_count > 0 && t->heap[0].at_us <= now_us) {
         struct tcp_timer top = t->heap[0];
         struct tcp_conn *c = &t->conn[top.index];
-        if (conn_deadline(c) != 0 && conn_deadline(c) <= now_us) {
+        if (conn_deadline(t, c) != 0 && conn_deadline(t, c) <= now_us) {
             conn_timers_run(t, now_us, c);
             conn_ready(t, c);
             conn_touched(t, c);
         }
         if (t->side[top.index].heap_position == TCP_NONE)
             continue;
-        if (conn_deadline(c) == 0) {
+        if (conn_deadline(t, c) == 0) {
             timer_remove(t, c);
         } else { /* still at the top: nothing else was put into the heap */
-            top.at_us = conn_deadline(c);
+            top.at_us = conn_deadline(t, c);
             sift_down(t, 0, top);
         }
     }

@@ -7,7 +7,7 @@
 #include "protocols/tcp/tcp.h"
 #include "servers/transport/transport.h"
 
-#define TCP_STORE_VERSION 5U
+#define TCP_STORE_VERSION 6U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
 #define TCP_TIME_WAITS    (2U * CONNECTIONS_MAX)
 #define TCP_KEPT_MAX      256U /* messages of ip kept until the recovery is through: all that it may lend */

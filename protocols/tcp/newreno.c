@@ -17,7 +17,10 @@ bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     /* RFC 6582 3.2 step 2: only if more than `recover` is acknowledged */
     if (c->duplicate_acks != TCP_DUPLICATE_ACKS || !seq_after(c->snd_una, c->recover))
         return false;
-    congestion_reduce(t, c, now_us);
+    if (path_probe_lost(t, now_us, c))
+        c->ssthresh = u32_max(c->cwnd, 2 * conn_send_mss(c));
+    else
+        congestion_reduce(t, c, now_us);
     c->recover = c->snd_max;
     c->cwnd = c->ssthresh + 3 * conn_send_mss(c);
     c->flags |= TCP_CONN_RECOVERY;

@@ -64,6 +64,7 @@ static void take_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const s
     c->snd_wl1 = s->seq;
     c->snd_wl2 = s->ack;
     congestion_init(t, c);
+    path_begin(t, c);
 }
 
 struct tcp_identity identity_of_child(const struct tcp_segment_in *meta)

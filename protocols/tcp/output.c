@@ -193,12 +193,31 @@ static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t
     return length < available && window_limits && length >= c->snd_wnd_max / 2 ? length : 0;
 }
 
+/* One segment that is larger than the others (path.c). */
+static bool output_path_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t available,
+                              struct tcp_output *ret)
+{
+    if (t->sender[conn_index(t, c)].path.high == 0)
+        return false;
+    uint32_t edge = c->snd_una + u32_min(c->snd_wnd, congestion_window(c));
+    uint32_t usable = seq_after(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
+    uint32_t octets = path_probe_due(t, now_us, c, available, usable);
+    if (octets == 0)
+        return false;
+    path_probe_sent(t, c, octets);
+    send_text(t, now_us, c, c->snd_nxt, octets, false, ret);
+    ret->gso_size = 0;
+    return true;
+}
+
 static bool output_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
     uint32_t end = conn_send_fin_seq(c);
     if (seq_after(c->snd_nxt, end)) /* the FIN is out */
         return false;
     uint32_t available = end - c->snd_nxt;
+    if (available > 0 && output_path_probe(t, now_us, c, available, ret))
+        return true;
     uint32_t length = available > 0 ? sendable(t, c, available) : 0;
     bool fin = c->user_fin && length == available;
     if (length == 0 && !fin)

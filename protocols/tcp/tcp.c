@@ -15,7 +15,7 @@
  *   output.c      tcp_poll: what goes out next          options.c  header and options, in and out
  *   timer.c       deadlines and what happens at them    rtt.c      RFC 6298
  *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
- *   newreno.c     losses, with a peer that does not SACK
+ *   newreno.c     losses, with a peer that does not SACK     path.c     path MTU
  *   keepalive.c   when to give up; options              (the peer is silent, does not acknowledge, cannot be reached)
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
  *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
@@ -38,7 +38,7 @@
  * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection.
  *
  * Left out until later: SACK, ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
- * suggests), path MTU discovery without ICMP (RFC 8899; what ICMP says is heeded: tcp_too_big()). */
+ * suggests). */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/tcp_internal.h"
 
@@ -366,7 +366,7 @@ void conn_refresh_offsets(struct tcp_conn *c)
 }
 
 /* ---- user calls (RFC 9293 3.10.1 to 3.10.5) ---- */
-static struct tcp_conn *conn_of_user(struct tcp *t, uint32_t index)
+struct tcp_conn *conn_of_user(struct tcp *t, uint32_t index)
 {
     if (index >= t->config.connections || t->conn[index].state == TCP_CLOSED)
         return NULL;
@@ -551,32 +551,6 @@ void tcp_abort(struct tcp *t, uint64_t now_us, uint32_t index)
         conn_reset(t, c, TCP_ERROR_ABORTED);
     else
         conn_end(t, c, TCP_ERROR_ABORTED);
-}
-
-/* RFC 1191 5: without a size 576 octets; RFC 8201 4: never below 1280. Deviates: of IPv4 never below 552 (RFC 1191 3:
- * 68), as Linux: a forged report shall not cut the stream into crumbs. */
-static uint32_t mss_of_path(const struct tcp_conn *c, uint32_t mtu)
-{
-    if (c->identity.remote.family == ADDRESS_IP6)
-        return u32_max(mtu, 1280) - 60;
-    return u32_max(mtu == 0 ? 576 : mtu, 552) - 40;
-}
-
-void tcp_too_big(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence, uint32_t mtu)
-{
-    (void)now_us;
-    struct tcp_conn *c = conn_of_user(t, index);
-    bool ours = c != NULL && c->state != TCP_LISTEN && conn_is_synchronized(c) && !seq_before(sequence, c->snd_una) &&
-                seq_before(sequence, c->snd_max);
-    if (!ours || mss_of_path(c, mtu) >= c->mss) {
-        t->counters.drop_too_big++;
-        return;
-    }
-    c->mss = mss_of_path(c, mtu);
-    c->snd_nxt = c->snd_una; /* what is in flight has the old size */
-    c->rtt_start_us = 0;
-    t->counters.mss_lowered++;
-    conn_changed(t, c);
 }
 
 /* ---- looking ---- */

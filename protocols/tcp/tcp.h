@@ -294,7 +294,8 @@ void tcp_unreachable(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t se
 
 /* ICMP "too big" about a segment of ours: mtu as it said (0: it did not). Segments become smaller, the one at snd_una is
  * sent again in the new size at once, and the congestion window stays (RFC 1191 6.5). Ignored unless `sequence` lies in
- * [snd_una, snd_max) (RFC 5927 7.2) and the new MSS is below the present one. */
+ * [snd_una, snd_max) (RFC 5927 7.1) and the new MSS is below the present one; once a segment of the present size was
+ * acknowledged it is believed only if what it is about times out (7.2). */
 void tcp_too_big(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequence, uint32_t mtu);
 
 /* ---- user calls; results are the closed lists given ---- */

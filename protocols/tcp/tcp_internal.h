@@ -245,6 +245,7 @@ void conn_ready(struct tcp *t, struct tcp_conn *c);   /* gets a turn in tcp_poll
 void conn_touched(struct tcp *t, struct tcp_conn *c); /* the block changed */
 void conn_changed(struct tcp *t, struct tcp_conn *c); /* both, and its timers are put in order */
 void conn_release_if_done(struct tcp *t, struct tcp_conn *c);
+struct tcp_conn *conn_of_user(struct tcp *t, uint32_t index); /* NULL: no such */
 void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, nothing sent */
 void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
 void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c);  /* ends it, a record goes on */
@@ -358,6 +359,14 @@ uint32_t congestion_window(const struct tcp_conn *c); /* with limited transmit *
 /* newreno.c: fast retransmit and recovery with a peer that does not SACK */
 bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* true: fast retransmit now */
 bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked);
+
+/* path.c */
+void path_begin(struct tcp *t, const struct tcp_conn *c);
+void path_acked(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t acked);
+void path_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+bool path_probe_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c); /* no reduction for it */
+uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t available, uint32_t usable);
+void path_probe_sent(struct tcp *t, struct tcp_conn *c, uint32_t octets);
 
 /* reassembly.c */
 bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);

@@ -35,8 +35,16 @@ struct tcp_autotune { /* autotune.c */
     uint32_t round_end;
 };
 
-struct tcp_path { /* path.c, RFC 4821 */
-    uint32_t probe_size;
+struct tcp_path { /* path.c */
+    uint32_t highest;      /* that the link and the peer take; octets of options and payload, as c->mss */
+    uint32_t high;         /* the search goes up to this; 0: there was never any need */
+    uint32_t probe_size;   /* that is under way; 0: none */
+    uint32_t probe_octets; /* its payload */
+    uint32_t probe_seq;
+    uint32_t reported_mtu; /* by ICMP, and not believed yet; 0: none */
+    uint32_t reported_seq; /* of the segment that it is about */
+    bool full_acked;       /* a segment of this size has passed */
+    uint64_t search_at_us; /* not before this */
 };
 
 struct tcp_sender {
@@ -47,7 +55,6 @@ struct tcp_sender {
     struct tcp_path path;
     uint64_t recovery_at_us; /* timers; 0: off. RACK's reordering timer, or the loss probe's */
     uint64_t pace_at_us;
-    uint64_t path_at_us;
 };
 
 #endif

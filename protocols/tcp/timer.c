@@ -14,7 +14,7 @@ static uint64_t conn_deadline(const struct tcp *t, const struct tcp_conn *c)
 {
     const struct tcp_sender *s = &t->sender[conn_index(t, c)];
     uint64_t of_block = earlier(earlier(c->retransmit_at_us, c->ack_at_us), earlier(c->state_at_us, c->keep_at_us));
-    return earlier(of_block, earlier(s->recovery_at_us, earlier(s->pace_at_us, s->path_at_us)));
+    return earlier(of_block, earlier(s->recovery_at_us, s->pace_at_us));
 }
 
 static void heap_put(struct tcp *t, uint32_t position, struct tcp_timer timer)
@@ -111,6 +111,7 @@ static void retransmission_timeout(struct tcp *t, uint64_t now_us, struct tcp_co
         c->flags |= TCP_CONN_SYN_RESENT;
         return;
     }
+    path_timeout(t, now_us, c);
     congestion_timeout(t, c, now_us);
     c->snd_nxt = c->snd_una;
     if (c->snd_wnd == 0 && c->snd_una != conn_send_fin_seq(c)) /* the window was taken back */

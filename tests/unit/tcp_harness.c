@@ -128,7 +128,9 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     require(!before(ret->stream_offset, c->send_acked) && !before(c->send_end, end));
     require((ret->stream_offset & (c->send_size - 1)) + ret->payload_length <= c->send_size);
     require(ret->payload_length <= TCP_SUPER_SEGMENT_MAX);
-    require(ret->gso_size == (ret->payload_length > conn_send_mss(c) ? conn_send_mss(c) : 0));
+    const struct tcp_path *path = &h->t->sender[ret->conn].path;
+        bool probe = path->probe_size != 0 && ret->payload_length == path->probe_octets;
+        require(ret->gso_size == (ret->payload_length > conn_send_mss(c) && !probe ? conn_send_mss(c) : 0));
     require(h->config.gso || ret->gso_size == 0);
     return true;
 }

@@ -8,7 +8,7 @@
 
 #include <xxhash.h>
 
-#define STORE_MAGIC 0x42484b53544f5231ULL /* "BHKSTOR1" */
+#define STORE_MAGIC 0x42484b53544f5232ULL /* "BHKSTOR2" */
 #define COPY_NONE   2
 
 struct store_header { /* first 64 octets */
@@ -25,7 +25,7 @@ struct store_copy {
     uint64_t burst; /* 0: never written */
     uint64_t checksum;
     uint32_t present; /* 0: the block ended with this burst */
-    uint32_t reserved;
+    uint32_t octets;  /* of payload that were written; the rest is zero */
     uint8_t payload[];
 };
 _Static_assert(sizeof(struct store_header) == 64, "layout");
@@ -47,10 +47,10 @@ static struct store_copy *copy_at(const struct store *store, uint32_t index, uns
     return (struct store_copy *)(store->memory + at);
 }
 
-static uint64_t copy_checksum(const struct store *store, uint32_t index, const struct store_copy *copy)
+static uint64_t copy_checksum(uint32_t index, const struct store_copy *copy)
 {
-    uint64_t seed = copy->burst * 2 + copy->present + ((uint64_t)index << 40);
-    return XXH3_64bits_withSeed(copy->payload, store->block_octets, seed);
+    uint64_t seed = copy->burst * 2 + copy->present + ((uint64_t)index << 40) + ((uint64_t)copy->octets << 20);
+    return XXH3_64bits_withSeed(copy->payload, copy->octets, seed);
 }
 
 /* The newest copy whose number is at most `committed`; newer ones are erased (their burst never happened). */
@@ -102,15 +102,16 @@ enum store_block store_read(const struct store *store, uint32_t index, void *ret
     if (store->current[index] == COPY_NONE)
         return STORE_BLOCK_EMPTY;
     const struct store_copy *copy = copy_at(store, index, store->current[index]);
-    if (copy->checksum != copy_checksum(store, index, copy))
+    if (copy->octets > store->block_octets || copy->checksum != copy_checksum(index, copy))
         return STORE_BLOCK_CORRUPT;
     if (!copy->present)
         return STORE_BLOCK_EMPTY;
-    memcpy(ret, copy->payload, store->block_octets);
+    memcpy(ret, copy->payload, copy->octets);
+    memset((uint8_t *)ret + copy->octets, 0, store->block_octets - copy->octets);
     return STORE_BLOCK_GOOD;
 }
 
-static void put(struct store *store, uint32_t index, const void *block)
+static void put(struct store *store, uint32_t index, const void *block, uint32_t octets)
 {
     struct store_header *header = (struct store_header *)store->memory;
     if (index >= header->used) /* before the copy: what is below `used` is looked at by the next incarnation */
@@ -126,22 +127,28 @@ static void put(struct store *store, uint32_t index, const void *block)
     copy->burst = store->burst;
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* from here on the copy is of a burst that has not happened */
     copy->present = block != NULL;
+    copy->octets = octets;
     if (block != NULL)
-        memcpy(copy->payload, block, store->block_octets);
-    copy->checksum = copy_checksum(store, index, copy);
+        memcpy(copy->payload, block, octets);
+    copy->checksum = copy_checksum(index, copy);
     store->current[index] = (uint8_t)which;
     store->dirty = true;
 }
 
 void store_put(struct store *store, uint32_t index, const void *block)
 {
-    put(store, index, block);
+    put(store, index, block, store->block_octets);
+}
+
+void store_put_part(struct store *store, uint32_t index, const void *block, uint32_t octets)
+{
+    put(store, index, block, octets < store->block_octets ? octets : store->block_octets);
 }
 
 void store_erase(struct store *store, uint32_t index)
 {
     if (store->current[index] != COPY_NONE)
-        put(store, index, NULL);
+        put(store, index, NULL, 0);
 }
 
 void store_commit(struct store *store)

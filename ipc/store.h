@@ -39,6 +39,8 @@ uint32_t store_used(const struct store *store);
 enum store_block store_read(const struct store *store, uint32_t index, void *ret);
 /* Within a burst: the new state of a block, or its end. Later puts of the same burst replace earlier ones. */
 void store_put(struct store *store, uint32_t index, const void *block);
+/* The same of a block of which all behind the first `octets` is zero. */
+void store_put_part(struct store *store, uint32_t index, const void *block, uint32_t octets);
 void store_erase(struct store *store, uint32_t index);
 /* Makes the whole burst the state of the store. Nothing of the burst may be let out before. */
 void store_commit(struct store *store);

@@ -18,7 +18,7 @@
 
 #define TCP_NONE        UINT32_MAX /* "no connection", also "no deadline" as UINT64_MAX */
 #define TCP_HEADER_MAX  60
-#define TCP_RANGES_MAX  16 /* out-of-order ranges kept for one connection */
+#define TCP_RANGES_MAX  128 /* out-of-order ranges kept for one connection */
 #define TCP_RING_MIN    1024U
 #define TCP_RING_MAX    (1U << 30)
 #define TCP_SUPER_SEGMENT_MAX 65160U /* payload of one super-segment: 64 KiB less headers */
@@ -150,7 +150,6 @@ struct tcp_conn {
     uint64_t challenge_at_us;       /* not before this the next ACK in answer to a segment out of window */
     uint32_t range_count;
     uint32_t sack_recent_count;
-    struct tcp_range range[TCP_RANGES_MAX];
     uint32_t sack_recent[4];        /* RFC 2018 4: where text that came out of order began, the latest first */
     struct tcp_range duplicate;     /* RFC 2883: to be reported in the next ACK; empty: nothing */
     uint32_t cwr_seq;               /* RFC 3168 6.1.2: no other reduction for an ECE until this is acknowledged */
@@ -162,8 +161,9 @@ struct tcp_conn {
     uint32_t receive_most;          /* and what they may ever be */
     uint32_t send_next_size, send_turn, send_most;
     uint64_t cubic_epoch_us;        /* t of epoch start; 0: none */
+    struct tcp_range range[TCP_RANGES_MAX]; /* last: of what is stored only those in use */
 };
-_Static_assert(sizeof(struct tcp_conn) == 544, "lies in the store: no padding");
+_Static_assert(sizeof(struct tcp_conn) == 416 + 8 * TCP_RANGES_MAX, "lies in the store: no padding");
 
 /* Counters, one name for code, test and `bulkhead stat`. */
 #define TCP_COUNTERS(X)                                                                                \

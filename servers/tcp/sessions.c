@@ -157,7 +157,11 @@ void tcp_block_put(struct tcp_server *s, uint32_t connection)
     if (c->state == TCP_CLOSED)
         return; /* erased when the engine reports it */
     uint32_t e = tcp_endpoint_of(s, connection);
-    union tcp_stored stored = {.block = {.conn = *c, .endpoint = e}};
+    union tcp_stored stored;
+    uint32_t used = (uint32_t)(offsetof(struct tcp_conn, range) + c->range_count * sizeof c->range[0]);
+    memset(&stored, 0, offsetof(struct tcp_block, conn));
+    memcpy(&stored.block.conn, c, used);
+    stored.block.endpoint = e;
     if (e != TRANSPORT_NONE) {
         stored.block.socket = s->transport.endpoint[e].socket;
         stored.block.listener = s->transport.endpoint[e].listener;
@@ -166,14 +170,15 @@ void tcp_block_put(struct tcp_server *s, uint32_t connection)
         stored.block.traffic_class = s->transport.endpoint[e].traffic_class;
         stored.block.tuning = s->transport.endpoint[e].tuning;
     }
-    store_put(&s->store, TCP_STORE_CONNECTION(connection), &stored);
+    store_put_part(&s->store, TCP_STORE_CONNECTION(connection), &stored,
+                   (uint32_t)offsetof(struct tcp_block, conn) + used);
 }
 
 void tcp_held_put(struct tcp_server *s, uint32_t endpoint)
 {
     const struct endpoint *e = &s->endpoint[endpoint];
     union tcp_stored stored;
-    memset(&stored, 0, sizeof stored);
+    memset(&stored, 0, sizeof stored.held);
     stored.held = (struct tcp_held){.socket = e->socket,
                                     .session = e->session,
                                     .arena = e->arena,
@@ -182,7 +187,7 @@ void tcp_held_put(struct tcp_server *s, uint32_t endpoint)
                                     .listener = e->listener,
                                     .send_end = e->send_end,
                                     .words = e->words};
-    store_put(&s->store, TCP_STORE_HELD(endpoint), &stored);
+    store_put_part(&s->store, TCP_STORE_HELD(endpoint), &stored, sizeof stored.held);
 }
 
 static void words_from(const struct tcp *engine, struct endpoint *e, const struct tcp_conn *c)
@@ -260,7 +265,7 @@ void tcp_time_waits_put(struct tcp_server *s, uint32_t group)
 {
     union tcp_stored stored;
     bool any = false;
-    memset(&stored, 0, sizeof stored);
+    memset(&stored, 0, sizeof stored.time_wait);
     for (uint32_t i = 0; i < TCP_TIME_WAIT_GROUP; i++) {
         uint32_t record = group * TCP_TIME_WAIT_GROUP + i;
         if (record >= TCP_TIME_WAITS)
@@ -269,7 +274,7 @@ void tcp_time_waits_put(struct tcp_server *s, uint32_t group)
         any |= stored.time_wait[i].local.family != ADDRESS_NONE;
     }
     if (any)
-        store_put(&s->store, TCP_STORE_TIME_WAITS(group), &stored);
+        store_put_part(&s->store, TCP_STORE_TIME_WAITS(group), &stored, sizeof stored.time_wait);
     else
         store_erase(&s->store, TCP_STORE_TIME_WAITS(group));
 }

@@ -15,7 +15,6 @@
 #define TCP_TELL_US       50000U /* of a recovery, in which it waits for that */
 
 struct tcp_block { /* one in the store for each connection and listener, under the engine's index */
-    struct tcp_conn conn;
     uint32_t socket;   /* id of the owner; 0: not accepted, or closed */
     uint32_t endpoint; /* TRANSPORT_NONE: the slot has been given back */
     uint32_t listener; /* socket id */
@@ -23,6 +22,7 @@ struct tcp_block { /* one in the store for each connection and listener, under t
     uint8_t ttl, traffic_class;
     uint8_t reserved[2];
     struct endpoint_tuning tuning;
+    struct tcp_conn conn; /* last: see tcp_block_put() */
 };
 _Static_assert(sizeof(struct tcp_block) % 8 == 0, "lies in the store");
 
@@ -35,8 +35,7 @@ struct tcp_held {    /* one for each endpoint whose connection has ended: the sl
     uint32_t reserved;
 };
 
-#define TCP_TIME_WAIT_GROUP                                                                                            \
-    ((uint32_t)(sizeof(struct tcp_block) / sizeof(struct tcp_time_wait))) /* all that a block holds */
+#define TCP_TIME_WAIT_GROUP  6U /* in one block */
 #define TCP_TIME_WAIT_GROUPS ((TCP_TIME_WAITS + TCP_TIME_WAIT_GROUP - 1) / TCP_TIME_WAIT_GROUP)
 
 union tcp_stored {

@@ -46,8 +46,20 @@ static void header_extend(struct tcp_output *ret, uint32_t octets)
     ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
 }
 
-/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. A SYN's options are output_syn()'s.
- */
+/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. RFC 2018 4: SHOULD be in all ACKs while
+ * text is held out of order. A SYN's options are output_syn()'s. */
+static void options_fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, struct tcp_output *ret)
+{
+    if (c->flags & TCP_CONN_TIMESTAMPS)
+        header_extend(ret, options_write_timestamps(ret->header + ret->header_length,
+                                                    timestamp_clock(t, now_us, c->ts_offset), c->ts_recent));
+    if (conn_sack_blocks(c) > 0) {
+        struct tcp_range block[TCP_SACK_BLOCKS_MAX];
+        uint32_t count = sack_report(c, block);
+        header_extend(ret, options_write_sack(ret->header + ret->header_length, block, count));
+    }
+}
+
 static void fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t seq, uint8_t flags,
                  uint16_t window, struct tcp_output *ret)
 {
@@ -71,16 +83,15 @@ static void fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c,
     ret->stream_offset = 0;
     ret->payload_length = 0;
     memcpy(ret->header, &h, sizeof h);
-    if ((c->flags & TCP_CONN_TIMESTAMPS) && !(flags & TCP_FLAG_SYN))
-        header_extend(ret, options_write_timestamps(ret->header + sizeof h, timestamp_clock(t, now_us, c->ts_offset),
-                                                    c->ts_recent));
+    if (!(flags & TCP_FLAG_SYN))
+        options_fill(t, now_us, c, ret);
 }
 
 /* A segment of a synchronized connection: everything that is owed to the peer goes with it. */
 static void emit(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t seq, uint32_t length, uint8_t flags,
                  struct tcp_output *ret)
 {
-    uint32_t mss = conn_send_mss(c);
+    uint32_t mss = conn_segment_mss(c);
     fill(t, now_us, c, seq, flags | TCP_FLAG_ACK, advertised_window(c), ret);
     c->last_ack_sent = c->rcv_nxt;
     if (length > 0) {
@@ -90,6 +101,7 @@ static void emit(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t se
         t->counters.octets_out += length;
     }
     t->counters.segments_out++;
+    sack_reported(t, c);
     c->flags &= ~(uint32_t)TCP_CONN_ACK_NOW;
     c->ack_owed = 0;
     c->ack_at_us = 0;
@@ -121,6 +133,7 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
                       struct tcp_output *ret)
 {
     bool last = seq + length == conn_send_fin_seq(c);
+    uint32_t mss = conn_segment_mss(c); /* emit() may make room */
     uint32_t end = seq + length + (fin ? 1 : 0);
     emit(t, now_us, c, seq, length, (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
     if (seq_before(seq, c->snd_max)) {
@@ -132,7 +145,7 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
     }
     if (fin)
         fin_goes_out(c);
-    if (length % conn_send_mss(c) != 0) {
+    if (length % mss != 0) {
         c->snd_sml = seq + length;
         c->flags &= ~(uint32_t)TCP_CONN_CORK_OVER; /* what comes next may wait again */
     }
@@ -147,7 +160,7 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
  * flight to cause three duplicate ACKs. */
 static uint32_t super_segment_limit(const struct tcp *t, const struct tcp_conn *c)
 {
-    uint32_t mss = conn_send_mss(c);
+    uint32_t mss = conn_segment_mss(c);
     if (!t->config.gso)
         return mss;
     uint32_t quarter = c->cwnd / 4;
@@ -182,7 +195,7 @@ static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t
         return limit;
     if (c->snd_nxt == c->snd_una && c->snd_nxt != c->snd_max) /* sent again first (RFC 6298 5.4): waits for nothing */
         return length;
-    uint32_t mss = conn_send_mss(c), small = length % mss;
+    uint32_t mss = conn_segment_mss(c), small = length % mss;
     if (small == 0)
         return length;
     if (length == available && may_send_small(c))
@@ -232,7 +245,7 @@ static bool output_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c, str
         return false;
     uint32_t offset = c->snd_una - c->iss - 1;
     uint32_t ring = c->send_size - (offset & (c->send_size - 1));
-    uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), conn_send_mss(c)), u32_min(available, ring));
+    uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), conn_segment_mss(c)), u32_min(available, ring));
     emit(t, now_us, c, c->snd_una, length, length == available ? TCP_FLAG_PSH : 0, ret);
     c->snd_max = seq_max(c->snd_max, c->snd_una + length);
     c->rtt_start_us = 0;
@@ -249,7 +262,7 @@ static bool output_retransmit_one(struct tcp *t, uint64_t now_us, struct tcp_con
     uint32_t end = seq_min(conn_send_fin_seq(c), c->snd_max);
     uint32_t offset = c->snd_una - c->iss - 1;
     uint32_t ring = c->send_size - (offset & (c->send_size - 1));
-    uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, conn_send_mss(c)), ring) : 0;
+    uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, conn_segment_mss(c)), ring) : 0;
     bool fin = c->fin_sent && c->snd_una + length == conn_send_fin_seq(c);
     send_text(t, now_us, c, c->snd_una, length, fin, ret);
     t->counters.fast_retransmits++;
@@ -314,7 +327,8 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
                             .window_scale = scale ? (int32_t)conn_window_scale(c->receive_size) : -1,
                             .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
                             .tsval = timestamp_clock(t, now_us, c->ts_offset),
-                            .tsecr = received ? c->ts_recent : 0};
+                            .tsecr = received ? c->ts_recent : 0,
+                            .sack_permitted = received ? (c->flags & TCP_CONN_SACK) != 0 : !t->config.no_sack};
     header_extend(ret, options_write_syn(ret->header + ret->header_length, &o));
     if (c->snd_max == c->iss) {
         rtt_start(c, now_us, c->iss + 1);
@@ -385,7 +399,8 @@ bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
                                     .window_scale = r->window_scale,
                                     .timestamps = r->timestamps,
                                     .tsval = r->tsval,
-                                    .tsecr = r->tsecr};
+                                    .tsecr = r->tsecr,
+                                    .sack_permitted = r->sack_permitted};
     if (r->flags & TCP_FLAG_SYN)
         header_extend(ret, options_write_syn(ret->header + ret->header_length, &syn));
     else if (r->timestamps)

@@ -19,7 +19,7 @@
  *   keepalive.c   when to give up; options              (the peer is silent, does not acknowledge, cannot be reached)
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
  *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
- *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS
+ *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS      sack.c     what an ACK reports
  *
  * States: those of RFC 9293. A FIN is formed, and the state changed, when it goes out, not when the user
  * calls: until then user_fin stands alone. A connection that ends goes to CLOSED and leaves the hash and
@@ -37,7 +37,7 @@
  * Limits: the table; that of TIME-WAITs (the oldest gives way); TCP_RANGES_MAX ranges; the backlog (then SYN
  * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection.
  *
- * Left out until later: SACK, ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
+ * Left out until later: ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
  * suggests), path MTU discovery without ICMP (RFC 8899; what ICMP says is heeded: tcp_too_big()). */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/tcp_internal.h"
@@ -593,6 +593,8 @@ void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
                                 .send_window_scale = c->send_window_scale,
                                 .receive_window_scale = c->receive_window_scale,
                                 .timestamps = (c->flags & TCP_CONN_TIMESTAMPS) != 0,
+                                .sack = (c->flags & TCP_CONN_SACK) != 0,
+                                .ecn = (c->flags & TCP_CONN_ECN) != 0,
                                 .scaled = (c->flags & TCP_CONN_WINDOW_SCALE) != 0,
                                 .srtt_us = c->srtt_us,
                                 .rttvar_us = c->rttvar_us,

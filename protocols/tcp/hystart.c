@@ -16,12 +16,15 @@
 #define L_UNPACED          8U
 #define NO_RTT             UINT32_MAX
 
+/* One without a sample (nothing was in flight when it began) is not over, but begins again. */
 static void round_begin(struct tcp_hystart *h, const struct tcp_conn *c)
 {
+    h->round_end = c->snd_max;
+    if (h->phase != HYSTART_UNUSED && h->min_us == NO_RTT)
+        return;
     h->last_min_us = h->phase == HYSTART_UNUSED ? NO_RTT : h->min_us;
     h->min_us = NO_RTT;
     h->samples = 0;
-    h->round_end = c->snd_max;
     if (h->phase == HYSTART_CSS)
         h->css_rounds++;
     if (h->phase == HYSTART_UNUSED)

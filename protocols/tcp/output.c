@@ -154,6 +154,8 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
     c->snd_max = seq_max(c->snd_max, end);
     arm_retransmission(c, now_us);
+    congestion_sent(t, c, now_us);
+    pacing_sent(t, c, now_us, length);
 }
 
 /* Largest super-segment. At most a quarter of the congestion window: a lost one must leave enough others in
@@ -163,7 +165,7 @@ static uint32_t super_segment_limit(const struct tcp *t, const struct tcp_conn *
     uint32_t mss = conn_segment_mss(c);
     if (!t->config.gso)
         return mss;
-    uint32_t quarter = c->cwnd / 4;
+    uint32_t quarter = u32_min(c->cwnd / 4, pacing_limit(t, c));
     if (quarter >= TCP_SUPER_SEGMENT_MAX)
         quarter = TCP_SUPER_SEGMENT_MAX;
     return quarter < 2 * mss ? mss : quarter - quarter % mss;
@@ -212,6 +214,10 @@ static bool output_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
     if (seq_after(c->snd_nxt, end)) /* the FIN is out */
         return false;
     uint32_t available = end - c->snd_nxt;
+    if (available > 0 && c->snd_una == c->snd_max)
+        congestion_resume(t, c, now_us);
+    if (available > 0 && pacing_holds(t, c, now_us))
+        return false;
     uint32_t length = available > 0 ? sendable(t, c, available) : 0;
     bool fin = c->user_fin && length == available;
     if (length == 0 && !fin)
@@ -223,6 +229,8 @@ static bool output_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
 /* Nothing is in flight, something is there, and it could not be sent: the window is in the way, or a cork. */
 static void arm_persist(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
+    if (t->sender[conn_index(t, c)].pace_at_us != 0) /* it waits for its turn only */
+        return;
     if (c->retransmit_at_us != 0 || c->snd_nxt != c->snd_una || c->snd_nxt == conn_send_fin_seq(c) ||
         seq_after(c->snd_nxt, conn_send_fin_seq(c)))
         return;

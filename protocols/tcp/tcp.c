@@ -15,6 +15,8 @@
  *   output.c      tcp_poll: what goes out next          options.c  header and options, in and out
  *   timer.c       deadlines and what happens at them    rtt.c      RFC 6298
  *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
+ *   cubic.c       RFC 9438                              hystart.c  RFC 9406: the end of initial slow start
+ *   pacing.c      the window, spread over the round trip
  *   newreno.c     losses, with a peer that does not SACK
  *   keepalive.c   when to give up; options              (the peer is silent, does not acknowledge, cannot be reached)
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
@@ -40,7 +42,7 @@
  * Left out until later: ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
  * suggests), path MTU discovery without ICMP (RFC 8899; what ICMP says is heeded: tcp_too_big()). */
 #include "protocols/base/siphash.h"
-#include "protocols/tcp/tcp_internal.h"
+#include "protocols/tcp/congestion.h"
 
 /* ---- memory ---- */
 struct layout {
@@ -276,6 +278,7 @@ void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
     c->error = (uint8_t)error;
     c->flags &= TCP_CONN_TIMESTAMPS; /* an RST still carries one */
     c->retransmit_at_us = c->ack_at_us = c->state_at_us = c->keep_at_us = 0;
+    t->sender[index].pace_at_us = 0;
     c->range_count = 0;
     conn_touched(t, c);
 }
@@ -599,6 +602,7 @@ void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
                                 .srtt_us = c->srtt_us,
                                 .rttvar_us = c->rttvar_us,
                                 .rto_us = c->rto_us,
+                                .congestion = (uint8_t)congestion_algorithm_of(t, c),
                                 .cwnd = c->cwnd,
                                 .ssthresh = c->ssthresh,
                                 .retransmitted = c->retransmitted,

@@ -367,7 +367,7 @@ uint64_t user_timeout_clamp(const struct tcp *t, const struct tcp_conn *c, uint6
 /* rtt.c */
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);
 void rtt_resent(struct tcp_conn *c);
-void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
+void rtt_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
 
 /* congestion.c: the window, by the connection's algorithm (reno here, cubic.c). `in_flight`: before the ACK. */
@@ -376,6 +376,18 @@ void congestion_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32
 void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* a loss or an ECE: ssthresh, not cwnd */
 void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
 uint32_t congestion_window(const struct tcp_conn *c); /* with limited transmit */
+void congestion_rtt(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t rtt_us); /* each sample */
+void congestion_save(struct tcp *t, const struct tcp_conn *c); /* before a reduction, for ... */
+void congestion_restore(struct tcp *t, struct tcp_conn *c);    /* ... its undoing */
+void congestion_resume(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* nothing in flight, something to send */
+void congestion_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
+void congestion_changed(const struct tcp *t, struct tcp_conn *c, const struct tcp_options *old); /* c->options are new */
+
+/* pacing.c */
+void pacing_rtt(struct tcp *t, const struct tcp_conn *c, uint32_t rtt_us);
+bool pacing_holds(struct tcp *t, const struct tcp_conn *c, uint64_t now_us);
+uint32_t pacing_limit(const struct tcp *t, const struct tcp_conn *c);
+void pacing_sent(struct tcp *t, const struct tcp_conn *c, uint64_t now_us, uint32_t length);
 
 /* newreno.c: fast retransmit and recovery with a peer that does not SACK */
 bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* true: fast retransmit now */

@@ -24,11 +24,34 @@ struct tcp_scoreboard { /* flight.c, rack.c, recovery.c */
 };
 
 struct tcp_hystart { /* hystart.c, RFC 9406 */
-    uint32_t round_end;
+    uint32_t round_end;           /* windowEnd */
+    uint32_t min_us, last_min_us; /* currentRoundMinRTT, lastRoundMinRTT; UINT32_MAX: none yet */
+    uint32_t css_baseline_us;
+    uint8_t samples, css_rounds;
+    uint8_t phase; /* HYSTART_* */
+    uint8_t reserved;
 };
 
 struct tcp_pacing { /* pacing.c */
     uint64_t next_us; /* when the next segment may go out */
+    uint32_t min_rtt_us; /* 0: not known */
+    uint32_t reserved;
+};
+
+struct tcp_usage { /* congestion.c: how much of the window is used */
+    uint64_t sent_us;    /* when something went out last */
+    uint64_t looked_us;  /* when an ACK last said whether the window was used */
+    uint64_t used_us;    /* since when `used` is counted; 0: nothing was sent yet */
+    uint32_t window_end; /* sequence number: what was seen is of the window before it */
+    uint32_t flight;     /* the most that was in flight in it */
+    uint32_t used;       /* likewise, since used_us */
+    uint32_t limited;    /* all of the window was in flight */
+};
+
+struct tcp_congestion_prior { /* congestion.c: as in the block, before the last reduction; cwnd 0: nothing is saved */
+    uint32_t cwnd, ssthresh, cwnd_acked;
+    uint32_t cubic_w_max, cubic_w_est, cubic_prior, cubic_k_ms, cubic_acked;
+    uint64_t cubic_epoch_us;
 };
 
 struct tcp_autotune { /* autotune.c */
@@ -43,6 +66,8 @@ struct tcp_sender {
     struct tcp_scoreboard board;
     struct tcp_hystart hystart;
     struct tcp_pacing pacing;
+    struct tcp_usage usage;
+    struct tcp_congestion_prior prior;
     struct tcp_autotune autotune;
     struct tcp_path path;
     uint64_t recovery_at_us; /* timers; 0: off. RACK's reordering timer, or the loss probe's */

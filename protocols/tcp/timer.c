@@ -151,6 +151,9 @@ static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
         else
             retransmission_timeout(t, now_us, c);
     }
+    struct tcp_sender *s = &t->sender[conn_index(t, c)];
+    if (s->pace_at_us <= now_us) /* its turn comes */
+        s->pace_at_us = 0;
     if (c->keep_at_us != 0 && c->keep_at_us <= now_us)
         keepalive_timeout(t, now_us, c);
     if (c->state_at_us != 0 && c->state_at_us <= now_us) { /* FIN-WAIT-2 of an orphan */

@@ -368,6 +368,7 @@ uint64_t user_timeout_clamp(const struct tcp *t, const struct tcp_conn *c, uint6
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);
 void rtt_resent(struct tcp_conn *c);
 void rtt_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
+void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us);
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
 
 /* congestion.c: the window, by the connection's algorithm (reno here, cubic.c). `in_flight`: before the ACK. */
@@ -388,6 +389,17 @@ void pacing_rtt(struct tcp *t, const struct tcp_conn *c, uint32_t rtt_us);
 bool pacing_holds(struct tcp *t, const struct tcp_conn *c, uint64_t now_us);
 uint32_t pacing_limit(const struct tcp *t, const struct tcp_conn *c);
 void pacing_sent(struct tcp *t, const struct tcp_conn *c, uint64_t now_us, uint32_t length);
+
+/* flight.c */
+void flights_release(struct tcp *t, struct tcp_conn *c); /* what is in flight is known no more */
+
+/* recovery.c: losses, with a peer that SACKs */
+void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s, uint32_t old_una,
+                    bool duplicate);
+void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* retransmission timer */
+void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us);     /* recovery_at_us */
+void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end); /* at snd_nxt */
+void recovery_resend_all(struct tcp *t, struct tcp_conn *c); /* in other sizes; the window stays */
 
 /* newreno.c: fast retransmit and recovery with a peer that does not SACK */
 bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* true: fast retransmit now */

@@ -21,7 +21,10 @@ static void reno_avoid(struct tcp_conn *c, uint64_t now_us, uint32_t acked)
 
 static uint32_t reno_reduce(struct tcp_conn *c)
 {
-    return u32_max((c->snd_max - c->snd_una) / 2, 2 * conn_send_mss(c)); /* RFC 5681 equation 4 */
+    uint32_t flight = c->snd_max - c->snd_una;
+    if (!(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
+        flight = u32_min(flight, c->cwnd); /* RFC 5681 3.2 step 2: MUST NOT include what limited transmit sent */
+    return u32_max(flight / 2, 2 * conn_send_mss(c)); /* equation 4 */
 }
 
 static void reno_timed_out(struct tcp_conn *c)

@@ -177,6 +177,19 @@ static struct tcp_flight *melt_both(struct tcp *t, struct tcp_conn *c, struct tc
     return prev;
 }
 
+/* With the one before, if both are in flight: they are to go out again as one. */
+struct tcp_flight *flight_join(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f)
+{
+    struct tcp_flight *prev = flight_at(t, f->prev);
+    if (prev == NULL || !is_in_flight(prev) || !is_in_flight(f))
+        return f;
+    uint32_t end = f->end;
+    record_remove(t, c, f, prev);
+    board_of(t, c)->in_flight += end - prev->end;
+    prev->end = end;
+    return prev;
+}
+
 /* ---- sending ---- */
 
 /* There is no record: the last one is to know it. */

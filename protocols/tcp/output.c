@@ -338,6 +338,8 @@ static bool output_loss_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
         return true;
     }
     struct tcp_flight *f = flight_at(t, b->last);
+    if (f->start == conn_send_fin_seq(c)) /* a FIN alone says nothing if the text before it is lost */
+        f = flight_join(t, c, f);
     uint32_t text_end = seq_min(f->end, conn_send_fin_seq(c)), length = text_end - f->start;
     bool fin = text_end != f->end;
     if (length > f->mss) {

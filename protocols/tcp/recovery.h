@@ -41,6 +41,7 @@ void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t st
                  uint32_t end); /* at the end of all */
 void flight_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f,
                    uint32_t end); /* up to there */
+struct tcp_flight *flight_join(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f);
 struct tcp_flight *flight_split(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f,
                                 uint32_t at);                                  /* right; NULL: full */
 void flight_lost(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f);     /* which is in flight */

@@ -218,6 +218,26 @@ START_TEST(test_tail_is_lost)
 }
 END_TEST
 
+/* The FIN went out alone; if it is lost, so may be what was before it. */
+START_TEST(test_probe_with_fin)
+{
+    begin(10);
+    make_available(&b, 3 * MSS);
+    sends(0, 3);
+    advance(&b, MS);
+    tcp_shutdown_send(b.h.t, b.h.now_us, b.conn);
+    expect(&b, F | A, SEQ(3), 1, 0);
+    expect_silence(&b);
+    b.h.now_us = tcp_deadline_us(b.h.t);
+    expect(&b, F | A, SEQ(2), 1, MSS);
+    expect_silence(&b);
+    ck_assert_uint_eq(counters_of(&b)->loss_probes, 1);
+    inject(&b, A, 1, SEQ(3) + 1, 0);
+    expect_silence(&b);
+    ck_assert_uint_eq(board()->count, 0);
+}
+END_TEST
+
 START_TEST(test_probe_takes_new_text)
 {
     in_flight(4);
@@ -472,6 +492,7 @@ int main(void)
                                   test_retransmission_is_lost,
                                   test_proportional_rate_reduction,
                                   test_tail_is_lost,
+                                  test_probe_with_fin,
                                   test_probe_takes_new_text,
                                   test_reordering,
                                   test_dsack,

@@ -52,7 +52,7 @@ static void ack_of_new_data(struct arrival *a)
     struct tcp_conn *c = a->c;
     uint32_t flight = c->snd_max - c->snd_una, acked = a->s.ack - c->snd_una;
     uint32_t edge = c->snd_una + c->snd_wnd;
-    bool recovering = c->flags & TCP_CONN_RECOVERY;
+    bool recovering = c->flags & TCP_CONN_RECOVERY, echoed = ecn_echoed(a->t, a->now_us, c, &a->s);
     c->snd_una = a->s.ack;
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
     c->snd_sml = seq_max(c->snd_sml, c->snd_una); /* keeps it in reach of comparisons, and so: */
@@ -61,7 +61,7 @@ static void ack_of_new_data(struct arrival *a)
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
     rtt_acked(a->t, c, a->now_us, &a->s);
     if (!recovering) {
-        congestion_acked(a->t, c, a->now_us, acked, flight);
+        congestion_acked(a->t, c, a->now_us, echoed ? 0 : acked, flight);
     } else if (newreno_partial_ack(c, acked)) {
         c->flags |= TCP_CONN_RETRANSMIT_ONE;
     }
@@ -140,7 +140,10 @@ bool check_ack(struct arrival *a)
     }
     a->result = TCP_INPUT_DONE;
     conn_heard(c, a->now_us);
-    if (seq_after(a->s.ack, c->snd_una))
+    bool new_data = seq_after(a->s.ack, c->snd_una);
+    if (!new_data)
+        (void)ecn_echoed(a->t, a->now_us, c, &a->s);
+    if (new_data)
         ack_of_new_data(a);
     else if (ack_is_duplicate(a) && newreno_duplicate_ack(a->t, c, a->now_us))
         c->flags |= TCP_CONN_RETRANSMIT_ONE;

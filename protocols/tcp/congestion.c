@@ -62,6 +62,7 @@ void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     (void)t;
     (void)now_us;
     c->ssthresh = half_flight(c);
+    ecn_reduced(c);
 }
 
 void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us)

@@ -21,6 +21,7 @@ static void again(enum tcp_ecn mode, bool gso)
     config.gso = gso;
     bench_fini(&b);
     bench_init_with(&b, 0xfffffff0U, &config);
+    b.send_size = 1 << 18;
 }
 
 /* A passive open by a peer that asks, or not. */
@@ -309,17 +310,22 @@ END_TEST
 START_TEST(test_no_super_segment_says_cwr)
 {
     agreed(true);
-    make_available(&b, 40 * MSS);
+    make_available(&b, 120 * MSS);
     uint32_t sent = 0;
-    while (host_poll(&b.h, &b.seen)) {
-        ck_assert_uint_eq(b.seen.ecn, ECN_ECT0);
-        sent += b.seen.payload_length;
+    for (uint32_t window = 10; window <= 40; window *= 2) {
+        uint32_t from = sent;
+        while (host_poll(&b.h, &b.seen)) {
+            ck_assert_uint_eq(b.seen.ecn, ECN_ECT0);
+            sent += b.seen.payload_length;
+        }
+        ck_assert_uint_eq(sent - from, window * MSS);
+        host_drain(&b.h);
+        inject(&b, window < 40 ? A : A | E, 1, 1 + sent, 0);
     }
-    ck_assert_uint_eq(sent, 10 * MSS);
-    inject(&b, A | E, 1, 1 + 10 * MSS, 0);
-    expect_codepoint(A | C, 1 + 10 * MSS, 1, MSS, ECN_ECT0);
+    expect_codepoint(A | C, 1 + sent, 1, MSS, ECN_ECT0);
     ck_assert_uint_eq(b.seen.gso_size, 0);
-    expect_codepoint(A, 1 + 11 * MSS, 1, MSS, ECN_ECT0);
+    expect_codepoint(A, 1 + sent + MSS, 1, 5 * MSS, ECN_ECT0);
+    ck_assert_uint_eq(b.seen.gso_size, MSS);
 }
 END_TEST
 

@@ -55,7 +55,7 @@ static void window_without_sack(struct arrival *a, uint32_t acked, uint32_t flig
         a->c->flags |= TCP_CONN_RETRANSMIT_ONE;
 }
 
-static void ack_of_new_data(struct arrival *a)
+static void ack_of_new_data(struct arrival *a, bool echoed)
 {
     struct tcp_conn *c = a->c;
     uint32_t flight = c->snd_max - c->snd_una, acked = a->s.ack - c->snd_una;
@@ -68,7 +68,7 @@ static void ack_of_new_data(struct arrival *a)
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
     rtt_acked(a->t, c, a->now_us, &a->s);
     if (!(c->flags & TCP_CONN_SACK)) /* else: recovery_acked() */
-        window_without_sack(a, acked, flight);
+        window_without_sack(a, echoed ? 0 : acked, flight);
     if (c->flags & TCP_CONN_PERSIST) {
         if (c->snd_una == conn_send_fin_seq(c)) {
             c->flags &= ~(uint32_t)(TCP_CONN_PERSIST | TCP_CONN_PROBE_NOW);
@@ -146,12 +146,13 @@ bool check_ack(struct arrival *a)
     conn_heard(c, a->now_us);
     uint32_t old_una = c->snd_una;
     bool duplicate = ack_is_duplicate(a);
+    bool echoed = ecn_echoed(a->t, a->now_us, c, &a->s);
     if (seq_after(a->s.ack, c->snd_una))
-        ack_of_new_data(a);
+        ack_of_new_data(a, echoed);
     else if (duplicate && !(c->flags & TCP_CONN_SACK) && newreno_duplicate_ack(a->t, c, a->now_us))
         c->flags |= TCP_CONN_RETRANSMIT_ONE;
     if (c->flags & TCP_CONN_SACK)
-        recovery_acked(a->t, c, a->now_us, &a->s, old_una, duplicate);
+        recovery_acked(a->t, c, a->now_us, &a->s, old_una, duplicate, echoed);
     update_send_window(a);
     return fin_was_acked(a);
 }

@@ -238,6 +238,7 @@ void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
     (void)now_us;
     c->ssthresh = algorithm(t, c)->reduce(c);
+    ecn_reduced(c);
 }
 
 void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us)

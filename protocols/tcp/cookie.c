@@ -86,7 +86,11 @@ void cookie_send(struct arrival *a)
         .tsecr = a->s.tsval,
         .sack_permitted = timestamps && a->s.sack_permitted && !t->config.no_sack,
     };
-    uint32_t bits = (scale ? (uint32_t)a->s.window_scale : COOKIE_NO_SCALE) | (r.sack_permitted ? COOKIE_SACK : 0);
+    bool ecn = timestamps && ecn_is_asked_for(t, &a->s);
+    if (ecn)
+        r.flags |= TCP_FLAG_ECE;
+    uint32_t bits = (scale ? (uint32_t)a->s.window_scale : COOKIE_NO_SCALE) | (r.sack_permitted ? COOKIE_SACK : 0) |
+                    (ecn ? COOKIE_ECN : 0);
     r.tsval = tsval_with(timestamp_clock(t, a->now_us, timestamp_offset(t, &like.identity)), bits);
     if (!reply_push(t, &r)) {
         t->counters.drop_reply_queue++;
@@ -121,6 +125,7 @@ static struct segment syn_of(const struct tcp *t, const struct tcp_segment_in *m
         .timestamps = timestamps,
         .tsval = s->tsval,
         .sack_permitted = timestamps && (s->tsecr & COOKIE_SACK) != 0,
+        .flags = timestamps && (s->tsecr & COOKIE_ECN) != 0 ? TCP_FLAG_SYN | TCP_FLAG_ECE | TCP_FLAG_CWR : TCP_FLAG_SYN,
     };
 }
 

@@ -340,6 +340,7 @@ static void arrives_otherwise(struct arrival *a)
     if (a->s.flags & TCP_FLAG_SYN) /* the SYN-ACK of a simultaneous open */
         a->c->flags |= TCP_CONN_ACK_NOW;
     timestamp_take(a->c, a->now_us, &a->s);
+    ecn_received(a->t, a->c, &a->s);
     if (process_text(a))
         process_fin(a);
 }
@@ -413,6 +414,7 @@ enum tcp_input_result tcp_input(struct tcp *t, uint64_t now_us, uint32_t index, 
         return TCP_INPUT_DROPPED;
     }
     a.s.gso_size = meta->gso_size;
+    a.s.ecn = meta->ecn;
     if ((a.c == NULL || a.c->state <= TCP_LISTEN) && arrives_time_wait(&a))
         return a.result;
     arrives(&a);

@@ -78,6 +78,7 @@ static void fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c,
     ret->source_port = c->identity.local_port;
     ret->destination_port = c->identity.remote_port;
     ret->gso_size = 0;
+    ret->ecn = 0;
     ret->header_length = sizeof h;
     ret->push = (flags & TCP_FLAG_PSH) != 0;
     ret->stream_offset = 0;
@@ -92,6 +93,8 @@ static void emit(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t se
                  struct tcp_output *ret)
 {
     uint32_t mss = conn_segment_mss(c);
+    if (c->flags & TCP_CONN_ECE)
+        flags |= TCP_FLAG_ECE;
     fill(t, now_us, c, seq, flags | TCP_FLAG_ACK, advertised_window(c), ret);
     c->last_ack_sent = c->rcv_nxt;
     if (length > 0) {
@@ -135,7 +138,11 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
     bool last = seq + length == conn_send_fin_seq(c);
     uint32_t mss = conn_segment_mss(c); /* emit() may make room */
     uint32_t end = seq + length + (fin ? 1 : 0);
-    emit(t, now_us, c, seq, length, (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
+    uint8_t flags = (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ecn = ECN_NOT_ECT;
+    if (length > 0 && !seq_before(seq, c->snd_max))
+        flags |= ecn_new_text(c, &ecn);
+    emit(t, now_us, c, seq, length, flags, ret);
+    ret->ecn = ecn;
     if (seq_before(seq, c->snd_max)) {
         t->counters.retransmits++;
         c->retransmitted++;
@@ -165,7 +172,7 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
 static uint32_t super_segment_limit(const struct tcp *t, const struct tcp_conn *c)
 {
     uint32_t mss = conn_segment_mss(c);
-    if (!t->config.gso)
+    if (!t->config.gso || (c->flags & TCP_CONN_CWR)) /* CWR is for one segment alone */
         return mss;
     uint32_t quarter = u32_min(c->cwnd / 4, pacing_limit(t, c));
     if (quarter >= TCP_SUPER_SEGMENT_MAX)
@@ -420,7 +427,8 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
         return true;
     }
     uint16_t window = (uint16_t)u32_min(c->receive_size, UINT16_MAX);
-    fill(t, now_us, c, c->iss, (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0)), window, ret);
+    uint8_t flags = (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0) | ecn_syn_flags(t, c));
+    fill(t, now_us, c, c->iss, flags, window, ret);
     bool scale = !received || (c->flags & TCP_CONN_WINDOW_SCALE);
     struct syn_options o = {.mss = conn_offered_mss(t, c),
                             .window_scale = scale ? (int32_t)conn_window_scale(c->receive_size) : -1,

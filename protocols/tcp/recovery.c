@@ -194,7 +194,7 @@ static void take_step(struct tcp *t, struct tcp_conn *c, const struct tcp_delive
         recovery_end(t, c);
     } else if (c->flags & TCP_CONN_LOSS) {
         if (d->delivered > 0)
-            congestion_acked(t, c, d->now_us, d->delivered, d->in_flight);
+            congestion_acked(t, c, d->now_us, d->echoed ? 0 : d->delivered, d->in_flight);
         if (over) {
             c->flags &= ~(uint32_t)TCP_CONN_LOSS;
             rack_recovered(t, c);
@@ -202,7 +202,7 @@ static void take_step(struct tcp *t, struct tcp_conn *c, const struct tcp_delive
     } else if (!(c->flags & TCP_CONN_RECOVERY)) {
         was_open = true;
         if (d->acked > 0)
-            congestion_acked(t, c, d->now_us, d->acked, d->in_flight);
+            congestion_acked(t, c, d->now_us, d->echoed ? 0 : d->acked, d->in_flight);
     }
     bool lost = was_open ? d->newly_lost > 0 : b->lost > 0; /* what of the last episode is left begins a new one */
     if (!(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)) && lost)
@@ -213,7 +213,7 @@ static void take_step(struct tcp *t, struct tcp_conn *c, const struct tcp_delive
 
 /* An ACK has come: snd_una was `old_una`; rtt_acked() has seen it. Untrusted: s->sack, s->tsecr (wire). */
 void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s, uint32_t old_una,
-                    bool duplicate)
+                    bool duplicate, bool echoed)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     struct tcp_delivery d = {.segment = s,
@@ -221,7 +221,8 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
                              .in_flight = b->in_flight,
                              .acked = c->snd_una - old_una,
                              .steps = STEPS_OF_AN_ACK,
-                             .duplicate = duplicate};
+                             .duplicate = duplicate,
+                             .echoed = echoed};
     flights_acked(t, c, &d);
     take_blocks(t, c, &d);
     rack_update(t, c, &d);

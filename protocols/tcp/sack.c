@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Selective acknowledgements, the receiver's side: RFC 2018 section 4, RFC 2883 section 4.
  *
- * While text is held out of order every segment with an ACK carries the option, as far as there is room: first the range
- * in which the segment lies that came last, so that the peer learns of each even if only one ACK of several arrives;
- * then those reported before, the latest first; then the rest. What is remembered for that is where the last four
- * segments out of order began (sack_recent[]), not the ranges: they grow and melt together.
+ * While text is held out of order every segment with an ACK carries the option, as far as there is room: first the
+ * range in which the segment lies that came last, so that the peer learns of each even if only one ACK of several
+ * arrives; then those reported before, the latest first; then the rest. What is remembered for that is where the last
+ * four segments out of order began (sack_recent[]), not the ranges: they grow and melt together.
  *
  * Text that came a second time is told once, in front (RFC 2883: D-SACK): the peer learns that it sent something again
  * without need. Of several such pieces of one segment the first is told. One that waits to be told grows if the

@@ -23,6 +23,7 @@
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
  *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
  *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS      sack.c     what an ACK reports
+ *   ecn.c         RFC 3168
  *
  * States: those of RFC 9293. A FIN is formed, and the state changed, when it goes out, not when the user
  * calls: until then user_fin stands alone. A connection that ends goes to CLOSED and leaves the hash and
@@ -40,7 +41,7 @@
  * Limits: the table; that of TIME-WAITs (the oldest gives way); TCP_RANGES_MAX ranges; the backlog (then SYN
  * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection.
  *
- * Left out until later: ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
+ * Left out until later: urgent data (the pointer is ignored and the octets are data, as RFC 6093
  * suggests), path MTU discovery without ICMP (RFC 8899; what ICMP says is heeded: tcp_too_big()). */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/congestion.h"

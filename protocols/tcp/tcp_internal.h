@@ -39,8 +39,11 @@ enum tcp_conn_flag {
     TCP_CONN_ECN = 1 << 18,           /* RFC 3168: both sides do it */
     TCP_CONN_ECE = 1 << 19,           /* every ACK says that a CE came, until the peer says CWR */
     TCP_CONN_CWR = 1 << 20,           /* the next new text says CWR */
-    TCP_CONN_CWR_STATE = 1 << 21,     /* the window was reduced for an ECE; until cwr_seq */
+    TCP_CONN_CWR_STATE = 1 << 21,     /* the window was reduced; until more than cwr_seq is acknowledged */
+    TCP_CONN_NOT_ECT = 1 << 27,       /* with TCP_CONN_ECN: our packets are not, a SYN of ours did not ask */
 };
+
+enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 }; /* RFC 3168 5 */
 
 #define TCP_SACK_BLOCKS_MAX 4U /* as many as fit */
 #define TCP_MSS_DEFAULT    536U  /* RFC 9293 3.7.1: MUST assume, IPv4 */
@@ -153,6 +156,7 @@ struct segment { /* a received segment, parsed and checked */
     int32_t window_scale;    /* option; -1: none */
     uint32_t gso_size;
     uint8_t flags;
+    uint8_t ecn;             /* codepoint of its packet */
     bool timestamps;         /* option: */
     uint32_t tsval, tsecr;
     bool sack_permitted;     /* option, of a SYN */
@@ -395,7 +399,7 @@ void flights_release(struct tcp *t, struct tcp_conn *c); /* what is in flight is
 
 /* recovery.c: losses, with a peer that SACKs */
 void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s, uint32_t old_una,
-                    bool duplicate);
+                    bool duplicate, bool echoed); /* echoed: a CE, the window does not grow */
 void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* retransmission timer */
 void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us);     /* recovery_at_us */
 void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end); /* at snd_nxt */
@@ -417,6 +421,15 @@ void sack_advance(struct tcp_conn *c);                     /* rcv_nxt has moved 
 bool sack_note_duplicate(struct tcp_conn *c, const struct segment *s); /* true: some of it was there before */
 uint32_t sack_report(const struct tcp_conn *c, struct tcp_range ret[TCP_SACK_BLOCKS_MAX]);
 void sack_reported(struct tcp *t, struct tcp_conn *c);
+
+/* ecn.c */
+bool ecn_is_asked_for(const struct tcp *t, const struct segment *syn); /* and to be had */
+void ecn_take_syn(struct tcp *t, struct tcp_conn *c, const struct segment *s);
+uint8_t ecn_syn_flags(const struct tcp *t, struct tcp_conn *c);
+void ecn_received(struct tcp *t, struct tcp_conn *c, const struct segment *s);
+void ecn_reduced(struct tcp_conn *c); /* called by congestion_reduce() */
+bool ecn_echoed(struct tcp *t, uint64_t now_us, struct tcp_conn *c, const struct segment *s);
+uint8_t ecn_new_text(struct tcp_conn *c, uint8_t *ret_codepoint);
 
 /* isn.c */
 uint64_t hash_addresses(const struct tcp *t, const struct ip_address *local, uint16_t local_port,

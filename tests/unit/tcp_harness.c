@@ -113,6 +113,33 @@ void host_drain(struct host *h)
     }
 }
 
+static bool in_range(const struct tcp_conn *c, uint32_t start, uint32_t end)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < c->range_count; i++)
+        found |= !before(start, c->range[i].start) && !before(c->range[i].end, end);
+    return found;
+}
+
+/* SACK's blocks: what is held and nothing else, but for the first, which may be a duplicate; a FIN is held, too. */
+static void check_blocks(const struct tcp_conn *c, const struct tcp_output *out)
+{
+    uint32_t at = 20 + ((c->flags & TCP_CONN_TIMESTAMPS) ? 12 : 0);
+    if (c->state < TCP_ESTABLISHED || (out->header[13] & (S | R)) || out->header_length <= at)
+        return;
+    require(memcmp(out->header + at, "\1\1\5", 3) == 0 && (c->flags & TCP_CONN_SACK));
+    uint32_t count = (out->header[at + 3] - 2U) / 8;
+    require(count > 0 && out->header_length == at + 4 + count * 8);
+    for (uint32_t i = 0; i < count; i++) {
+        be32 edge[2];
+        memcpy(edge, out->header + at + 4 + (size_t)i * 8, sizeof edge);
+        uint32_t start = be32_get(edge[0]), end = be32_get(edge[1]);
+        bool fin = (c->flags & TCP_CONN_FIN_KNOWN) && end == c->fin_seq + 1;
+        bool duplicate = i == 0 && !before(c->rcv_nxt, end);
+        require(before(start, end) && (duplicate || in_range(c, start, fin ? end - 1 : end)));
+    }
+}
+
 bool host_poll(struct host *h, struct tcp_output *ret)
 {
     memset(ret, 0xee, sizeof *ret);
@@ -121,6 +148,8 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     require(ret->header_length >= 20);
     require(ret->header_length % 4 == 0);
     require(ret->header[12] >> 4 == ret->header_length / 4);
+    if (ret->conn != TCP_NONE)
+        check_blocks(host_conn(h, ret->conn), ret);
     if (ret->payload_length == 0)
         return true;
     const struct tcp_conn *c = host_conn(h, ret->conn);
@@ -550,6 +579,8 @@ static void wire_send(struct wire *w, int from, const struct tcp_output *out)
             }
             struct packet *p = packet_new(w->end[from], out, skip, length);
             p->meta.gso_size = w->split ? 0 : out->gso_size;
+            if (p->meta.ecn == ECN_ECT0 && wire_random(w, 1000) < w->mark)
+                p->meta.ecn = ECN_CE;
             w->carried++;
             wire_put(w, !from, p);
         }

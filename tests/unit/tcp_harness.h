@@ -124,6 +124,7 @@ struct wire {
     uint64_t seed;
     uint32_t delay_us;
     uint32_t loss, duplicate, reorder; /* in 1000 */
+    uint32_t mark; /* CE on so many of what is ECT */
     bool split; /* super-segments are cut up on the way, as by a NIC */
     uint64_t carried, lost;
 };

@@ -48,6 +48,12 @@ enum stack_dad { /* address conflict detection (RFC 5227, RFC 4862, RFC 4429) */
     STACK_DAD_OFF = 2,        /* neither */
 };
 
+enum stack_ecn { /* enum tcp_ecn */
+    STACK_ECN_PASSIVE = 0, /* who asks for it gets it */
+    STACK_ECN_OFF = 1,
+    STACK_ECN_ON = 2, /* and it is asked for */
+};
+
 struct stack_route { /* beside those of the link, which follow from the addresses, and the gateways */
     struct ip_address prefix;
     uint8_t prefix_length;
@@ -62,6 +68,7 @@ struct stack_config { /* the same for every server and incarnation */
     struct stack_route route[STACK_ROUTES_MAX];
     uint32_t route_count;
     enum stack_dad dad;        /* of the first incarnation; later ones never probe */
+    enum stack_ecn ecn;
     struct mac_address mac;
     uint32_t mtu;              /* IP octets of a frame */
     uint8_t secret[16];        /* ISNs, ports, cookies */

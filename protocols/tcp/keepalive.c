@@ -151,6 +151,7 @@ void tcp_set_options(struct tcp *t, uint64_t now_us, uint32_t index, const struc
     c->options = *options;
     c->flags = (c->flags & ~(uint32_t)TCP_CONN_NODELAY) | (options->nodelay ? TCP_CONN_NODELAY : 0);
     keepalive_set(c, now_us, &old);
+    congestion_changed(t, c, &old);
     if (c->retransmit_at_us != 0 && (c->retransmits > 0 || c->probes > 0))
         c->retransmit_at_us = user_timeout_clamp(t, c, now_us, c->retransmit_at_us);
     conn_changed(t, c);

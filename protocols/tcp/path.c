@@ -13,7 +13,7 @@
  * or the end of a search the next one begins (RFC 1191 6.3: not before)
  *
  * Nothing of this is in the store but c->mss: a new incarnation stays at the size that it found and does not probe. */
-#include "protocols/tcp/tcp_internal.h"
+#include "protocols/tcp/recovery.h"
 
 #define BASE_MSS            1024U /* RFC 4821 7.2, as Linux */
 #define BLACK_HOLE_TIMEOUTS 3U    /* as Linux (tcp_retries1) */
@@ -56,8 +56,10 @@ static void lower(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t m
 /* What is in flight has the old size: it goes out again, in the new one. */
 static void resend(struct tcp *t, struct tcp_conn *c)
 {
-    (void)t;
-    c->snd_nxt = c->snd_una;
+    if (c->flags & TCP_CONN_SACK)
+        recovery_resend_all(t, c);
+    else
+        c->snd_nxt = c->snd_una;
     c->rtt_start_us = 0;
 }
 
@@ -154,7 +156,7 @@ uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_c
     uint32_t mss = conn_send_mss(c), options = c->mss - mss, size = (c->mss + p->high + 1) / 2, octets = size - options;
     uint32_t offset = c->snd_nxt - c->iss - 1, ring = c->send_size - (offset & (c->send_size - 1));
     bool calm = !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS | TCP_CONN_PERSIST)) && c->duplicate_acks == 0 &&
-                c->snd_nxt == c->snd_max && c->options.maximum_segment == 0;
+                conn_segment_mss(c) == mss && c->snd_nxt == c->snd_max && c->options.maximum_segment == 0;
     bool room = c->cwnd >= PROBE_WINDOW * mss && octets <= usable && octets <= ring &&
                 available >= octets + TCP_DUPLICATE_ACKS * mss;
     return calm && room && p->high >= c->mss + SEARCH_OVER ? octets : 0;

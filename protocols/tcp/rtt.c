@@ -57,7 +57,7 @@ static bool measure(const struct tcp *t, const struct tcp_conn *c, uint64_t now_
     return true;
 }
 
-static void take_sample(const struct tcp *t, struct tcp_conn *c, uint64_t sample_us) /* RFC 6298 2.2, 2.3 */
+static void take_sample(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint64_t sample_us) /* RFC 6298 2.2, 2.3 */
 {
     uint32_t r = sample_us > t->config.rto_max_us ? t->config.rto_max_us : u32_max(1, (uint32_t)sample_us);
     if (c->srtt_us == 0) {
@@ -69,9 +69,11 @@ static void take_sample(const struct tcp *t, struct tcp_conn *c, uint64_t sample
         c->srtt_us = u32_max(1, c->srtt_us - c->srtt_us / 8 + r / 8);
     }
     c->rto_us = rto_from_estimate(t, c);
+    if (!(c->flags & TCP_CONN_SACK)) /* else it has more samples than these (flight.c) */
+        congestion_rtt(t, c, now_us, r);
 }
 
-static void rto_update(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
+static void rto_update(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
 {
     if (c->rtt_start_us != 0 && !seq_before(c->snd_una, c->rtt_seq)) {
         uint64_t sample_us;
@@ -79,7 +81,7 @@ static void rto_update(const struct tcp *t, struct tcp_conn *c, uint64_t now_us,
         c->rtt_start_us = 0;
         c->flags &= ~(uint32_t)TCP_CONN_RTT_RESENT;
         if (measured) {
-            take_sample(t, c, sample_us);
+            take_sample(t, c, now_us, sample_us);
             return;
         }
     }
@@ -89,8 +91,14 @@ static void rto_update(const struct tcp *t, struct tcp_conn *c, uint64_t now_us,
         c->rto_us = rto_from_estimate(t, c);
 }
 
+/* With SACK samples come from the scoreboard (recovery.c). */
+void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us)
+{
+    take_sample(t, c, now_us, sample_us);
+}
+
 /* snd_una has moved, by leave of `s`. */
-void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
+void rtt_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
 {
     rto_update(t, c, now_us, s);
     if (c->flags & TCP_CONN_SYN_RESENT) { /* RFC 6298 5.7: MUST, when the handshake is over */

@@ -153,9 +153,9 @@ struct tcp_conn {
     uint32_t sack_recent[4];        /* RFC 2018 4: where text that came out of order began, the latest first */
     struct tcp_range duplicate;     /* RFC 2883: to be reported in the next ACK; empty: nothing */
     uint32_t cwr_seq;               /* RFC 3168 6.1.2: no other reduction for an ECE until this is acknowledged */
-    uint32_t cubic_w_max, cubic_w_est, cubic_start; /* RFC 9438 4.1.2: octets; W_max, W_est, cwnd_epoch */
+    uint32_t cubic_w_max, cubic_w_est, cubic_prior; /* RFC 9438 4.1.2: octets; W_max, W_est, cwnd_prior */
     uint32_t cubic_k_ms;            /* K */
-    uint32_t cubic_acked;           /* octets towards the next segment of cwnd */
+    uint32_t cubic_acked;           /* of an octet of cwnd, in parts of cwnd */
     uint32_t receive_next_size;     /* the rings grow in place (ring.h): their sizes from ... */
     uint32_t receive_turn;          /* ... this stream offset on */
     uint32_t receive_most;          /* and what they may ever be */
@@ -198,7 +198,7 @@ struct tcp_config {
     bool no_cookies;        /* a full backlog drops SYNs */
     uint32_t time_waits;    /* records of TIME-WAIT, at most 1 << 20; 0: 2 * connections. The oldest gives way */
     uint32_t orphan_retries; /* 0: 8. As `retries`, once the user has closed */
-    uint32_t flights;        /* records of what is in flight (flight.c), of all connections; 0: 4 * connections + 4096 */
+    uint32_t flights;        /* records of what is in flight (flight.c), beside one for each connection; 0: 3 * connections + 4096 */
     uint8_t congestion;      /* enum tcp_congestion; 0: TCP_CONGESTION_CUBIC */
     uint8_t ecn;             /* enum tcp_ecn */
     bool no_sack;            /* neither offer nor take RFC 2018's option; with it RACK-TLP and F-RTO are off */

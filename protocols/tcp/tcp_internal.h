@@ -39,8 +39,11 @@ enum tcp_conn_flag {
     TCP_CONN_ECN = 1 << 18,           /* RFC 3168: both sides do it */
     TCP_CONN_ECE = 1 << 19,           /* every ACK says that a CE came, until the peer says CWR */
     TCP_CONN_CWR = 1 << 20,           /* the next new text says CWR */
-    TCP_CONN_CWR_STATE = 1 << 21,     /* the window was reduced for an ECE; until cwr_seq */
+    TCP_CONN_CWR_STATE = 1 << 21,     /* the window was reduced; until more than cwr_seq is acknowledged */
+    TCP_CONN_NOT_ECT = 1 << 27,       /* with TCP_CONN_ECN: our packets are not, a SYN of ours did not ask */
 };
+
+enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 }; /* RFC 3168 5 */
 
 #define TCP_SACK_BLOCKS_MAX 4U /* as many as fit */
 #define TCP_MSS_DEFAULT    536U  /* RFC 9293 3.7.1: MUST assume, IPv4 */
@@ -116,6 +119,7 @@ struct tcp_reply { /* of no connection */
     uint16_t mss;         /* of a SYN: */
     int32_t window_scale; /* -1: none */
     uint32_t tsval;       /* in place of our clock */
+    bool sack_permitted;
 };
 
 struct tcp {
@@ -152,6 +156,7 @@ struct segment { /* a received segment, parsed and checked */
     int32_t window_scale;    /* option; -1: none */
     uint32_t gso_size;
     uint8_t flags;
+    uint8_t ecn;             /* codepoint of its packet */
     bool timestamps;         /* option: */
     uint32_t tsval, tsecr;
     bool sack_permitted;     /* option, of a SYN */
@@ -208,15 +213,35 @@ static inline uint32_t conn_right_edge(const struct tcp_conn *c)
 }
 
 #define TIMESTAMPS_OCTETS 12U /* of the option, padded */
+#define SACK_OCTETS       4U  /* likewise, without blocks */
+#define SACK_BLOCK_OCTETS 8U
 
-/* Payload of the largest segment that may go out: the peer's limit (c->mss) or the user's, less the options that every
- * segment carries (RFC 6691 2, RFC 9293 3.7.1: Eff.snd.MSS). */
+/* Blocks that the next segment reports: one for each range held, and before them a duplicate, as far as there is room
+ * (RFC 2018 3: three beside timestamps). */
+static inline uint32_t conn_sack_blocks(const struct tcp_conn *c)
+{
+    if (!(c->flags & TCP_CONN_SACK))
+        return 0;
+    uint32_t most = (c->flags & TCP_CONN_TIMESTAMPS) ? TCP_SACK_BLOCKS_MAX - 1 : TCP_SACK_BLOCKS_MAX;
+    return u32_min(c->range_count + (c->duplicate.start != c->duplicate.end), most);
+}
+
+/* Payload of the largest segment: the peer's limit (c->mss) or the user's, less the options that every segment
+ * carries (RFC 6691 2, RFC 9293 3.7.1: Eff.snd.MSS). */
 static inline uint32_t conn_send_mss(const struct tcp_conn *c)
 {
     uint32_t mss = c->mss, user = c->options.maximum_segment;
     if (user != 0)
         mss = u32_min(mss, u32_max(user, TCP_MSS_MIN));
     return mss - ((c->flags & TCP_CONN_TIMESTAMPS) ? TIMESTAMPS_OCTETS : 0);
+}
+
+/* Of the one that goes out next: SACK's blocks take their room, too. What counts in segments (the congestion window) counts
+ * in the former. */
+static inline uint32_t conn_segment_mss(const struct tcp_conn *c)
+{
+    uint32_t blocks = conn_sack_blocks(c);
+    return conn_send_mss(c) - (blocks > 0 ? SACK_OCTETS + blocks * SACK_BLOCK_OCTETS : 0);
 }
 
 /* Sequence number that our FIN has or will have. */
@@ -313,6 +338,7 @@ struct syn_options {
 /* Octets written: a multiple of 4. */
 uint32_t options_write_syn(uint8_t *at, const struct syn_options *o);
 uint32_t options_write_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr);
+uint32_t options_write_sack(uint8_t *at, const struct tcp_range *block, uint32_t count);
 
 /* timestamps.c */
 #define TIMESTAMP_TICK_US 1000U
@@ -346,7 +372,8 @@ uint64_t user_timeout_clamp(const struct tcp *t, const struct tcp_conn *c, uint6
 /* rtt.c */
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);
 void rtt_resent(struct tcp_conn *c);
-void rtt_acked(const struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
+void rtt_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
+void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us);
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
 
 /* congestion.c: the window, by the connection's algorithm (reno here, cubic.c). `in_flight`: before the ACK. */
@@ -355,6 +382,29 @@ void congestion_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32
 void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* a loss or an ECE: ssthresh, not cwnd */
 void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
 uint32_t congestion_window(const struct tcp_conn *c); /* with limited transmit */
+void congestion_rtt(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t rtt_us); /* each sample */
+void congestion_save(struct tcp *t, const struct tcp_conn *c); /* before a reduction, for ... */
+void congestion_restore(struct tcp *t, struct tcp_conn *c);    /* ... its undoing */
+void congestion_resume(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* nothing in flight, something to send */
+void congestion_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
+void congestion_changed(const struct tcp *t, struct tcp_conn *c, const struct tcp_options *old); /* c->options are new */
+
+/* pacing.c */
+void pacing_rtt(struct tcp *t, const struct tcp_conn *c, uint32_t rtt_us);
+bool pacing_holds(struct tcp *t, const struct tcp_conn *c, uint64_t now_us);
+uint32_t pacing_limit(const struct tcp *t, const struct tcp_conn *c);
+void pacing_sent(struct tcp *t, const struct tcp_conn *c, uint64_t now_us, uint32_t length);
+
+/* flight.c */
+void flights_release(struct tcp *t, struct tcp_conn *c); /* what is in flight is known no more */
+
+/* recovery.c: losses, with a peer that SACKs */
+void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s, uint32_t old_una,
+                    bool duplicate, bool echoed); /* echoed: a CE, the window does not grow */
+void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* retransmission timer */
+void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us);     /* recovery_at_us */
+void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end); /* at snd_nxt */
+void recovery_resend_all(struct tcp *t, struct tcp_conn *c); /* in other sizes; the window stays */
 
 /* newreno.c: fast retransmit and recovery with a peer that does not SACK */
 bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* true: fast retransmit now */
@@ -372,6 +422,23 @@ void path_probe_sent(struct tcp *t, struct tcp_conn *c, uint32_t octets);
 bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);
 bool ranges_insert(struct tcp_conn *c, uint32_t start, uint32_t end);
 void ranges_advance(struct tcp_conn *c);
+
+/* sack.c: what was received, as the peer is told (RFC 2018 4, RFC 2883) */
+void sack_take_syn(const struct tcp *t, struct tcp_conn *c, const struct segment *s);
+void sack_take(struct tcp_conn *c, uint32_t start);        /* text from there on is in the ranges now */
+void sack_advance(struct tcp_conn *c);                     /* rcv_nxt has moved */
+bool sack_note_duplicate(struct tcp_conn *c, const struct segment *s); /* true: some of it was there before */
+uint32_t sack_report(const struct tcp_conn *c, struct tcp_range ret[TCP_SACK_BLOCKS_MAX]);
+void sack_reported(struct tcp *t, struct tcp_conn *c);
+
+/* ecn.c */
+bool ecn_is_asked_for(const struct tcp *t, const struct segment *syn); /* and to be had */
+void ecn_take_syn(struct tcp *t, struct tcp_conn *c, const struct segment *s);
+uint8_t ecn_syn_flags(const struct tcp *t, struct tcp_conn *c);
+void ecn_received(struct tcp *t, struct tcp_conn *c, const struct segment *s);
+void ecn_reduced(struct tcp_conn *c); /* called by congestion_reduce() */
+bool ecn_echoed(struct tcp *t, uint64_t now_us, struct tcp_conn *c, const struct segment *s);
+uint8_t ecn_new_text(struct tcp_conn *c, uint8_t *ret_codepoint);
 
 /* isn.c */
 uint64_t hash_addresses(const struct tcp *t, const struct ip_address *local, uint16_t local_port,

@@ -51,7 +51,8 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
         if (!grant_address(from->address[i], &c.address[i]) || from->address[i]->prefix_length > 128)
             return -EINVAL;
     }
-    if (from->n_gateway > 2 || from->n_route > STACK_ROUTES_MAX || from->dad > STACK_DAD_OFF)
+    if (from->n_gateway > 2 || from->n_route > STACK_ROUTES_MAX || from->dad > STACK_DAD_OFF ||
+        from->ecn > STACK_ECN_ON)
         return -EINVAL;
     for (size_t i = 0; i < from->n_gateway; i++)
         if (!grant_address(from->gateway[i], &c.gateway[i]))
@@ -60,6 +61,7 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
         if (!route_read(from->route[i], &c.route[i]))
             return -EINVAL;
     c.dad = (enum stack_dad)from->dad;
+    c.ecn = (enum stack_ecn)from->ecn;
     memcpy(c.mac.octets, from->mac.data, sizeof c.mac.octets);
     memcpy(c.secret, from->secret.data, sizeof c.secret);
     *ret = c;

@@ -27,6 +27,7 @@ enum key {
     KEY_GATEWAY,
     KEY_ROUTE,
     KEY_DAD,
+    KEY_ECN,
     KEY_RUN_DIR,
     KEY_PLACEMENT,
     KEY_POLICY,
@@ -54,6 +55,8 @@ static const struct argp_option options[] = {
      "address conflict detection: probe before use (the default for an interface that is there already), use at once, "
      "announce and defend (the default for one of our own), or neither",
      0},
+    {"ecn", KEY_ECN, "passive|on|off", 0,
+     "explicit congestion notification for TCP: for peers that ask for it (the default), asked for too, or never", 0},
     {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead",
      0},
     {"placement", KEY_PLACEMENT, "packed|spread|none", 0, "how domains are put on CPUs, by default packed", 0},
@@ -179,6 +182,19 @@ static int dad_parse(struct parse *parse, const char *value)
     return complain(parse, "--dad", value, "write on, optimistic or off");
 }
 
+static int ecn_parse(struct parse *parse, const char *value)
+{
+    static const char *const names[] = {
+        [STACK_ECN_PASSIVE] = "passive", [STACK_ECN_OFF] = "off", [STACK_ECN_ON] = "on"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            parse->options->ecn = (enum stack_ecn)i;
+            return 0;
+        }
+    }
+    return complain(parse, "--ecn", value, "write passive, on or off");
+}
+
 static int tap_parse(struct parse *parse, const char *value, const char *name)
 {
     struct options *o = parse->options;
@@ -294,6 +310,8 @@ static int setting_parse(struct parse *parse, int key, const char *value)
         return route_parse(parse, value);
     case KEY_DAD:
         return dad_parse(parse, value);
+    case KEY_ECN:
+        return ecn_parse(parse, value);
     case KEY_RUN_DIR:
         return run_dir_parse(parse, value);
     case KEY_PLACEMENT:

@@ -39,6 +39,7 @@ struct options {
     struct stack_route route[STACK_ROUTES_MAX];
     uint32_t route_count;
     enum stack_dad dad;
+    enum stack_ecn ecn;
     bool dad_given; /* else what fits the device */
     char run_dir[OPTIONS_RUN_DIR];
     char config[OPTIONS_PATH]; /* files; empty: none */

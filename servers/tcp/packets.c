@@ -222,7 +222,7 @@ static void send(struct tcp_server *s, struct tcp_output *o)
     uint32_t place = 0;
     if (e != TRANSPORT_NONE) {
         m.ttl = s->transport.endpoint[e].ttl;
-        m.traffic_class = s->transport.endpoint[e].traffic_class;
+        m.traffic_class = (s->transport.endpoint[e].traffic_class & 0xfc) | o->ecn; /* those two bits are not the user's */
     }
     if (o->payload_length > 0 && o->conn != TCP_NONE)
         place = o->stream_offset & (tcp_conn_at(s->engine, o->conn)->send_size - 1);

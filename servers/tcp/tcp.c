@@ -17,10 +17,15 @@
 
 #include "servers/tcp/tcp_server.h"
 
+_Static_assert(TCP_ECN_PASSIVE == (int)STACK_ECN_PASSIVE && TCP_ECN_OFF == (int)STACK_ECN_OFF &&
+                   TCP_ECN_ON == (int)STACK_ECN_ON,
+               "one is the other");
+
 static struct tcp_config engine_config(const struct stack_config *config)
 {
     struct tcp_config c = {
         .connections = CONNECTIONS_MAX, .time_waits = TCP_TIME_WAITS, .mtu = config->mtu, .gso = true};
+    c.ecn = (uint8_t)config->ecn;
     memcpy(c.secret, config->secret, sizeof c.secret);
     return c;
 }

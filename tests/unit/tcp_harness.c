@@ -113,6 +113,33 @@ void host_drain(struct host *h)
     }
 }
 
+static bool in_range(const struct tcp_conn *c, uint32_t start, uint32_t end)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < c->range_count; i++)
+        found |= !before(start, c->range[i].start) && !before(c->range[i].end, end);
+    return found;
+}
+
+/* SACK's blocks: what is held and nothing else, but for the first, which may be a duplicate; a FIN is held, too. */
+static void check_blocks(const struct tcp_conn *c, const struct tcp_output *out)
+{
+    uint32_t at = 20 + ((c->flags & TCP_CONN_TIMESTAMPS) ? 12 : 0);
+    if (c->state < TCP_ESTABLISHED || (out->header[13] & (S | R)) || out->header_length <= at)
+        return;
+    require(memcmp(out->header + at, "\1\1\5", 3) == 0 && (c->flags & TCP_CONN_SACK));
+    uint32_t count = (out->header[at + 3] - 2U) / 8;
+    require(count > 0 && out->header_length == at + 4 + count * 8);
+    for (uint32_t i = 0; i < count; i++) {
+        be32 edge[2];
+        memcpy(edge, out->header + at + 4 + (size_t)i * 8, sizeof edge);
+        uint32_t start = be32_get(edge[0]), end = be32_get(edge[1]);
+        bool fin = (c->flags & TCP_CONN_FIN_KNOWN) && end == c->fin_seq + 1;
+        bool duplicate = i == 0 && !before(c->rcv_nxt, end);
+        require(before(start, end) && (duplicate || in_range(c, start, fin ? end - 1 : end)));
+    }
+}
+
 bool host_poll(struct host *h, struct tcp_output *ret)
 {
     memset(ret, 0xee, sizeof *ret);
@@ -121,6 +148,8 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     require(ret->header_length >= 20);
     require(ret->header_length % 4 == 0);
     require(ret->header[12] >> 4 == ret->header_length / 4);
+    if (ret->conn != TCP_NONE)
+        check_blocks(host_conn(h, ret->conn), ret);
     if (ret->payload_length == 0)
         return true;
     const struct tcp_conn *c = host_conn(h, ret->conn);
@@ -129,8 +158,10 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     require((ret->stream_offset & (c->send_size - 1)) + ret->payload_length <= c->send_size);
     require(ret->payload_length <= TCP_SUPER_SEGMENT_MAX);
     const struct tcp_path *path = &h->t->sender[ret->conn].path;
-        bool probe = path->probe_size != 0 && ret->payload_length == path->probe_octets;
-        require(ret->gso_size == (ret->payload_length > conn_send_mss(c) && !probe ? conn_send_mss(c) : 0));
+    bool probe = path->probe_size != 0 && ret->payload_length == path->probe_octets;
+    uint32_t timestamps = (c->flags & TCP_CONN_TIMESTAMPS) ? 12 : 0; /* what is there beside them takes room, too */
+    uint32_t mss = conn_send_mss(c) - (ret->header_length - 20U - timestamps);
+    require(ret->gso_size == (ret->payload_length > mss && !probe ? mss : 0));
     require(h->config.gso || ret->gso_size == 0);
     return true;
 }
@@ -258,7 +289,8 @@ enum tcp_input_result inject(struct bench *b, uint8_t flags, uint32_t seq, uint3
                                   .destination = b->h.address,
                                   .source_port = b->peer_port,
                                   .destination_port = b->own_port,
-                                  .gso_size = b->gso_size};
+                                  .gso_size = b->gso_size,
+                                  .ecn = b->ecn};
     uint8_t header[TCP_HEADER_MAX] = {0};
     uint32_t header_length = (uint32_t)sizeof(struct tcp_header) + b->options_length;
     struct tcp_header fixed = {
@@ -277,6 +309,7 @@ enum tcp_input_result inject(struct bench *b, uint8_t flags, uint32_t seq, uint3
         b->conn = tcp_lookup(b->h.t, &meta);
     b->options_length = 0;
     b->gso_size = 0;
+    b->ecn = 0;
     return r;
 }
 
@@ -517,7 +550,8 @@ static struct packet *packet_new(const struct host *from, const struct tcp_outpu
     *p = (struct packet){.meta = {.source = out->source,
                                   .destination = out->destination,
                                   .source_port = out->source_port,
-                                  .destination_port = out->destination_port},
+                                  .destination_port = out->destination_port,
+                                  .ecn = out->ecn},
                          .header_length = out->header_length,
                          .payload_length = length};
     memcpy(p->header, out->header, out->header_length);
@@ -547,6 +581,8 @@ static void wire_send(struct wire *w, int from, const struct tcp_output *out)
             }
             struct packet *p = packet_new(w->end[from], out, skip, length);
             p->meta.gso_size = w->split ? 0 : out->gso_size;
+            if (p->meta.ecn == ECN_ECT0 && wire_random(w, 1000) < w->mark)
+                p->meta.ecn = ECN_CE;
             w->carried++;
             wire_put(w, !from, p);
         }

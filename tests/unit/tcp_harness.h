@@ -68,6 +68,7 @@ struct bench {
     uint32_t backlog;
     bool half_close;   /* states after a close are reached by tcp_shutdown_send(): text is taken still */
     uint16_t gso_size; /* of the next segment injected */
+    uint8_t ecn;       /* likewise: its codepoint */
     uint8_t options[40]; /* of the next segment injected */
     uint32_t options_length;
     struct tcp_output seen; /* last segment expected */
@@ -123,6 +124,7 @@ struct wire {
     uint64_t seed;
     uint32_t delay_us;
     uint32_t loss, duplicate, reorder; /* in 1000 */
+    uint32_t mark; /* CE on so many of what is ECT */
     bool split; /* super-segments are cut up on the way, as by a NIC */
     uint64_t carried, lost;
 };

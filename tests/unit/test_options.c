@@ -107,13 +107,14 @@ START_TEST(the_file_speaks_where_the_command_line_does_not)
     static const char text[] =
         "partition = \"monolithic\"; driver = \"tap:other\"; dad = \"off\"; placement = \"spread\";"
         "address = [\"192.0.2.1/25\", \"fd00::1/48\"]; gateway = \"192.0.2.2\";"
-        "route = (\"198.51.100.0/24,192.0.2.3\"); run-dir = \"/there\"; policy = \"/p\";";
+        "route = (\"198.51.100.0/24,192.0.2.3\"); run-dir = \"/there\"; ecn = \"on\"; policy = \"/p\";";
     struct options o;
     char error[OPTIONS_ERROR];
     ck_assert_msg(with_file(text, (char *const[3]){NULL}, &o, error) == 0, "%s", error);
     ck_assert_uint_eq(o.partition.count, 1);
     ck_assert_str_eq(o.device, "other");
     ck_assert_int_eq(o.dad, STACK_DAD_OFF);
+    ck_assert_int_eq(o.ecn, STACK_ECN_ON);
     ck_assert_int_eq(o.placement, PLACEMENT_SPREAD);
     ck_assert_uint_eq(o.address_count, 2);
     ck_assert_uint_eq(o.prefix_length[1], 48);
@@ -134,6 +135,7 @@ START_TEST(the_file_speaks_where_the_command_line_does_not)
     ck_assert_int_eq(o.dad, STACK_DAD_ON);
     ck_assert_int_eq(with_file("", (char *const[3]){NULL}, &o, error), 0);
     ck_assert_uint_eq(o.partition.count, SERVER_COUNT); /* the defaults */
+    ck_assert_int_eq(o.ecn, STACK_ECN_PASSIVE);
     ck_assert_uint_eq(o.address_count, 2);
 }
 END_TEST
@@ -144,6 +146,7 @@ START_TEST(a_wrong_file_is_no_wrong_usage)
     char error[OPTIONS_ERROR];
     ck_assert_int_eq(with_file("dad = 3;", (char *const[3]){NULL}, &o, error), -EBADMSG);
     ck_assert_int_eq(with_file("", (char *const[3]){(char *)"--dad=3"}, &o, error), -EINVAL);
+    ck_assert_int_eq(with_file("", (char *const[3]){(char *)"--ecn=maybe"}, &o, error), -EINVAL);
     ck_assert_int_eq(options_set(&o, "ready-fd", "1", error), -ENOENT);
 }
 END_TEST

@@ -19,7 +19,7 @@ static struct message ask(uint8_t operation, uint32_t socket, struct ip_address 
                         .source_port = port,
                         .destination = remote,
                         .destination_port = remote_port};
-    m.socket = (struct message_socket){.socket = socket, .argument = {16, options, 0xb840}};
+    m.socket = (struct message_socket){.socket = socket, .argument = {16, options, 0xbb40}};
     harness_request(h, &m);
     harness_turn(h);
     ck_assert(harness_told(h, MESSAGE_ANSWER, &m));
@@ -161,7 +161,7 @@ START_TEST(test_ip6_peer)
     ck_assert_uint_eq(syn[20], 2);
     ck_assert_uint_eq((unsigned)(syn[22] << 8 | syn[23]), 1500 - 60);
     ck_assert_uint_eq(sent.ttl, 0x40); /* the socket's options */
-    ck_assert_uint_eq(sent.traffic_class, 0xb8);
+    ck_assert_uint_eq(sent.traffic_class, 0xb8); /* less the bits of ECN (RFC 3168 5): they are TCP's own */
     peer_input(&sent);
     harness_return(h, sent.cookie);
     settle();

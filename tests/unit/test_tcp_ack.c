@@ -494,7 +494,7 @@ int main(void)
     };
     Suite *suite = suite_create("tcp_ack");
     TCase *tc = tcase_create("tcp_ack");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup_reno, teardown);
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(tc, tests[i]);
     tcase_add_loop_test(tc, test_duplicate, 0, ROWS(duplicates));

@@ -630,7 +630,7 @@ int main(void)
     };
     Suite *suite = suite_create("tcp_data");
     TCase *tc = tcase_create("tcp_data");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup_reno, teardown);
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         tcase_add_test(tc, tests[i]);
     suite_add_tcase(suite, tc);

@@ -75,7 +75,9 @@ static const struct run {
     uint32_t ring, up, down, slow;
     uint64_t limit_us;         /* simulated: shows that nobody waits for a timeout that should not */
     uint32_t mtu[2], delay_us; /* 0: 1500, and as the wire has it */
-    bool no_timestamps[2], nodelay;
+    bool no_timestamps[2], no_sack[2], nodelay;
+    uint8_t ecn[2]; /* enum tcp_ecn */
+    uint32_t mark;
     bool choose_iss; /* of the client: `iss`, so that the streams wrap where it hurts */
     uint32_t iss;
 } runs[] = {
@@ -93,6 +95,8 @@ static const struct run {
     {"everything", 50, 30, 200, true, true, 131072, 1000000, 1000000, 0, 600000000},
     {"everything, slow reader", 50, 30, 200, true, true, 8192, 100000, 100000, 1000, 2400000000},
     {"20 % lost", 200, 0, 0, false, false, 65536, 200000, 200000, 0, 4000000000},
+    {"1 % marked", 0, 0, 0, true, true, 524288, 5000000, 5000000, 0, 20000000, .ecn = {TCP_ECN_ON}, .mark = 10},
+    {"everything, and marked", 50, 30, 200, true, true, 131072, 1000000, 1000000, 0, 600000000, .ecn = {TCP_ECN_ON}, .mark = 20},
 };
 
 static void pair_init(struct host *a, struct host *b, const struct run *r)
@@ -101,10 +105,14 @@ static void pair_init(struct host *a, struct host *b, const struct run *r)
     struct tcp_config config = {.connections = 8, .secret = {9}, .gso = r->gso};
     config.mtu = r->mtu[0] != 0 ? r->mtu[0] : 1500;
     config.no_timestamps = r->no_timestamps[0];
+    config.no_sack = r->no_sack[0];
+    config.ecn = r->ecn[0];
     host_init(a, left, &config);
     config.secret[0] = 10;
     config.mtu = r->mtu[1] != 0 ? r->mtu[1] : 1500;
     config.no_timestamps = r->no_timestamps[1];
+    config.no_sack = r->no_sack[1];
+    config.ecn = r->ecn[1];
     host_init(b, right, &config);
 }
 
@@ -124,6 +132,7 @@ static void run_once(const struct run *r, uint64_t seed)
     w.duplicate = r->duplicate;
     w.reorder = r->reorder;
     w.split = r->split;
+    w.mark = r->mark;
     uint32_t listener = host_listen(&server, 80, 4, r->ring, r->ring);
     tcp_set_options(server.t, server.now_us, listener, &(struct tcp_options){.nodelay = r->nodelay});
     struct app up = {&client, TCP_NONE, r->up, 0, 0, 1, 2, r->slow, false};
@@ -153,6 +162,9 @@ static void run_once(const struct run *r, uint64_t seed)
                   down.conn == TCP_NONE ? -1 : host_conn(&server, down.conn)->state);
     ck_assert_uint_eq(down.read, r->up);
     ck_assert_uint_eq(up.read, r->down);
+    const struct tcp_counters *of = tcp_counters(client.t);
+    if (r->mark > 0 && r->up > 1000000 && r->loss == 0) /* nothing but marks, and they are heeded */
+        ck_assert(of->ce_in > 0 && of->ece_in > 0 && of->retransmits == 0);
     if (getenv("VERBOSE") != NULL)
         printf("%-28s seed %llu: %8.3f s, %llu packets, %llu lost, %llu timeouts, %llu fast\n", r->name,
                (unsigned long long)seed, (double)(w.now_us - start_us) / 1e6, (unsigned long long)w.carried,
@@ -200,6 +212,11 @@ static struct run random_run(uint64_t seed)
     r.nodelay = wire_random(&dice, 2);
     r.choose_iss = wire_random(&dice, 4) != 0;
     r.iss = edges[wire_random(&dice, 5)] - wire_random(&dice, 40000);
+    r.no_sack[0] = wire_random(&dice, 6) == 0;
+    r.no_sack[1] = wire_random(&dice, 6) == 0;
+    r.ecn[0] = (uint8_t)wire_random(&dice, 3);
+    r.ecn[1] = (uint8_t)wire_random(&dice, 3);
+    r.mark = wire_random(&dice, 100);
     return r;
 }
 

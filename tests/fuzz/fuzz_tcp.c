@@ -9,20 +9,16 @@
  *   no spin       once tcp_poll() has nothing more the deadline lies ahead
  *   commit        a block or record that has changed was reported
  *   packets       fit the link, and 16 bits of length
+ *   flights       sorted, disjoint, within [SND.UNA, SND.MAX], in one order by sequence number and one by time; what
+ *                 they sum up to is what the scoreboard says; each record of the pool is free or one connection's
  * and at the end all is closed, time goes by, and nothing may be left. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "protocols/base/wire.h"
-#include "protocols/tcp/tcp_internal.h"
+#include "protocols/tcp/recovery.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/tcp_invariants.h"
 
-#define CONNECTIONS 8
-#define TIME_WAITS  4
-#define STEP        12 /* octets of input */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define STEP 16 /* octets of input */
+#define HEAD 4  /* and before them */
 
 struct fuzz {
     struct tcp *t;
@@ -36,101 +32,13 @@ struct fuzz {
     struct tcp_time_wait time_wait[TIME_WAITS];
 };
 
-#define check(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                            \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-/* ---- what holds at any time ---- */
-static void check_conn(const struct tcp_conn *c)
-{
-    if (c->state < TCP_SYN_SENT)
-        return;
-    check(c->send_end - c->send_acked <= c->send_size);
-    check(!seq_before(c->snd_nxt, c->snd_una) && !seq_before(c->snd_max, c->snd_nxt));
-    check(c->range_count <= TCP_RANGES_MAX);
-    check(conn_send_mss(c) >= TCP_MSS_MIN - TIMESTAMPS_OCTETS && conn_send_mss(c) <= TCP_SUPER_SEGMENT_MAX);
-    check(c->rto_us > 0 && c->receive_window_scale <= 14 && c->send_window_scale <= 14);
-    if (c->state == TCP_SYN_SENT)
-        return;
-    check(c->receive_next - c->receive_consumed <= c->receive_size);
-    for (uint32_t i = 0; i < c->range_count; i++) {
-        check(seq_after(c->range[i].start, i == 0 ? c->rcv_nxt : c->range[i - 1].end));
-        check(seq_after(c->range[i].end, c->range[i].start) && !seq_after(c->range[i].end, conn_right_edge(c)));
-    }
-}
-
-static uint64_t deadline_of(const struct tcp_conn *c)
-{
-    const uint64_t at[] = {c->retransmit_at_us, c->ack_at_us, c->state_at_us, c->keep_at_us};
-    uint64_t first = UINT64_MAX;
-    for (unsigned i = 0; i < sizeof at / sizeof at[0]; i++)
-        if (at[i] != 0 && at[i] < first)
-            first = at[i];
-    return first;
-}
-
-static void check_heap(const struct tcp *t)
-{
-    for (uint32_t i = 0; i < t->heap_count; i++) {
-        check(t->side[t->heap[i].index].heap_position == i);
-        check(i == 0 || t->heap[(i - 1) / 2].at_us <= t->heap[i].at_us);
-    }
-    for (uint32_t i = 0; i < t->fresh; i++) {
-        uint64_t at_us = deadline_of(&t->conn[i]);
-        uint32_t position = t->side[i].heap_position;
-        check(t->conn[i].state != TCP_CLOSED || (position == TCP_NONE && at_us == UINT64_MAX));
-        check(position == TCP_NONE ? at_us == UINT64_MAX : position < t->heap_count);
-        check(position == TCP_NONE || t->heap[position].at_us <= at_us);
-    }
-}
-
-static void check_accounts(const struct tcp *t)
-{
-    uint32_t syn_received[CONNECTIONS] = {0}, accept_queue[CONNECTIONS] = {0}, used = 0, syns = 0;
-    for (uint32_t i = 0; i < t->fresh; i++) {
-        const struct tcp_conn *c = &t->conn[i];
-        used += t->side[i].used;
-        check(t->side[i].used || c->state == TCP_CLOSED);
-        if (!conn_is_child(c))
-            continue;
-        check(c->listener < CONNECTIONS && t->conn[c->listener].state == TCP_LISTEN);
-        syns += c->state == TCP_SYN_RECEIVED;
-        *(c->accept_pending ? &accept_queue[c->listener] : &syn_received[c->listener]) += 1;
-    }
-    check(used + t->free.count == t->fresh && syns == t->syn_received);
-    for (uint32_t i = 0; i < t->fresh; i++)
-        check(t->conn[i].state != TCP_LISTEN ||
-              (t->conn[i].syn_received == syn_received[i] && t->conn[i].accept_queue == accept_queue[i]));
-    const struct tcp_time_waits *w = &t->time_wait;
-    check(w->live.count + w->free.count == w->fresh);
-    uint64_t last = 0;
-    for (uint32_t r = w->live.head; r != TCP_NONE; r = w->side[r].list_next) {
-        const struct tcp_time_wait *x = &w->record[r];
-        check(x->ends_at_us >= last);
-        last = x->ends_at_us;
-        check(time_wait_find(t, &x->local, x->local_port, &x->remote, x->remote_port) == r);
-        check(demux_conn(t, &x->local, x->local_port, &x->remote, x->remote_port) == TCP_NONE);
-    }
-}
-
-static void check_all(const struct fuzz *f)
-{
-    for (uint32_t i = 0; i < f->t->fresh; i++)
-        check_conn(&f->t->conn[i]);
-    check_heap(f->t);
-    check_accounts(f->t);
-}
-
 /* ---- what holds when there is nothing more to send ---- */
 static void check_no_stall(const struct tcp_conn *c)
 {
     if (c->state < TCP_SYN_SENT)
         return;
     check(!(c->flags & (TCP_CONN_ACK_NOW | TCP_CONN_PROBE_NOW | TCP_CONN_KEEP_PROBE | TCP_CONN_RETRANSMIT_ONE)));
+    check(!(c->flags & TCP_CONN_ECE) || (c->flags & TCP_CONN_ECN));
     check(c->acks_owed == 0 && (c->ack_owed == 0 || c->ack_at_us != 0));
     bool due = !conn_is_synchronized(c) || c->snd_una != c->snd_max || c->send_end != c->send_acked ||
                (c->user_fin && !c->fin_sent);
@@ -160,6 +68,7 @@ static void note_output(struct fuzz *f, const struct tcp_output *out)
         return;
     }
     const struct tcp_conn *c = tcp_conn_at(f->t, out->conn);
+    check(out->ecn == ECN_NOT_ECT || (out->ecn == ECN_ECT0 && (c->flags & TCP_CONN_ECN) && out->payload_length > 0));
     if (timestamps)
         f->tsval[out->conn] = be32_get(word[2]);
     check((out->header[13] & (TCP_FLAG_SYN)) || timestamps == ((c->flags & TCP_CONN_TIMESTAMPS) != 0));
@@ -181,7 +90,7 @@ static void drain(struct fuzz *f)
     check(tcp_deadline_us(t) > f->now);
     for (uint32_t i = 0; i < t->fresh; i++)
         check_no_stall(&t->conn[i]);
-    check_all(f);
+    check_engine(f->t);
     uint32_t index;
     for (int n = 0; tcp_next_touched(t, &index); n++) {
         check(n < 10000 && index < CONNECTIONS);
@@ -202,6 +111,40 @@ static uint32_t put_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr)
     return options_write_timestamps(at, tsval, tsecr);
 }
 
+/* Blocks that a peer may report: what is known to be in flight, a part of it, or anything near; below the ACK, too. */
+static uint32_t put_sack(const struct fuzz *f, uint8_t *at, const uint8_t *d, const struct tcp_conn *c, uint32_t most)
+{
+    struct tcp_range block[TCP_SACK_BLOCKS_MAX];
+    const struct tcp_scoreboard *b = board_of(f->t, c);
+    uint32_t count = u32_min(d[12] & 7U, most), scale = d[12] & 8 ? 1 : u32_max(conn_segment_mss(c), 1);
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t where = d[13 + i % 3], octets = d[13 + (i + 1) % 3];
+        block[i].start = c->snd_una + (uint32_t)(int8_t)where * scale;
+        block[i].end = block[i].start + (octets % 16U + 1) * scale;
+        const struct tcp_flight *flight = flight_at(f->t, b->first);
+        for (uint32_t n = where % 8U; flight != NULL && n > 0 && flight->next != 0; n--)
+            flight = flight_at(f->t, flight->next);
+        if ((d[12] & 16) != 0 && flight != NULL)
+            block[i] = (struct tcp_range){flight->start, octets & 1 ? flight->start + flight->mss : flight->end};
+        if ((d[12] & 32) != 0 && i == 0) /* a duplicate: below the ACK */
+            block[i] = (struct tcp_range){c->snd_una - octets * scale, c->snd_una};
+        if ((d[12] & 64) != 0)
+            block[i].end += (uint32_t)octets << 24;
+    }
+    return count > 0 ? options_write_sack(at, block, count) : 0;
+}
+
+static uint32_t put_more_options(struct fuzz *f, uint8_t *at, const uint8_t *d, const struct tcp_conn *c)
+{
+    uint32_t octets = 0;
+    int32_t step = (int8_t)d[7];
+    if ((c->flags & TCP_CONN_TIMESTAMPS) && (d[6] & 7) != 7)
+        octets =
+            put_timestamps(at, d[6] & 8 ? (uint32_t)(f->now / 1000) + (uint32_t)step : c->ts_recent + (uint32_t)step,
+                           f->tsval[conn_index(f->t, c)] + (d[6] & 16 ? (uint32_t)step : 0));
+    return octets + put_sack(f, at + octets, d, c, octets > 0 ? 3 : TCP_SACK_BLOCKS_MAX);
+}
+
 /* Octets; d[6] says which. */
 static uint32_t put_options(struct fuzz *f, uint8_t *at, const uint8_t *d, const struct tcp_conn *c)
 {
@@ -216,12 +159,12 @@ static uint32_t put_options(struct fuzz *f, uint8_t *at, const uint8_t *d, const
         struct syn_options o = {.mss = d[6] & 1 ? 1460 : d[7] * 256u,
                                 .window_scale = d[6] & 2 ? d[6] >> 3 & 15 : -1,
                                 .timestamps = (d[6] & 4) != 0,
+                                .sack_permitted = (d[12] & 1) == 0,
                                 .tsval = (uint32_t)(f->now / 1000) + (uint32_t)step};
         return options_write_syn(at, &o);
     }
-    if (c != NULL && c->state >= TCP_SYN_SENT && (c->flags & TCP_CONN_TIMESTAMPS) && (d[6] & 7) != 7)
-        return put_timestamps(at, d[6] & 8 ? (uint32_t)(f->now / 1000) + (uint32_t)step : c->ts_recent + (uint32_t)step,
-                              f->tsval[conn_index(f->t, c)] + (d[6] & 16 ? (uint32_t)step : 0));
+    if (c != NULL && c->state >= TCP_SYN_SENT)
+        return put_more_options(f, at, d, c);
     if ((d[3] & 64) && f->cookie_tsval != 0)
         return put_timestamps(at, (uint32_t)step, f->cookie_tsval);
     if (d[3] & 32)
@@ -256,6 +199,7 @@ static void input(struct fuzz *f, const uint8_t *d)
                                   .destination = f->ours,
                                   .source_port = (uint16_t)(5000 + d[1] % 4),
                                   .destination_port = (uint16_t)(80 + d[2] % 2),
+                                  .ecn = d[11] & 3,
                                   .gso_size = (uint16_t)(d[3] & 1 ? 1460 : 0)};
     uint32_t index = tcp_lookup(t, &meta), seq, ack;
     const struct tcp_conn *c = index == TCP_NONE ? NULL : tcp_conn_at(t, index);
@@ -327,6 +271,7 @@ static void tune(struct fuzz *f, uint32_t i, const uint8_t *d)
                             .keep_count = d[3],
                             .keep_idle_s = d[4],
                             .keep_interval_s = d[5],
+                            .congestion = d[12] % 4,
                             .maximum_segment = (uint16_t)(d[2] & 8 ? d[6] * 16u : 0),
                             .user_timeout_ms = d[2] & 16 ? 1u << d[7] % 24 : 0};
     tcp_set_options(f->t, f->now, i, &o);
@@ -423,7 +368,7 @@ static void finish(struct fuzz *f)
     check(tcp_drained(f->t) && f->t->time_wait.live.count == 0 && f->t->syn_received == 0);
 }
 
-static void begin(struct fuzz *f, void *memory, size_t size, uint8_t how, uint8_t when)
+static void begin(struct fuzz *f, void *memory, size_t size, uint8_t how, uint8_t when, uint8_t with)
 {
     static const uint32_t mtu[] = {1500, 576, 1280, 9000, 65535, 68, 1500, 1500};
     static const uint32_t ring[] = {16384, 1024, 1 << 20, 1 << 30};
@@ -434,7 +379,13 @@ static void begin(struct fuzz *f, void *memory, size_t size, uint8_t how, uint8_
                                     .gso = (how & 8) == 0,
                                     .time_waits = TIME_WAITS,
                                     .no_timestamps = (when & 64) != 0,
-                                    .no_cookies = (when & 128) != 0};
+                                    .no_cookies = (when & 128) != 0,
+                                    .congestion = with & 1 ? TCP_CONGESTION_RENO : TCP_CONGESTION_DEFAULT,
+                                    .ecn = (with >> 1 & 3) % 3,
+                                    .no_sack = (with & 8) != 0,
+                                    .no_pacing = (with & 16) == 0,
+                                    .no_mtu_probing = (with & 32) != 0,
+                                    .flights = with & 64 ? 4 : 128};
     f->ring = ring[how >> 4 & 3];
     f->ours = ip_address_from_ip4(ip4[0]);
     f->theirs = ip_address_from_ip4(ip4[1]);
@@ -455,10 +406,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static _Alignas(64) uint8_t memory[1 << 20];
     static struct fuzz f;
     memset(&f, 0, sizeof f);
-    if (size < 2)
+    if (size < HEAD)
         return 0;
-    begin(&f, memory, sizeof memory, data[0], data[1]);
-    for (size_t at = 2; at + STEP <= size; at += STEP) {
+    begin(&f, memory, sizeof memory, data[0], data[1], data[2]);
+    for (size_t at = HEAD; at + STEP <= size; at += STEP) {
         const uint8_t *d = data + at;
         if (d[0] % 8 < 2)
             user(&f, d);
@@ -466,7 +417,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             pass_time(&f, d);
         else
             input(&f, d);
-        check_all(&f);
+        check_engine(f.t);
         if (d[0] & 0x80)
             drain(&f);
     }

@@ -13,7 +13,8 @@
 #define SLOTS    4U
 #define RING     4096U
 #define LONG_US  1000000U
-#define AGES     700 /* times LONG_US: longer than any timer of a server */
+#define AGES     16 /* longer than a reassembly may last, and the ICMP error after it */
+#define AGE_US   5000000U
 
 const struct server *const world_server = &FUZZ_SERVER_OPERATIONS;
 
@@ -342,10 +343,11 @@ void world_lose(struct world *w, enum server_id peer)
     world_turn(w, 1, false);
 }
 
-void world_attach(struct world *w, enum server_id peer)
+/* True: it was dead. */
+static bool attach(struct world *w, enum server_id peer)
 {
     if ((w->dead & SERVER_BIT(peer)) == 0)
-        return;
+        return false;
     w->dead &= ~SERVER_BIT(peer);
     w->generation[peer]++;
     grant_pools(w);
@@ -353,7 +355,13 @@ void world_attach(struct world *w, enum server_id peer)
         channel_attach(w, peer);
     if (world_server->peer_attached != NULL)
         world_server->peer_attached(w->state, peer, w->now_us);
-    world_turn(w, 1, true);
+    return true;
+}
+
+void world_attach(struct world *w, enum server_id peer)
+{
+    if (attach(w, peer))
+        world_turn(w, 1, true);
 }
 
 /* ---- lives ---- */
@@ -513,17 +521,14 @@ void world_finish(struct world *w)
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++)
         world_session_remove(w, id);
     for (unsigned peer = 0; peer < SERVER_COUNT; peer++)
-        world_lose(w, (enum server_id)peer);
-    for (unsigned peer = 0; peer < SERVER_COUNT; peer++)
         world_attach(w, (enum server_id)peer);
-    world_settle(w);
-    for (unsigned peer = 0; peer < SERVER_COUNT; peer++) /* what was lent since: once more */
-        world_lose(w, (enum server_id)peer);
-    for (unsigned i = 0; i < AGES && own_octets() > 0 && !pool_all_home(&w->pool); i++) {
-        w->now_us += LONG_US;
-        world_turn(w, 16, false);
+    for (unsigned i = 0; i < AGES; i++) { /* what waits for an answer does not get one */
+        w->now_us += AGE_US;
+        world_turn(w, 16, true);
     }
     for (unsigned peer = 0; peer < SERVER_COUNT; peer++)
-        world_attach(w, (enum server_id)peer);
+        world_lose(w, (enum server_id)peer);
+    for (unsigned peer = 0; peer < SERVER_COUNT; peer++)
+        (void)attach(w, (enum server_id)peer); /* and nothing is said to it yet */
     check(own_octets() == 0 || pool_all_home(&w->pool));
 }

@@ -203,9 +203,9 @@ static bool output_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
     uint32_t available = end - c->snd_nxt;
     if (available > 0 && c->snd_una == c->snd_max)
         congestion_resume(t, c, now_us);
-    if (available > 0 && pacing_holds(t, c, now_us))
-        return false;
     uint32_t length = available > 0 ? sendable(t, c, available) : 0;
+    if (length > 0 && pacing_holds(t, c, now_us))
+        return false;
     bool fin = c->user_fin && length == available;
     if (length == 0 && !fin)
         return false;

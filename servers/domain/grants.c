@@ -9,6 +9,7 @@
 
 #include "ipc/crash.h"
 #include "ipc/segment.h"
+#include "protocols/tcp/tcp.h"
 #include "servers/domain/state.h"
 
 int grant_map(struct control_message *message, int32_t index, size_t octets, bool writable, void **ret)
@@ -51,7 +52,8 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
         if (!grant_address(from->address[i], &c.address[i]) || from->address[i]->prefix_length > 128)
             return -EINVAL;
     }
-    if (from->n_gateway > 2 || from->n_route > STACK_ROUTES_MAX || from->dad > STACK_DAD_OFF)
+    if (from->n_gateway > 2 || from->n_route > STACK_ROUTES_MAX || from->dad > STACK_DAD_OFF ||
+        from->congestion > TCP_CONGESTION_CUBIC)
         return -EINVAL;
     for (size_t i = 0; i < from->n_gateway; i++)
         if (!grant_address(from->gateway[i], &c.gateway[i]))
@@ -60,6 +62,7 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
         if (!route_read(from->route[i], &c.route[i]))
             return -EINVAL;
     c.dad = (enum stack_dad)from->dad;
+    c.congestion = (uint8_t)from->congestion;
     memcpy(c.mac.octets, from->mac.data, sizeof c.mac.octets);
     memcpy(c.secret, from->secret.data, sizeof c.secret);
     *ret = c;

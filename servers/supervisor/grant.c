@@ -102,6 +102,7 @@ static void configure(struct supervisor *s, struct domain *d)
     what.n_route = routes_fill(s, &routes);
     what.route = routes.pointer;
     what.dad = s->options.dad;
+    what.congestion = s->options.congestion;
     what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
     what.mtu = s->mtu;
     what.secret = (ProtobufCBinaryData){sizeof s->secret, s->secret};

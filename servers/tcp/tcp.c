@@ -20,7 +20,8 @@
 static struct tcp_config engine_config(const struct stack_config *config)
 {
     struct tcp_config c = {
-        .connections = CONNECTIONS_MAX, .time_waits = TCP_TIME_WAITS, .mtu = config->mtu, .gso = true};
+        .connections = CONNECTIONS_MAX, .time_waits = TCP_TIME_WAITS, .mtu = config->mtu, .gso = true,
+        .congestion = config->congestion};
     memcpy(c.secret, config->secret, sizeof c.secret);
     return c;
 }

@@ -218,6 +218,19 @@ START_TEST(test_unused_time)
 }
 END_TEST
 
+/* 4.2: what it grows towards is W_cubic a round trip from now. */
+START_TEST(test_target_is_a_round_trip_ahead)
+{
+    conn.cwnd = 1000000;
+    conn.cwnd = conn.ssthresh = congestion_cubic.reduce(&conn);
+    conn.srtt_us = 2 * SECOND;
+    congestion_cubic.avoid(&conn, START_US, 0);
+    congestion_cubic.avoid(&conn, START_US, conn.cwnd); /* a window: all the way */
+    double k = cbrt(300 / 0.4), w = 1000 + 0.4 * pow(2 - k, 3);
+    require(fabs(conn.cwnd / 1000.0 - w) < 0.2, "%u, not %f segments", conn.cwnd, w);
+}
+END_TEST
+
 /* 4.4, 4.5: no more than half as much again in a round trip. */
 START_TEST(test_growth_is_bounded)
 {
@@ -248,6 +261,7 @@ int main(void)
     tcase_add_test(tc, test_reduction_in_recovery);
     tcase_add_test(tc, test_timeout);
     tcase_add_test(tc, test_unused_time);
+    tcase_add_test(tc, test_target_is_a_round_trip_ahead);
     tcase_add_test(tc, test_growth_is_bounded);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

@@ -182,6 +182,7 @@ struct slot_transport { /* written by the transport at publish time, generation 
 #define TCP_KIND_TIMESTAMPS 1U
 #define TCP_KIND_SACK       2U
 #define TCP_KIND_SCALED     4U
+#define TCP_KIND_ECN        8U
 #define SLOT_CONNECTED 1U
 #define SLOT_FIN       2U /* the peer has finished: end of file after receive_head */
 #define SLOT_ERROR     4U

@@ -47,12 +47,19 @@ static bool ack_is_acceptable(struct arrival *a)
 
 #define RECOVER_REACH (1U << 30) /* recover is kept this near, so that comparisons with it hold (RFC 6582) */
 
+static void window_without_sack(struct arrival *a, uint32_t acked, uint32_t flight)
+{
+    if (!(a->c->flags & TCP_CONN_RECOVERY))
+        congestion_acked(a->t, a->c, a->now_us, acked, flight);
+    else if (newreno_partial_ack(a->c, acked))
+        a->c->flags |= TCP_CONN_RETRANSMIT_ONE;
+}
+
 static void ack_of_new_data(struct arrival *a)
 {
     struct tcp_conn *c = a->c;
     uint32_t flight = c->snd_max - c->snd_una, acked = a->s.ack - c->snd_una;
     uint32_t edge = c->snd_una + c->snd_wnd;
-    bool recovering = c->flags & TCP_CONN_RECOVERY;
     c->snd_una = a->s.ack;
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
     c->snd_sml = seq_max(c->snd_sml, c->snd_una); /* keeps it in reach of comparisons, and so: */
@@ -60,11 +67,8 @@ static void ack_of_new_data(struct arrival *a)
         c->recover = c->snd_una - 1;
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
     rtt_acked(a->t, c, a->now_us, &a->s);
-    if (!recovering) {
-        congestion_acked(a->t, c, a->now_us, acked, flight);
-    } else if (newreno_partial_ack(c, acked)) {
-        c->flags |= TCP_CONN_RETRANSMIT_ONE;
-    }
+    if (!(c->flags & TCP_CONN_SACK)) /* else: recovery_acked() */
+        window_without_sack(a, acked, flight);
     if (c->flags & TCP_CONN_PERSIST) {
         if (c->snd_una == conn_send_fin_seq(c)) {
             c->flags &= ~(uint32_t)(TCP_CONN_PERSIST | TCP_CONN_PROBE_NOW);
@@ -140,10 +144,14 @@ bool check_ack(struct arrival *a)
     }
     a->result = TCP_INPUT_DONE;
     conn_heard(c, a->now_us);
+    uint32_t old_una = c->snd_una;
+    bool duplicate = ack_is_duplicate(a);
     if (seq_after(a->s.ack, c->snd_una))
         ack_of_new_data(a);
-    else if (ack_is_duplicate(a) && newreno_duplicate_ack(a->t, c, a->now_us))
+    else if (duplicate && !(c->flags & TCP_CONN_SACK) && newreno_duplicate_ack(a->t, c, a->now_us))
         c->flags |= TCP_CONN_RETRANSMIT_ONE;
+    if (c->flags & TCP_CONN_SACK)
+        recovery_acked(a->t, c, a->now_us, &a->s, old_una, duplicate);
     update_send_window(a);
     return fin_was_acked(a);
 }

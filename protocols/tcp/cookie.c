@@ -7,7 +7,8 @@
  * class
  *
  * A step lasts 64 s, and a cookie is good in its own and in the next. If the peer offers timestamps, six bits of our
- * TSval, which it echoes, say what window scale it offered (as Linux does); else there is neither scale nor timestamps.
+ * TSval, which it echoes, say what window scale it offered, and whether SACK and ECN (as Linux does); else there is none of
+ * these.
  * The SYN-ACK is not sent again: the peer sends its SYN again.
  *
  * Cookies are taken only while they were sent lately, so that guessing is worth trying at no other time; a new
@@ -19,8 +20,10 @@
 #define COOKIE_STEP_US  64000000ULL
 #define COOKIE_HASH     0x0fffffffU
 #define COOKIE_CLASSES  8U
-#define COOKIE_TS_BITS  63U /* of TSval; 4 and 5 are spare */
+#define COOKIE_TS_BITS  63U /* of TSval: */
 #define COOKIE_NO_SCALE 15U
+#define COOKIE_SACK     16U
+#define COOKIE_ECN      32U
 
 /* The largest that the peer's MSS is not below counts; the first is below any. */
 static const uint16_t classes_ip4[COOKIE_CLASSES] = {TCP_MSS_MIN, 536, 1220, 1360, 1400, 1440, 1460, 8960};
@@ -81,9 +84,10 @@ void cookie_send(struct arrival *a)
         .window_scale = scale ? conn_window_scale(like.receive_size) : -1,
         .timestamps = timestamps,
         .tsecr = a->s.tsval,
+        .sack_permitted = timestamps && a->s.sack_permitted && !t->config.no_sack,
     };
-    r.tsval = tsval_with(timestamp_clock(t, a->now_us, timestamp_offset(t, &like.identity)),
-                         scale ? (uint32_t)a->s.window_scale : COOKIE_NO_SCALE);
+    uint32_t bits = (scale ? (uint32_t)a->s.window_scale : COOKIE_NO_SCALE) | (r.sack_permitted ? COOKIE_SACK : 0);
+    r.tsval = tsval_with(timestamp_clock(t, a->now_us, timestamp_offset(t, &like.identity)), bits);
     if (!reply_push(t, &r)) {
         t->counters.drop_reply_queue++;
         return;
@@ -116,6 +120,7 @@ static struct segment syn_of(const struct tcp *t, const struct tcp_segment_in *m
         .window_scale = timestamps && scale <= TCP_WINDOW_SCALE_MAX ? (int32_t)scale : -1,
         .timestamps = timestamps,
         .tsval = s->tsval,
+        .sack_permitted = timestamps && (s->tsecr & COOKIE_SACK) != 0,
     };
 }
 

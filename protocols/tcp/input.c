@@ -70,6 +70,7 @@ static bool check_timestamp(struct arrival *a)
     if (!timestamp_is_old(a->s.tsval, c->ts_recent, c->ts_recent_at_us, a->now_us))
         return true;
     a->t->counters.drop_paws++;
+    (void)sack_note_duplicate(c, &a->s); /* as Linux: the original that was late is older than what was sent again */
     answer_unacceptable(a);
     return false;
 }
@@ -136,6 +137,7 @@ static bool check_sequence(struct arrival *a)
     }
     if (a->s.flags & TCP_FLAG_RST)
         return false;
+    (void)sack_note_duplicate(c, &a->s);
     if (is_crossed_probe(c, &a->s) && !check_ack(a)) /* not to be taken, or all is over */
         return false;
     answer_unacceptable(a);
@@ -205,11 +207,12 @@ static void schedule_ack(struct arrival *a, uint32_t octets)
         c->ack_at_us = a->now_us + TCP_DELAYED_ACK_US;
 }
 
-/* RFC 5681 4.2: a duplicate ACK for every segment out of order; a super-segment is several of them. */
+/* RFC 5681 4.2: a duplicate ACK for every segment out of order; a super-segment is several of them. A peer with SACK
+ * counts octets, not ACKs (RFC 6675 4). */
 static void owe_duplicate_acks(struct arrival *a)
 {
     uint32_t segments = 1;
-    if (a->s.gso_size > 0)
+    if (a->s.gso_size > 0 && !(a->c->flags & TCP_CONN_SACK))
         segments = (a->s.payload_length + a->s.gso_size - 1) / a->s.gso_size;
     a->c->acks_owed = u32_min(a->c->acks_owed + segments, TCP_ACKS_OWED_MAX);
 }
@@ -231,6 +234,7 @@ static void take_out_of_order(struct arrival *a, uint32_t start, uint32_t end)
         a->t->counters.drop_ranges_full++;
         return;
     }
+    sack_take(a->c, start);
     place(a, start, end);
 }
 
@@ -241,6 +245,7 @@ static void take_in_order(struct arrival *a, uint32_t start, uint32_t end)
     place(a, start, end);
     c->rcv_nxt = end;
     ranges_advance(c);
+    sack_advance(c);
     schedule_ack(a, end - start);
     if (held || end != a->s.text + a->s.payload_length)
         c->flags |= TCP_CONN_ACK_NOW; /* RFC 5681 4.2: SHOULD, when it fills a gap; or when cut short */
@@ -267,6 +272,8 @@ static bool process_text(struct arrival *a)
     if (a->s.payload_length == 0 || !receives_text(c))
         return true;
     estimate_mss(a);
+    if ((a->s.text != c->rcv_nxt || c->range_count > 0) && sack_note_duplicate(c, &a->s))
+        c->flags |= TCP_CONN_ACK_NOW;
     if (!trim_text(c, &a->s, &start, &end)) {
         if (conn_right_edge(c) == c->rcv_nxt) /* a window probe */
             a->t->counters.drop_out_of_window++;

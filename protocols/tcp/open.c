@@ -47,7 +47,7 @@ uint32_t syn_mss(const struct segment *s, const struct ip_address *peer)
     return peer->family == ADDRESS_IP6 ? TCP_MSS_DEFAULT_IP6 : TCP_MSS_DEFAULT;
 }
 
-/* What the peer's SYN says: sequence number, MSS, window scale, timestamp. */
+/* What the peer's SYN says: sequence number, MSS, window scale, timestamp, SACK. */
 static void take_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
 {
     c->irs = s->seq;
@@ -60,6 +60,7 @@ static void take_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const s
         c->receive_window_scale = conn_window_scale(c->receive_size);
     }
     timestamp_take_syn(t, c, now_us, s);
+    sack_take_syn(t, c, s);
     c->snd_wnd = c->snd_wnd_max = s->window; /* of a SYN: never scaled */
     c->snd_wl1 = s->seq;
     c->snd_wl2 = s->ack;

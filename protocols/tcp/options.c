@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The header of a segment and its options, in and out. Later options (SACK) have their place in
- * option_parse() and options_write_syn(). */
+/* The header of a segment and its options, in and out. */
 #include "protocols/tcp/tcp_internal.h"
 
 static uint32_t read32(const uint8_t *at)
@@ -14,6 +13,21 @@ static void write32(uint8_t *at, uint32_t value)
 {
     be32 wire = be32_make(value);
     memcpy(at, &wire, sizeof wire);
+}
+
+/* Untrusted: option (wire). RFC 2018 3: a block is two sequence numbers, at least one is there. Of several options the last
+ * counts. */
+static bool sack_parse(const uint8_t *option, uint32_t length, struct segment *ret)
+{
+    uint32_t octets = length - TCP_OPTION_SACK_LENGTH, count = octets / SACK_BLOCK_OCTETS;
+    if (count == 0 || count > TCP_SACK_BLOCKS_MAX || octets % SACK_BLOCK_OCTETS != 0)
+        return false;
+    ret->sack_count = (uint8_t)count;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *block = option + TCP_OPTION_SACK_LENGTH + (size_t)i * SACK_BLOCK_OCTETS;
+        ret->sack[i] = (struct tcp_range){read32(block), read32(block + 4)};
+    }
+    return true;
 }
 
 /* Untrusted: option (wire), `length` octets of it, kind and length included. */
@@ -38,6 +52,13 @@ static bool option_parse(const uint8_t *option, uint32_t length, struct segment 
         ret->tsval = read32(option + 2);
         ret->tsecr = read32(option + 6);
         return true;
+    case TCP_OPTION_SACK_PERMITTED:
+        if (length != TCP_OPTION_SACK_PERMITTED_LENGTH)
+            return false;
+        ret->sack_permitted = (ret->flags & TCP_FLAG_SYN) != 0; /* RFC 2018 2: MUST NOT be sent on non-SYN segments */
+        return true;
+    case TCP_OPTION_SACK:
+        return sack_parse(option, length, ret);
     default:
         return true; /* RFC 9293 3.2: MUST ignore an option that it does not implement */
     }
@@ -101,7 +122,28 @@ uint32_t options_write_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr)
     return TIMESTAMPS_OCTETS;
 }
 
-/* In the order of Linux: MSS, timestamps, window scale. */
+/* RFC 2018 3. Padded in front likewise. */
+uint32_t options_write_sack(uint8_t *at, const struct tcp_range *block, uint32_t count)
+{
+    at[0] = TCP_OPTION_NOP;
+    at[1] = TCP_OPTION_NOP;
+    at[2] = TCP_OPTION_SACK;
+    at[3] = (uint8_t)(TCP_OPTION_SACK_LENGTH + count * SACK_BLOCK_OCTETS);
+    for (uint32_t i = 0; i < count; i++) {
+        write32(at + SACK_OCTETS + (size_t)i * SACK_BLOCK_OCTETS, block[i].start);
+        write32(at + SACK_OCTETS + (size_t)i * SACK_BLOCK_OCTETS + 4, block[i].end);
+    }
+    return SACK_OCTETS + count * SACK_BLOCK_OCTETS;
+}
+
+static uint32_t write_sack_permitted(uint8_t *at)
+{
+    at[0] = TCP_OPTION_SACK_PERMITTED;
+    at[1] = TCP_OPTION_SACK_PERMITTED_LENGTH;
+    return TCP_OPTION_SACK_PERMITTED_LENGTH;
+}
+
+/* In the order of Linux: MSS, SACK-permitted (in place of the padding of what follows), timestamps, window scale. */
 uint32_t options_write_syn(uint8_t *at, const struct syn_options *o)
 {
     uint32_t n = TCP_OPTION_MSS_LENGTH;
@@ -109,8 +151,17 @@ uint32_t options_write_syn(uint8_t *at, const struct syn_options *o)
     at[1] = TCP_OPTION_MSS_LENGTH;
     at[2] = (uint8_t)(o->mss >> 8);
     at[3] = (uint8_t)o->mss;
-    if (o->timestamps)
+    if (o->sack_permitted && !o->timestamps) {
+        at[n++] = TCP_OPTION_NOP;
+        at[n++] = TCP_OPTION_NOP;
+        n += write_sack_permitted(at + n);
+    }
+    if (o->timestamps) {
+        uint8_t *padding = at + n;
         n += options_write_timestamps(at + n, o->tsval, o->tsecr);
+        if (o->sack_permitted)
+            (void)write_sack_permitted(padding);
+    }
     if (o->window_scale >= 0) {
         at[n++] = TCP_OPTION_NOP;
         at[n++] = TCP_OPTION_WINDOW_SCALE;

@@ -2,7 +2,7 @@
 /* What goes out: tcp_poll() gives each ready connection its turn, and a turn is one segment (or super-segment).
  * In order of urgency: duplicate ACKs owed, the one segment of a fast retransmit, data and FIN at snd_nxt, a
  * window probe, a pure ACK. Whatever goes out carries the newest ACK and window. */
-#include "protocols/tcp/tcp_internal.h"
+#include "protocols/tcp/recovery.h"
 
 /* RFC 9293 3.8.6.2.2: the right edge moves by at least min(half the buffer, one segment), or stays; it is
  * never taken back (3.8.6: SHOULD NOT). Rounding to the scale is upward to the edge that was promised, so that
@@ -46,8 +46,20 @@ static void header_extend(struct tcp_output *ret, uint32_t octets)
     ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
 }
 
-/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. A SYN's options are output_syn()'s.
- */
+/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. RFC 2018 4: SHOULD be in all ACKs while
+ * text is held out of order. A SYN's options are output_syn()'s. */
+static void options_fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, struct tcp_output *ret)
+{
+    if (c->flags & TCP_CONN_TIMESTAMPS)
+        header_extend(ret, options_write_timestamps(ret->header + ret->header_length,
+                                                    timestamp_clock(t, now_us, c->ts_offset), c->ts_recent));
+    if (conn_sack_blocks(c) > 0) {
+        struct tcp_range block[TCP_SACK_BLOCKS_MAX];
+        uint32_t count = sack_report(c, block);
+        header_extend(ret, options_write_sack(ret->header + ret->header_length, block, count));
+    }
+}
+
 static void fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t seq, uint8_t flags,
                  uint16_t window, struct tcp_output *ret)
 {
@@ -71,16 +83,15 @@ static void fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c,
     ret->stream_offset = 0;
     ret->payload_length = 0;
     memcpy(ret->header, &h, sizeof h);
-    if ((c->flags & TCP_CONN_TIMESTAMPS) && !(flags & TCP_FLAG_SYN))
-        header_extend(ret, options_write_timestamps(ret->header + sizeof h, timestamp_clock(t, now_us, c->ts_offset),
-                                                    c->ts_recent));
+    if (!(flags & TCP_FLAG_SYN))
+        options_fill(t, now_us, c, ret);
 }
 
 /* A segment of a synchronized connection: everything that is owed to the peer goes with it. */
 static void emit(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t seq, uint32_t length, uint8_t flags,
                  struct tcp_output *ret)
 {
-    uint32_t mss = conn_send_mss(c);
+    uint32_t mss = conn_segment_mss(c);
     fill(t, now_us, c, seq, flags | TCP_FLAG_ACK, advertised_window(c), ret);
     c->last_ack_sent = c->rcv_nxt;
     if (length > 0) {
@@ -90,6 +101,7 @@ static void emit(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t se
         t->counters.octets_out += length;
     }
     t->counters.segments_out++;
+    sack_reported(t, c);
     c->flags &= ~(uint32_t)TCP_CONN_ACK_NOW;
     c->ack_owed = 0;
     c->ack_at_us = 0;
@@ -121,18 +133,21 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
                       struct tcp_output *ret)
 {
     bool last = seq + length == conn_send_fin_seq(c);
+    uint32_t mss = conn_segment_mss(c); /* emit() may make room */
     uint32_t end = seq + length + (fin ? 1 : 0);
     emit(t, now_us, c, seq, length, (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ret);
     if (seq_before(seq, c->snd_max)) {
         t->counters.retransmits++;
         c->retransmitted++;
         rtt_resent(c);
-    } else {
+    } else if (!(c->flags & TCP_CONN_SACK)) {
         rtt_start(c, now_us, end);
     }
+    if ((c->flags & TCP_CONN_SACK) && seq == c->snd_nxt)
+        recovery_sent(t, c, now_us, seq, end);
     if (fin)
         fin_goes_out(c);
-    if (length % conn_send_mss(c) != 0) {
+    if (length % mss != 0) {
         c->snd_sml = seq + length;
         c->flags &= ~(uint32_t)TCP_CONN_CORK_OVER; /* what comes next may wait again */
     }
@@ -149,7 +164,7 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
  * flight to cause three duplicate ACKs. */
 static uint32_t super_segment_limit(const struct tcp *t, const struct tcp_conn *c)
 {
-    uint32_t mss = conn_send_mss(c);
+    uint32_t mss = conn_segment_mss(c);
     if (!t->config.gso)
         return mss;
     uint32_t quarter = u32_min(c->cwnd / 4, pacing_limit(t, c));
@@ -168,15 +183,28 @@ static bool may_send_small(const struct tcp_conn *c)
            !seq_after(c->snd_sml, c->snd_una);
 }
 
+/* Octets before the end of the send ring. */
+static uint32_t ring_room(const struct tcp_conn *c, uint32_t seq)
+{
+    return c->send_size - ((seq - c->iss - 1) & (c->send_size - 1));
+}
+
+/* Beyond snd_nxt. With SACK what is in flight counts against the congestion window (RFC 6675 5), without what is not
+ * acknowledged. */
+static uint32_t usable_window(struct tcp *t, struct tcp_conn *c)
+{
+    bool sack = c->flags & TCP_CONN_SACK;
+    uint32_t edge = c->snd_una + (sack ? c->snd_wnd : u32_min(c->snd_wnd, congestion_window(c)));
+    uint32_t usable = seq_after(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
+    return sack ? u32_min(usable, recovery_room(t, c)) : usable;
+}
+
 /* How much may go out at snd_nxt now (RFC 9293 3.8.6.2.1, sender's silly window avoidance). `available` octets
  * are there and not sent; 0: nothing. */
-static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t available)
+static uint32_t sendable(struct tcp *t, struct tcp_conn *c, uint32_t available)
 {
-    uint32_t edge = c->snd_una + u32_min(c->snd_wnd, congestion_window(c));
-    uint32_t usable = seq_after(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
-    uint32_t length = u32_min(available, usable);
-    uint32_t offset = c->snd_nxt - c->iss - 1;
-    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t length = u32_min(available, usable_window(t, c));
+    uint32_t ring = ring_room(c, c->snd_nxt);
     uint32_t limit = super_segment_limit(t, c);
     if (length > ring) /* the end of the ring ends the segment */
         return u32_min(ring, limit);
@@ -184,7 +212,7 @@ static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t
         return limit;
     if (c->snd_nxt == c->snd_una && c->snd_nxt != c->snd_max) /* sent again first (RFC 6298 5.4): waits for nothing */
         return length;
-    uint32_t mss = conn_send_mss(c), small = length % mss;
+    uint32_t mss = conn_segment_mss(c), small = length % mss;
     if (small == 0)
         return length;
     if (length == available && may_send_small(c))
@@ -240,7 +268,7 @@ static bool output_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c, str
         return false;
     uint32_t offset = c->snd_una - c->iss - 1;
     uint32_t ring = c->send_size - (offset & (c->send_size - 1));
-    uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), conn_send_mss(c)), u32_min(available, ring));
+    uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), conn_segment_mss(c)), u32_min(available, ring));
     emit(t, now_us, c, c->snd_una, length, length == available ? TCP_FLAG_PSH : 0, ret);
     c->snd_max = seq_max(c->snd_max, c->snd_una + length);
     c->rtt_start_us = 0;
@@ -257,10 +285,70 @@ static bool output_retransmit_one(struct tcp *t, uint64_t now_us, struct tcp_con
     uint32_t end = seq_min(conn_send_fin_seq(c), c->snd_max);
     uint32_t offset = c->snd_una - c->iss - 1;
     uint32_t ring = c->send_size - (offset & (c->send_size - 1));
-    uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, conn_send_mss(c)), ring) : 0;
+    uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, conn_segment_mss(c)), ring) : 0;
     bool fin = c->fin_sent && c->snd_una + length == conn_send_fin_seq(c);
     send_text(t, now_us, c, c->snd_una, length, fin, ret);
     t->counters.fast_retransmits++;
+    return true;
+}
+
+/* How much of `f`, which is lost, goes out again now; its FIN not counted. Within the peer's window. */
+static uint32_t resendable(struct tcp *t, struct tcp_conn *c, const struct tcp_flight *f)
+{
+    uint32_t edge = seq_min(seq_min(f->end, conn_send_fin_seq(c)), c->snd_una + c->snd_wnd);
+    uint32_t text = seq_after(edge, f->start) ? edge - f->start : 0;
+    uint32_t mss = conn_segment_mss(c), room = recovery_room(t, c);
+    if (board_of(t, c)->recovery.resend_now)
+        room = u32_max(room, mss);
+    if (room < u32_min(text, mss))
+        return 0;
+    if (room < text)
+        text = room - room % mss;
+    return u32_min(u32_min(text, super_segment_limit(t, c)), ring_room(c, f->start));
+}
+
+/* What is lost, the first of it. */
+static bool output_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
+{
+    struct tcp_flight *f = flight_first_lost(t, c);
+    if (f == NULL || (!board_of(t, c)->recovery.resend_now && pacing_holds(t, c, now_us)))
+        return false;
+    uint32_t length = resendable(t, c, f), start = f->start;
+    bool fin = start + length == conn_send_fin_seq(c) && seq_after(f->end, start + length);
+    if (length == 0 && !fin)
+        return false;
+    send_text(t, now_us, c, start, length, fin, ret);
+    recovery_resent(t, c, now_us, f, start + length + (fin ? 1 : 0));
+    return true;
+}
+
+/* RFC 8985 7.3: a new segment, whatever the congestion window says, else the last one again. */
+static bool output_loss_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
+{
+    struct tcp_scoreboard *b = board_of(t, c);
+    uint32_t mss = conn_segment_mss(c), edge = c->snd_una + c->snd_wnd, end = seq_min(conn_send_fin_seq(c), edge);
+    b->probe.now = false;
+    if ((c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS | TCP_CONN_PERSIST)) || b->in_flight == 0 || b->sacked > 0)
+        return false;
+    if (seq_after(end, c->snd_nxt)) {
+        uint32_t length = u32_min(u32_min(end - c->snd_nxt, mss), ring_room(c, c->snd_nxt));
+        bool fin = c->user_fin && c->snd_nxt + length == conn_send_fin_seq(c);
+        send_text(t, now_us, c, c->snd_nxt, length, fin, ret);
+        recovery_probed(t, c, false);
+        return true;
+    }
+    struct tcp_flight *f = flight_at(t, b->last);
+    uint32_t text_end = seq_min(f->end, conn_send_fin_seq(c)), length = text_end - f->start;
+    bool fin = text_end != f->end;
+    if (length > f->mss) {
+        length = length % f->mss != 0 ? length % f->mss : f->mss;
+        f = flight_split(t, c, f, text_end - length);
+    }
+    if (f == NULL || length > mss || length > ring_room(c, text_end - length))
+        return false;
+    send_text(t, now_us, c, text_end - length, length, fin, ret);
+    recovery_resent(t, c, now_us, f, f->end);
+    recovery_probed(t, c, true);
     return true;
 }
 
@@ -283,6 +371,16 @@ static bool output_keepalive(struct tcp *t, uint64_t now_us, struct tcp_conn *c,
     return true;
 }
 
+static bool output_with_sack(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
+{
+    const struct tcp_scoreboard *b = board_of(t, c);
+    if (b->recovery.frto == 2 && output_text(t, now_us, c, ret)) /* RFC 5682 3.1 step 2 b */
+        return true;
+    if (output_lost(t, now_us, c, ret) || output_text(t, now_us, c, ret))
+        return true;
+    return b->probe.now && output_loss_probe(t, now_us, c, ret);
+}
+
 static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
     if (c->acks_owed > 0) {
@@ -292,8 +390,12 @@ static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn 
     }
     if ((c->flags & TCP_CONN_RETRANSMIT_ONE) && output_retransmit_one(t, now_us, c, ret))
         return true;
-    if (output_text(t, now_us, c, ret))
+    if (c->flags & TCP_CONN_SACK) {
+        if (output_with_sack(t, now_us, c, ret))
+            return true;
+    } else if (output_text(t, now_us, c, ret)) {
         return true;
+    }
     if ((c->flags & TCP_CONN_PROBE_NOW) && output_probe(t, now_us, c, ret))
         return true;
     arm_persist(t, now_us, c);
@@ -322,7 +424,8 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
                             .window_scale = scale ? (int32_t)conn_window_scale(c->receive_size) : -1,
                             .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
                             .tsval = timestamp_clock(t, now_us, c->ts_offset),
-                            .tsecr = received ? c->ts_recent : 0};
+                            .tsecr = received ? c->ts_recent : 0,
+                            .sack_permitted = received ? (c->flags & TCP_CONN_SACK) != 0 : !t->config.no_sack};
     header_extend(ret, options_write_syn(ret->header + ret->header_length, &o));
     if (c->snd_max == c->iss) {
         rtt_start(c, now_us, c->iss + 1);
@@ -393,7 +496,8 @@ bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
                                     .window_scale = r->window_scale,
                                     .timestamps = r->timestamps,
                                     .tsval = r->tsval,
-                                    .tsecr = r->tsecr};
+                                    .tsecr = r->tsecr,
+                                    .sack_permitted = r->sack_permitted};
     if (r->flags & TCP_FLAG_SYN)
         header_extend(ret, options_write_syn(ret->header + ret->header_length, &syn));
     else if (r->timestamps)

@@ -91,6 +91,12 @@ static void rto_update(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const
         c->rto_us = rto_from_estimate(t, c);
 }
 
+/* With SACK samples come from the scoreboard (recovery.c). */
+void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us)
+{
+    take_sample(t, c, now_us, sample_us);
+}
+
 /* snd_una has moved, by leave of `s`. */
 void rtt_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s)
 {

@@ -17,11 +17,12 @@
  *   congestion.c  the congestion window                 reassembly.c  out-of-order ranges
  *   cubic.c       RFC 9438                              hystart.c  RFC 9406: the end of initial slow start
  *   pacing.c      the window, spread over the round trip
- *   newreno.c     losses, with a peer that does not SACK
+ *   newreno.c     losses, with a peer that does not SACK (recovery.c with one that does)
+ *   flight.c      what is in flight: the scoreboard     rack.c     RACK-TLP: what of it is lost
  *   keepalive.c   when to give up; options              (the peer is silent, does not acknowledge, cannot be reached)
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
  *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
- *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS
+ *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS      sack.c     what an ACK reports
  *
  * States: those of RFC 9293. A FIN is formed, and the state changed, when it goes out, not when the user
  * calls: until then user_fin stands alone. A connection that ends goes to CLOSED and leaves the hash and
@@ -39,7 +40,7 @@
  * Limits: the table; that of TIME-WAITs (the oldest gives way); TCP_RANGES_MAX ranges; the backlog (then SYN
  * cookies); TCP_REPLIES stateless replies waiting; challenge ACKs per connection.
  *
- * Left out until later: SACK, ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
+ * Left out until later: ECN, urgent data (the pointer is ignored and the octets are data, as RFC 6093
  * suggests), path MTU discovery without ICMP (RFC 8899; what ICMP says is heeded: tcp_too_big()). */
 #include "protocols/base/siphash.h"
 #include "protocols/tcp/congestion.h"
@@ -71,7 +72,7 @@ static struct layout layout_of(const struct tcp_config *config)
     l.time_wait = align64(l.bucket + l.buckets * sizeof(uint32_t));
     l.time_wait_side = align64(l.time_wait + l.time_waits * sizeof(struct tcp_time_wait));
     l.time_wait_bucket = align64(l.time_wait_side + l.time_waits * sizeof(struct tcp_time_wait_side));
-    l.flights = config->flights != 0 ? u32_min(config->flights, 1U << 24) : 4 * l.connections + 4096;
+    l.flights = l.connections + (config->flights != 0 ? u32_min(config->flights, 1U << 24) : 3 * l.connections + 4096);
     l.sender = align64(l.time_wait_bucket + l.time_wait_buckets * sizeof(uint32_t));
     l.flight = align64(l.sender + l.connections * sizeof(struct tcp_sender));
     l.size = align64(l.flight + l.flights * sizeof(struct tcp_flight));
@@ -129,6 +130,7 @@ struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now
     t->sender = (struct tcp_sender *)(base + l.sender);
     t->flight = (struct tcp_flight *)(base + l.flight);
     t->flight_free = TCP_NONE;
+    t->flight_fresh = l.connections; /* those before are the connections' own */
     t->started_us = now_us;
     t->next_ephemeral = (uint32_t)siphash(config->secret, &now_us, sizeof now_us);
     return t;
@@ -278,7 +280,8 @@ void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
     c->error = (uint8_t)error;
     c->flags &= TCP_CONN_TIMESTAMPS; /* an RST still carries one */
     c->retransmit_at_us = c->ack_at_us = c->state_at_us = c->keep_at_us = 0;
-    t->sender[index].pace_at_us = 0;
+    flights_release(t, c);
+    t->sender[index].recovery_at_us = t->sender[index].pace_at_us = 0;
     c->range_count = 0;
     conn_touched(t, c);
 }
@@ -576,7 +579,10 @@ void tcp_too_big(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t sequen
         return;
     }
     c->mss = mss_of_path(c, mtu);
-    c->snd_nxt = c->snd_una; /* what is in flight has the old size */
+    if (c->flags & TCP_CONN_SACK)
+        recovery_resend_all(t, c); /* what is in flight has the old size */
+    else
+        c->snd_nxt = c->snd_una;
     c->rtt_start_us = 0;
     t->counters.mss_lowered++;
     conn_changed(t, c);
@@ -596,6 +602,8 @@ void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
                                 .send_window_scale = c->send_window_scale,
                                 .receive_window_scale = c->receive_window_scale,
                                 .timestamps = (c->flags & TCP_CONN_TIMESTAMPS) != 0,
+                                .sack = (c->flags & TCP_CONN_SACK) != 0,
+                                .ecn = (c->flags & TCP_CONN_ECN) != 0,
                                 .scaled = (c->flags & TCP_CONN_WINDOW_SCALE) != 0,
                                 .srtt_us = c->srtt_us,
                                 .rttvar_us = c->rttvar_us,

@@ -198,7 +198,7 @@ struct tcp_config {
     bool no_cookies;        /* a full backlog drops SYNs */
     uint32_t time_waits;    /* records of TIME-WAIT, at most 1 << 20; 0: 2 * connections. The oldest gives way */
     uint32_t orphan_retries; /* 0: 8. As `retries`, once the user has closed */
-    uint32_t flights;        /* records of what is in flight (flight.c), of all connections; 0: 4 * connections + 4096 */
+    uint32_t flights;        /* records of what is in flight (flight.c), beside one for each connection; 0: 3 * connections + 4096 */
     uint8_t congestion;      /* enum tcp_congestion; 0: TCP_CONGESTION_CUBIC */
     uint8_t ecn;             /* enum tcp_ecn */
     bool no_sack;            /* neither offer nor take RFC 2018's option; with it RACK-TLP and F-RTO are off */

@@ -116,6 +116,7 @@ struct tcp_reply { /* of no connection */
     uint16_t mss;         /* of a SYN: */
     int32_t window_scale; /* -1: none */
     uint32_t tsval;       /* in place of our clock */
+    bool sack_permitted;
 };
 
 struct tcp {
@@ -208,15 +209,35 @@ static inline uint32_t conn_right_edge(const struct tcp_conn *c)
 }
 
 #define TIMESTAMPS_OCTETS 12U /* of the option, padded */
+#define SACK_OCTETS       4U  /* likewise, without blocks */
+#define SACK_BLOCK_OCTETS 8U
 
-/* Payload of the largest segment that may go out: the peer's limit (c->mss) or the user's, less the options that every
- * segment carries (RFC 6691 2, RFC 9293 3.7.1: Eff.snd.MSS). */
+/* Blocks that the next segment reports: one for each range held, and before them a duplicate, as far as there is room
+ * (RFC 2018 3: three beside timestamps). */
+static inline uint32_t conn_sack_blocks(const struct tcp_conn *c)
+{
+    if (!(c->flags & TCP_CONN_SACK))
+        return 0;
+    uint32_t most = (c->flags & TCP_CONN_TIMESTAMPS) ? TCP_SACK_BLOCKS_MAX - 1 : TCP_SACK_BLOCKS_MAX;
+    return u32_min(c->range_count + (c->duplicate.start != c->duplicate.end), most);
+}
+
+/* Payload of the largest segment: the peer's limit (c->mss) or the user's, less the options that every segment
+ * carries (RFC 6691 2, RFC 9293 3.7.1: Eff.snd.MSS). */
 static inline uint32_t conn_send_mss(const struct tcp_conn *c)
 {
     uint32_t mss = c->mss, user = c->options.maximum_segment;
     if (user != 0)
         mss = u32_min(mss, u32_max(user, TCP_MSS_MIN));
     return mss - ((c->flags & TCP_CONN_TIMESTAMPS) ? TIMESTAMPS_OCTETS : 0);
+}
+
+/* Of the one that goes out next: SACK's blocks take their room, too. What counts in segments (the congestion window) counts
+ * in the former. */
+static inline uint32_t conn_segment_mss(const struct tcp_conn *c)
+{
+    uint32_t blocks = conn_sack_blocks(c);
+    return conn_send_mss(c) - (blocks > 0 ? SACK_OCTETS + blocks * SACK_BLOCK_OCTETS : 0);
 }
 
 /* Sequence number that our FIN has or will have. */
@@ -312,6 +333,7 @@ struct syn_options {
 /* Octets written: a multiple of 4. */
 uint32_t options_write_syn(uint8_t *at, const struct syn_options *o);
 uint32_t options_write_timestamps(uint8_t *at, uint32_t tsval, uint32_t tsecr);
+uint32_t options_write_sack(uint8_t *at, const struct tcp_range *block, uint32_t count);
 
 /* timestamps.c */
 #define TIMESTAMP_TICK_US 1000U
@@ -346,6 +368,7 @@ uint64_t user_timeout_clamp(const struct tcp *t, const struct tcp_conn *c, uint6
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);
 void rtt_resent(struct tcp_conn *c);
 void rtt_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
+void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us);
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
 
 /* congestion.c: the window, by the connection's algorithm (reno here, cubic.c). `in_flight`: before the ACK. */
@@ -367,6 +390,17 @@ bool pacing_holds(struct tcp *t, const struct tcp_conn *c, uint64_t now_us);
 uint32_t pacing_limit(const struct tcp *t, const struct tcp_conn *c);
 void pacing_sent(struct tcp *t, const struct tcp_conn *c, uint64_t now_us, uint32_t length);
 
+/* flight.c */
+void flights_release(struct tcp *t, struct tcp_conn *c); /* what is in flight is known no more */
+
+/* recovery.c: losses, with a peer that SACKs */
+void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s, uint32_t old_una,
+                    bool duplicate);
+void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* retransmission timer */
+void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us);     /* recovery_at_us */
+void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end); /* at snd_nxt */
+void recovery_resend_all(struct tcp *t, struct tcp_conn *c); /* in other sizes; the window stays */
+
 /* newreno.c: fast retransmit and recovery with a peer that does not SACK */
 bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* true: fast retransmit now */
 bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked);
@@ -375,6 +409,14 @@ bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked);
 bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);
 bool ranges_insert(struct tcp_conn *c, uint32_t start, uint32_t end);
 void ranges_advance(struct tcp_conn *c);
+
+/* sack.c: what was received, as the peer is told (RFC 2018 4, RFC 2883) */
+void sack_take_syn(const struct tcp *t, struct tcp_conn *c, const struct segment *s);
+void sack_take(struct tcp_conn *c, uint32_t start);        /* text from there on is in the ranges now */
+void sack_advance(struct tcp_conn *c);                     /* rcv_nxt has moved */
+bool sack_note_duplicate(struct tcp_conn *c, const struct segment *s); /* true: some of it was there before */
+uint32_t sack_report(const struct tcp_conn *c, struct tcp_range ret[TCP_SACK_BLOCKS_MAX]);
+void sack_reported(struct tcp *t, struct tcp_conn *c);
 
 /* isn.c */
 uint64_t hash_addresses(const struct tcp *t, const struct ip_address *local, uint16_t local_port,

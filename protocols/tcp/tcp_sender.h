@@ -8,19 +8,62 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct tcp_flight { /* flight.c: a range of the send stream that went out at one time */
-    uint32_t start, end; /* sequence numbers, [start, end) */
-    uint32_t sent_us;    /* the low 32 bits of when it went out last */
-    uint32_t prev, next;   /* in the order of sequence numbers; record + 1, 0: none */
-    uint32_t older, newer; /* in the order of sending */
-    uint8_t flags;       /* TCP_FLIGHT_* */
-    uint8_t sends;       /* how often it went out */
-    uint8_t reserved[2];
+enum tcp_flight_flag {
+    TCP_FLIGHT_SACKED = 1 << 0, /* the peer said that it has it */
+    TCP_FLIGHT_LOST = 1 << 1,   /* not in flight any more: waits to go out again. Never both */
 };
 
-struct tcp_scoreboard { /* flight.c, rack.c, recovery.c */
-    uint32_t first, last;    /* flights; record + 1 */
+struct tcp_flight { /* flight.c: a range of the send stream that went out at one time; empty: the record is not used */
+    uint32_t start, end;   /* sequence numbers, [start, end) */
+    uint32_t sent_us;      /* the low 32 bits of when it went out last */
+    uint32_t prev, next;   /* in the order of sequence numbers; record + 1, 0: none */
+    uint32_t older, newer; /* in the order of sending, of those that are neither SACKED nor LOST */
+    uint16_t mss;          /* payload of the segments that it was cut into; what the peer SACKs ends where one ends */
+    uint8_t flags;         /* TCP_FLIGHT_* */
+    uint8_t sends;         /* how often it went out */
+};
+
+struct tcp_rack { /* rack.c, RFC 8985 5.2 */
+    uint64_t min_rtt_at_us;
+    uint64_t rtt_next_us;     /* SRTT takes no sample before */
+    uint32_t rtt_us, min_rtt_us; /* 0: not known */
+    uint32_t xmit_us, end_seq;   /* of the segment sent last of those that were delivered; with `known` */
+    uint32_t fack;               /* end of the highest one delivered; with `known` */
+    uint32_t dsack_round;        /* with `in_dsack_round` */
+    uint8_t reo_wnd_mult;        /* less 1 */
+    uint8_t reo_wnd_persist;     /* recoveries */
+    bool known, reordering_seen, in_dsack_round;
+    bool waits; /* the timer is that of reordering, not of the loss probe */
+};
+
+struct tcp_loss_probe { /* rack.c, RFC 8985 7 */
+    uint32_t end_seq;
+    bool active, is_retrans;
+    bool now; /* it is to go out */
+};
+
+struct tcp_recovery { /* recovery.c */
+    uint32_t prr_delivered, prr_out, recover_fs; /* RFC 9937 6 */
+    uint32_t undo_una;      /* snd_una when the episode began; with undo_possible */
+    uint32_t undo_resent;   /* octets that went out again in it and were not reported as duplicates */
+    uint64_t resent_at_us;  /* when the first of them went out; 0: nothing did */
+    bool undo_possible;
+    bool timed_out;         /* it began with a timeout */
+    bool resend_now;        /* the first lost segment goes out whatever the window says */
+    uint8_t frto;           /* step of RFC 5682 3.1; 0: it is not looked at */
+};
+
+struct tcp_scoreboard { /* flight.c */
+    uint32_t first, last;     /* flights; record + 1 */
     uint32_t oldest, newest;
+    uint32_t sack_hint;       /* where the last block was found; record + 1 */
+    uint32_t lost_hint;       /* no LOST one lies before; record + 1 */
+    uint32_t count;           /* of records */
+    uint32_t in_flight, sacked, lost; /* octets: each record counts as one of these */
+    bool own;                 /* the connection's own record is used */
+    struct tcp_rack rack;
+    struct tcp_loss_probe probe;
+    struct tcp_recovery recovery;
 };
 
 struct tcp_hystart { /* hystart.c, RFC 9406 */

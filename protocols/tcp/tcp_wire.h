@@ -34,6 +34,8 @@ enum tcp_option { /* kind */
     TCP_OPTION_NOP = 1,
     TCP_OPTION_MSS = 2,
     TCP_OPTION_WINDOW_SCALE = 3,
+    TCP_OPTION_SACK_PERMITTED = 4, /* RFC 2018 2 */
+    TCP_OPTION_SACK = 5,           /* RFC 2018 3 */
     TCP_OPTION_TIMESTAMPS = 8,
 };
 
@@ -41,6 +43,8 @@ enum { /* length of an option, kind and length octets included */
     TCP_OPTION_MSS_LENGTH = 4,
     TCP_OPTION_WINDOW_SCALE_LENGTH = 3,
     TCP_OPTION_TIMESTAMPS_LENGTH = 10,
+    TCP_OPTION_SACK_PERMITTED_LENGTH = 2,
+    TCP_OPTION_SACK_LENGTH = 2, /* and 8 a block */
 };
 
 #define TCP_WINDOW_SCALE_MAX 14 /* RFC 7323 2.3 */

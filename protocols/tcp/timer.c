@@ -111,8 +111,12 @@ static void retransmission_timeout(struct tcp *t, uint64_t now_us, struct tcp_co
         c->flags |= TCP_CONN_SYN_RESENT;
         return;
     }
-    congestion_timeout(t, c, now_us);
-    c->snd_nxt = c->snd_una;
+    if (c->flags & TCP_CONN_SACK) {
+        recovery_timed_out(t, c, now_us);
+    } else {
+        congestion_timeout(t, c, now_us);
+        c->snd_nxt = c->snd_una;
+    }
     if (c->snd_wnd == 0 && c->snd_una != conn_send_fin_seq(c)) /* the window was taken back */
         c->flags |= TCP_CONN_PERSIST | TCP_CONN_PROBE_NOW;
 }
@@ -141,17 +145,19 @@ static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 
 static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
+    struct tcp_sender *s = &t->sender[conn_index(t, c)];
     if (c->ack_at_us != 0 && c->ack_at_us <= now_us) {
         c->ack_at_us = 0;
         c->flags |= TCP_CONN_ACK_NOW;
     }
+    if (s->recovery_at_us != 0 && s->recovery_at_us <= now_us)
+        recovery_timer(t, c, now_us);
     if (c->retransmit_at_us != 0 && c->retransmit_at_us <= now_us) {
         if (c->flags & TCP_CONN_PERSIST)
             persist_timeout(t, now_us, c);
         else
             retransmission_timeout(t, now_us, c);
     }
-    struct tcp_sender *s = &t->sender[conn_index(t, c)];
     if (s->pace_at_us <= now_us) /* its turn comes */
         s->pace_at_us = 0;
     if (c->keep_at_us != 0 && c->keep_at_us <= now_us)

@@ -93,7 +93,7 @@ static void fill(const struct socket *k, const struct slot_transport *t, struct 
 }
 
 _Static_assert(TCP_KIND_TIMESTAMPS == TCPI_OPT_TIMESTAMPS && TCP_KIND_SACK == TCPI_OPT_SACK &&
-                   TCP_KIND_SCALED == TCPI_OPT_WSCALE,
+                   TCP_KIND_SCALED == TCPI_OPT_WSCALE && TCP_KIND_ECN == TCPI_OPT_ECN,
                "bits as they are shown");
 
 void stream_figures(const struct socket *k, struct tcp_info *ret)

@@ -128,7 +128,9 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     require(!before(ret->stream_offset, c->send_acked) && !before(c->send_end, end));
     require((ret->stream_offset & (c->send_size - 1)) + ret->payload_length <= c->send_size);
     require(ret->payload_length <= TCP_SUPER_SEGMENT_MAX);
-    require(ret->gso_size == (ret->payload_length > conn_send_mss(c) ? conn_send_mss(c) : 0));
+    uint32_t timestamps = (c->flags & TCP_CONN_TIMESTAMPS) ? 12 : 0; /* what is there beside them takes room, too */
+    uint32_t mss = conn_send_mss(c) - (ret->header_length - 20U - timestamps);
+    require(ret->gso_size == (ret->payload_length > mss ? mss : 0));
     require(h->config.gso || ret->gso_size == 0);
     return true;
 }
@@ -256,7 +258,8 @@ enum tcp_input_result inject(struct bench *b, uint8_t flags, uint32_t seq, uint3
                                   .destination = b->h.address,
                                   .source_port = b->peer_port,
                                   .destination_port = b->own_port,
-                                  .gso_size = b->gso_size};
+                                  .gso_size = b->gso_size,
+                                  .ecn = b->ecn};
     uint8_t header[TCP_HEADER_MAX] = {0};
     uint32_t header_length = (uint32_t)sizeof(struct tcp_header) + b->options_length;
     struct tcp_header fixed = {
@@ -275,6 +278,7 @@ enum tcp_input_result inject(struct bench *b, uint8_t flags, uint32_t seq, uint3
         b->conn = tcp_lookup(b->h.t, &meta);
     b->options_length = 0;
     b->gso_size = 0;
+    b->ecn = 0;
     return r;
 }
 
@@ -515,7 +519,8 @@ static struct packet *packet_new(const struct host *from, const struct tcp_outpu
     *p = (struct packet){.meta = {.source = out->source,
                                   .destination = out->destination,
                                   .source_port = out->source_port,
-                                  .destination_port = out->destination_port},
+                                  .destination_port = out->destination_port,
+                                  .ecn = out->ecn},
                          .header_length = out->header_length,
                          .payload_length = length};
     memcpy(p->header, out->header, out->header_length);

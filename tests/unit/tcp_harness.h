@@ -68,6 +68,7 @@ struct bench {
     uint32_t backlog;
     bool half_close;   /* states after a close are reached by tcp_shutdown_send(): text is taken still */
     uint16_t gso_size; /* of the next segment injected */
+    uint8_t ecn;       /* likewise: its codepoint */
     uint8_t options[40]; /* of the next segment injected */
     uint32_t options_length;
     struct tcp_output seen; /* last segment expected */

@@ -45,10 +45,12 @@ static enum tcp_input_result tell(uint8_t flags, uint32_t seq, uint32_t ack, uin
 /* Where the option is in the segment seen last; NULL: nowhere. */
 static const uint8_t *seen_option(void)
 {
-    static const uint8_t padded[4] = {1, 1, 8, 10};
+    static const uint8_t padded[2][4] = {{1, 1, 8, 10}, {4, 2, 8, 10}}; /* SACK-permitted takes the place of padding */
     uint32_t at = b.seen.header[13] & S ? 24 : 20;
-    return b.seen.header_length >= at + 12 && memcmp(b.seen.header + at, padded, 4) == 0 ? b.seen.header + at + 4
-                                                                                         : NULL;
+    if (b.seen.header_length < at + 12)
+        return NULL;
+    bool found = memcmp(b.seen.header + at, padded[0], 4) == 0 || memcmp(b.seen.header + at, padded[1], 4) == 0;
+    return found ? b.seen.header + at + 4 : NULL;
 }
 
 static void check_option(uint32_t tsecr, int line)
@@ -201,7 +203,7 @@ END_TEST
 
 START_TEST(test_layout_of_syn)
 {
-    static const uint8_t before[] = {2, 4, 0x05, 0xb4, 1, 1, 8, 10}, after[] = {1, 3, 3, 1};
+    static const uint8_t before[] = {2, 4, 0x05, 0xb4, 4, 2, 8, 10}, after[] = {1, 3, 3, 1};
     bench_state(&b, TCP_SYN_SENT);
     ck_assert_uint_eq(b.seen.header_length, 40);
     ck_assert_mem_eq(b.seen.header + 20, before, sizeof before);

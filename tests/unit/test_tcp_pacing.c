@@ -129,6 +129,10 @@ START_TEST(test_size)
     ck_assert_uint_eq(pacing_limit(b.h.t, c), 20 * MSS);
     c->cwnd = 10 * MSS;
     ck_assert_uint_eq(pacing_limit(b.h.t, c), 2 * MSS);
+    c->ssthresh = 10 * MSS;
+    c->snd_una -= 1000 * MSS; /* in recovery: what is out counts, not what PRR leaves of the window */
+    ck_assert_uint_eq(pacing_limit(b.h.t, c), 12 * MSS);
+    c->snd_una += 1000 * MSS;
     conn_touched(b.h.t, c);
     send_now(NULL);
 }

@@ -89,6 +89,7 @@ enum control_option {
     CONTROL_OPTION_MAXIMUM_SEGMENT = 15, /* tcp: octets, 88..32767, 0 none; once connected: of what is sent from then on */
     CONTROL_OPTION_SEND_SIZE = 16,     /* octets of the send ring, a power of two; 0 any. Before there is a slot; of a listener: */
     CONTROL_OPTION_RECEIVE_SIZE = 17,  /* ... those of its connections. An arena with rings of these sizes has to be there */
+    CONTROL_OPTION_CONGESTION = 18,    /* tcp: enum tcp_congestion, not 0 */
 };
 
 struct control_request { /* 64 octets */
@@ -113,7 +114,8 @@ struct control_answer { /* 96 octets */
     struct ip_address remote;
     uint16_t local_port;
     uint16_t remote_port;
-    uint32_t reserved[7];
+    uint32_t congestion; /* tcp: what 0, the default, stands for */
+    uint32_t reserved[6];
 };
 _Static_assert(sizeof(struct control_request) == 64, "layout");
 _Static_assert(sizeof(struct control_answer) == 96, "layout");
@@ -170,7 +172,7 @@ struct slot_transport { /* written by the transport at publish time, generation 
                             * application remembers which it has told. Stored after error */
     uint32_t path_mtu;     /* udp: IP octets to the connected peer, of the link for a socket without one; 0 not known */
     uint32_t receive_drops; /* udp: datagrams for which the receive ring had no room */
-    uint32_t tcp_kind;      /* tcp figures (struct tcp_info): state, retransmits << 8, window scales (send << 20 | receive << 16), */
+    uint32_t tcp_kind;      /* tcp figures (struct tcp_info): state, congestion (enum) << 4, retransmits << 8, window scales (send << 20 | receive << 16), */
                             /* ... TCP_KIND_* << 24. All of them are of the last burst that touched the connection */
     uint32_t srtt_us, rttvar_us, rto_us;
     uint32_t cwnd, ssthresh; /* octets */

@@ -71,6 +71,7 @@ struct stack_config { /* the same for every server and incarnation */
     enum stack_ecn ecn;
     struct mac_address mac;
     uint32_t mtu;              /* IP octets of a frame */
+    uint8_t congestion;        /* enum tcp_congestion; 0: the engine's choice */
     uint8_t secret[16];        /* ISNs, ports, cookies */
 };
 

@@ -237,7 +237,7 @@ static bool output_path_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
     if (t->sender[conn_index(t, c)].path.high == 0)
         return false;
     uint32_t octets = path_probe_due(t, now_us, c, available, usable_window(t, c));
-    if (octets == 0)
+    if (octets == 0 || pacing_holds(t, c, now_us))
         return false;
     path_probe_sent(t, c, octets);
     send_text(t, now_us, c, c->snd_nxt, octets, false, ret);
@@ -253,11 +253,11 @@ static bool output_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
     uint32_t available = end - c->snd_nxt;
     if (available > 0 && c->snd_una == c->snd_max)
         congestion_resume(t, c, now_us);
-    if (available > 0 && pacing_holds(t, c, now_us))
-        return false;
     if (available > 0 && output_path_probe(t, now_us, c, available, ret))
         return true;
     uint32_t length = available > 0 ? sendable(t, c, available) : 0;
+    if (length > 0 && pacing_holds(t, c, now_us))
+        return false;
     bool fin = c->user_fin && length == available;
     if (length == 0 && !fin)
         return false;

@@ -110,6 +110,7 @@ struct tcp_path { /* path.c */
     uint32_t reported_mtu; /* by ICMP, and not believed yet; 0: none */
     uint32_t reported_seq; /* of the segment that it is about */
     bool full_acked;       /* a segment of this size has passed */
+    bool suspected;        /* a black hole: the first probe is to say */
     uint64_t search_at_us; /* not before this */
 };
 

@@ -57,7 +57,7 @@ static uint8_t state_without_words(const struct socket *k)
 
 static uint8_t state_of(const struct socket *k, uint32_t kind)
 {
-    uint32_t state = kind & 0xff;
+    uint32_t state = kind & 0xf;
     if (socket_phase(k) == SOCKET_STREAM && (socket_view(k).state & (SLOT_ERROR | SLOT_CLOSED)) != 0)
         return SHOWN_CLOSE;
     return state != 0 && state < sizeof shown_state ? shown_state[state] : state_without_words(k);
@@ -112,4 +112,10 @@ uint32_t stream_segment_size(const struct socket *k)
     uint32_t segment = t != NULL ? load(&t->mss) & 0xffff : 0;
     int32_t asked = socket_option(k, OPTION_MAXIMUM_SEGMENT);
     return segment != 0 ? segment : asked != 0 ? (uint32_t)asked : SEGMENT_DEFAULT;
+}
+
+uint32_t stream_congestion(const struct socket *k)
+{
+    const struct slot_transport *t = words_of(k);
+    return t != NULL ? load(&t->tcp_kind) >> 4 & 0xf : 0;
 }

@@ -113,6 +113,7 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
     k->remote = a->remote;
     k->local_port = a->local_port;
     k->remote_port = a->remote_port;
+    k->congestion_default = a->congestion;
     socket_options_default(k);
     if (listener != NULL)
         socket_inherit(k, listener);

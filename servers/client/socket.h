@@ -50,6 +50,7 @@ enum socket_option { /* what bh_getsockopt() gives back; all atomic */
     OPTION_CORK,          /* changed with send_lock held */
     OPTION_QUICK_ACK,
     OPTION_URGENT_IN_LINE, /* always 1 */
+    OPTION_CONGESTION,    /* enum tcp_congestion; 0: the stack's default */
     SOCKET_OPTIONS,
 };
 
@@ -85,6 +86,7 @@ struct socket {
     bool nonblocking;
     bool connected;           /* datagrams: has a peer. Atomic */
     int32_t option[SOCKET_OPTIONS];
+    uint32_t congestion_default; /* as the socket server says: enum tcp_congestion, or anything */
     int64_t send_timeout_us, receive_timeout_us; /* FOREVER: none */
     int32_t linger_s;         /* SO_LINGER; -1: off. Atomic */
     struct arena_rings rings;      /* SO_SNDBUF, SO_RCVBUF; 0: the default */
@@ -185,6 +187,7 @@ uint32_t stream_app_flags(const struct socket *k); /* SLOT_APP_* that its slot i
 /* ---- figures.c ---- */
 struct tcp_info;
 void stream_figures(const struct socket *k, struct tcp_info *ret); /* linux/tcp.h's */
+uint32_t stream_congestion(const struct socket *k); /* enum tcp_congestion, or anything; 0: not known */
 uint32_t stream_segment_size(const struct socket *k); /* TCP_MAXSEG: what is sent; before it is known what was asked for */
 
 /* Words of ours that changed are stored; k's lock of that direction is held. */

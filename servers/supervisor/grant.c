@@ -103,6 +103,7 @@ static void configure(struct supervisor *s, struct domain *d)
     what.route = routes.pointer;
     what.dad = s->options.dad;
     what.ecn = s->options.ecn;
+    what.congestion = s->options.congestion;
     what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
     what.mtu = s->mtu;
     what.secret = (ProtobufCBinaryData){sizeof s->secret, s->secret};

@@ -35,6 +35,7 @@ void tcp_options_apply(struct tcp_server *s, const struct endpoint *e, uint32_t 
                                         .keep_interval_s = o->keep_interval_s,
                                         .keep_count = o->keep_count,
                                         .maximum_segment = o->maximum_segment,
+                                        .congestion = o->congestion,
                                         .user_timeout_ms = e->tuning.user_timeout_ms};
     tcp_set_options(s->engine, s->transport.now_us, connection, &options);
 }

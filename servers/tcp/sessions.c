@@ -127,7 +127,8 @@ static void figures(const struct transport *t, const struct endpoint *e, struct 
     tcp_figures(((const struct tcp_server *)t)->engine, e->connection, &f);
     uint32_t kind = (f.scaled ? TCP_KIND_SCALED : 0) | (f.timestamps ? TCP_KIND_TIMESTAMPS : 0) |
                     (f.sack ? TCP_KIND_SACK : 0) | (f.ecn ? TCP_KIND_ECN : 0);
-    *ret = (struct slot_figures){.tcp_kind = (uint32_t)f.state | (uint32_t)f.retransmits << 8 |
+    *ret = (struct slot_figures){.tcp_kind = (uint32_t)f.state | (uint32_t)f.congestion << 4 |
+                                             (uint32_t)f.retransmits << 8 |
                                              (uint32_t)f.receive_window_scale << 16 |
                                              (uint32_t)f.send_window_scale << 20 | kind << 24,
                                  .srtt_us = f.srtt_us,

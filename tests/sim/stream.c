@@ -225,6 +225,7 @@ static struct control_request option_request(struct sim_app *a, const struct tas
         {CONTROL_OPTION_KEEPALIVE, 1},    {CONTROL_OPTION_KEEP_IDLE, 1},
         {CONTROL_OPTION_TTL, 3},          {CONTROL_OPTION_TRAFFIC_CLASS, 8},
         {CONTROL_OPTION_LINGER_RESET, 0}, {CONTROL_OPTION_MAXIMUM_SEGMENT, 700},
+        {CONTROL_OPTION_CONGESTION, 1},   {CONTROL_OPTION_CONGESTION, 2},
     };
     uint32_t first = t->kind == TASK_LISTENER ? t->step == LISTENER_OPEN : t->step == STREAM_DATA;
     uint32_t which = first + sim_below(&a->random, sizeof options / sizeof *options - first);

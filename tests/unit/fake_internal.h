@@ -16,7 +16,7 @@
 #define QUEUE        128 /* connections that wait at a listener */
 #define NOBODY       UINT32_MAX
 #define REFUSE_AFTER 8 /* arenas */
-#define FAKE_OPTIONS (CONTROL_OPTION_RECEIVE_SIZE + 1)
+#define FAKE_OPTIONS (CONTROL_OPTION_CONGESTION + 1)
 #define PATH_MTU     1500
 
 struct fake_arena {

@@ -14,7 +14,7 @@ static const struct tcp_conn *conn_of(const struct message *m)
 #define ON(option) (1U << CONTROL_OPTION_##option)
 
 static const struct message_options tuned = {
-    .keep_idle_s = 30, .keep_interval_s = 7, .keep_count = 4, .maximum_segment = 1200};
+    .keep_idle_s = 30, .keep_interval_s = 7, .keep_count = 4, .maximum_segment = 1200, .congestion = 1};
 
 static struct message ask(uint8_t operation, uint32_t socket, uint32_t backlog, uint32_t on, uint32_t tuning)
 {
@@ -41,6 +41,7 @@ static void options_are_there(const struct tcp_options *o)
     ck_assert_uint_eq(o->keep_interval_s, 7);
     ck_assert_uint_eq(o->keep_count, 4);
     ck_assert_uint_eq(o->maximum_segment, 1200);
+    ck_assert_uint_eq(o->congestion, 1);
     ck_assert_uint_eq(o->user_timeout_ms, 45000);
 }
 
@@ -214,7 +215,8 @@ START_TEST(test_figures)
     settle();
     const struct slot_transport *w = words(&m);
     const struct tcp_conn *c = conn_of(&m);
-    ck_assert_uint_eq(w->tcp_kind & 0xff, TCP_ESTABLISHED);
+    ck_assert_uint_eq(w->tcp_kind & 0xf, TCP_ESTABLISHED);
+    ck_assert_uint_eq(w->tcp_kind >> 4 & 0xf, TCP_CONGESTION_CUBIC);
     ck_assert_uint_eq(w->tcp_kind >> 24 & TCP_KIND_SCALED, TCP_KIND_SCALED);
     ck_assert_uint_eq(w->tcp_kind >> 16 & 0xf, c->receive_window_scale);
     ck_assert_uint_eq(w->tcp_kind >> 20 & 0xf, c->send_window_scale);

@@ -60,6 +60,7 @@ static void ack_of_new_data(struct arrival *a)
         c->recover = c->snd_una - 1;
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
     rtt_acked(a->t, c, a->now_us, &a->s);
+    autotune_acked(a->t, c);
     if (!recovering) {
         congestion_acked(a->t, c, a->now_us, acked, flight);
     } else if (newreno_partial_ack(c, acked)) {

@@ -174,7 +174,7 @@ static uint32_t sendable(const struct tcp *t, const struct tcp_conn *c, uint32_t
     uint32_t usable = seq_after(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
     uint32_t length = u32_min(available, usable);
     uint32_t offset = c->snd_nxt - c->iss - 1;
-    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t ring = conn_send_run(c, offset);
     uint32_t limit = super_segment_limit(t, c);
     if (length > ring) /* the end of the ring ends the segment */
         return u32_min(ring, limit);
@@ -231,7 +231,7 @@ static bool output_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c, str
     if (!(c->flags & TCP_CONN_PERSIST) || available == 0 || c->snd_nxt != c->snd_una)
         return false;
     uint32_t offset = c->snd_una - c->iss - 1;
-    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t ring = conn_send_run(c, offset);
     uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), conn_send_mss(c)), u32_min(available, ring));
     emit(t, now_us, c, c->snd_una, length, length == available ? TCP_FLAG_PSH : 0, ret);
     c->snd_max = seq_max(c->snd_max, c->snd_una + length);
@@ -248,7 +248,7 @@ static bool output_retransmit_one(struct tcp *t, uint64_t now_us, struct tcp_con
         return false;
     uint32_t end = seq_min(conn_send_fin_seq(c), c->snd_max);
     uint32_t offset = c->snd_una - c->iss - 1;
-    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t ring = conn_send_run(c, offset);
     uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, conn_send_mss(c)), ring) : 0;
     bool fin = c->fin_sent && c->snd_una + length == conn_send_fin_seq(c);
     send_text(t, now_us, c, c->snd_una, length, fin, ret);
@@ -311,7 +311,7 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
     fill(t, now_us, c, c->iss, (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0)), window, ret);
     bool scale = !received || (c->flags & TCP_CONN_WINDOW_SCALE);
     struct syn_options o = {.mss = conn_offered_mss(t, c),
-                            .window_scale = scale ? (int32_t)conn_window_scale(c->receive_size) : -1,
+                            .window_scale = scale ? (int32_t)(received ? c->receive_window_scale : conn_window_scale(c->receive_most)) : -1,
                             .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
                             .tsval = timestamp_clock(t, now_us, c->ts_offset),
                             .tsecr = received ? c->ts_recent : 0};

@@ -32,7 +32,11 @@ struct tcp_pacing { /* pacing.c */
 };
 
 struct tcp_autotune { /* autotune.c */
-    uint32_t round_end;
+    uint64_t round_us;        /* when the receiver's round began; 0: none has */
+    uint32_t round_consumed;  /* stream offset consumed to by then */
+    uint32_t copied;          /* octets consumed in the round before */
+    uint32_t rtt_us;          /* the least that srtt_us was; 0: not known */
+    uint32_t send_wanted, receive_wanted; /* octets; 0: what there is will do */
 };
 
 struct tcp_path { /* path.c, RFC 4821 */

@@ -181,6 +181,8 @@ void sim_told_arena(struct sim_domain *d, uint32_t id, uint32_t arena)
                                              .slots = from->slots,
                                              .send_size = from->send_size,
                                              .receive_size = from->receive_size,
+                                             .send_most = from->send_size,
+                                             .receive_most = from->receive_size,
                                              .app = mapped ? from->app : NULL,
                                              .transport_words = owner ? from->words : NULL,
                                              .capability = from->index,

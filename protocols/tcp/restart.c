@@ -3,27 +3,25 @@
  * The blocks' checksums were verified by the host; their invariants are checked here. */
 #include "protocols/tcp/tcp_internal.h"
 
-/* Nothing grows before it is connected. */
-static bool rings_are_sound(const struct tcp_conn *b)
+static uint32_t most_or(uint32_t most, uint32_t size)
 {
-    return b->receive_next_size == b->receive_size && b->send_next_size == b->send_size && b->receive_turn == 0 &&
-           b->send_turn == 0 && conn_size_is_valid(b->receive_most) && b->receive_most >= b->receive_size &&
-           conn_size_is_valid(b->send_most) && b->send_most >= b->send_size;
+    return conn_size_is_valid(most) && most > size ? most : size;
 }
 
+/* Nothing grows before it is connected. */
 static void restore_rings(struct tcp_conn *c, const struct tcp_conn *block)
 {
     c->receive_size = c->receive_next_size = block->receive_size;
     c->send_size = c->send_next_size = block->send_size;
-    c->receive_most = block->receive_most;
-    c->send_most = block->send_most;
+    c->receive_most = most_or(block->receive_most, block->receive_size);
+    c->send_most = most_or(block->send_most, block->send_size);
 }
 
 static bool listener_is_sound(const struct tcp_conn *b)
 {
     return b->state == TCP_LISTEN && b->identity.local_port != 0 && b->identity.remote_port == 0 &&
            ip_address_is_any(&b->identity.remote) && conn_size_is_valid(b->receive_size) &&
-           conn_size_is_valid(b->send_size) && rings_are_sound(b) && !b->closed_by_user && b->error == TCP_ERROR_NONE;
+           conn_size_is_valid(b->send_size) && !b->closed_by_user && b->error == TCP_ERROR_NONE;
 }
 
 /* Nothing is acknowledged yet, so there is nothing to contradict: the attempt can go on. */
@@ -33,7 +31,7 @@ static bool syn_sent_is_sound(const struct tcp_conn *b)
     return b->state == TCP_SYN_SENT && id->local_port != 0 && id->remote_port != 0 &&
            (id->local.family == ADDRESS_IP4 || id->local.family == ADDRESS_IP6) &&
            id->remote.family == id->local.family && conn_size_is_valid(b->receive_size) &&
-           conn_size_is_valid(b->send_size) && rings_are_sound(b) && b->error == TCP_ERROR_NONE && !b->closed_by_user && !b->fin_sent &&
+           conn_size_is_valid(b->send_size) && b->error == TCP_ERROR_NONE && !b->closed_by_user && !b->fin_sent &&
            b->snd_una == b->iss && b->snd_max - b->iss <= 1 && b->range_count == 0 && b->send_acked == 0 &&
            b->send_end <= b->send_size && b->receive_next == 0 && b->receive_consumed == 0;
 }

@@ -21,7 +21,7 @@
  * shrinks. */
 #include "protocols/tcp/tcp_internal.h"
 
-#define AUTOTUNE_PER_US 1000U /* octets: 8 Gbit/s */
+#define AUTOTUNE_PER_US 250U /* octets: 2 Gbit/s. A ring of 256 KiB stays as it is on a path of up to 1 ms */
 
 static bool path_is_short(const struct tcp_autotune *tune, uint32_t size)
 {

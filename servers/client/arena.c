@@ -40,14 +40,23 @@ static bool ring_good(uint32_t octets)
     return octets >= SLOT_RING_MIN && octets <= SLOT_RING_MAX && (octets & (octets - 1)) == 0;
 }
 
-/* BULKHEAD_ARENA="slots,send,receive"; nonsense is passed over. Sizes that are chosen stay as they are. */
+static bool size_good(const struct arena_size *e)
+{
+    return slots_good(e->slots) && ring_good(e->send_size) && ring_good(e->receive_size) &&
+           (e->send_most == 0 ||
+            (ring_good(e->send_most) && e->send_most >= e->send_size && e->receive_most >= e->receive_size));
+}
+
+/* BULKHEAD_ARENA="slots,send,receive[,most]"; nonsense is passed over. Without `most`, to which both rings may grow, the sizes
+ * stay as they are. */
 static void size_from_environment(void)
 {
     struct arena_size e = {0};
     const char *text = environment_read ? NULL : getenv("BULKHEAD_ARENA");
     environment_read = true;
-    if (text != NULL && sscanf(text, "%u,%u,%u", &e.slots, &e.send_size, &e.receive_size) == 3 && slots_good(e.slots) &&
-        ring_good(e.send_size) && ring_good(e.receive_size))
+    int fields = text == NULL ? 0 : sscanf(text, "%u,%u,%u,%u", &e.slots, &e.send_size, &e.receive_size, &e.send_most);
+    e.receive_most = e.send_most;
+    if (fields >= 3 && size_good(&e))
         size[SESSION_TCP] = e;
 }
 

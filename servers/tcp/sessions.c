@@ -33,7 +33,7 @@ static void rings_notified(struct transport *t, uint32_t connection, const struc
     struct ring_shape said;
     if (words->receive_granted > c->receive_next_size)
         tcp_receive_granted(engine, connection, words->receive_granted);
-    if (words->send_ring == 0)
+    if (words->send_ring == 0 || c->state == TCP_CLOSED)
         return;
     bool sound = ring_of_word(words->send_ring, c->send_most, &said);
     bool known = sound && said.next_size == c->send_next_size && said.turn == c->send_turn;

@@ -15,7 +15,7 @@
  * twice that.
  *
  * Deviates from Linux: none of this while the ring as it is lets AUTOTUNE_PER_US through, by the least round trip that
- * was smoothed. On a short path a larger ring would only fill, with a longer queue behind a slower cache.
+ * was measured. On a short path a larger ring would only fill, with a longer queue behind a slower cache.
  *
  * Left out: a receiver that has no round-trip time at all (it took a cookie, and never sent) keeps its ring; nothing
  * shrinks. */
@@ -37,22 +37,22 @@ static uint32_t size_for(uint64_t octets, uint32_t size, uint32_t most)
     return wanted > size ? wanted : 0;
 }
 
-static struct tcp_autotune *tune_of(struct tcp *t, const struct tcp_conn *c)
+static struct tcp_autotune *tune_of(const struct tcp *t, const struct tcp_conn *c)
 {
     return &t->sender[conn_index(t, c)].autotune;
 }
 
-static void take_rtt(struct tcp_autotune *tune, const struct tcp_conn *c)
+void autotune_measured(const struct tcp *t, const struct tcp_conn *c, uint32_t rtt_us)
 {
-    if (c->srtt_us != 0 && (tune->rtt_us == 0 || c->srtt_us < tune->rtt_us))
-        tune->rtt_us = c->srtt_us;
+    struct tcp_autotune *tune = tune_of(t, c);
+    if (tune->rtt_us == 0 || rtt_us < tune->rtt_us)
+        tune->rtt_us = rtt_us;
 }
 
 /* New data was acknowledged. */
 void autotune_acked(struct tcp *t, const struct tcp_conn *c)
 {
     struct tcp_autotune *tune = tune_of(t, c);
-    take_rtt(tune, c);
     tune->send_wanted = 0;
     if (c->send_next_size >= c->send_most || path_is_short(tune, c->send_next_size))
         return;
@@ -64,7 +64,6 @@ void autotune_acked(struct tcp *t, const struct tcp_conn *c)
 void autotune_consumed(struct tcp *t, uint64_t now_us, const struct tcp_conn *c)
 {
     struct tcp_autotune *tune = tune_of(t, c);
-    take_rtt(tune, c);
     if (c->receive_next_size >= c->receive_most)
         tune->receive_wanted = 0;
     if (c->receive_next_size >= c->receive_most || path_is_short(tune, c->receive_next_size) ||

@@ -368,6 +368,7 @@ bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us); 
 bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked);
 
 /* autotune.c: how large the rings should be */
+void autotune_measured(const struct tcp *t, const struct tcp_conn *c, uint32_t rtt_us);
 void autotune_acked(struct tcp *t, const struct tcp_conn *c);
 void autotune_consumed(struct tcp *t, uint64_t now_us, const struct tcp_conn *c);
 

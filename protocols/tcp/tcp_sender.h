@@ -35,7 +35,7 @@ struct tcp_autotune { /* autotune.c */
     uint64_t round_us;        /* when the receiver's round began; 0: none has */
     uint32_t round_consumed;  /* stream offset consumed to by then */
     uint32_t copied;          /* octets consumed in the round before */
-    uint32_t rtt_us;          /* the least that srtt_us was; 0: not known */
+    uint32_t rtt_us;          /* the least that was measured; 0: none was */
     uint32_t send_wanted, receive_wanted; /* octets; 0: what there is will do */
 };
 

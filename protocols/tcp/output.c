@@ -310,11 +310,12 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
     uint16_t window = (uint16_t)u32_min(c->receive_size, UINT16_MAX);
     fill(t, now_us, c, c->iss, (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0)), window, ret);
     bool scale = !received || (c->flags & TCP_CONN_WINDOW_SCALE);
-    struct syn_options o = {.mss = conn_offered_mss(t, c),
-                            .window_scale = scale ? (int32_t)(received ? c->receive_window_scale : conn_window_scale(c->receive_most)) : -1,
-                            .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
-                            .tsval = timestamp_clock(t, now_us, c->ts_offset),
-                            .tsecr = received ? c->ts_recent : 0};
+    struct syn_options o = {
+        .mss = conn_offered_mss(t, c),
+        .window_scale = scale ? (int32_t)(received ? c->receive_window_scale : conn_window_scale(c->receive_most)) : -1,
+        .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
+        .tsval = timestamp_clock(t, now_us, c->ts_offset),
+        .tsecr = received ? c->ts_recent : 0};
     header_extend(ret, options_write_syn(ret->header + ret->header_length, &o));
     if (c->snd_max == c->iss) {
         rtt_start(c, now_us, c->iss + 1);

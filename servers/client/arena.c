@@ -47,8 +47,8 @@ static bool size_good(const struct arena_size *e)
             (ring_good(e->send_most) && e->send_most >= e->send_size && e->receive_most >= e->receive_size));
 }
 
-/* BULKHEAD_ARENA="slots,send,receive[,most]"; nonsense is passed over. Without `most`, to which both rings may grow, the sizes
- * stay as they are. */
+/* BULKHEAD_ARENA="slots,send,receive[,most]"; nonsense is passed over. Without `most`, to which both rings may grow,
+ * the sizes stay as they are. */
 static void size_from_environment(void)
 {
     struct arena_size e = {0};
@@ -93,7 +93,7 @@ int arenas_set_option(int option, uint32_t value)
 }
 
 /* ---- making one ---- */
-struct arena_side { /* words, then at `rings` as many rings of `size` octets as there are slots, each `most` behind the last */
+struct arena_side { /* words, then at `rings` as many rings of `size` octets as there are slots, one `most` apart */
     size_t rings, octets;
     uint32_t slots, size, most;
 };

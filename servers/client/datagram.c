@@ -279,8 +279,7 @@ ssize_t datagram_receive(struct session *s, struct socket *k, const struct iovec
     if (error != 0)
         return error == -ESHUTDOWN ? 0 : error;
     const struct ring_shape shape = ring_make(k->receive_size);
-    uint32_t copied =
-        iovec_copy_out(k->receive_ring, &shape, place + DATAGRAM_HEAD, ret->length, piece, count, 0);
+    uint32_t copied = iovec_copy_out(k->receive_ring, &shape, place + DATAGRAM_HEAD, ret->length, piece, count, 0);
     if ((flags & MSG_PEEK) == 0)
         socket_publish_receive(s, k, k->receive_tail + record_octets(ret->length));
     pthread_mutex_unlock(&k->receive_lock);

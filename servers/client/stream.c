@@ -25,7 +25,8 @@ ssize_t iovec_total(const struct iovec *piece, int count)
 }
 
 /* Octets from here on that lie in one run of both: piece[i] less `skip`, the ring from `offset`, `left` wanted. */
-static uint32_t run(const struct iovec *piece, size_t skip, const struct ring_shape *shape, uint32_t offset, uint32_t left)
+static uint32_t run(const struct iovec *piece, size_t skip, const struct ring_shape *shape, uint32_t offset,
+                    uint32_t left)
 {
     size_t n = piece->iov_len - skip;
     uint32_t most = ring_run(shape, offset);
@@ -67,8 +68,10 @@ uint32_t iovec_copy_out(const uint8_t *ring, const struct ring_shape *shape, uin
     return done;
 }
 
-/* Two are enough: no more is live than has room before the ring's end and again before this place, also while it grows. */
-static int ring_pieces(uint8_t *ring, const struct ring_shape *shape, uint32_t offset, uint32_t length, struct iovec ret[2])
+/* Two are enough: no more is live than has room before the ring's end and again before this place, also while it grows.
+ */
+static int ring_pieces(uint8_t *ring, const struct ring_shape *shape, uint32_t offset, uint32_t length,
+                       struct iovec ret[2])
 {
     uint32_t run_length = ring_run(shape, offset);
     uint32_t first = length < run_length ? length : run_length;

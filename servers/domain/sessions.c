@@ -114,8 +114,8 @@ int session_arena_grant(struct domain *domain, struct control_message *message)
     uint32_t send_most = most_of(m->send_most, m->send_size), receive_most = most_of(m->receive_most, m->receive_size);
     if (m->session >= SESSIONS_MAX || m->arena >= SESSION_ARENAS || m->transport >= SESSION_TRANSPORTS ||
         m->slots == 0 || m->slots > ARENA_SLOTS_MAX || !sizes_ok(m->send_size, send_most) ||
-        !sizes_ok(m->receive_size, receive_most) ||
-        m->index > UINT16_MAX || m->generation > UINT16_MAX || arena_send_octets(m->slots, send_most) > UINT32_MAX)
+        !sizes_ok(m->receive_size, receive_most) || m->index > UINT16_MAX || m->generation > UINT16_MAX ||
+        arena_send_octets(m->slots, send_most) > UINT32_MAX)
         return -EINVAL;
     struct domain_object object = {
         .id = m->object, .session = m->session, .octets = (uint32_t)arena_send_octets(m->slots, send_most)};

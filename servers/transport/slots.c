@@ -354,7 +354,8 @@ static void publish_endpoint(struct transport *t, struct endpoint *e, const stru
     now.send_tail = endpoint_send_tail(t, e);
     bool wake = (e->flags & ENDPOINT_WAKE) || now.receive_head != e->published.receive_head ||
                 now.state != e->published.state || now.error != e->published.error ||
-                now.error_count != e->published.error_count || room_is_news(e, now.send_tail, e->send_size != 0 ? e->send_size : a->send_size);
+                now.error_count != e->published.error_count ||
+                room_is_news(e, now.send_tail, e->send_size != 0 ? e->send_size : a->send_size);
     if (e->flags & ENDPOINT_FRESH)
         put_word(&words->generation, 0);
     if (t->operations->figures != NULL)

@@ -82,7 +82,7 @@ static bool check_timestamp(struct arrival *a)
 static void take_timestamp_of_duplicate(struct arrival *a)
 {
     struct tcp_conn *c = a->c;
-    bool near = seq_after(a->s.seq, c->rcv_nxt - c->receive_size);
+    bool near = seq_after(a->s.seq, c->rcv_nxt - c->receive_next_size);
     bool acks = (a->s.flags & (TCP_FLAG_ACK | TCP_FLAG_SYN | TCP_FLAG_RST)) == TCP_FLAG_ACK &&
                 !seq_after(a->s.ack, c->snd_max) && !seq_before(a->s.ack, c->snd_una - c->snd_wnd_max);
     if (near && acks && conn_is_synchronized(c))

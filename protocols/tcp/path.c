@@ -158,7 +158,7 @@ uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_c
     uint32_t mss = conn_send_mss(c), options = c->mss - mss,
              window = p->suspected ? PROBE_WINDOW_SUSPECTED : PROBE_WINDOW;
     uint32_t size = p->suspected ? p->high : (c->mss + p->high + 1) / 2, octets = size - options;
-    uint32_t offset = c->snd_nxt - c->iss - 1, ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t offset = c->snd_nxt - c->iss - 1, ring = conn_send_run(c, offset);
     bool calm = !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS | TCP_CONN_PERSIST)) && c->duplicate_acks == 0 &&
                 conn_segment_mss(c) == mss && c->snd_nxt == c->snd_max && c->options.maximum_segment == 0;
     bool room =

@@ -66,7 +66,8 @@ static uint8_t state_of(const struct socket *k, uint32_t kind)
 /* Of the send ring what is not acknowledged, as far as the window lets it out: not all of it need be in flight. */
 static uint32_t unacknowledged(const struct socket *k, uint32_t cwnd, uint32_t segment)
 {
-    uint32_t held = k->send_size - socket_view(k).space;
+    struct slot_view v = socket_view(k);
+    uint32_t held = v.room - v.space;
     uint32_t most = held < cwnd ? held : cwnd;
     return segment != 0 ? (most + segment - 1) / segment : 0;
 }
@@ -89,7 +90,7 @@ static void fill(const struct socket *k, const struct slot_transport *t, struct 
     ret->tcpi_snd_ssthresh = in_segments(load(&t->ssthresh), segment);
     ret->tcpi_total_retrans = load(&t->retransmitted);
     ret->tcpi_unacked = unacknowledged(k, cwnd, segment);
-    ret->tcpi_rcv_space = k->receive_size;
+    ret->tcpi_rcv_space = stream_receive_shape(k).next_size;
 }
 
 _Static_assert(TCP_KIND_TIMESTAMPS == TCPI_OPT_TIMESTAMPS && TCP_KIND_SACK == TCPI_OPT_SACK &&

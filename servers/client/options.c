@@ -291,6 +291,18 @@ static int pending_error(struct socket *k)
     return phase == SOCKET_STREAM || phase == SOCKET_DATAGRAM ? socket_take_error(k) : 0;
 }
 
+/* Of the ring there is, grown or not; without one of what there will be. */
+static uint32_t ring_now(const struct socket *k, bool send)
+{
+    struct arena_rings chosen = socket_rings(k);
+    uint32_t size = send ? k->send_size : k->receive_size;
+    if (socket_phase(k) == SOCKET_NEW || size == 0)
+        return send ? chosen.send : chosen.receive;
+    if (k->transport != SESSION_TCP)
+        return size;
+    return send ? stream_send_shape(k).next_size : stream_receive_shape(k).next_size;
+}
+
 static int get_socket_number(struct socket *k, int name, int *ret)
 {
     bool stream = k->transport == SESSION_TCP;
@@ -311,10 +323,10 @@ static int get_socket_number(struct socket *k, int name, int *ret)
         *ret = socket_phase(k) == SOCKET_LISTENING && !__atomic_load_n(&k->shut_read, __ATOMIC_RELAXED);
         return 0;
     case SO_SNDBUF:
-        *ret = (int)(socket_phase(k) != SOCKET_NEW && k->send_size != 0 ? k->send_size : socket_rings(k).send);
+        *ret = (int)ring_now(k, true);
         return 0;
     case SO_RCVBUF:
-        *ret = (int)(socket_phase(k) != SOCKET_NEW && k->receive_size != 0 ? k->receive_size : socket_rings(k).receive);
+        *ret = (int)ring_now(k, false);
         return 0;
     case SO_OOBINLINE:
         *ret = socket_option(k, OPTION_URGENT_IN_LINE);

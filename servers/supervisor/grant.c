@@ -375,6 +375,8 @@ static void arena_memory_send(struct supervisor *s, struct domain *d, const stru
     what.slots = arena->slots;
     what.send_size = arena->send_size;
     what.receive_size = arena->receive_size;
+    what.send_most = arena->send_most;
+    what.receive_most = arena->receive_most;
     what.object = arena->object;
     what.index = arena->index;
     what.generation = arena->generation;

@@ -79,6 +79,7 @@ static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *r
         endpoint_release(t, e);
         return errno_of_call[result];
     }
+    tcp_ring_limits(s->engine, index, sizes->receive_most, sizes->send_most);
     t->endpoint[e].connection = index;
     s->endpoint_of[index] = (uint16_t)(e + 1);
     tcp_options_apply(s, &t->endpoint[e], index);
@@ -146,6 +147,7 @@ static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct me
     enum tcp_call_result result = tcp_connect(s->engine, now_us, &id, a->receive_size, a->send_size, &index);
     if (result != TCP_CALL_OK)
         return errno_of_call[result];
+    tcp_ring_limits(s->engine, index, a->receive_most, a->send_most);
     e->connection = index;
     s->endpoint_of[index] = (uint16_t)(endpoint + 1);
     tcp_options_apply(s, e, index);

@@ -20,7 +20,7 @@
 #define PATH_MTU     1500
 
 struct fake_arena {
-    uint32_t transport, slots, send_size, receive_size, consumer;
+    uint32_t transport, slots, send_size, receive_size, send_most, receive_most, consumer;
     struct arena_app *app;
     struct arena_transport *words;
     uint32_t holder[ARENA_SLOTS_MAX]; /* socket + 1 */

@@ -144,7 +144,7 @@ START_TEST(test_ring_sizes)
     ck_assert_int_eq(ask(MESSAGE_LISTEN, LISTENER, 4, 0, small).socket.error, ENOBUFS);
     ck_assert_int_eq(ask(MESSAGE_CONNECT, ACTIVE, 0, 0, small).socket.error, ENOBUFS);
     harness_arena(h, 1, SESSION_TCP, 2);
-    h->session[0].arena[1].receive_size = 8192;
+    h->session[0].arena[1].receive_size = h->session[0].arena[1].receive_most = 8192;
     ck_assert_int_eq(ask(MESSAGE_CONNECT, ACTIVE, 0, 0, none).socket.error, ENOBUFS);
     struct message m = ask(MESSAGE_CONNECT, ACTIVE, 0, 0, small);
     ck_assert_int_eq(m.socket.error, 0);

@@ -4,15 +4,15 @@
 
     id  section  level  requirement  status  evidence
 
-status    evidence
-tested    the tests that fail when the requirement is not met, separated by ", "
-explained why it is not met, or cannot be tested; tests named in it must exist, too
-not applicable: why it does not concern a host, or this one
-pending   nothing yet: fails
+status          evidence
+tested          the tests that fail when the requirement is not met, separated by ", "
+explained       why it is not met, or cannot be tested; tests named in it must exist, too
+not applicable  why it does not concern a host, or this one
+pending         nothing yet: fails
 
 A test is unit/FILE:test (START_TEST(test) in tests/unit/test_FILE.c, in its suite), integration/NAME[:function] (tests/integration/NAME.test
-or .full; the function in one of its .py), script:NAME (tests/conformance/scripts/NAME.pkt), shared:PATH (of SHARED_SCRIPTS, when they are
-there), sim[:FILE] (tests/sim), hostile/NAME (tests/hostile/NAME.c), fuzz/TARGET.
+or .full; the function in one of its .py), script:NAME (tests/conformance/scripts/NAME.pkt), shared:PATH (of ../shared/packetdrill, when
+that is there), sim[:FILE] (tests/sim), hostile/NAME (tests/hostile/NAME.c), fuzz/TARGET.
 
 Ends with 1 if a cell is empty, a name does not exist, an id stands twice, or one of RFC 9293's own list (MUST-1 to MUST-69, SHLD-1 to SHLD-31,
 MAY-1 to MAY-18, REC-1) has no row. Usage: check_tables.py [--self-test]"""
@@ -146,7 +146,7 @@ def check(folder, tests):
         wrong += complaints
         if path.stem == "9293":
             listed = [row for row in rows if row["id"].startswith("MUST-")]
-            last = "its own list, " + summary(path.stem, [row | {"level": "MUST"} for row in listed])
+            last = summary("9293's own list", [row | {"level": "MUST"} for row in listed])
         lines.append(summary(path.stem, rows))
     return lines + ([last] if not wrong else []), wrong
 

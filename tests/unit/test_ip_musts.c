@@ -165,5 +165,43 @@ START_TEST(test_errors_have_no_class)
 }
 END_TEST
 
+/* RFC 7739 5.3, RFC 8200 4.5: identifications to one destination go up by one, from where nobody without the secret can
+ * tell. */
+static uint32_t identification_sent(void)
+{
+    struct message m = datagram(&us6, &peer6, 3000);
+    be32 id = {0};
+    wire_send(udp, &m);
+    for (burst(); wire_take(nic, &m); burst()) {
+        memcpy(&id, bytes_of(&m) + 14 + 40 + 4, sizeof id);
+        wire_return(nic, (uint32_t)m.cookie);
+    }
+    returned(udp, 99);
+    return be32_get(id);
+}
+
+START_TEST(test_identifications)
+{
+    uint32_t first[3];
+    for (unsigned i = 0; i < 3; i++) {
+        teardown();
+        setup();
+        teardown();
+        config.secret[i] ^= 0x10;
+        start();
+        struct message m;
+        for (unsigned k = 0; k < 10; k++, now += 5 * SECOND)
+            for (burst(); wire_take(nic, &m);)
+                wire_return(nic, (uint32_t)m.cookie);
+        burst();
+        know_peer();
+        first[i] = identification_sent();
+        for (uint32_t k = 1; k < 5; k++)
+            ck_assert_uint_eq(identification_sent(), first[i] + k);
+    }
+    ck_assert(first[0] - first[1] + 8 > 16 && first[1] - first[2] + 8 > 16 && first[0] - first[2] + 8 > 16);
+}
+END_TEST
+
 SUITE_RUN("ip_musts", setup, teardown, test_group_frames, test_traffic_class_and_ttl, test_broadcast_out,
-          test_parameter_problem, test_errors_have_no_class)
+          test_parameter_problem, test_errors_have_no_class, test_identifications)

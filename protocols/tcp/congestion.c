@@ -23,7 +23,8 @@ void congestion_init(struct tcp *t, struct tcp_conn *c)
 
 static uint32_t half_flight(const struct tcp_conn *c)
 {
-    return u32_max((c->snd_max - c->snd_una) / 2, 2 * conn_send_mss(c)); /* RFC 5681 equation 4 */
+    uint32_t flight = u32_min(c->snd_max - c->snd_una, c->cwnd); /* 3.2: without what limited transmit sent */
+    return u32_max(flight / 2, 2 * conn_send_mss(c));            /* RFC 5681 equation 4 */
 }
 
 static void grow(struct tcp_conn *c, uint32_t acked)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What stands in RFC 9293's own list (appendix B) and in no other test of one engine against a scripted peer. The
- * numbers are the list's; tests/conformance/rfc/9293.tsv says where the others are. */
+/* What RFC 9293's own list (appendix B) and the RFCs beside it ask for, and no other test of one engine against a
+ * scripted peer shows. MUST-n are the list's; tests/conformance/rfc says where the others are. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,6 +275,109 @@ START_TEST(test_acks_are_aggregated)
 }
 END_TEST
 
+/* RFC 5681 3.2 steps 1 and 2, RFC 3042 2: what limited transmit sends neither changes the window nor counts in what is
+ * halved. */
+START_TEST(test_limited_transmit_keeps_the_window)
+{
+    struct tcp_config config = {.connections = 4, .mtu = 1500, .congestion = TCP_CONGESTION_RENO};
+    begin_again(&config);
+    established(65535);
+    make_available(&b, 20 * MSS);
+    for (uint32_t i = 0; i < 10; i++)
+        expect(&b, A, 1 + i * MSS, 1, MSS);
+    for (uint32_t i = 10; i < 12; i++) {
+        inject(&b, A, 1, 1, 0);
+        expect(&b, A, 1 + i * MSS, 1, MSS);
+        ck_assert_uint_eq(conn_of(&b)->cwnd, 10 * MSS);
+    }
+    inject(&b, A, 1, 1, 0);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS);
+    expect(&b, A, 1, 1, MSS);
+}
+END_TEST
+
+/* RFC 6056 3.3.3: where the ports of a destination begin depends on the secret, the address and the port there. */
+static uint16_t first_port(uint8_t secret, uint8_t remote, uint16_t remote_port)
+{
+    struct tcp_config config = {.connections = 4, .mtu = 1500, .secret = {[3] = secret}};
+    struct ip_address to = b.peer;
+    uint32_t index;
+    begin_again(&config);
+    to.octets[3] = remote;
+    ck_assert_int_eq(host_connect(&b.h, &to, 0, remote_port, 4096, 4096, &index), TCP_CALL_OK);
+    return host_conn(&b.h, index)->identity.local_port;
+}
+
+START_TEST(test_ports_are_not_foreseen)
+{
+    unsigned same[3] = {0};
+    for (uint8_t i = 1; i < 64; i++) { /* of 28232 ports; two of 63 may meet by chance, not more */
+        same[0] += first_port(i, 1, 80) == first_port(0, 1, 80);
+        same[1] += first_port(0, (uint8_t)(1 + i), 80) == first_port(0, 1, 80);
+        same[2] += first_port(0, 1, (uint16_t)(80 + i)) == first_port(0, 1, 80);
+    }
+    ck_assert_uint_le(same[0], 2);
+    ck_assert_uint_le(same[1], 2);
+    ck_assert_uint_le(same[2], 2);
+}
+END_TEST
+
+/* RFC 6298 5.3: an ACK of something new gives what is still in flight all of its time. */
+START_TEST(test_timer_is_set_anew)
+{
+    established(65535);
+    make_available(&b, 3 * MSS);
+    for (uint32_t i = 0; i < 3; i++)
+        expect(&b, A | (i == 2 ? P : 0), 1 + i * MSS, 1, MSS);
+    advance(&b, 150 * MS);
+    inject(&b, A, 1, 1 + MSS, 0);
+    expect_silence(&b);
+    ck_assert_uint_eq(conn_of(&b)->retransmit_at_us, b.h.now_us + conn_of(&b)->rto_us);
+    inject(&b, A, 1, 1, 0); /* an old one does not */
+    advance(&b, 10 * MS);
+    expect_silence(&b);
+    ck_assert_uint_eq(conn_of(&b)->retransmit_at_us, b.h.now_us - 10 * MS + conn_of(&b)->rto_us);
+}
+END_TEST
+
+/* RFC 7413 4.2: who does not have it answers as if it had not been asked for. */
+START_TEST(test_fast_open_is_declined)
+{
+    static const struct {
+        const char *octets;
+        uint32_t length;
+    } asked[] = {{"\x22\2\1\1", 4},
+                 {"\x22\x0a"
+                  "12345678\1\1",
+                  12},
+                 {"\x22\5"
+                  "123\1\1\1",
+                  8}};
+    bench_state(&b, TCP_LISTEN);
+    b.conn = TCP_NONE;
+    bench_options(&b, asked[_i].octets, asked[_i].length);
+    inject(&b, S, 0, 0, 100);
+    expect(&b, S | A, 0, 1, 0);
+    for (uint32_t at = 20; at < b.seen.header_length;) {
+        ck_assert_uint_ne(b.seen.header[at], 34);
+        at += b.seen.header[at] == TCP_OPTION_NOP ? 1 : b.seen.header[at + 1];
+    }
+    host_drain(&b.h);
+    inject(&b, A, 1, 1, 100); /* the text comes again */
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+    ck_assert_uint_eq(conn_of(&b)->receive_next, 100);
+}
+END_TEST
+
+/* RFC 7323 3.2: what does not acknowledge has nothing to echo. */
+START_TEST(test_syn_echoes_nothing)
+{
+    bench_state(&b, TCP_SYN_SENT);
+    ck_assert_mem_eq(b.seen.header + 26, "\x08\x0a", 2);
+    ck_assert_mem_eq(b.seen.header + 32, "\0\0\0\0", 4);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tcp_musts");
@@ -290,6 +393,11 @@ int main(void)
     tcase_add_loop_test(tc, test_reset_with_text, TCP_ESTABLISHED, TCP_TIME_WAIT);
     tcase_add_test(tc, test_passive_open_beside_connections);
     tcase_add_test(tc, test_acks_are_aggregated);
+    tcase_add_test(tc, test_limited_transmit_keeps_the_window);
+    tcase_add_test(tc, test_ports_are_not_foreseen);
+    tcase_add_test(tc, test_timer_is_set_anew);
+    tcase_add_loop_test(tc, test_fast_open_is_declined, 0, 3);
+    tcase_add_test(tc, test_syn_echoes_nothing);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

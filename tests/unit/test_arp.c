@@ -229,8 +229,8 @@ START_TEST(test_replies)
 }
 END_TEST
 
-/* RFC 826, "Packet Reception": who speaks to another is merged if he is known, never added, whatever he says; another's request
- * is not answered. */
+/* RFC 826, "Packet Reception": who speaks to another is merged if he is known, never added, whatever he says; another's
+ * request is not answered. */
 START_TEST(test_strangers_are_not_added)
 {
     static const struct ip_address third = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 3}};

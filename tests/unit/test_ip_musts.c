@@ -101,6 +101,8 @@ START_TEST(test_traffic_class_and_ttl)
         m = sent(false);
         const uint8_t *packet = bytes_of(&m) + 14;
         ck_assert_uint_eq(packet[six ? 7 : 8], rows[i / 2].out);
+        ck_assert(six || (packet[6] & 0x80) == 0); /* RFC 791 3.1: reserved, zero */
+        ck_assert(!six || ((packet[1] & 15) == 0 && packet[2] == 0 && packet[3] == 0)); /* RFC 6437 3: no flow label */
         ck_assert_uint_eq(six ? (uint8_t)(packet[0] << 4 | packet[1] >> 4) : packet[1], rows[i / 2].class);
         returned(udp, 99);
     }

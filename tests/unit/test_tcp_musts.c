@@ -282,6 +282,7 @@ START_TEST(test_limited_transmit_keeps_the_window)
     struct tcp_config config = {.connections = 4, .mtu = 1500, .congestion = TCP_CONGESTION_RENO};
     begin_again(&config);
     established(65535);
+    ck_assert_uint_ge(conn_of(&b)->ssthresh, 65535U << 14); /* RFC 5681 3.1: SHOULD be as high as a window can be */
     make_available(&b, 20 * MSS);
     for (uint32_t i = 0; i < 10; i++)
         expect(&b, A, 1 + i * MSS, 1, MSS);

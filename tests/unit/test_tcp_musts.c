@@ -379,6 +379,26 @@ START_TEST(test_syn_echoes_nothing)
 }
 END_TEST
 
+/* RFC 5961 5.2: how old an ACK may be is decided by the largest window that the peer has ever offered, not by its
+ * present one. */
+START_TEST(test_largest_window_ever)
+{
+    established(60000);
+    inject(&b, A, 1, 1, 0);
+    b.window = 100;
+    inject(&b, A, 1, 1, 10);
+    advance(&b, SECOND);
+    expect(&b, A, 1, 11, 0);
+    ck_assert_uint_eq(conn_of(&b)->snd_wnd, 100);
+    inject(&b, A, 11, 1U - 60000U, 10);
+    ck_assert_uint_eq(conn_of(&b)->receive_next, 20);
+    uint64_t bad = counters_of(&b)->drop_bad_ack;
+    inject(&b, A, 21, 0U - 60000U, 10);
+    ck_assert_uint_eq(conn_of(&b)->receive_next, 20);
+    ck_assert_uint_eq(counters_of(&b)->drop_bad_ack, bad + 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tcp_musts");
@@ -399,6 +419,7 @@ int main(void)
     tcase_add_test(tc, test_timer_is_set_anew);
     tcase_add_loop_test(tc, test_fast_open_is_declined, 0, 3);
     tcase_add_test(tc, test_syn_echoes_nothing);
+    tcase_add_test(tc, test_largest_window_ever);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -172,6 +172,10 @@ def self_test():
             path.write_text("\n".join("\t".join(r) for r in (COLUMNS, first.values(), row.values())) + "\n")
             wrong = check_table(path, tests)[1]
             assert len(wrong) == 1 and said in wrong[0], (column, text, wrong)
+        unit = pathlib.Path(folder) / "tests/unit/test_x.c"
+        unit.parent.mkdir(parents=True)
+        unit.write_text("START_TEST(run) START_TEST(forgotten) /* SUITE_RUN(forgotten) */ SUITE_RUN(\"x\", NULL, NULL, run)")
+        assert Tests(pathlib.Path(folder)).exists("unit/x:run") and not Tests(pathlib.Path(folder)).exists("unit/x:forgotten")
         path = path.with_name("9293.tsv")
         path.write_text("\t".join(COLUMNS) + "\n")
         assert len(check_table(path, tests)[1]) == sum(LISTED.values())

@@ -182,7 +182,7 @@ static bool check_syn(struct arrival *a)
     return false;
 }
 
-/* Sixth, check the URG bit: ignored (RFC 6093: SHOULD be in line). */
+/* Sixth, check the URG bit: ignored (RFC 6093 5: SHOULD be in line). Deviates: RFC 9293 3.8.5: MUST tell the user. */
 
 /* Takes off what is not to be written: below rcv_nxt, beyond the ring, beyond the FIN, held already. */
 static bool trim_text(const struct tcp_conn *c, const struct segment *s, uint32_t *ret_start, uint32_t *ret_end)

@@ -50,7 +50,7 @@ enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 }; 
 #define TCP_MSS_DEFAULT_IP6 1220U /* likewise, IPv6 */
 #define TCP_MSS_MIN        88U   /* Deviates: smaller offers are taken as this (tinygrams, CVE-2019-11479) */
 #define TCP_DELAYED_ACK_US 40000U
-#define TCP_SYN_RETRIES    6U
+#define TCP_SYN_RETRIES    6U /* 127 s. Deviates: RFC 9293 3.8.3: MUST be three minutes at least; as Linux */
 #define TCP_SYN_ACK_RETRIES 5U
 #define TCP_ORPHAN_US      60000000U /* FIN-WAIT-2 of a connection closed by its user */
 #define TCP_CORK_US        200000U   /* as Linux */

@@ -118,6 +118,23 @@ START_TEST(test_options_of_a_connection)
 }
 END_TEST
 
+/* RFC 9293 3.9.1.9: the class and the TTL may change while the connection lives; its next segment has them. */
+START_TEST(test_class_changes)
+{
+    struct message sent, m = ask(MESSAGE_CONNECT, ACTIVE, 0, 0, message_tuning(9, 0x10, 0, 0));
+    ck_assert_int_eq(m.socket.error, 0);
+    ck_assert(harness_sent(h, &sent));
+    ck_assert(sent.ttl == 9 && sent.traffic_class == 0x10);
+    harness_return(h, sent.cookie);
+    ck_assert_int_eq(ask(MESSAGE_SET_OPTION, ACTIVE, 0, 0, message_tuning(77, 0xb8, 0, 0)).socket.error, 0);
+    h->now_us += 1000000;
+    harness_turn(h); /* the SYN again */
+    ck_assert(harness_sent(h, &sent));
+    ck_assert(sent.ttl == 77 && sent.traffic_class == 0xb8);
+    harness_return(h, sent.cookie);
+}
+END_TEST
+
 START_TEST(test_new_backlog)
 {
     struct message m = ask(MESSAGE_LISTEN, LISTENER, 16, 0, 0);
@@ -334,6 +351,7 @@ int main(void)
     tcase_add_test(c, test_options_of_a_listener);
     tcase_add_loop_test(c, test_options_at_accept, 0, 2);
     tcase_add_test(c, test_options_of_a_connection);
+    tcase_add_test(c, test_class_changes);
     tcase_add_test(c, test_new_backlog);
     tcase_add_test(c, test_ring_sizes);
     tcase_add_test(c, test_cork);

@@ -136,9 +136,9 @@ class Run:
         self.here, self.there = links.peer_address(family, number), links.STACK[family]
         self.peer_port, self.port = 8080, 10000 + number % 20000
         self.files, self.written, self.read = {}, {}, {}
-        self.connection, self.pending, self.unsettled = Connection(), None, False
-        self.kept, self.last_sent = [], None  # of the stack's: not matched yet; by live number, for what ICMP quotes
-        self.seen = []
+        self.connection, self.unsettled = Connection(), False
+        self.pending = self.pending_event = None  # the call that was begun and has not returned, and its event
+        self.kept, self.seen = [], []  # of the stack's: not matched yet; all
         self.trace = []
 
     # ---- time
@@ -164,15 +164,21 @@ class Run:
             self.link.introduce(self.here)
             self.start = self.last = time.monotonic()
             for event in self.script.events:
-                try:
-                    self.event(event)
-                except ScriptError as error:
-                    raise ScriptError(f"{self.script.path}:{event.line}: {error}\n    {event.text}\n" + self.story()) from None
+                self.checked(event, self.event, event)
             self.finish()
         finally:
             self.reset()
             agent.close()
             self.link.forget(self.here)
+
+    def checked(self, event, step, *arguments):
+        """What goes wrong is said with the line of the event."""
+        try:
+            step(*arguments)
+        except ScriptError as error:
+            if str(error).startswith(self.script.path):  # of the call before, which had not returned
+                raise
+            raise ScriptError(f"{self.script.path}:{event.line}: {error}\n    {event.text}\n" + self.story()) from None
 
     def story(self):
         return "".join(f"      {line}\n" for line in self.trace[-14:])
@@ -184,13 +190,13 @@ class Run:
 
     def finish(self):
         if self.pending:
-            self.await_pending()
+            self.checked(self.pending_event, self.await_pending)
         end = self.last
         self.unsettled = True
         self.settle()
         self.take(0)
         if self.kept and self.kept[0].time < end:
-            raise ScriptError(f"{self.script.path}: at the end, and not in the script: {self.show(self.kept[0])}\n" + self.story())
+            raise ScriptError(f"{self.script.path}:{self.script.events[-1].line}: at the end, and not in the script: {self.show(self.kept[0])}\n" + self.story())
 
     def event(self, event):
         what = event.what
@@ -199,8 +205,9 @@ class Run:
             return
         if isinstance(what, Call):
             if self.pending:
-                self.await_pending()
+                self.checked(self.pending_event, self.await_pending)
             self.wait(event.when)
+            self.pending_event = event
             if self.side == "bulkhead":  # Linux has seen it as soon as it was written to the TAP
                 self.settle()
             self.call(event.when, what)
@@ -583,7 +590,7 @@ class Runner:
         try:
             Run(script, self.link, self.side, family, next(self.numbers), self.options.tolerance, self.options.verbose).run()
             return None
-        except ScriptError as error:
+        except (ScriptError, OSError) as error:
             return str(error)
         finally:
             self.seconds[script, family] = time.monotonic() - begun
@@ -632,6 +639,23 @@ def report(runner, scripts, listed, wanted):
     return bad
 
 
+def run_wrong(runner, paths, family):
+    """Scripts that have to fail, and say what their first line says: the runner's own test. How many did not."""
+    bad = 0
+    for path in paths:
+        text = path.read_text()
+        says = text.split("\n", 1)[0].removeprefix("// ")
+        try:
+            wrong = runner.attempt(parse(path, text), family)
+        except ScriptError as error:
+            wrong = str(error)
+        if wrong is None or f": {says}" not in wrong.split("\n")[0]:
+            print(f"FAIL  {path} ip{family}: is to fail with \"{says}\": {wrong}")
+            bad += 1
+    print(f"{runner.side}: {len(paths) - bad} wrong scripts failed as they should, {bad} did not", flush=True)
+    return bad
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--side", choices=("linux", "bulkhead"), required=True)
@@ -640,17 +664,20 @@ def main():
     arguments.add_argument("--tolerance", type=float, default=0.0, help="seconds; a script's own counts if it is more")
     arguments.add_argument("--listed", help="the table of known differences")
     arguments.add_argument("--verbose", action="store_true")
+    arguments.add_argument("--wrong", action="store_true", help="scripts that have to fail, with what their first line says")
     arguments.add_argument("scripts", nargs="+")
     options = arguments.parse_args()
+    paths = list(collect(options.scripts))
     try:
-        scripts = [parse(path, path.read_text()) for path in collect(options.scripts)]
+        scripts = [] if options.wrong else [parse(path, path.read_text()) for path in paths]
     except (ScriptError, OSError) as error:
         sys.exit(f"runner: {error}")
-    if not scripts:
+    if not paths:
         sys.exit("runner: no script (*.pkt) there")
     link = links.KernelLink() if options.side == "linux" else links.LabLink()
     listed = read_listed(options.listed, options.side) if options.listed else {}
-    bad = report(Runner(link, options.side, options), scripts, listed, [int(c) for c in options.ip])
+    runner, wanted = Runner(link, options.side, options), [int(c) for c in options.ip]
+    bad = sum(run_wrong(runner, paths, f) for f in wanted) if options.wrong else report(runner, scripts, listed, wanted)
     sys.stdout.flush()
     os._exit(1 if bad else 0)  # the thread that reads the link still waits
 

@@ -162,7 +162,7 @@ class Run:
         try:
             self.agent = agent
             self.link.introduce(self.here)
-            self.start = self.last = time.monotonic()
+            self.start = self.last = self.reached = time.monotonic()
             for event in self.script.events:
                 self.checked(event, self.event, event)
             self.finish()
@@ -191,11 +191,10 @@ class Run:
     def finish(self):
         if self.pending:
             self.checked(self.pending_event, self.await_pending)
-        end = self.last
         self.unsettled = True
         self.settle()
         self.take(0)
-        if self.kept and self.kept[0].time < end:
+        if self.kept and self.kept[0].time < self.reached:
             raise ScriptError(f"{self.script.path}:{self.script.events[-1].line}: at the end, and not in the script: {self.show(self.kept[0])}\n" + self.story())
 
     def event(self, event):
@@ -207,13 +206,13 @@ class Run:
             if self.pending:
                 self.checked(self.pending_event, self.await_pending)
             self.wait(event.when)
-            self.pending_event = event
+            self.pending_event, self.reached = event, time.monotonic()
             if self.side == "bulkhead":  # Linux has seen it as soon as it was written to the TAP
                 self.settle()
             self.call(event.when, what)
             return
         self.wait(event.when)
-        self.last = time.monotonic()
+        self.last = self.reached = time.monotonic()
         if isinstance(what, Packet):
             self.inject(what)
         elif isinstance(what, Icmp):
@@ -335,7 +334,7 @@ class Run:
             want, at = want - s.length, at + s.length
             if want <= 0:
                 break
-        self.last = s.time
+        self.last = self.reached = s.time
 
     def check(self, p, s, at, want):
         """Segment s against p, of which `want` octets from `at` are still to come."""
@@ -615,17 +614,18 @@ def report(runner, scripts, listed, wanted):
     """How many were not as they should be."""
     jobs = [(s, f) for s in scripts for f in families(s, wanted)]
     jobs.sort(key=lambda job: -sum(e.when.start for e in job[0].events))  # the slow ones first
-    results, again = runner.run_all(jobs), 0
+    results, first = runner.run_all(jobs), {}
     for job, wrong in results.items():
         if wrong is not None and (name_of(job[0].path), job[1]) not in listed:
-            again += 1
+            first[job] = wrong.split("\n")[0]
             results[job] = runner.attempt(*job)
     bad = known = 0
     for (script, family), wrong in sorted(results.items(), key=lambda r: (name_of(r[0][0].path), r[0][1])):
         name = name_of(script.path)
         why = listed.get((name, family))
         if wrong is None and why is None:
-            print(f"ok    script:{name} ip{family}, {runner.seconds[script, family]:.1f} s")
+            print(f"ok    script:{name} ip{family}, {runner.seconds[script, family]:.1f} s"
+                  + (f" (the first time: {first[script, family]})" if (script, family) in first else ""))
         elif wrong is None:
             print(f"FAIL  script:{name} ip{family}: passes, but is listed ({why}): take it out of the table")
             bad += 1
@@ -635,7 +635,7 @@ def report(runner, scripts, listed, wanted):
         else:
             print(f"FAIL  script:{name} ip{family}: {wrong}")
             bad += 1
-    print(f"{runner.side}: {len(results) - bad - known} scripts passed, {known} listed, {bad} failed, {again} were run a second time", flush=True)
+    print(f"{runner.side}: {len(results) - bad - known} scripts passed, {known} listed, {bad} failed, {len(first)} were run a second time", flush=True)
     return bad
 
 

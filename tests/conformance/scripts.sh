@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Sourced by tests/integration/scripts*.test: where the packet scripts lie. Those of others are not part of the project.
-differences=tests/conformance/DIFFERENCES.tsv
-ours=tests/conformance/scripts
-theirs=${BULKHEAD_PACKETDRILL:-../shared/packetdrill}
+# Sourced after lab.sh by the tests that run packet scripts.
+runner="tests/conformance/runner.py --listed tests/conformance/DIFFERENCES.tsv"
+export BULKHEAD_ARENA=16,65536,65536 # an agent needs one or two sockets: attaching costs the pages of all
 
-# Ends the test, in peace, if theirs are not there.
-there() {
-    [ -d "$theirs" ] || { echo "passed with ours; theirs are not there: set BULKHEAD_PACKETDRILL to a folder of packetdrill's scripts"; exit 0; }
+# on_linux OPTIONS...: the runner, with Linux on the other side.
+on_linux() {
+    local own=(--net --pid --fork --kill-child --mount-proc)
+    [ "$(id -u)" = 0 ] || own+=(--user --map-root-user)
+    unshare "${own[@]}" python3 $runner --side linux "$@"
 }

@@ -144,12 +144,17 @@ static bool check_sequence(struct arrival *a)
     return false;
 }
 
-/* Second, check the RST bit (RFC 5961 3.2: exactly at RCV.NXT, else MUST challenge). */
+/* Second, check the RST bit (RFC 5961 3.2: exactly at RCV.NXT, else MUST challenge; outside the window MUST drop in
+ * silence). The window is the one that was advertised: the ring may be larger. */
 static bool check_reset(struct arrival *a)
 {
     struct tcp_conn *c = a->c;
     if (!(a->s.flags & TCP_FLAG_RST))
         return true;
+    if (a->s.seq != c->rcv_nxt && !seq_before(a->s.seq, c->rcv_adv)) {
+        a->t->counters.drop_out_of_window++;
+        return false;
+    }
     if (a->s.seq != c->rcv_nxt) {
         challenge(a);
         return false;

@@ -5,6 +5,7 @@ over the same relay with the same seeds, one after the other, and the medians ar
 A pair is SENDER[>RECEIVER]-CONGESTION: linux-cubic, bulkhead-reno, bulkhead>linux-cubic. The bottleneck is 100 Mbit/s: far below what either
 side and the relay can do on two cores, so that the path decides; its buffer is one product of rate and round-trip time, at least 100 frames."""
 import argparse
+import contextlib
 import json
 import math
 import pathlib
@@ -18,6 +19,7 @@ import threading
 
 from hosts import PAYLOAD, STREAM_SHARE, Ground, Path, checked, load
 
+HEAVY = threading.Semaphore(2)
 PAIRS = "linux-cubic", "bulkhead-cubic", "linux-reno", "bulkhead-reno", "linux-bbr"
 COUNTED = ("tcp_retransmits", "tcp_fast_retransmits", "tcp_timeouts", "tcp_recoveries", "tcp_loss_probes", "tcp_rack_marked",
            "tcp_spurious_recoveries", "tcp_spurious_timeouts", "tcp_dsacks_in", "tcp_reneged", "tcp_flights_full", "tcp_rings_grown", "tcp_paced")
@@ -29,12 +31,12 @@ def arguments():
     p.add_argument("--rtt", default="1,20,100", help="milliseconds (default %(default)s)")
     p.add_argument("--cells", help="only these, as LOSS@RTT,...: 1@20,5@100")
     p.add_argument("--pairs", default=",".join(PAIRS), help="default %(default)s")
-    p.add_argument("--seeds", type=int, default=3, help="runs of each pair in each cell (default %(default)s)")
+    p.add_argument("--seeds", type=int, default=3, help="runs of each pair in each cell; chance has more to say where more is lost: twice as many from 1 %% on, five times from 5 %% (default %(default)s)")
     p.add_argument("--seconds", type=int, help="of a run (default 10, at 100 ms and more 20)")
     p.add_argument("--rate", type=int, default=100, help="of the bottleneck, Mbit/s (default %(default)s)")
     p.add_argument("--queue", type=int, help="of the bottleneck, octets (default: rate * RTT, at least 100 frames)")
     p.add_argument("--both-ways", action="store_true", help="acknowledgements are lost, too")
-    p.add_argument("--lanes", type=int, default=2, help="runs at once, each on hosts of its own (default %(default)s)")
+    p.add_argument("--lanes", type=int, default=6, help="runs at once, each on hosts of its own; of those that fill the link two at most (default %(default)s)")
     p.add_argument("--up", default="", help="options of `bulkhead up`, as --up='--partition monolithic'")
     p.add_argument("--send-buffer", help="SO_SNDBUF, both ends (default: the stack's)")
     p.add_argument("--receive-buffer", help="SO_RCVBUF, both ends")
@@ -91,13 +93,23 @@ def tell(r):
             f"queue mean {way['backlog_mean'] // 1000} kB; relay late mean {way['late_mean_us']} max {way['late_max_us']} us {counted}")
 
 
+def seeds(a, loss):
+    return range(1, 1 + a.seeds * (1 if a.quick or loss < 1 else 2 if loss < 5 else 5))
+
+
+def weight(cell):
+    """What is held while a run lasts: a run that fills the link takes a good part of a core."""
+    return HEAVY if cell[0] < 1 else contextlib.nullcontext()
+
+
 def work(a, folder, lane, jobs, results, broken):
     try:
         ground = Ground(folder / str(lane), lane, a.up.split())
         try:
             while not broken:
                 job = jobs.get_nowait()
-                result = measure(a, ground, job)
+                with weight(job[0]):
+                    result = measure(a, ground, job)
                 results.append(result)
                 if a.verbose or "error" in result:
                     print(tell(result), flush=True)
@@ -122,13 +134,13 @@ def table(a, grid, results):
     rates, ratios = {}, {}
     for r in results:
         rates.setdefault(((r["loss"], r["rtt"]), r["pair"]), []).append(r["goodput"] / 1e6)
-    print(f"goodput, Mbit/s: median of {a.seeds} (least-most), and for Bulkhead its ratio to Linux with the same congestion control")
+    print(f"goodput, Mbit/s: median (least-most), and for Bulkhead its ratio to Linux with the same congestion control")
     print(f"{'loss':>6} {'RTT':>7} {'Mathis':>7} " + " ".join(f"{pair:>26}" for pair in pairs))
     for cell in grid:
         line = f"{cell[0]:>5g}% {cell[1]:>4g} ms {mathis(*cell, a.rate):>7.1f} "
         for pair in pairs:
             got = rates.get((cell, pair), [0.0])
-            text = f"{statistics.median(got):.2f} ({min(got):.2f}-{max(got):.2f})"
+            text = f"{statistics.median(got):.3g} ({min(got):.3g}-{max(got):.3g})"
             sender, receiver, congestion = parse_pair(pair)
             model = rates.get((cell, f"linux-{congestion}"))
             if "bulkhead" in (sender, receiver) and model and statistics.median(model) > 0:
@@ -160,7 +172,7 @@ def possible(a, folder):
 def run(a, grid, folder):
     jobs, results, broken = queue.Queue(), [], []
     for cell in grid:
-        for seed in range(1, a.seeds + 1):
+        for seed in seeds(a, cell[0]):
             for pair in a.pairs.split(","):
                 jobs.put((cell, seed, pair))
     lanes = [threading.Thread(target=work, args=(a, folder, lane, jobs, results, broken)) for lane in range(a.lanes)]

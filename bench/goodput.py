@@ -19,6 +19,7 @@ import threading
 
 from hosts import PAYLOAD, STREAM_SHARE, Ground, Path, checked, load
 
+LATE_PERCENT, TRIES = 1.0, 3
 HEAVY = threading.Semaphore(2)
 PAIRS = "linux-cubic", "bulkhead-cubic", "linux-reno", "bulkhead-reno", "linux-bbr"
 COUNTED = ("tcp_retransmits", "tcp_fast_retransmits", "tcp_timeouts", "tcp_recoveries", "tcp_loss_probes", "tcp_rack_marked",
@@ -83,6 +84,20 @@ def measure(a, ground, job):
     return result | {"loss": loss, "rtt": rtt, "seed": seed, "pair": pair, "seconds": seconds}
 
 
+def lateness(result):
+    """Of the frames to the receiver, how many of a hundred the relay let out more than a millisecond after their time."""
+    way = result["relay"]["to_right"]
+    return 100 * way["late_1ms"] / max(way["delivered"], 1)
+
+
+def measure_well(a, ground, job):
+    """The machine is shared: a run on a path that was not what it is said to be is made again."""
+    tries = [measure(a, ground, job)]
+    while lateness(tries[-1]) > LATE_PERCENT and len(tries) < TRIES:
+        tries.append(measure(a, ground, job))
+    return min(tries, key=lateness) | {"tries": len(tries)}
+
+
 def tell(r):
     if "error" in r:
         return f"  {r['loss']:g} % {r['rtt']:g} ms {r['pair']} seed {r['seed']}: {r['error']}"
@@ -109,7 +124,7 @@ def work(a, folder, lane, jobs, results, broken):
             while not broken:
                 job = jobs.get_nowait()
                 with weight(job[0]):
-                    result = measure(a, ground, job)
+                    result = measure_well(a, ground, job)
                 results.append(result)
                 if a.verbose or "error" in result:
                     print(tell(result), flush=True)
@@ -175,7 +190,7 @@ def run(a, grid, folder):
         for seed in seeds(a, cell[0]):
             for pair in a.pairs.split(","):
                 jobs.put((cell, seed, pair))
-    lanes = [threading.Thread(target=work, args=(a, folder, lane, jobs, results, broken)) for lane in range(a.lanes)]
+    lanes = [threading.Thread(target=work, args=(a, folder, lane, jobs, results, broken)) for lane in range(min(a.lanes, jobs.qsize()))]
     for lane in lanes:
         lane.start()
     for lane in lanes:
@@ -188,7 +203,7 @@ def run(a, grid, folder):
 def main():
     a = arguments()
     if a.quick:
-        a.seeds, a.pairs = 1, ",".join(p for p in a.pairs.split(",") if "bbr" not in p)
+        a.seeds, a.lanes, a.pairs = 1, 3, ",".join(p for p in a.pairs.split(",") if "bbr" not in p)
     grid = cells(a)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="bh-goodput-"))
     try:
@@ -200,7 +215,9 @@ def main():
         ratios = table(a, grid, results)
         print(load())
         late = max(w["late_max_us"] for r in results for w in r["relay"].values())
-        print(f"no frame above the MTU; the relay was late by {late} us at most, {max(w['late_mean_us'] for r in results for w in r['relay'].values())} us on average at worst")
+        again, still = sum(r["tries"] - 1 for r in results), sum(lateness(r) > LATE_PERCENT for r in results)
+        print(f"no frame above the MTU; the relay was late by {late} us at most, {max(w['late_mean_us'] for r in results for w in r['relay'].values())} us on average at worst; "
+              f"{again} runs were made again, {still} of those kept had more than {LATE_PERCENT:g} % of their frames late by a millisecond")
         if a.json:
             pathlib.Path(a.json).write_text(json.dumps({"rate_mbit": a.rate, "seeds": a.seeds, "runs": results}, indent=1))
     finally:

@@ -5,11 +5,11 @@ over the same relay with the same seeds, one after the other, and the medians ar
 A pair is SENDER[>RECEIVER]-CONGESTION: linux-cubic, bulkhead-reno, bulkhead>linux-cubic. The bottleneck is 100 Mbit/s: far below what either
 side and the relay can do on two cores, so that the path decides; its buffer is one product of rate and round-trip time, at least 100 frames."""
 import argparse
-import contextlib
 import json
 import math
 import pathlib
 import queue
+import random
 import re
 import statistics
 import subprocess
@@ -20,7 +20,7 @@ import threading
 from hosts import PAYLOAD, STREAM_SHARE, Ground, Path, checked, load
 
 LATE_PERCENT, TRIES = 1.0, 3
-HEAVY = threading.Semaphore(2)
+HEAVY_LANES = 2
 PAIRS = "linux-cubic", "bulkhead-cubic", "linux-reno", "bulkhead-reno", "linux-bbr"
 COUNTED = ("tcp_retransmits", "tcp_fast_retransmits", "tcp_timeouts", "tcp_recoveries", "tcp_loss_probes", "tcp_rack_marked",
            "tcp_spurious_recoveries", "tcp_spurious_timeouts", "tcp_dsacks_in", "tcp_reneged", "tcp_flights_full", "tcp_rings_grown", "tcp_paced")
@@ -41,7 +41,7 @@ def arguments():
     p.add_argument("--up", default="", help="options of `bulkhead up`, as --up='--partition monolithic'")
     p.add_argument("--send-buffer", help="SO_SNDBUF, both ends (default: the stack's)")
     p.add_argument("--receive-buffer", help="SO_RCVBUF, both ends")
-    p.add_argument("--quick", action="store_true", help="three cells, a seed, cubic and reno as there are: about a minute")
+    p.add_argument("--quick", action="store_true", help="three cells, a seed or three, no BBR: about a minute")
     p.add_argument("--least", type=float, help="fail if any ratio of Bulkhead to Linux is below this")
     p.add_argument("--trace", help="folder for the senders' figures each 10 ms, a CSV a run")
     p.add_argument("--json", help="file for all that was measured")
@@ -108,23 +108,31 @@ def tell(r):
             f"queue mean {way['backlog_mean'] // 1000} kB; relay late mean {way['late_mean_us']} max {way['late_max_us']} us {counted}")
 
 
-def seeds(a, loss):
-    return range(1, 1 + a.seeds * (1 if a.quick or loss < 1 else 2 if loss < 5 else 5))
+def seeds(a, loss, congestion):
+    if a.quick:
+        return range(1, 2 if loss < 1 else 4)
+    return range(1, 1 + a.seeds * (1 if loss < 1 or congestion == "bbr" else 2 if loss < 5 else 5))
 
 
-def weight(cell):
-    """What is held while a run lasts: a run that fills the link takes a good part of a core."""
-    return HEAVY if cell[0] < 1 else contextlib.nullcontext()
+def is_heavy(a, cell):
+    """A run that may fill a good part of the link takes as much of a core, and minds it if others do."""
+    return mathis(*cell, a.rate) > a.rate / 5
 
 
-def work(a, folder, lane, jobs, results, broken):
+def next_job(lane, heavy, light):
+    """A few lanes have the heavy runs, first; the others never."""
+    try:
+        return (heavy if lane < HEAVY_LANES else light).get_nowait()
+    except queue.Empty:
+        return light.get_nowait()
+
+
+def work(a, folder, lane, heavy, light, results, broken):
     try:
         ground = Ground(folder / str(lane), lane, a.up.split())
         try:
             while not broken:
-                job = jobs.get_nowait()
-                with weight(job[0]):
-                    result = measure_well(a, ground, job)
+                result = measure_well(a, ground, next_job(lane, heavy, light))
                 results.append(result)
                 if a.verbose or "error" in result:
                     print(tell(result), flush=True)
@@ -143,14 +151,21 @@ def mathis(loss, rtt_ms, rate):
     return full if loss == 0 else min(full, PAYLOAD * 8e-6 / (rtt_ms / 1e3) * math.sqrt(1.5 / (loss / 100)))
 
 
+def interval(ours, theirs, times=1000):
+    """Where nine in ten ratios of medians would be, had chance dealt otherwise (bootstrap)."""
+    chance = random.Random(1)
+    ratios = sorted(statistics.median(chance.choices(ours, k=len(ours))) / max(statistics.median(chance.choices(theirs, k=len(theirs))), 1e-9) for _ in range(times))
+    return ratios[times // 20], ratios[-times // 20]
+
+
 def table(a, grid, results):
     """Prints it; returns {(cell, bulkhead pair): ratio}."""
     pairs = a.pairs.split(",")
     rates, ratios = {}, {}
     for r in results:
         rates.setdefault(((r["loss"], r["rtt"]), r["pair"]), []).append(r["goodput"] / 1e6)
-    print(f"goodput, Mbit/s: median (least-most), and for Bulkhead its ratio to Linux with the same congestion control")
-    print(f"{'loss':>6} {'RTT':>7} {'Mathis':>7} " + " ".join(f"{pair:>26}" for pair in pairs))
+    print(f"goodput, Mbit/s: median (least-most), and for Bulkhead its ratio to Linux with the same congestion control [90 % interval]")
+    print(f"{'loss':>6} {'RTT':>7} {'Mathis':>7} " + " ".join(f"{pair:>32}" for pair in pairs))
     for cell in grid:
         line = f"{cell[0]:>5g}% {cell[1]:>4g} ms {mathis(*cell, a.rate):>7.1f} "
         for pair in pairs:
@@ -160,8 +175,8 @@ def table(a, grid, results):
             model = rates.get((cell, f"linux-{congestion}"))
             if "bulkhead" in (sender, receiver) and model and statistics.median(model) > 0:
                 ratios[cell, pair] = statistics.median(got) / statistics.median(model)
-                text += f" {ratios[cell, pair]:.2f}"
-            line += f" {text:>26}"
+                text += " {:.2f} [{:.2f} {:.2f}]".format(ratios[cell, pair], *interval(got, model))
+            line += f" {text:>32}"
         print(line)
     return ratios
 
@@ -185,12 +200,13 @@ def possible(a, folder):
 
 
 def run(a, grid, folder):
-    jobs, results, broken = queue.Queue(), [], []
+    heavy, light, results, broken = queue.Queue(), queue.Queue(), [], []
     for cell in grid:
-        for seed in seeds(a, cell[0]):
-            for pair in a.pairs.split(","):
-                jobs.put((cell, seed, pair))
-    lanes = [threading.Thread(target=work, args=(a, folder, lane, jobs, results, broken)) for lane in range(min(a.lanes, jobs.qsize()))]
+        jobs = [(cell, seed, pair) for pair in a.pairs.split(",") for seed in seeds(a, cell[0], parse_pair(pair)[2])]
+        for job in sorted(jobs, key=lambda job: job[1]):  # the pairs of a seed one after the other
+            (heavy if is_heavy(a, cell) else light).put(job)
+    lanes = [threading.Thread(target=work, args=(a, folder, lane, heavy, light, results, broken)) for lane in range(a.lanes)
+             if lane < light.qsize() + min(HEAVY_LANES, heavy.qsize())]
     for lane in lanes:
         lane.start()
     for lane in lanes:

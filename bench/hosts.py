@@ -6,10 +6,11 @@
     Bulkhead - TAP  -'                                        '- TAP  - Bulkhead
 
 The relay imposes the path; its TAPs have no offload, so the kernel cuts everybody's super-segments before it. What runs this has a
-network namespace for the bridges (bench/paths.sh makes it), and all of it ends with its pid namespace."""
+network namespace for the bridges (paths.sh makes it), and all of it ends with its pid namespace."""
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import time
@@ -123,11 +124,13 @@ class Path:
 class Ground:
     """The bridges, the relay and hosts of both kinds on both sides. `number` keeps several grounds apart."""
 
-    def __init__(self, folder, number=0, options=()):
+    def __init__(self, folder, number=0, options=(), kinds=("linux", "bulkhead")):
         self.hosts, self.port = {}, 20000
         left, right = f"left{number}", f"right{number}"
         folder.mkdir(parents=True, exist_ok=True)
         self.stack = contextlib.ExitStack()
+        for scope in "all", "default":  # the bridges have nothing to say on the path
+            pathlib.Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
         for bridge in left, right:
             ip(f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0", f"link set {bridge} up")
         self.relay = Relay(f"rl{number}", f"rr{number}")
@@ -135,10 +138,10 @@ class Ground:
         for bridge, device in (left, f"rl{number}"), (right, f"rr{number}"):
             ip(f"link set {device} txqueuelen 10000", f"link set {device} master {bridge}", f"link set {device} up")
         for side, (name, bridge) in enumerate((("left", left), ("right", right)), 1):
-            self.hosts["linux", name] = Linux(bridge, f"v{name}{number}", f"10.79.{side}.1")
-            self.stack.callback(self.hosts["linux", name].stop)
-            self.hosts["bulkhead", name] = Bulkhead(bridge, f"b{name}{number}", f"10.79.{side}.2", folder, options)
-            self.stack.callback(self.hosts["bulkhead", name].stop)
+            for kind in kinds:
+                self.hosts[kind, name] = (Linux(bridge, f"v{name}{number}", f"10.79.{side}.1") if kind == "linux" else
+                                          Bulkhead(bridge, f"b{name}{number}", f"10.79.{side}.2", folder, options))
+                self.stack.callback(self.hosts[kind, name].stop)
 
     def stop(self):
         self.stack.close()

@@ -162,22 +162,21 @@ static void report(void)
     fflush(stdout);
 }
 
-static bool way_set(struct way *way, const char *text)
+static void way_set(struct way *way, const char *text)
 {
     struct impair_config config;
     char why[256];
     if (!impair_parse(strcmp(text, "-") == 0 ? "" : text, &config, why, sizeof why)) {
         fprintf(stderr, "relay: %s\n", why);
-        return false;
+        exit(1);
     }
     if (config.queue == 0)
         config.queue = FRAMES;
     impair_init(&way->impair, &config, way->entries, FRAMES);
     way->counters = (struct counters){0};
-    return true;
 }
 
-/* A whole line is there, or the end. False: the end, or a line that cannot be. */
+/* A whole line is there, or the end. False: the end. Exits when the line cannot be. */
 static bool led(void)
 {
     char line[600], to_right[256], to_left[256], rest;
@@ -186,9 +185,11 @@ static bool led(void)
     report();
     if (sscanf(line, "%255s %255s %c", to_right, to_left, &rest) != 2) {
         fprintf(stderr, "relay: write the impairments to the right and to the left, each '-' for none\n");
-        return false;
+        exit(1);
     }
-    return way_set(&ways[TO_RIGHT], to_right) && way_set(&ways[TO_LEFT], to_left);
+    way_set(&ways[TO_RIGHT], to_right);
+    way_set(&ways[TO_LEFT], to_left);
+    return true;
 }
 
 /* ---- the loop ---- */
@@ -252,8 +253,8 @@ int main(int argc, char **argv)
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* timers of nobody else's company */
     bool real_time = sched_setscheduler(0, SCHED_FIFO, &first) == 0;
     setvbuf(stdin, NULL, _IONBF, 0);
-    if (!way_set(&ways[TO_RIGHT], "-") || !way_set(&ways[TO_LEFT], "-"))
-        return 1;
+    way_set(&ways[TO_RIGHT], "-");
+    way_set(&ways[TO_LEFT], "-");
     printf("{\"ready\": true, \"real_time\": %s}\n", real_time ? "true" : "false");
     fflush(stdout);
     while (turn())

@@ -51,7 +51,7 @@ def arguments():
 
 def cells(a):
     if a.quick and not a.cells:
-        a.cells = "0@20,1@1,1@20"
+        a.cells = "0@20,1@20,5@20"
     if a.cells:
         return [tuple(map(float, c.split("@"))) for c in a.cells.split(",")]
     return [(float(loss), float(rtt)) for rtt in a.rtt.split(",") for loss in a.loss.split(",")]
@@ -135,7 +135,8 @@ def work(a, folder, lane, heavy, light, results, broken):
                 result = measure_well(a, ground, next_job(lane, heavy, light))
                 results.append(result)
                 if a.verbose or "error" in result:
-                    print(tell(result), flush=True)
+                    sys.stdout.write(tell(result) + "\n")  # in one: others write, too
+                    sys.stdout.flush()
         except queue.Empty:
             pass
         finally:

@@ -10,7 +10,6 @@ from inside import BUILD, main
 
 PINGS = 400
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="bh-relay-"))
-ground = Ground(FOLDER, kinds=("linux",))
 
 
 def ping(count, interval=0.005):
@@ -74,6 +73,7 @@ def test_ends():
 
 
 try:
+    ground = Ground(FOLDER, kinds=("linux",))
     main([test_delay, test_seed, test_bottleneck, test_no_super_segments, test_ends])
 finally:
     subprocess.run(["rm", "-rf", FOLDER])

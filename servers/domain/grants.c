@@ -313,7 +313,9 @@ static struct impair_config impair_read(const Bulkhead__Control__Impair *m)
                                   .jitter_us = m->jitter_us,
                                   .queue = m->queue,
                                   .rate = m->rate,
-                                  .seed = m->seed};
+                                  .seed = m->seed,
+                                  .backlog = m->backlog,
+                                  .burst = m->burst};
 }
 
 static void wire_drop(struct wire_grant *wire)

@@ -501,6 +501,8 @@ static void impair_fill(Bulkhead__Control__Impair *to, const struct impair_confi
     to->queue = from->queue;
     to->rate = from->rate;
     to->seed = from->seed;
+    to->backlog = from->backlog;
+    to->burst = from->burst;
 }
 
 void grant_device(struct supervisor *s, struct domain *d, bool again)

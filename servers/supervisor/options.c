@@ -46,7 +46,8 @@ static const struct argp_option options[] = {
      0},
     {"driver", KEY_DRIVER, "tap:NAME|wire:PATH[,loss=1%,...]", 0,
      "the device, by default " DEFAULT_DRIVER "; or a wire to another stack on this machine, perhaps a bad one: what this "
-     "side sends meets loss, delay, jitter, reorder, duplicate, corrupt, rate, queue (frames), by chance from seed",
+     "side sends meets loss, delay, jitter, reorder, duplicate, corrupt, rate, queue (frames), backlog and burst (octets "
+     "at the rate), by chance from seed",
      0},
     {"address", KEY_ADDRESS, "A/LEN", 0, "an address of the stack, by default " DEFAULT_ADDRESS " and " DEFAULT_ADDRESS6 "; may be repeated", 0},
     {"mtu", KEY_MTU, "OCTETS", 0,

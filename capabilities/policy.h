@@ -15,7 +15,7 @@
 #define POLICY_SPANS         16 /* of one list */
 #define POLICY_SESSIONS_MOST 64 /* what a rule may say: no more than there is */
 #define POLICY_SOCKETS_MOST  4096
-#define POLICY_MEMORY_MOST   256        /* MiB */
+#define POLICY_MEMORY_MOST   384        /* MiB */
 #define POLICY_ANY           UINT32_MAX /* uid, gid: everybody's */
 
 struct policy_span {  /* these ports of these addresses */

@@ -76,7 +76,7 @@ struct message_options { /* tcp; what carries options has besides the arguments 
     uint16_t keep_interval_s; /* 0: the default */
     uint16_t maximum_segment; /* TCP_MAXSEG, octets; 0: none */
     uint8_t keep_count;       /* 0: the default */
-    uint8_t reserved;
+    uint8_t congestion;       /* enum tcp_congestion; 0: the default */
 };
 
 /* argument[2]: TTL (0 the default), traffic class, and the base-2 logarithms of the ring sizes that are wanted (0: any). */

@@ -8,6 +8,10 @@
  *   TX arena         (application writes):   notify ring, a slot_app for each slot, send rings
  *   RX arena         (one transport writes): notify consumer, ready ring, a slot_transport for each slot, receive rings
  *
+ * tcp's rings grow in place, each within its reserved place of the arena. The transport begins with the receive ring, once the
+ * application has said that it has memory for it (receive_granted), the application with the send ring; each says so in one word
+ * that is stored before the stream offset that follows from it, and read after it.
+ *
  * A slot is the two rings and two word blocks of one socket. tcp: byte streams. udp: records (struct datagram_record and
  * payload, at 16-octet steps, never wrapping: a record of length DATAGRAM_WRAP fills the end of the ring).
  *
@@ -44,7 +48,8 @@ struct attach_request {
     uint32_t slots;       /* ARENA: 1..ARENA_SLOTS_MAX */
     uint32_t send_size;   /* ARENA: a power of two, SLOT_RING_MIN..SLOT_RING_MAX */
     uint32_t receive_size;
-    uint32_t reserved[2];
+    uint32_t send_most;   /* ARENA: what each ring has place for, and may grow to (protocols/tcp/ring.h): a power of two ... */
+    uint32_t receive_most; /* ... from its size to SLOT_RING_MAX; 0: its size */
 }; /* HELLO carries 2 descriptors: control, answer segment. ARENA carries 2: TX, RX arena. */
 
 struct attach_answer {
@@ -89,6 +94,7 @@ enum control_option {
     CONTROL_OPTION_MAXIMUM_SEGMENT = 15, /* tcp: octets, 88..32767, 0 none; once connected: of what is sent from then on */
     CONTROL_OPTION_SEND_SIZE = 16,     /* octets of the send ring, a power of two; 0 any. Before there is a slot; of a listener: */
     CONTROL_OPTION_RECEIVE_SIZE = 17,  /* ... those of its connections. An arena with rings of these sizes has to be there */
+    CONTROL_OPTION_CONGESTION = 18,    /* tcp: enum tcp_congestion, not 0 */
 };
 
 struct control_request { /* 64 octets */
@@ -113,7 +119,8 @@ struct control_answer { /* 96 octets */
     struct ip_address remote;
     uint16_t local_port;
     uint16_t remote_port;
-    uint32_t reserved[7];
+    uint32_t congestion; /* tcp: what 0, the default, stands for */
+    uint32_t reserved[6];
 };
 _Static_assert(sizeof(struct control_request) == 64, "layout");
 _Static_assert(sizeof(struct control_answer) == 96, "layout");
@@ -156,6 +163,8 @@ struct slot_app {
     uint32_t send_head;               /* stream offset written to */
     uint32_t receive_tail;            /* stream offset consumed to */
     uint32_t flags;                   /* SLOT_APP_* */
+    uint32_t send_ring;               /* tcp: its shape (ring_word()); 0: as the arena says. Stored before send_head */
+    uint32_t receive_granted;         /* tcp: octets of the receive ring that there is memory for; 0: the arena's size */
 };
 #define SLOT_APP_SHUTDOWN 1U /* FIN after send_head */
 #define SLOT_APP_CORK     2U /* tcp: what fills no segment waits, at most 200 ms (TCP_CORK) */
@@ -166,11 +175,17 @@ struct slot_transport { /* written by the transport at publish time, generation 
     uint32_t receive_head; /* stream offset received to */
     uint32_t state;        /* SLOT_* bits */
     uint32_t error;        /* errno value, with SLOT_ERROR; udp: the latest, see error_count */
-    uint32_t error_count;  /* udp: from 0 in each use of the slot, moves with each error of the connected socket (ICMP); the
-                            * application remembers which it has told. Stored after error */
+    union {
+        uint32_t error_count; /* udp: from 0 in each use of the slot, moves with each error of the connected socket (ICMP); the
+                               * application remembers which it has told. Stored after error */
+        uint32_t receive_ring; /* tcp: its shape (ring_word()); 0: as the arena says. Stored before receive_head */
+    };
     uint32_t path_mtu;     /* udp: IP octets to the connected peer, of the link for a socket without one; 0 not known */
-    uint32_t receive_drops; /* udp: datagrams for which the receive ring had no room */
-    uint32_t tcp_kind;      /* tcp figures (struct tcp_info): state, retransmits << 8, window scales (send << 20 | receive << 16), */
+    union {
+        uint32_t receive_drops; /* udp: datagrams for which the receive ring had no room */
+        uint32_t rings_wanted;  /* tcp: log2 of what the send ring should grow to, and of the receive ring << 8; 0: it need not */
+    };
+    uint32_t tcp_kind;      /* tcp figures (struct tcp_info): state, congestion (enum) << 4, retransmits << 8, window scales (send << 20 | receive << 16), */
                             /* ... TCP_KIND_* << 24. All of them are of the last burst that touched the connection */
     uint32_t srtt_us, rttvar_us, rto_us;
     uint32_t cwnd, ssthresh; /* octets */
@@ -228,13 +243,14 @@ static inline size_t arena_receive_offset(uint32_t slots)
     size_t n = offsetof(struct arena_transport, slot) + slots * sizeof(struct slot_transport);
     return (n + SESSION_PAGE - 1) & ~(size_t)(SESSION_PAGE - 1);
 }
-static inline size_t arena_send_octets(uint32_t slots, uint32_t send_size)
+/* With place for rings of so many octets each. */
+static inline size_t arena_send_octets(uint32_t slots, uint32_t send_most)
 {
-    return arena_send_offset(slots) + (size_t)slots * send_size;
+    return arena_send_offset(slots) + (size_t)slots * send_most;
 }
-static inline size_t arena_receive_octets(uint32_t slots, uint32_t receive_size)
+static inline size_t arena_receive_octets(uint32_t slots, uint32_t receive_most)
 {
-    return arena_receive_offset(slots) + (size_t)slots * receive_size;
+    return arena_receive_offset(slots) + (size_t)slots * receive_most;
 }
 
 #endif

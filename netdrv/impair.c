@@ -58,8 +58,8 @@ static void swap(struct impair_entry *a, struct impair_entry *b)
 
 static uint32_t enter(struct impair *impair, uint64_t at_us)
 {
-    uint32_t handle = impair->free[--impair->free_count], i = impair->count++;
     struct impair_entry *heap = impair->heap;
+    uint32_t i = impair->count++, handle = heap[i].handle;
     heap[i] = (struct impair_entry){.at_us = at_us, .number = impair->number++, .handle = handle};
     for (; i > 0 && before(&heap[i], &heap[(i - 1) / 2]); i = (i - 1) / 2)
         swap(&heap[i], &heap[(i - 1) / 2]);
@@ -72,8 +72,7 @@ bool impair_due(struct impair *impair, uint64_t now_us, uint32_t *ret_handle)
     if (impair->count == 0 || heap[0].at_us > now_us)
         return false;
     *ret_handle = heap[0].handle;
-    impair->free[impair->free_count++] = (uint16_t)heap[0].handle;
-    heap[0] = heap[--impair->count];
+    swap(&heap[0], &heap[--impair->count]);
     for (uint32_t i = 0, least;; i = least) {
         least = i;
         for (uint32_t child = 2 * i + 1; child <= 2 * i + 2 && child < impair->count; child++) {
@@ -98,9 +97,10 @@ static uint32_t at_most(uint32_t value, uint32_t most)
     return value < most ? value : most;
 }
 
-void impair_init(struct impair *impair, const struct impair_config *config)
+void impair_init(struct impair *impair, const struct impair_config *config, struct impair_entry *entries,
+                 uint32_t capacity)
 {
-    *impair = (struct impair){.config = *config};
+    *impair = (struct impair){.config = *config, .heap = entries, .capacity = capacity};
     struct impair_config *c = &impair->config;
     c->loss = at_most(c->loss, IMPAIR_ALL);
     c->reorder = at_most(c->reorder, IMPAIR_ALL);
@@ -108,7 +108,8 @@ void impair_init(struct impair *impair, const struct impair_config *config)
     c->corrupt = at_most(c->corrupt, IMPAIR_ALL);
     c->delay_us = at_most(c->delay_us, IMPAIR_DELAY_MAX_US);
     c->jitter_us = at_most(c->jitter_us, IMPAIR_DELAY_MAX_US);
-    c->queue = c->queue == 0 ? IMPAIR_QUEUE_DEFAULT : at_most(c->queue, IMPAIR_QUEUE_MAX);
+    c->queue = at_most(c->queue == 0 ? IMPAIR_QUEUE_DEFAULT : c->queue, capacity);
+    c->burst = at_most(c->burst == 0 ? IMPAIR_BUCKET_OCTETS : c->burst, IMPAIR_OCTETS_MAX);
     if (c->rate != 0 && c->rate < IMPAIR_RATE_LEAST)
         c->rate = IMPAIR_RATE_LEAST;
     if (c->rate > IMPAIR_RATE_MAX)
@@ -116,9 +117,8 @@ void impair_init(struct impair *impair, const struct impair_config *config)
     uint64_t state = c->seed;
     for (unsigned i = 0; i < 4; i++)
         impair->random[i] = split_mix(&state);
-    for (uint32_t i = 0; i < IMPAIR_QUEUE_MAX; i++) /* the lowest is on top */
-        impair->free[i] = (uint16_t)(IMPAIR_QUEUE_MAX - 1 - i);
-    impair->free_count = IMPAIR_QUEUE_MAX;
+    for (uint32_t i = 0; i < capacity; i++)
+        entries[i].handle = i;
 }
 
 bool impair_active(const struct impair_config *c)
@@ -126,18 +126,35 @@ bool impair_active(const struct impair_config *c)
     return (c->loss | c->reorder | c->duplicate | c->corrupt | c->delay_us | c->jitter_us) != 0 || c->rate != 0;
 }
 
+static uint64_t octets_ns(const struct impair *impair, uint64_t octets)
+{
+    return octets * 8 * 1000000000ULL / impair->config.rate;
+}
+
+/* When the next frame conforms, in nanoseconds from now; 0: at once. */
+static uint64_t wait_ns(const struct impair *impair, uint64_t now_us)
+{
+    uint64_t conforms_ns = now_us * 1000 + octets_ns(impair, impair->config.burst);
+    return impair->full_ns > conforms_ns ? impair->full_ns - conforms_ns : 0;
+}
+
+uint64_t impair_backlog_octets(const struct impair *impair, uint64_t now_us)
+{
+    if (impair->config.rate == 0)
+        return 0;
+    return (uint64_t)((double)wait_ns(impair, now_us) * (double)impair->config.rate / 8e9);
+}
+
 /* A token bucket, told by the time at which it is full again (the generic cell rate algorithm of ITU-T I.371). */
 static uint64_t departs_us(struct impair *impair, uint64_t now_us, uint32_t octets)
 {
-    uint64_t rate = impair->config.rate;
-    if (rate == 0)
+    if (impair->config.rate == 0)
         return now_us;
-    uint64_t now_ns = now_us * 1000, depth_ns = IMPAIR_BUCKET_OCTETS * 8 * 1000000000ULL / rate;
+    uint64_t now_ns = now_us * 1000;
     if (impair->full_ns < now_ns)
         impair->full_ns = now_ns;
-    impair->full_ns += octets * 8 * 1000000000ULL / rate;
-    uint64_t conforms_ns = impair->full_ns > depth_ns ? impair->full_ns - depth_ns : 0;
-    return conforms_ns > now_ns ? (conforms_ns + 999) / 1000 : now_us;
+    impair->full_ns += octets_ns(impair, octets);
+    return now_us + (wait_ns(impair, now_us) + 999) / 1000;
 }
 
 static uint64_t arrives_us(struct impair *impair, uint64_t departure_us)
@@ -165,7 +182,7 @@ void impair_frame(struct impair *impair, uint64_t now_us, uint32_t octets, uint3
         impair->counters.lost++;
         return;
     }
-    if (impair->count >= c->queue) {
+    if (impair->count >= c->queue || (c->backlog != 0 && impair_backlog_octets(impair, now_us) + octets > c->backlog)) {
         impair->counters.full++;
         return;
     }

@@ -36,6 +36,8 @@ static const struct key {
     KEY("rate", rate, rates, IMPAIR_RATE_LEAST, (double)IMPAIR_RATE_MAX, "write 8kbit to 100gbit, as in rate=100mbit"),
     KEY("seed", seed, plain, 0, 9007199254740992.0, "write a whole number up to 2^53, as in seed=42"),
     KEY("queue", queue, plain, 1, IMPAIR_QUEUE_MAX, "write 1 to 1024 frames, as in queue=256"),
+    KEY("backlog", backlog, plain, 1, IMPAIR_OCTETS_MAX, "write 1 to 1000000000 octets, as in backlog=125000"),
+    KEY("burst", burst, plain, 1, IMPAIR_OCTETS_MAX, "write 1 to 1000000000 octets, as in burst=1514"),
 };
 #define KEYS (sizeof keys / sizeof keys[0])
 _Static_assert(IMPAIR_QUEUE_MAX == 1024 && IMPAIR_DELAY_MAX_US == 10000000, "the advice says so");
@@ -89,9 +91,11 @@ static bool item_read(char *item, uint32_t *seen, struct impair_config *ret, cha
         value_store(&keys[i], value, ret);
         return true;
     }
-    snprintf(ret_error, error_size,
-             "'%.40s': write loss, delay, jitter, reorder, duplicate, corrupt, rate, seed or queue, as in loss=1%%",
-             item);
+    snprintf(
+        ret_error, error_size,
+        "'%.40s': write loss, delay, jitter, reorder, duplicate, corrupt, rate, seed, queue, backlog or burst, as in "
+        "loss=1%%",
+        item);
     return false;
 }
 

@@ -29,7 +29,7 @@ static void wire_changed(struct netdrv *driver, const struct netdrv_grant *grant
     w->queue = impair_active(&g->impair) ? g->queue : NULL;
     struct impair_counters counters = w->impair.counters;
     w->late += w->impair.count; /* under way on a link that is no more */
-    impair_init(&w->impair, &g->impair);
+    impair_init(&w->impair, &g->impair, w->under_way, IMPAIR_QUEUE_MAX);
     w->impair.counters = counters;
     w->asleep = w->linked; /* as it was left: begin() makes it even */
     if (!w->linked)

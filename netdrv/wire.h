@@ -25,6 +25,7 @@ struct wire {
     uint8_t *queue;
     uint16_t queued_octets[IMPAIR_QUEUE_MAX];
     struct impair impair;
+    struct impair_entry under_way[IMPAIR_QUEUE_MAX];
     uint64_t late; /* frames whose time came when there was no room, or no link */
 };
 

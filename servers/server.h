@@ -71,6 +71,7 @@ struct stack_config { /* the same for every server and incarnation */
     enum stack_ecn ecn;
     struct mac_address mac;
     uint32_t mtu;              /* IP octets of a frame */
+    uint8_t congestion;        /* enum tcp_congestion; 0: the engine's choice */
     uint8_t secret[16];        /* ISNs, ports, cookies */
 };
 
@@ -78,6 +79,7 @@ struct session_arena {
     uint32_t transport; /* enum session_transport */
     uint32_t slots;     /* 0: no such arena */
     uint32_t send_size, receive_size;
+    uint32_t send_most, receive_most; /* what they may grow to: the place that each has */
     const struct arena_app *app;       /* TX arena, read-only */
     struct arena_transport *transport_words; /* RX arena; NULL where not granted */
     uint16_t capability;               /* of the TX arena, for references to ip and nic */

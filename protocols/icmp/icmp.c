@@ -145,7 +145,7 @@ static enum icmp_input_result receive(struct icmp *t, const struct ip4_header *i
         return receive_echo(t, ip4, &w, length, payload_sum, &ret->reply);
     case ICMP_TYPE_ECHO_REPLY:
         return ICMP_DROP_echo_reply;
-    case ICMP_TYPE_REDIRECT:
+    case ICMP_TYPE_REDIRECT: /* Deviates: RFC 1122 3.2.2.2: MUST change the route; anybody on the link can send one */
         return ICMP_DROP_redirect;
     case ICMP_TYPE_UNREACHABLE:
         if (w.code > 15)

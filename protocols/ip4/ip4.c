@@ -2,7 +2,9 @@
 /* IPv4. Theory of operation: ip4_parse() goes through the header in the order of its fields, form
  * first (check_form, check_fragment), then the addresses (check_source, check_destination), then the options
  * (check_options: what is wrong with them may be told to the source); the first thing wrong is the reason of the drop.
- * Multicast groups, reassembly, fragmentation and forwarding are left out. Read RFC 791 3.1 and RFC 1122 3.2.1 first.
+ * Deviates: RFC 1122 3.2.1.8, 4.1.3.2: options MUST go up to transport, and be sent if it asks: they are checked,
+ * passed over, and never sent. Multicast groups, reassembly, fragmentation and forwarding are left out. Read RFC
+ * 791 3.1 and RFC 1122 3.2.1 first.
  */
 #include "protocols/ip4/ip4.h"
 
@@ -103,6 +105,7 @@ static enum ip4_result check_options(const uint8_t *options, size_t length, uint
             *ret_pointer = (uint8_t)(sizeof(struct ip4_wire) + at);
             return IP4_DROP_options;
         }
+        /* Deviates: RFC 1122 3.2.1.8 (c), RFC 9293 3.9.2.1: MUST support; RFC 7126 4.3, 4.4: a danger. As Linux */
         if (options[at] == IP4_OPTION_LOOSE_SOURCE_ROUTE || options[at] == IP4_OPTION_STRICT_SOURCE_ROUTE)
             return IP4_DROP_source_route;
         at += options[at + 1];

@@ -9,9 +9,8 @@
  * one that nothing was sent from for a timeout is halved for each, not below the initial window. */
 #include "protocols/tcp/congestion.h"
 
-static void reno_avoid(struct tcp_conn *c, uint64_t now_us, uint32_t acked)
+static void reno_avoid(struct tcp_conn *c, uint32_t acked)
 {
-    (void)now_us;
     c->cwnd_acked += acked; /* RFC 5681 3.1, by counting octets (RECOMMENDED) */
     if (c->cwnd_acked >= c->cwnd) {
         c->cwnd_acked -= c->cwnd;
@@ -27,36 +26,18 @@ static uint32_t reno_reduce(struct tcp_conn *c)
     return u32_max(flight / 2, 2 * conn_send_mss(c)); /* equation 4 */
 }
 
-static void reno_timed_out(struct tcp_conn *c)
-{
-    c->cwnd_acked = 0;
-}
-
-static void reno_unused(struct tcp_conn *c, uint64_t now_us, uint64_t for_us) /* time does not matter */
-{
-    (void)c;
-    (void)now_us;
-    (void)for_us;
-}
-
-static const struct congestion_algorithm reno = {reno_avoid, reno_reduce, reno_timed_out, reno_unused, false};
-
-static const struct congestion_algorithm *const algorithms[] = {
-    [TCP_CONGESTION_RENO] = &reno, [TCP_CONGESTION_CUBIC] = &congestion_cubic};
-#define ALGORITHMS (sizeof algorithms / sizeof algorithms[0])
-
 /* Untrusted: options.congestion (host; store): what is none is the default. */
 enum tcp_congestion congestion_algorithm_of(const struct tcp *t, const struct tcp_conn *c)
 {
     uint8_t wanted = c->options.congestion;
-    if (wanted == TCP_CONGESTION_DEFAULT || wanted >= ALGORITHMS)
+    if (wanted == TCP_CONGESTION_DEFAULT || wanted > TCP_CONGESTION_CUBIC)
         wanted = t->config.congestion;
     return wanted == TCP_CONGESTION_RENO ? TCP_CONGESTION_RENO : TCP_CONGESTION_CUBIC;
 }
 
-static const struct congestion_algorithm *algorithm(const struct tcp *t, const struct tcp_conn *c)
+static bool is_cubic(const struct tcp *t, const struct tcp_conn *c)
 {
-    return algorithms[congestion_algorithm_of(t, c)];
+    return congestion_algorithm_of(t, c) == TCP_CONGESTION_CUBIC;
 }
 
 static struct tcp_sender *sender_of(struct tcp *t, const struct tcp_conn *c)
@@ -103,7 +84,7 @@ static bool in_initial_slow_start(const struct tcp_conn *c)
 
 static void hystart_look(struct tcp *t, struct tcp_conn *c, uint32_t rtt_us)
 {
-    if (!in_initial_slow_start(c) || !algorithm(t, c)->hystart)
+    if (!in_initial_slow_start(c) || !is_cubic(t, c))
         return;
     if (hystart_round(&sender_of(t, c)->hystart, c, rtt_us))
         c->ssthresh = c->cwnd; /* RFC 9406 4.2 */
@@ -123,7 +104,7 @@ void congestion_rtt(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t
 static uint32_t slow_start(struct tcp *t, struct tcp_conn *c, uint32_t acked)
 {
     uint32_t mss = conn_send_mss(c), most = acked;
-    if (in_initial_slow_start(c) && algorithm(t, c)->hystart)
+    if (in_initial_slow_start(c) && is_cubic(t, c))
         most = hystart_growth(&sender_of(t, c)->hystart, acked, mss, !t->config.no_pacing);
     else if ((c->flags & (TCP_CONN_LOSS | TCP_CONN_SACK)) == TCP_CONN_LOSS)
         most = u32_min(acked, mss);
@@ -136,8 +117,12 @@ static void grow(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t ac
 {
     if (c->cwnd < c->ssthresh)
         acked = slow_start(t, c, acked);
-    if (acked > 0 && c->cwnd >= c->ssthresh)
-        algorithm(t, c)->avoid(c, now_us, acked);
+    if (acked > 0 && c->cwnd >= c->ssthresh) {
+        if (is_cubic(t, c))
+            cubic_avoid(c, now_us, acked);
+        else
+            reno_avoid(c, acked);
+    }
     c->cwnd = u32_min(c->cwnd, CWND_MAX);
 }
 
@@ -150,6 +135,14 @@ static bool window_is_used(const struct tcp_usage *u, const struct tcp_conn *c, 
     return c->cwnd < c->ssthresh && c->cwnd / 2 < most;
 }
 
+/* Reno does not look at the time. */
+static void note_unused(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
+{
+    uint64_t since_us = sender_of(t, c)->usage.looked_us;
+    if (since_us != 0 && is_cubic(t, c))
+        cubic_unused(c, now_us, now_us - since_us);
+}
+
 /* `acked` new octets were acknowledged. Not in fast recovery. */
 void congestion_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t acked, uint32_t in_flight)
 {
@@ -160,8 +153,8 @@ void congestion_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32
         return;
     if (window_is_used(u, c, in_flight))
         grow(t, c, now_us, acked);
-    else if (u->looked_us != 0)
-        algorithm(t, c)->unused(c, now_us, now_us - u->looked_us);
+    else
+        note_unused(t, c, now_us);
     u->looked_us = now_us;
     if ((c->flags & TCP_CONN_LOSS) && !seq_before(c->snd_una, c->recover))
         c->flags &= ~(uint32_t)TCP_CONN_LOSS;
@@ -182,8 +175,7 @@ void congestion_resume(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     struct tcp_usage *u = &sender_of(t, c)->usage;
     uint32_t floor = u32_min(initial_window(conn_send_mss(c)), c->cwnd);
     uint64_t idle_us = u->sent_us != 0 ? now_us - u->sent_us : 0;
-    if (u->looked_us != 0)
-        algorithm(t, c)->unused(c, now_us, now_us - u->looked_us);
+    note_unused(t, c, now_us);
     u->looked_us = now_us;
     conn_touched(t, c);
     if (idle_us <= c->rto_us)
@@ -237,7 +229,7 @@ void congestion_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
     (void)now_us;
-    c->ssthresh = algorithm(t, c)->reduce(c);
+    c->ssthresh = is_cubic(t, c) ? cubic_reduce(c) : reno_reduce(c);
     ecn_reduced(c);
 }
 
@@ -245,7 +237,9 @@ void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
     if (c->retransmits <= 1) /* RFC 5681 3.1: held constant when the same segment times out again */
         congestion_reduce(t, c, now_us);
-    algorithm(t, c)->timed_out(c);
+    if (is_cubic(t, c))
+        cubic_timed_out(c);
+    c->cwnd_acked = 0;
     c->cwnd = conn_send_mss(c); /* the loss window */
     c->recover = c->snd_max;    /* RFC 6582 3.2 step 4 */
     c->duplicate_acks = 0;

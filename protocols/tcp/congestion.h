@@ -7,19 +7,14 @@
 
 #define CWND_MAX (1U << 30) /* also ssthresh before anything was lost */
 
-struct congestion_algorithm {
-    void (*avoid)(struct tcp_conn *c, uint64_t now_us, uint32_t acked); /* congestion avoidance: `acked` octets more */
-    uint32_t (*reduce)(struct tcp_conn *c);                             /* a loss or an ECE: the new ssthresh */
-    void (*timed_out)(struct tcp_conn *c);                              /* after reduce */
-    void (*unused)(struct tcp_conn *c, uint64_t now_us, uint64_t for_us); /* the window was not used for so long */
-    bool hystart;
-};
-
 enum tcp_congestion congestion_algorithm_of(const struct tcp *t, const struct tcp_conn *c);
 
 /* cubic.c */
-extern const struct congestion_algorithm congestion_cubic;
-uint32_t cubic_root(uint64_t n); /* floor */
+void cubic_avoid(struct tcp_conn *c, uint64_t now_us, uint32_t acked);   /* congestion avoidance: `acked` octets more */
+uint32_t cubic_reduce(struct tcp_conn *c);                               /* a loss or an ECE: the new ssthresh */
+void cubic_timed_out(struct tcp_conn *c);                                /* after cubic_reduce() */
+void cubic_unused(struct tcp_conn *c, uint64_t now_us, uint64_t for_us); /* the window was not used for so long */
+uint32_t cubic_root(uint64_t n);                                         /* floor */
 uint32_t cubic_k_ms(uint32_t w_max, uint32_t cwnd, uint32_t mss);
 uint32_t cubic_window(uint32_t w_max, uint32_t k_ms, uint64_t t_ms, uint32_t mss); /* W_cubic(t), octets */
 

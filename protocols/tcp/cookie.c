@@ -81,7 +81,7 @@ void cookie_send(struct arrival *a)
         .flags = TCP_FLAG_SYN | TCP_FLAG_ACK,
         .window = (uint16_t)u32_min(like.receive_size, UINT16_MAX),
         .mss = (uint16_t)conn_offered_mss(t, &like),
-        .window_scale = scale ? conn_window_scale(like.receive_size) : -1,
+        .window_scale = scale ? conn_window_scale(like.receive_most) : -1,
         .timestamps = timestamps,
         .tsecr = a->s.tsval,
         .sack_permitted = timestamps && a->s.sack_permitted && !t->config.no_sack,

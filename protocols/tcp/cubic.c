@@ -62,7 +62,7 @@ static void reno_friendly(struct tcp_conn *c, uint32_t acked, uint32_t mss)
     c->cubic_w_est = more < CWND_MAX - c->cubic_w_est ? c->cubic_w_est + (uint32_t)more : CWND_MAX;
 }
 
-static void cubic_avoid(struct tcp_conn *c, uint64_t now_us, uint32_t acked)
+void cubic_avoid(struct tcp_conn *c, uint64_t now_us, uint32_t acked)
 {
     uint32_t mss = conn_send_mss(c);
     if (c->cubic_epoch_us == 0)
@@ -84,7 +84,7 @@ static void cubic_avoid(struct tcp_conn *c, uint64_t now_us, uint32_t acked)
 
 /* 4.6, 4.7. Deviates: 0.7 of cwnd, not of the flight, as 4.6 lets who keeps cwnd from growing unused (congestion.c). In
  * recovery cwnd may be more than it is going to be: NewReno lets it grow with each duplicate. */
-static uint32_t cubic_reduce(struct tcp_conn *c)
+uint32_t cubic_reduce(struct tcp_conn *c)
 {
     uint32_t cwnd = (c->flags & TCP_CONN_RECOVERY) ? u32_min(c->cwnd, c->ssthresh) : c->cwnd;
     bool converge = cwnd < c->cubic_w_max; /* less than last time: others want more, leave them room */
@@ -95,23 +95,17 @@ static uint32_t cubic_reduce(struct tcp_conn *c)
 }
 
 /* 4.8 */
-static void cubic_timed_out(struct tcp_conn *c)
+void cubic_timed_out(struct tcp_conn *c)
 {
     c->cubic_w_max = 0;
     c->cubic_epoch_us = 0;
 }
 
 /* 4.2, 5.8: t does not include it. */
-static void cubic_unused(struct tcp_conn *c, uint64_t now_us, uint64_t for_us)
+void cubic_unused(struct tcp_conn *c, uint64_t now_us, uint64_t for_us)
 {
     if (c->cubic_epoch_us == 0)
         return;
     uint64_t epoch_us = c->cubic_epoch_us + for_us;
     c->cubic_epoch_us = epoch_us < now_us ? epoch_us : now_us;
 }
-
-const struct congestion_algorithm congestion_cubic = {.avoid = cubic_avoid,
-                                                      .reduce = cubic_reduce,
-                                                      .timed_out = cubic_timed_out,
-                                                      .unused = cubic_unused,
-                                                      .hystart = true};

@@ -82,7 +82,7 @@ static bool check_timestamp(struct arrival *a)
 static void take_timestamp_of_duplicate(struct arrival *a)
 {
     struct tcp_conn *c = a->c;
-    bool near = seq_after(a->s.seq, c->rcv_nxt - c->receive_size);
+    bool near = seq_after(a->s.seq, c->rcv_nxt - c->receive_next_size);
     bool acks = (a->s.flags & (TCP_FLAG_ACK | TCP_FLAG_SYN | TCP_FLAG_RST)) == TCP_FLAG_ACK &&
                 !seq_after(a->s.ack, c->snd_max) && !seq_before(a->s.ack, c->snd_una - c->snd_wnd_max);
     if (near && acks && conn_is_synchronized(c))
@@ -144,12 +144,17 @@ static bool check_sequence(struct arrival *a)
     return false;
 }
 
-/* Second, check the RST bit (RFC 5961 3.2: exactly at RCV.NXT, else MUST challenge). */
+/* Second, check the RST bit (RFC 5961 3.2: exactly at RCV.NXT, else MUST challenge; outside the window MUST drop in
+ * silence). The window is the one that was advertised: the ring may be larger. */
 static bool check_reset(struct arrival *a)
 {
     struct tcp_conn *c = a->c;
     if (!(a->s.flags & TCP_FLAG_RST))
         return true;
+    if (a->s.seq != c->rcv_nxt && !seq_before(a->s.seq, c->rcv_adv)) {
+        a->t->counters.drop_out_of_window++;
+        return false;
+    }
     if (a->s.seq != c->rcv_nxt) {
         challenge(a);
         return false;
@@ -182,7 +187,7 @@ static bool check_syn(struct arrival *a)
     return false;
 }
 
-/* Sixth, check the URG bit: ignored (RFC 6093: SHOULD be in line). */
+/* Sixth, check the URG bit: ignored (RFC 6093 5: SHOULD be in line). Deviates: RFC 9293 3.8.5: MUST tell the user. */
 
 /* Takes off what is not to be written: below rcv_nxt, beyond the ring, beyond the FIN, held already. */
 static bool trim_text(const struct tcp_conn *c, const struct segment *s, uint32_t *ret_start, uint32_t *ret_end)

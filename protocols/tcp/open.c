@@ -57,7 +57,7 @@ static void take_syn(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const s
     if (s->window_scale >= 0) { /* RFC 7323 2.2: only if both sides sent the option */
         c->flags |= TCP_CONN_WINDOW_SCALE;
         c->send_window_scale = (uint8_t)s->window_scale;
-        c->receive_window_scale = conn_window_scale(c->receive_size);
+        c->receive_window_scale = conn_window_scale(c->receive_most);
     }
     timestamp_take_syn(t, c, now_us, s);
     sack_take_syn(t, c, s);
@@ -90,6 +90,8 @@ struct tcp_conn *child_new(struct tcp *t, uint64_t now_us, struct tcp_conn *list
         return NULL;
     c->flags |= TCP_CONN_PASSIVE | (listener->flags & TCP_CONN_NODELAY);
     c->options = listener->options;
+    c->receive_most = listener->receive_most;
+    c->send_most = listener->send_most;
     conn_init_send(t, c, *iss);
     take_syn(t, c, now_us, syn);
     child_add(t, listener, c);

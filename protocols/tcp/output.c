@@ -191,9 +191,9 @@ static bool may_send_small(const struct tcp_conn *c)
 }
 
 /* Octets before the end of the send ring. */
-static uint32_t ring_room(const struct tcp_conn *c, uint32_t seq)
+static uint32_t conn_ring_room(const struct tcp_conn *c, uint32_t seq)
 {
-    return c->send_size - ((seq - c->iss - 1) & (c->send_size - 1));
+    return conn_send_run(c, seq - c->iss - 1);
 }
 
 /* Beyond snd_nxt. With SACK what is in flight counts against the congestion window (RFC 6675 5), without what is not
@@ -211,7 +211,7 @@ static uint32_t usable_window(struct tcp *t, struct tcp_conn *c)
 static uint32_t sendable(struct tcp *t, struct tcp_conn *c, uint32_t available)
 {
     uint32_t length = u32_min(available, usable_window(t, c));
-    uint32_t ring = ring_room(c, c->snd_nxt);
+    uint32_t ring = conn_ring_room(c, c->snd_nxt);
     uint32_t limit = super_segment_limit(t, c);
     if (length > ring) /* the end of the ring ends the segment */
         return u32_min(ring, limit);
@@ -237,7 +237,7 @@ static bool output_path_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
     if (t->sender[conn_index(t, c)].path.high == 0)
         return false;
     uint32_t octets = path_probe_due(t, now_us, c, available, usable_window(t, c));
-    if (octets == 0)
+    if (octets == 0 || pacing_holds(t, c, now_us))
         return false;
     path_probe_sent(t, c, octets);
     send_text(t, now_us, c, c->snd_nxt, octets, false, ret);
@@ -253,11 +253,11 @@ static bool output_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
     uint32_t available = end - c->snd_nxt;
     if (available > 0 && c->snd_una == c->snd_max)
         congestion_resume(t, c, now_us);
-    if (available > 0 && pacing_holds(t, c, now_us))
-        return false;
     if (available > 0 && output_path_probe(t, now_us, c, available, ret))
         return true;
     uint32_t length = available > 0 ? sendable(t, c, available) : 0;
+    if (length > 0 && pacing_holds(t, c, now_us))
+        return false;
     bool fin = c->user_fin && length == available;
     if (length == 0 && !fin)
         return false;
@@ -290,8 +290,7 @@ static bool output_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c, str
     c->flags &= ~(uint32_t)TCP_CONN_PROBE_NOW;
     if (!(c->flags & TCP_CONN_PERSIST) || available == 0 || c->snd_nxt != c->snd_una)
         return false;
-    uint32_t offset = c->snd_una - c->iss - 1;
-    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t ring = conn_ring_room(c, c->snd_una);
     uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), conn_segment_mss(c)), u32_min(available, ring));
     emit(t, now_us, c, c->snd_una, length, length == available ? TCP_FLAG_PSH : 0, ret);
     c->snd_max = seq_max(c->snd_max, c->snd_una + length);
@@ -307,8 +306,7 @@ static bool output_retransmit_one(struct tcp *t, uint64_t now_us, struct tcp_con
     if (c->snd_una == c->snd_max)
         return false;
     uint32_t end = seq_min(conn_send_fin_seq(c), c->snd_max);
-    uint32_t offset = c->snd_una - c->iss - 1;
-    uint32_t ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t ring = conn_ring_room(c, c->snd_una);
     uint32_t length = seq_after(end, c->snd_una) ? u32_min(u32_min(end - c->snd_una, conn_segment_mss(c)), ring) : 0;
     bool fin = c->fin_sent && c->snd_una + length == conn_send_fin_seq(c);
     send_text(t, now_us, c, c->snd_una, length, fin, ret);
@@ -328,7 +326,7 @@ static uint32_t resendable(struct tcp *t, struct tcp_conn *c, const struct tcp_f
         return 0;
     if (room < text)
         text = room - room % mss;
-    return u32_min(u32_min(text, super_segment_limit(t, c)), ring_room(c, f->start));
+    return u32_min(u32_min(text, super_segment_limit(t, c)), conn_ring_room(c, f->start));
 }
 
 /* What is lost, the first of it. */
@@ -355,7 +353,7 @@ static bool output_loss_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
     if ((c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS | TCP_CONN_PERSIST)) || b->in_flight == 0 || b->sacked > 0)
         return false;
     if (seq_after(end, c->snd_nxt)) {
-        uint32_t length = u32_min(u32_min(end - c->snd_nxt, mss), ring_room(c, c->snd_nxt));
+        uint32_t length = u32_min(u32_min(end - c->snd_nxt, mss), conn_ring_room(c, c->snd_nxt));
         bool fin = c->user_fin && c->snd_nxt + length == conn_send_fin_seq(c);
         send_text(t, now_us, c, c->snd_nxt, length, fin, ret);
         recovery_probed(t, c, false);
@@ -370,7 +368,7 @@ static bool output_loss_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
         length = length % f->mss != 0 ? length % f->mss : f->mss;
         f = flight_split(t, c, f, text_end - length);
     }
-    if (f == NULL || length > mss || length > ring_room(c, text_end - length))
+    if (f == NULL || length > mss || length > conn_ring_room(c, text_end - length))
         return false;
     send_text(t, now_us, c, text_end - length, length, fin, ret);
     recovery_resent(t, c, now_us, f, f->end);
@@ -447,12 +445,13 @@ static bool output_syn(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struc
     uint8_t flags = (uint8_t)(TCP_FLAG_SYN | (received ? TCP_FLAG_ACK : 0) | ecn_syn_flags(t, c));
     fill(t, now_us, c, c->iss, flags, window, ret);
     bool scale = !received || (c->flags & TCP_CONN_WINDOW_SCALE);
-    struct syn_options o = {.mss = conn_offered_mss(t, c),
-                            .window_scale = scale ? (int32_t)conn_window_scale(c->receive_size) : -1,
-                            .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
-                            .tsval = timestamp_clock(t, now_us, c->ts_offset),
-                            .tsecr = received ? c->ts_recent : 0,
-                            .sack_permitted = received ? (c->flags & TCP_CONN_SACK) != 0 : !t->config.no_sack};
+    struct syn_options o = {
+        .mss = conn_offered_mss(t, c),
+        .window_scale = scale ? (int32_t)(received ? c->receive_window_scale : conn_window_scale(c->receive_most)) : -1,
+        .timestamps = received ? (c->flags & TCP_CONN_TIMESTAMPS) != 0 : !t->config.no_timestamps,
+        .tsval = timestamp_clock(t, now_us, c->ts_offset),
+        .tsecr = received ? c->ts_recent : 0,
+        .sack_permitted = received ? (c->flags & TCP_CONN_SACK) != 0 : !t->config.no_sack};
     header_extend(ret, options_write_syn(ret->header + ret->header_length, &o));
     if (c->snd_max == c->iss) {
         rtt_start(c, now_us, c->iss + 1);

@@ -19,9 +19,12 @@ static bool is_paced(const struct tcp *t, const struct tcp_conn *c)
            (c->snd_max - c->iss > PACING_FIRST * conn_send_mss(c) || p->next_us != 0);
 }
 
-static uint64_t rate_per_srtt(const struct tcp_conn *c) /* octets, in tenths */
+/* Octets, in tenths. As Linux of all that is out, if that is more than the window: in recovery the window is what is in
+ * flight and a little more, and what is held back would make it less. */
+static uint64_t rate_per_srtt(const struct tcp_conn *c)
 {
-    return (uint64_t)u32_max(c->cwnd, conn_send_mss(c)) * (c->cwnd < c->ssthresh / 2 ? 20 : 12);
+    uint32_t window = u32_max(c->cwnd, u32_max(c->snd_nxt - c->snd_una, conn_send_mss(c)));
+    return (uint64_t)window * (c->cwnd < c->ssthresh / 2 ? 20 : 12);
 }
 
 /* Each sample. */

@@ -15,11 +15,12 @@
  * Nothing of this is in the store but c->mss: a new incarnation stays at the size that it found and does not probe. */
 #include "protocols/tcp/recovery.h"
 
-#define BASE_MSS            1024U /* RFC 4821 7.2, as Linux */
-#define BLACK_HOLE_TIMEOUTS 3U    /* as Linux (tcp_retries1) */
-#define SEARCH_OVER         8U    /* octets between what passes and what does not: near enough, as Linux */
-#define SEARCH_AGAIN_US     600000000U
-#define PROBE_WINDOW        11U /* segments of cwnd that leave room for the loss of one to be seen (7.4), as Linux */
+#define BASE_MSS               1024U /* RFC 4821 7.2, as Linux */
+#define BLACK_HOLE_TIMEOUTS    3U    /* as Linux (tcp_retries1) */
+#define SEARCH_OVER            8U    /* octets between what passes and what does not: near enough, as Linux */
+#define SEARCH_AGAIN_US        600000000U
+#define PROBE_WINDOW_SUSPECTED 4U  /* of the first, which tells a black hole from an outage */
+#define PROBE_WINDOW           11U /* segments of cwnd that leave room for the loss of one to be seen (7.4), as Linux */
 
 static struct tcp_path *path_of(const struct tcp *t, const struct tcp_conn *c)
 {
@@ -47,6 +48,7 @@ static void lower(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t m
     struct tcp_path *p = path_of(t, c);
     p->high = u32_max(p->high, c->mss);
     p->search_at_us = reported ? now_us + SEARCH_AGAIN_US : 0;
+    p->suspected = !reported;
     p->full_acked = false;
     p->probe_size = p->reported_mtu = 0;
     c->mss = mss;
@@ -153,12 +155,14 @@ uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_c
         p->high = p->highest;
         p->search_at_us = 0;
     }
-    uint32_t mss = conn_send_mss(c), options = c->mss - mss, size = (c->mss + p->high + 1) / 2, octets = size - options;
-    uint32_t offset = c->snd_nxt - c->iss - 1, ring = c->send_size - (offset & (c->send_size - 1));
+    uint32_t mss = conn_send_mss(c), options = c->mss - mss,
+             window = p->suspected ? PROBE_WINDOW_SUSPECTED : PROBE_WINDOW;
+    uint32_t size = p->suspected ? p->high : (c->mss + p->high + 1) / 2, octets = size - options;
+    uint32_t offset = c->snd_nxt - c->iss - 1, ring = conn_send_run(c, offset);
     bool calm = !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS | TCP_CONN_PERSIST)) && c->duplicate_acks == 0 &&
                 conn_segment_mss(c) == mss && c->snd_nxt == c->snd_max && c->options.maximum_segment == 0;
-    bool room = c->cwnd >= PROBE_WINDOW * mss && octets <= usable && octets <= ring &&
-                available >= octets + TCP_DUPLICATE_ACKS * mss;
+    bool room =
+        c->cwnd >= window * mss && octets <= usable && octets <= ring && available >= octets + TCP_DUPLICATE_ACKS * mss;
     return calm && room && p->high >= c->mss + SEARCH_OVER ? octets : 0;
 }
 
@@ -169,6 +173,7 @@ void path_probe_sent(struct tcp *t, struct tcp_conn *c, uint32_t octets)
     p->probe_size = octets + c->mss - conn_send_mss(c);
     p->probe_octets = octets;
     p->probe_seq = c->snd_nxt;
+    p->suspected = false;
     t->counters.mtu_probes++;
 }
 

@@ -3,6 +3,20 @@
  * The blocks' checksums were verified by the host; their invariants are checked here. */
 #include "protocols/tcp/tcp_internal.h"
 
+static uint32_t most_or(uint32_t most, uint32_t size)
+{
+    return conn_size_is_valid(most) && most > size ? most : size;
+}
+
+/* Nothing grows before it is connected. */
+static void restore_rings(struct tcp_conn *c, const struct tcp_conn *block)
+{
+    c->receive_size = c->receive_next_size = block->receive_size;
+    c->send_size = c->send_next_size = block->send_size;
+    c->receive_most = most_or(block->receive_most, block->receive_size);
+    c->send_most = most_or(block->send_most, block->send_size);
+}
+
 static bool listener_is_sound(const struct tcp_conn *b)
 {
     return b->state == TCP_LISTEN && b->identity.local_port != 0 && b->identity.remote_port == 0 &&
@@ -27,8 +41,7 @@ static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, u
     c->identity = block->identity;
     c->state = TCP_LISTEN;
     c->backlog = u32_min(block->backlog, connections);
-    c->receive_size = block->receive_size;
-    c->send_size = block->send_size;
+    restore_rings(c, block);
     c->flags = block->flags & TCP_CONN_NODELAY;
     c->options = block->options;
     /* its children are gone: both counts start from zero */
@@ -40,8 +53,7 @@ static void restore_syn_sent(struct tcp *t, struct tcp_conn *c, const struct tcp
 {
     c->identity = block->identity;
     c->state = TCP_SYN_SENT;
-    c->receive_size = block->receive_size;
-    c->send_size = block->send_size;
+    restore_rings(c, block);
     conn_init_send(t, c, block->iss);
     c->snd_max = block->snd_max;
     c->send_end = block->send_end;

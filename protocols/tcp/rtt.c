@@ -60,6 +60,7 @@ static bool measure(const struct tcp *t, const struct tcp_conn *c, uint64_t now_
 static void take_sample(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint64_t sample_us) /* RFC 6298 2.2, 2.3 */
 {
     uint32_t r = sample_us > t->config.rto_max_us ? t->config.rto_max_us : u32_max(1, (uint32_t)sample_us);
+    autotune_measured(t, c, r);
     if (c->srtt_us == 0) {
         c->srtt_us = r;
         c->rttvar_us = r / 2;

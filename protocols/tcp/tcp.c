@@ -19,6 +19,7 @@
  *   pacing.c      the window, spread over the round trip   path.c   its MTU
  *   newreno.c     losses, with a peer that does not SACK (recovery.c with one that does)
  *   flight.c      what is in flight: the scoreboard     rack.c     RACK-TLP: what of it is lost
+ *   ring.h        rings that grow in place              autotune.c  ... and how large they should be
  *   keepalive.c   when to give up; options              (the peer is silent, does not acknowledge, cannot be reached)
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
  *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
@@ -325,11 +326,11 @@ uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c)
     return user == 0 ? mss : u32_min(mss, u32_max(user, TCP_MSS_MIN));
 }
 
-/* RFC 7323 2.2: so that the whole ring can be advertised. */
-uint8_t conn_window_scale(uint32_t receive_size)
+/* RFC 7323 2.2: so that the whole ring can be advertised, whatever it grows to. */
+uint8_t conn_window_scale(uint32_t receive_most)
 {
     uint8_t scale = 0;
-    while (scale < TCP_WINDOW_SCALE_MAX && receive_size >> scale > UINT16_MAX)
+    while (scale < TCP_WINDOW_SCALE_MAX && receive_most >> scale > UINT16_MAX)
         scale++;
     return scale;
 }
@@ -357,8 +358,8 @@ struct tcp_conn *conn_new(struct tcp *t, const struct tcp_identity *identity, en
     struct tcp_conn *c = conn_allocate_at(t, t->free.head != TCP_NONE ? t->free.head : t->fresh);
     c->identity = *identity;
     c->state = (uint8_t)state;
-    c->receive_size = receive_size;
-    c->send_size = send_size;
+    c->receive_size = c->receive_next_size = c->receive_most = receive_size;
+    c->send_size = c->send_next_size = c->send_most = send_size;
     demux_insert(t, conn_index(t, c));
     return c;
 }
@@ -370,6 +371,9 @@ void conn_refresh_offsets(struct tcp_conn *c)
         c->send_acked = conn_fin_acked(c) ? c->send_end : c->snd_una - c->iss - 1;
     if (c->state >= TCP_SYN_RECEIVED)
         c->receive_next = c->rcv_nxt - c->irs - 1 - c->fin_received;
+    struct ring_shape ring = tcp_send_ring(c);
+    if (ring_settle(&ring, c->send_acked))
+        c->send_size = ring.size;
 }
 
 /* ---- user calls (RFC 9293 3.10.1 to 3.10.5) ---- */
@@ -475,8 +479,10 @@ void tcp_send_available(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t
 {
     (void)now_us;
     struct tcp_conn *c = conn_of_user(t, index);
-    if (c == NULL || c->state == TCP_LISTEN || c->user_fin || end == c->send_end ||
-        end - c->send_end > c->send_acked + c->send_size - c->send_end)
+    if (c == NULL || c->state == TCP_LISTEN || c->user_fin || end == c->send_end)
+        return;
+    struct ring_shape ring = tcp_send_ring(c);
+    if (end - c->send_end > c->send_acked + ring_room(&ring, c->send_acked) - c->send_end)
         return;
     c->send_end = end;
     conn_changed(t, c);
@@ -484,12 +490,15 @@ void tcp_send_available(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t
 
 void tcp_receive_consumed(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t consumed)
 {
-    (void)now_us;
     struct tcp_conn *c = conn_of_user(t, index);
     if (c == NULL || !conn_is_synchronized(c) || consumed == c->receive_consumed ||
         consumed - c->receive_consumed > c->receive_next - c->receive_consumed)
         return;
     c->receive_consumed = consumed;
+    struct ring_shape ring = tcp_receive_ring(c);
+    if (ring_settle(&ring, consumed))
+        c->receive_size = ring.size;
+    autotune_consumed(t, now_us, c);
     conn_touched(t, c);
     if (c->fin_received || !window_update_due(c))
         return;
@@ -569,6 +578,7 @@ const struct tcp_conn *tcp_conn_at(const struct tcp *t, uint32_t index)
 void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
 {
     const struct tcp_conn *c = &t->conn[index];
+    const struct tcp_autotune *tune = &t->sender[index].autotune;
     *ret = (struct tcp_figures){.state = c->state,
                                 .retransmits = c->retransmits,
                                 .send_window_scale = c->send_window_scale,
@@ -585,7 +595,9 @@ void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret)
                                 .ssthresh = c->ssthresh,
                                 .retransmitted = c->retransmitted,
                                 .mss = conn_send_mss(c),
-                                .rcv_mss = c->rcv_mss};
+                                .rcv_mss = c->rcv_mss,
+                                .send_wanted = tune->send_wanted,
+                                .receive_wanted = tune->receive_wanted};
 }
 
 bool tcp_send_drained(const struct tcp *t, uint32_t index)

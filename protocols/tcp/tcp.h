@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "protocols/base/address.h"
+#include "protocols/tcp/ring.h"
 
 #define TCP_NONE        UINT32_MAX /* "no connection", also "no deadline" as UINT64_MAX */
 #define TCP_HEADER_MAX  60
@@ -157,13 +158,22 @@ struct tcp_conn {
     uint32_t cubic_k_ms;            /* K */
     uint32_t cubic_acked;           /* of an octet of cwnd, in parts of cwnd */
     uint32_t receive_next_size;     /* the rings grow in place (ring.h): their sizes from ... */
-    uint32_t receive_turn;          /* ... this stream offset on */
+    uint32_t receive_turn;          /* ... this stream offset on, the origin of both */
     uint32_t receive_most;          /* and what they may ever be */
     uint32_t send_next_size, send_turn, send_most;
     uint64_t cubic_epoch_us;        /* t of epoch start; 0: none */
     struct tcp_range range[TCP_RANGES_MAX]; /* last: of what is stored only those in use */
 };
 _Static_assert(sizeof(struct tcp_conn) == 416 + 8 * TCP_RANGES_MAX, "lies in the store: no padding");
+
+static inline struct ring_shape tcp_receive_ring(const struct tcp_conn *c)
+{
+    return (struct ring_shape){.size = c->receive_size, .next_size = c->receive_next_size, .turn = c->receive_turn};
+}
+static inline struct ring_shape tcp_send_ring(const struct tcp_conn *c)
+{
+    return (struct ring_shape){.size = c->send_size, .next_size = c->send_next_size, .turn = c->send_turn};
+}
 
 /* Counters, one name for code, test and `bulkhead stat`. */
 #define TCP_COUNTERS(X)                                                                                \
@@ -240,6 +250,7 @@ struct tcp_figures { /* for TCP_INFO */
     uint8_t congestion;      /* enum tcp_congestion */
     uint32_t srtt_us, rttvar_us, rto_us, cwnd, ssthresh, retransmitted;
     uint32_t mss, rcv_mss;
+    uint32_t send_wanted, receive_wanted; /* octets that the rings should have, more than they will; 0: they are large enough */
 };
 void tcp_figures(const struct tcp *t, uint32_t index, struct tcp_figures *ret); /* index < connections */
 bool tcp_send_drained(const struct tcp *t, uint32_t index); /* all that was sent, FIN included, is acknowledged */
@@ -315,13 +326,20 @@ enum tcp_call_result tcp_listen(struct tcp *t, const struct tcp_identity *identi
  * IN_USE, NO_PORT, BAD_STATE (ring sizes). */
 enum tcp_call_result tcp_connect(struct tcp *t, uint64_t now_us, const struct tcp_identity *identity,
                                  uint32_t receive_size, uint32_t send_size, uint32_t *ret_index);
+/* What the rings may grow to, from the sizes that they have on (autotune.c): of a listener those of its connections. Before
+ * the SYN is out, for the window scale follows from it (RFC 7323 2.2); later it may be lowered. Nonsense is passed over. */
+void tcp_ring_limits(struct tcp *t, uint32_t index, uint32_t receive_most, uint32_t send_most);
+/* Its user has memory for `octets` of receive ring, a power of two: a growth that is wanted begins. */
+void tcp_receive_granted(struct tcp *t, uint32_t index, uint32_t octets);
+/* Its user has begun a growth of the send ring. False: that cannot be (as ring.h says), nothing has changed. */
+bool tcp_send_grown(struct tcp *t, uint32_t index, const struct ring_shape *shape);
 /* Gives a connection in SYN-RECEIVED its owner and slot. OK, BAD_STATE. */
 enum tcp_call_result tcp_attach(struct tcp *t, uint32_t index, uint32_t owner, uint32_t session,
                                 uint32_t arena, uint32_t slot, uint32_t generation);
 /* The application has taken (or been handed) this connection: it no longer counts against the backlog. */
 void tcp_accepted(struct tcp *t, uint32_t index);
 /* The application has written up to stream offset `end`. Ignored unless it lies in
- * [send_end, send_acked + send_size]. */
+ * [send_end, send_acked + what the send ring has room for]. */
 void tcp_send_available(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t end);
 /* The application has consumed up to `consumed`. Ignored unless in [receive_consumed, receive_next]. */
 void tcp_receive_consumed(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t consumed);

@@ -50,7 +50,7 @@ enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 }; 
 #define TCP_MSS_DEFAULT_IP6 1220U /* likewise, IPv6 */
 #define TCP_MSS_MIN        88U   /* Deviates: smaller offers are taken as this (tinygrams, CVE-2019-11479) */
 #define TCP_DELAYED_ACK_US 40000U
-#define TCP_SYN_RETRIES    6U
+#define TCP_SYN_RETRIES    6U /* 127 s. Deviates: RFC 9293 3.8.3: MUST be three minutes at least; as Linux */
 #define TCP_SYN_ACK_RETRIES 5U
 #define TCP_ORPHAN_US      60000000U /* FIN-WAIT-2 of a connection closed by its user */
 #define TCP_CORK_US        200000U   /* as Linux */
@@ -209,7 +209,15 @@ static inline bool conn_is_synchronized(const struct tcp_conn *c)
 /* End of the room in the receive ring: what could be advertised. */
 static inline uint32_t conn_right_edge(const struct tcp_conn *c)
 {
-    return c->irs + 1 + c->receive_consumed + c->receive_size;
+    struct ring_shape ring = tcp_receive_ring(c);
+    return c->irs + 1 + c->receive_consumed + ring_room(&ring, c->receive_consumed);
+}
+
+/* Octets of the send ring that lie in one piece from stream offset `offset` on: no segment crosses its end. */
+static inline uint32_t conn_send_run(const struct tcp_conn *c, uint32_t offset)
+{
+    struct ring_shape ring = tcp_send_ring(c);
+    return ring_run(&ring, offset);
 }
 
 #define TIMESTAMPS_OCTETS 12U /* of the option, padded */
@@ -278,7 +286,7 @@ void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
 void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
 uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c); /* of the link */
 uint32_t conn_offered_mss(const struct tcp *t, const struct tcp_conn *c);
-uint8_t conn_window_scale(uint32_t receive_size);
+uint8_t conn_window_scale(uint32_t receive_most);
 void conn_refresh_offsets(struct tcp_conn *c); /* send_acked, receive_next */
 void index_list_append(struct tcp *t, struct tcp_list *list, uint32_t index);
 void index_list_prepend(struct tcp *t, struct tcp_list *list, uint32_t index);
@@ -417,6 +425,10 @@ void path_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
 bool path_probe_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c); /* no reduction for it */
 uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t available, uint32_t usable);
 void path_probe_sent(struct tcp *t, struct tcp_conn *c, uint32_t octets);
+/* autotune.c: how large the rings should be */
+void autotune_measured(const struct tcp *t, const struct tcp_conn *c, uint32_t rtt_us);
+void autotune_acked(struct tcp *t, const struct tcp_conn *c);
+void autotune_consumed(struct tcp *t, uint64_t now_us, const struct tcp_conn *c);
 
 /* reassembly.c */
 bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);

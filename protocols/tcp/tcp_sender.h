@@ -98,7 +98,11 @@ struct tcp_congestion_prior { /* congestion.c: as in the block, before the last 
 };
 
 struct tcp_autotune { /* autotune.c */
-    uint32_t round_end;
+    uint64_t round_us;        /* when the receiver's round began; 0: none has */
+    uint32_t round_consumed;  /* stream offset consumed to by then */
+    uint32_t copied;          /* octets consumed in the round before */
+    uint32_t rtt_us;          /* the least that was measured; 0: none was */
+    uint32_t send_wanted, receive_wanted; /* octets; 0: what there is will do */
 };
 
 struct tcp_path { /* path.c */
@@ -110,6 +114,7 @@ struct tcp_path { /* path.c */
     uint32_t reported_mtu; /* by ICMP, and not believed yet; 0: none */
     uint32_t reported_seq; /* of the segment that it is about */
     bool full_acked;       /* a segment of this size has passed */
+    bool suspected;        /* a black hole: the first probe is to say */
     uint64_t search_at_us; /* not before this */
 };
 

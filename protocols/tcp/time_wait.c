@@ -391,8 +391,8 @@ static void check_rest(struct arrival *a, uint32_t record)
         a->t->counters.drop_no_ack++;
         return;
     }
-    if (a->s.payload_length == 0 && !(a->s.flags & TCP_FLAG_FIN))
-        return; /* an ACK is not answered by one */
+    if (a->s.seq == a->t->time_wait.record[record].rcv_nxt && a->s.payload_length == 0 && !(a->s.flags & TCP_FLAG_FIN))
+        return; /* an ACK is not answered by one, but (as Linux) if the peer has gone on behind its FIN */
     a->t->counters.drop_out_of_window++;
     answer(a, record);
 }

@@ -14,6 +14,7 @@
 
 struct arena_size {
     uint32_t slots, send_size, receive_size;
+    uint32_t send_most, receive_most; /* 0: as the size */
 };
 
 /* A datagram lies in one piece in its ring and takes up to 65,552 octets there: 256 KiB hold three, so that sender and
@@ -24,7 +25,7 @@ struct arena_size {
 static pthread_mutex_t size_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool environment_read;
 static struct arena_size size[SESSION_TRANSPORTS] = {
-    [SESSION_TCP] = {16, 256U << 10, 256U << 10},
+    [SESSION_TCP] = {16, 256U << 10, 256U << 10, SLOT_RING_MAX, SLOT_RING_MAX},
     [SESSION_UDP] = {4, 256U << 10, 256U << 10},
 };
 
@@ -39,14 +40,23 @@ static bool ring_good(uint32_t octets)
     return octets >= SLOT_RING_MIN && octets <= SLOT_RING_MAX && (octets & (octets - 1)) == 0;
 }
 
-/* BULKHEAD_ARENA="slots,send,receive"; nonsense is passed over. */
+static bool size_good(const struct arena_size *e)
+{
+    return slots_good(e->slots) && ring_good(e->send_size) && ring_good(e->receive_size) &&
+           (e->send_most == 0 ||
+            (ring_good(e->send_most) && e->send_most >= e->send_size && e->receive_most >= e->receive_size));
+}
+
+/* BULKHEAD_ARENA="slots,send,receive[,most]"; nonsense is passed over. Without `most`, to which both rings may grow,
+ * the sizes stay as they are. */
 static void size_from_environment(void)
 {
-    struct arena_size e;
+    struct arena_size e = {0};
     const char *text = environment_read ? NULL : getenv("BULKHEAD_ARENA");
     environment_read = true;
-    if (text != NULL && sscanf(text, "%u,%u,%u", &e.slots, &e.send_size, &e.receive_size) == 3 && slots_good(e.slots) &&
-        ring_good(e.send_size) && ring_good(e.receive_size))
+    int fields = text == NULL ? 0 : sscanf(text, "%u,%u,%u,%u", &e.slots, &e.send_size, &e.receive_size, &e.send_most);
+    e.receive_most = e.send_most;
+    if (fields >= 3 && size_good(&e))
         size[SESSION_TCP] = e;
 }
 
@@ -76,39 +86,78 @@ int arenas_set_option(int option, uint32_t value)
     struct arena_size *e = &size[option >= BH_OPTION_UDP_SLOTS ? SESSION_UDP : SESSION_TCP];
     uint32_t *field[] = {&e->slots, &e->send_size, &e->receive_size};
     *field[(option - BH_OPTION_TCP_SLOTS) % 3] = value;
+    e->send_most = field[1] == field[(option - BH_OPTION_TCP_SLOTS) % 3] ? 0 : e->send_most;
+    e->receive_most = field[2] == field[(option - BH_OPTION_TCP_SLOTS) % 3] ? 0 : e->receive_most;
     pthread_mutex_unlock(&size_lock);
     return 0;
 }
 
 /* ---- making one ---- */
+struct arena_side { /* words, then at `rings` as many rings of `size` octets as there are slots, one `most` apart */
+    size_t rings, octets;
+    uint32_t slots, size, most;
+};
+
+/* The pages that are used from the beginning. 0 or a positive errno. */
+static int side_allocate(const struct arena_side *a, int fd)
+{
+    if (a->most == a->size)
+        return posix_fallocate(fd, 0, (off_t)segment_round(a->octets));
+    int error = posix_fallocate(fd, 0, (off_t)a->rings);
+    for (uint32_t i = 0; i < a->slots && error == 0; i++)
+        error = posix_fallocate(fd, (off_t)(a->rings + (size_t)i * a->most), a->size);
+    return error;
+}
+
+static void side_populate(const struct arena_side *a, uint8_t *memory, int advice) /* faster, no more */
+{
+    if (a->most == a->size) {
+        madvise(memory, segment_round(a->octets), advice);
+        return;
+    }
+    madvise(memory, a->rings, advice);
+    for (uint32_t i = 0; i < a->slots; i++)
+        madvise(memory + a->rings + (size_t)i * a->most, a->size, advice);
+}
+
 /* The memory of one side; pages are there before anyone else can be made to fault on them. The descriptor, or a
  * negative errno. */
-static int arena_memory(const char *name, size_t octets, bool writable, void **ret)
+static int arena_memory(const char *name, const struct arena_side *a, bool writable, void **ret)
 {
-    int fd = segment_create(name, octets);
+    int fd = segment_create(name, a->octets);
     if (fd < 0)
         return fd;
-    int error = posix_fallocate(fd, 0, (off_t)segment_round(octets));
-    error = error != 0 ? -error : segment_map(fd, segment_round(octets), writable, ret);
+    int error = side_allocate(a, fd);
+    error = error != 0 ? -error : segment_map(fd, segment_round(a->octets), writable, ret);
     if (error != 0) {
         close(fd);
         return error;
     }
-    madvise(*ret, segment_round(octets), MADV_DONTFORK);
-    madvise(*ret, segment_round(octets), writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ); /* faster, no more */
+    madvise(*ret, segment_round(a->octets), MADV_DONTFORK);
+    side_populate(a, *ret, writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
     return fd;
 }
 
 static int arena_map(struct arena *a, int ret_fd[2])
 {
     void *app = NULL, *words = NULL;
-    ret_fd[0] = arena_memory("bh-tx", arena_send_octets(a->slots, a->send_size), true, &app);
+    const struct arena_side send = {.rings = arena_send_offset(a->slots),
+                                    .octets = arena_send_octets(a->slots, a->send_most),
+                                    .slots = a->slots,
+                                    .size = a->send_size,
+                                    .most = a->send_most};
+    const struct arena_side receive = {.rings = arena_receive_offset(a->slots),
+                                       .octets = arena_receive_octets(a->slots, a->receive_most),
+                                       .slots = a->slots,
+                                       .size = a->receive_size,
+                                       .most = a->receive_most};
+    ret_fd[0] = arena_memory("bh-tx", &send, true, &app);
     if (ret_fd[0] < 0)
         return ret_fd[0];
-    ret_fd[1] = arena_memory("bh-rx", arena_receive_octets(a->slots, a->receive_size), false, &words);
+    ret_fd[1] = arena_memory("bh-rx", &receive, false, &words);
     if (ret_fd[1] < 0) {
         close(ret_fd[0]);
-        segment_unmap(app, segment_round(arena_send_octets(a->slots, a->send_size)));
+        segment_unmap(app, segment_round(arena_send_octets(a->slots, a->send_most)));
         return ret_fd[1];
     }
     a->app = app;
@@ -120,8 +169,8 @@ static int arena_map(struct arena *a, int ret_fd[2])
 
 static void arena_free(struct arena *a)
 {
-    segment_unmap(a->app, segment_round(arena_send_octets(a->slots, a->send_size)));
-    segment_unmap((void *)(uintptr_t)a->words, segment_round(arena_receive_octets(a->slots, a->receive_size)));
+    segment_unmap(a->app, segment_round(arena_send_octets(a->slots, a->send_most)));
+    segment_unmap((void *)(uintptr_t)a->words, segment_round(arena_receive_octets(a->slots, a->receive_most)));
     free(a);
 }
 
@@ -133,7 +182,9 @@ static int arena_offer(struct session *s, struct arena *a, const int fd[2])
                                      .transport = a->transport,
                                      .slots = a->slots,
                                      .send_size = a->send_size,
-                                     .receive_size = a->receive_size};
+                                     .receive_size = a->receive_size,
+                                     .send_most = a->send_most,
+                                     .receive_most = a->receive_most};
     struct attach_answer answer;
     int error = session_exchange(s, &request, fd, &answer);
     if (error != 0)
@@ -161,6 +212,8 @@ static int arena_make(struct session *s, enum session_transport transport, struc
     a->slots = e.slots;
     a->send_size = e.send_size;
     a->receive_size = e.receive_size;
+    a->send_most = e.send_most != 0 ? e.send_most : e.send_size;
+    a->receive_most = e.receive_most != 0 ? e.receive_most : e.receive_size;
     a->fresh = true;
     pthread_mutex_init(&a->lock, NULL);
     int error = arena_map(a, fd);
@@ -273,17 +326,36 @@ static bool arenas_refused(const struct session *s, enum session_transport trans
     return octets != 0 && rings.send + rings.receive >= octets;
 }
 
+/* The default rings of the first arena may grow, unless it has so many slots that they take too much place. */
+static struct arena_size size_first(enum session_transport transport, struct arena_rings rings,
+                                    const struct arena_count *c)
+{
+    struct arena_size e = size_of(transport);
+    bool first = c->arenas == 0 && e.send_size == rings.send && e.receive_size == rings.receive;
+    uint64_t reserved = (uint64_t)e.slots * ((uint64_t)e.send_most + e.receive_most);
+    if (!first || reserved > ARENA_OCTETS_RESERVED)
+        e.send_most = e.receive_most = 0;
+    e.send_size = rings.send;
+    e.receive_size = rings.receive;
+    return e;
+}
+
 /* Holds attach_lock. */
 static int arenas_add_locked(struct session *s, enum session_transport transport, struct arena_rings rings,
                              uint32_t wanted)
 {
     struct arena_count c = arenas_count(s, transport, rings);
-    struct arena_size e = {slots_grown(transport, rings, &c, wanted), rings.send, rings.receive};
+    struct arena_size e = size_first(transport, rings, &c);
+    e.slots = slots_grown(transport, rings, &c, wanted);
     bool more = c.arenas > 0 || arenas_have_others(s, transport, rings);
     if (arenas_refused(s, transport, rings))
         return -ENOBUFS;
     bool quota = false;
     int error = arena_make(s, transport, e, &quota);
+    if (over_quota(error) && (e.send_most != 0 || e.receive_most != 0)) { /* without place to grow */
+        e.send_most = e.receive_most = 0;
+        error = arena_make(s, transport, e, &quota);
+    }
     while (over_quota(error) && more && e.slots > 1) { /* over the quota: what is left of it */
         e.slots /= 2;
         error = arena_make(s, transport, e, &quota);

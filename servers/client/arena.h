@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Arenas: the memory that this application pays for, slots of which sockets use. Added on demand, never taken back.
  *
+ * A stream's rings begin with the sizes that are asked for, and grow (growth.c) within their places. Only the first arena of
+ * the default sizes has place for that: what is reserved counts against the quota, touched or not, and who has many connections
+ * shall have room for them.
+ *
  * All slots of an arena have rings of the same sizes; a socket takes a slot of the sizes that it wants (SO_SNDBUF, SO_RCVBUF),
  * so there are arenas of several sizes side by side, each kind with free slots of its own. A first arena of a kind is about
  * as large as the first of the default sizes, each further one twice as large as the last, or as many slots as are wanted, up
@@ -16,6 +20,8 @@
 
 #define ARENA_OCTETS_GROWN (32U << 20) /* arenas added later have at most so much of rings (12 ms to fault in), but a slot */
 
+#define ARENA_OCTETS_RESERVED (128U << 20) /* for rings to grow, of an arena */
+
 struct session;
 
 struct arena_rings { /* octets of each slot's, powers of two */
@@ -25,6 +31,7 @@ struct arena_rings { /* octets of each slot's, powers of two */
 struct arena {
     enum session_transport transport;
     uint32_t slots, send_size, receive_size;
+    uint32_t send_most, receive_most;    /* the place that each ring has, of which a stream's may grow to use more */
     struct arena_app *app;               /* we write */
     const struct arena_transport *words; /* the transport writes: hostile */
     uint8_t *send_rings;

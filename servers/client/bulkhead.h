@@ -105,7 +105,8 @@ BH_API int bh_getpeername(int fd, struct sockaddr *ret_address, socklen_t *lengt
  *   SO_LINGER with 0 s: bh_close(), and the application's end, resets the connection, and what was not sent is lost. With more:
  *   bh_close() waits for so long at most, also on a non-blocking socket, until the peer has acknowledged all of it.
  * IPPROTO_TCP: TCP_NODELAY, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_MAXSEG (88 to 32767, 0 none; get: once
- *   connected what is sent), TCP_QUICKACK (kept, and of no effect: RFC 9293 3.8.6.3 decides), TCP_CONGESTION ("reno"; any other: ENOENT);
+ *   connected what is sent), TCP_QUICKACK (kept, and of no effect: RFC 9293 3.8.6.3 decides), TCP_CONGESTION ("cubic" or "reno", by default what the stack was
+ *   started with; any other: ENOENT; also while connected);
  *   get also TCP_INFO (linux/tcp.h's, as much as there is room for; what the stack does not tell is 0; unacked is a bound).
  * IPPROTO_IP: IP_TTL and IP_TOS. Datagrams: IP_MTU_DISCOVER (IP_PMTUDISC_DONT, _WANT, _DO), IP_RECVTTL, IP_RECVTOS; get also IP_MTU
  *   of a connected one (ENOTCONN as long as it is not known).

@@ -152,7 +152,8 @@ ssize_t datagram_send(struct session *s, struct socket *k, const struct iovec *p
     if (error != 0)
         return error;
     uint32_t place = k->send_head & (k->send_size - 1);
-    iovec_copy_in(k->send_ring, k->send_size, place + DATAGRAM_HEAD, (uint32_t)total, piece, count, 0);
+    const struct ring_shape shape = ring_make(k->send_size);
+    iovec_copy_in(k->send_ring, &shape, place + DATAGRAM_HEAD, (uint32_t)total, piece, count, 0);
     record_publish(s, k, (uint32_t)total, to);
     pthread_mutex_unlock(&k->send_lock);
     return total;
@@ -277,8 +278,8 @@ ssize_t datagram_receive(struct session *s, struct socket *k, const struct iovec
     int error = total < 0 ? (int)total : receive_begin(s, k, flags, ret, &place);
     if (error != 0)
         return error == -ESHUTDOWN ? 0 : error;
-    uint32_t copied =
-        iovec_copy_out(k->receive_ring, k->receive_size, place + DATAGRAM_HEAD, ret->length, piece, count, 0);
+    const struct ring_shape shape = ring_make(k->receive_size);
+    uint32_t copied = iovec_copy_out(k->receive_ring, &shape, place + DATAGRAM_HEAD, ret->length, piece, count, 0);
     if ((flags & MSG_PEEK) == 0)
         socket_publish_receive(s, k, k->receive_tail + record_octets(ret->length));
     pthread_mutex_unlock(&k->receive_lock);

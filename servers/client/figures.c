@@ -57,7 +57,7 @@ static uint8_t state_without_words(const struct socket *k)
 
 static uint8_t state_of(const struct socket *k, uint32_t kind)
 {
-    uint32_t state = kind & 0xff;
+    uint32_t state = kind & 0xf;
     if (socket_phase(k) == SOCKET_STREAM && (socket_view(k).state & (SLOT_ERROR | SLOT_CLOSED)) != 0)
         return SHOWN_CLOSE;
     return state != 0 && state < sizeof shown_state ? shown_state[state] : state_without_words(k);
@@ -66,7 +66,8 @@ static uint8_t state_of(const struct socket *k, uint32_t kind)
 /* Of the send ring what is not acknowledged, as far as the window lets it out: not all of it need be in flight. */
 static uint32_t unacknowledged(const struct socket *k, uint32_t cwnd, uint32_t segment)
 {
-    uint32_t held = k->send_size - socket_view(k).space;
+    struct slot_view v = socket_view(k);
+    uint32_t held = v.room - v.space;
     uint32_t most = held < cwnd ? held : cwnd;
     return segment != 0 ? (most + segment - 1) / segment : 0;
 }
@@ -89,7 +90,7 @@ static void fill(const struct socket *k, const struct slot_transport *t, struct 
     ret->tcpi_snd_ssthresh = in_segments(load(&t->ssthresh), segment);
     ret->tcpi_total_retrans = load(&t->retransmitted);
     ret->tcpi_unacked = unacknowledged(k, cwnd, segment);
-    ret->tcpi_rcv_space = k->receive_size;
+    ret->tcpi_rcv_space = stream_receive_shape(k).next_size;
 }
 
 _Static_assert(TCP_KIND_TIMESTAMPS == TCPI_OPT_TIMESTAMPS && TCP_KIND_SACK == TCPI_OPT_SACK &&
@@ -112,4 +113,10 @@ uint32_t stream_segment_size(const struct socket *k)
     uint32_t segment = t != NULL ? load(&t->mss) & 0xffff : 0;
     int32_t asked = socket_option(k, OPTION_MAXIMUM_SEGMENT);
     return segment != 0 ? segment : asked != 0 ? (uint32_t)asked : SEGMENT_DEFAULT;
+}
+
+uint32_t stream_congestion(const struct socket *k)
+{
+    const struct slot_transport *t = words_of(k);
+    return t != NULL ? load(&t->tcp_kind) >> 4 & 0xf : 0;
 }

@@ -32,10 +32,10 @@ static int queued(struct session *s, struct socket *k, bool to_read, int *ret)
         return -EINVAL;
     if (to_read && k->transport == SESSION_UDP)
         return datagram_octets(s, k, ret);
-    struct slot_view v = {.space = k->send_size};
+    struct slot_view v = {0};
     if (has_slot(k))
         v = socket_view(k);
-    uint32_t octets = to_read ? v.available : k->send_size - v.space;
+    uint32_t octets = to_read ? v.available : v.room - v.space;
     *ret = octets < INT_MAX ? (int)octets : INT_MAX;
     return 0;
 }

@@ -8,14 +8,19 @@
 #include <string.h>
 #include <sys/time.h>
 
+#include "protocols/tcp/tcp.h"
 #include "servers/client/bulkhead.h"
 #include "servers/client/lane.h"
 #include "servers/client/session.h"
 
 #define TTL_DEFAULT         64
 #define ECN_BITS            3
-#define CONGESTION          "reno" /* RFC 5681 */
-#define MAXIMUM_SEGMENT_MIN 88     /* as Linux */
+#define MAXIMUM_SEGMENT_MIN 88 /* as Linux */
+#define CONGESTION_NAME     16 /* octets that TCP_CONGESTION gives, as Linux (TCP_CA_NAME_MAX) */
+
+static const char congestion_name[][CONGESTION_NAME] = {[TCP_CONGESTION_RENO] = "reno",
+                                                        [TCP_CONGESTION_CUBIC] = "cubic"};
+#define CONGESTION_NAMES ((int)(sizeof congestion_name / sizeof congestion_name[0]))
 
 enum { ON_TCP = 1, ON_UDP = 2, ON_BOTH = 3 };
 
@@ -35,6 +40,8 @@ static const struct option_row rows[] = {
     {IPPROTO_TCP, TCP_KEEPCNT, OPTION_KEEP_COUNT, CONTROL_OPTION_KEEP_COUNT, 1, 127, -1, ON_TCP},
     {IPPROTO_TCP, TCP_USER_TIMEOUT, OPTION_USER_TIMEOUT, CONTROL_OPTION_USER_TIMEOUT, 0, INT_MAX, -1, ON_TCP},
     {IPPROTO_TCP, TCP_MAXSEG, OPTION_MAXIMUM_SEGMENT, CONTROL_OPTION_MAXIMUM_SEGMENT, 0, 32767, -1, ON_TCP},
+    {IPPROTO_TCP, TCP_CONGESTION, OPTION_CONGESTION, CONTROL_OPTION_CONGESTION, TCP_CONGESTION_RENO,
+     TCP_CONGESTION_CUBIC, -1, ON_TCP}, /* by name: see set_congestion() */
     {IPPROTO_TCP, TCP_QUICKACK, OPTION_QUICK_ACK, 0, 0, 1, -1, ON_TCP},
     {SOL_SOCKET, SO_KEEPALIVE, OPTION_KEEPALIVE, CONTROL_OPTION_KEEPALIVE, 0, 1, -1, ON_TCP},
     {SOL_SOCKET, SO_KEEPALIVE, OPTION_KEEPALIVE, 0, 0, 1, -1, ON_UDP},
@@ -203,10 +210,20 @@ static int set_size(struct socket *k, bool send, int octets)
     return 0;
 }
 
-static int set_congestion(const char *name, socklen_t length)
+static int set_congestion(struct session *s, struct socket *k, const char *name, socklen_t length)
 {
-    size_t n = strnlen(name, length);
-    return n == strlen(CONGESTION) && memcmp(name, CONGESTION, n) == 0 ? 0 : n == 0 ? -EINVAL : -ENOENT;
+    size_t n = strnlen(name, length < CONGESTION_NAME ? length : CONGESTION_NAME - 1);
+    if (n == 0)
+        return -EINVAL;
+    for (int i = TCP_CONGESTION_RENO; i < CONGESTION_NAMES; i++) {
+        if (n != strlen(congestion_name[i]) || memcmp(name, congestion_name[i], n) != 0)
+            continue;
+        pthread_mutex_lock(&k->request_lock);
+        int error = set_number(s, k, row_of(k, IPPROTO_TCP, TCP_CONGESTION), i);
+        pthread_mutex_unlock(&k->request_lock);
+        return error;
+    }
+    return -ENOENT;
 }
 
 /* 1: none of these. */
@@ -215,7 +232,7 @@ static int set_special(struct session *s, struct socket *k, int level, int name,
     int number, error;
     bool stream = level == IPPROTO_TCP && k->transport == SESSION_TCP;
     if (stream && name == TCP_CONGESTION)
-        return set_congestion(value, length);
+        return set_congestion(s, k, value, length);
     if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO))
         return set_timeout(name == SO_RCVTIMEO ? &k->receive_timeout_us : &k->send_timeout_us, value, length);
     if (level == SOL_SOCKET && name == SO_LINGER)
@@ -274,6 +291,18 @@ static int pending_error(struct socket *k)
     return phase == SOCKET_STREAM || phase == SOCKET_DATAGRAM ? socket_take_error(k) : 0;
 }
 
+/* Of the ring there is, grown or not; without one of what there will be. */
+static uint32_t ring_now(const struct socket *k, bool send)
+{
+    struct arena_rings chosen = socket_rings(k);
+    uint32_t size = send ? k->send_size : k->receive_size;
+    if (socket_phase(k) == SOCKET_NEW || size == 0)
+        return send ? chosen.send : chosen.receive;
+    if (k->transport != SESSION_TCP)
+        return size;
+    return send ? stream_send_shape(k).next_size : stream_receive_shape(k).next_size;
+}
+
 static int get_socket_number(struct socket *k, int name, int *ret)
 {
     bool stream = k->transport == SESSION_TCP;
@@ -294,10 +323,10 @@ static int get_socket_number(struct socket *k, int name, int *ret)
         *ret = socket_phase(k) == SOCKET_LISTENING && !__atomic_load_n(&k->shut_read, __ATOMIC_RELAXED);
         return 0;
     case SO_SNDBUF:
-        *ret = (int)(socket_phase(k) != SOCKET_NEW && k->send_size != 0 ? k->send_size : socket_rings(k).send);
+        *ret = (int)ring_now(k, true);
         return 0;
     case SO_RCVBUF:
-        *ret = (int)(socket_phase(k) != SOCKET_NEW && k->receive_size != 0 ? k->receive_size : socket_rings(k).receive);
+        *ret = (int)ring_now(k, false);
         return 0;
     case SO_OOBINLINE:
         *ret = socket_option(k, OPTION_URGENT_IN_LINE);
@@ -341,8 +370,18 @@ union option_value {
     struct timeval time;
     struct linger linger;
     struct tcp_info info;
-    char name[sizeof CONGESTION];
+    char name[CONGESTION_NAME];
 };
+
+/* What was asked for, what the connection has, or what it would have. */
+static uint32_t congestion_of(const struct socket *k)
+{
+    const uint32_t known[] = {(uint32_t)socket_option(k, OPTION_CONGESTION), stream_congestion(k), k->congestion_default};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (known[i] == TCP_CONGESTION_RENO || known[i] == TCP_CONGESTION_CUBIC)
+            return known[i];
+    return TCP_CONGESTION_CUBIC;
+}
 
 static struct timeval time_of(int64_t us)
 {
@@ -361,7 +400,7 @@ static socklen_t get_special(struct socket *k, int level, int name, union option
         return sizeof ret->info;
     }
     if (stream && name == TCP_CONGESTION) {
-        memcpy(ret->name, CONGESTION, sizeof CONGESTION);
+        memcpy(ret->name, congestion_name[congestion_of(k)], sizeof ret->name);
         return sizeof ret->name;
     }
     if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {

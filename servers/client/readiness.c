@@ -51,11 +51,16 @@ static struct slot_view slot_view(const struct socket *k)
     uint32_t error = __atomic_load_n(&t->error, __ATOMIC_ACQUIRE);
     if ((v.state & SLOT_ERROR) != 0 && k->transport == SESSION_TCP)
         v.error = error > 0 && error < 4096 ? (int)error : ECONNRESET;
-    uint32_t held = __atomic_load_n(&k->send_head, __ATOMIC_RELAXED) - __atomic_load_n(&t->send_tail, __ATOMIC_ACQUIRE);
-    v.space = held <= k->send_size ? k->send_size - held : 0;
-    uint32_t ahead =
-        __atomic_load_n(&t->receive_head, __ATOMIC_ACQUIRE) - __atomic_load_n(&k->receive_tail, __ATOMIC_RELAXED);
-    v.available = ahead <= k->receive_size ? ahead : 0;
+    bool stream = k->transport == SESSION_TCP;
+    uint32_t send_tail = __atomic_load_n(&t->send_tail, __ATOMIC_ACQUIRE);
+    uint32_t held = __atomic_load_n(&k->send_head, __ATOMIC_RELAXED) - send_tail;
+    struct ring_shape send = stream ? stream_send_shape(k) : ring_make(k->send_size);
+    v.room = ring_room(&send, send_tail);
+    v.space = held <= v.room ? v.room - held : 0;
+    uint32_t head = __atomic_load_n(&t->receive_head, __ATOMIC_ACQUIRE);
+    uint32_t receive_tail = __atomic_load_n(&k->receive_tail, __ATOMIC_RELAXED);
+    struct ring_shape receive = stream ? stream_receive_shape(k) : ring_make(k->receive_size);
+    v.available = head - receive_tail <= ring_room(&receive, receive_tail) ? head - receive_tail : 0;
     return v;
 }
 
@@ -105,7 +110,7 @@ static short stream_events(const struct socket *k)
     int e = 0;
     if (v.available > 0 || ended)
         e |= POLLIN;
-    if (v.space >= k->send_size / 4 || gone || no_more)
+    if ((v.room != 0 && v.space >= v.room / 4) || gone || no_more)
         e |= POLLOUT;
     if (ended)
         e |= POLLRDHUP;

@@ -77,6 +77,7 @@ static void socket_inherit(struct socket *k, const struct socket *listener)
     k->send_timeout_us = listener->send_timeout_us;
     k->receive_timeout_us = listener->receive_timeout_us;
     k->linger_s = __atomic_load_n(&listener->linger_s, __ATOMIC_RELAXED);
+    k->rings = listener->rings;
 }
 
 /* Of the entry's last use, all that ends with a use. A thread may still be on its way out of a call for that one: it
@@ -113,6 +114,7 @@ static int socket_open(struct session *s, uint32_t descriptor, enum session_tran
     k->remote = a->remote;
     k->local_port = a->local_port;
     k->remote_port = a->remote_port;
+    k->congestion_default = a->congestion;
     socket_options_default(k);
     if (listener != NULL)
         socket_inherit(k, listener);
@@ -147,8 +149,8 @@ int socket_take_slot(struct session *s, struct socket *k, const struct control_a
     k->slot = a->slot;
     k->slot_generation = a->slot_generation;
     k->app = &arena->app->slot[a->slot];
-    k->send_ring = arena->send_rings + (size_t)a->slot * arena->send_size;
-    k->receive_ring = arena->receive_rings + (size_t)a->slot * arena->receive_size;
+    k->send_ring = arena->send_rings + (size_t)a->slot * arena->send_most;
+    k->receive_ring = arena->receive_rings + (size_t)a->slot * arena->receive_most;
     k->send_size = arena->send_size;
     k->receive_size = arena->receive_size;
     k->send_head = k->receive_tail = k->receive_told = 0;
@@ -158,6 +160,7 @@ int socket_take_slot(struct session *s, struct socket *k, const struct control_a
     __atomic_store_n(&k->app->send_head, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&k->app->receive_tail, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&k->app->flags, stream_app_flags(k), __ATOMIC_RELAXED);
+    stream_rings_begin(k);
     __atomic_store_n(&k->app->generation, a->slot_generation, __ATOMIC_RELEASE);
     __atomic_store_n(&k->words, &arena->words->slot[a->slot], __ATOMIC_RELEASE);
     __atomic_store_n(&arena->holder[a->slot], (uint16_t)(k->descriptor + 1), __ATOMIC_RELAXED);

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "ipc/session.h"
+#include "protocols/tcp/ring.h"
 #include "servers/client/arena.h"
 
 struct session;
@@ -50,6 +51,7 @@ enum socket_option { /* what bh_getsockopt() gives back; all atomic */
     OPTION_CORK,          /* changed with send_lock held */
     OPTION_QUICK_ACK,
     OPTION_URGENT_IN_LINE, /* always 1 */
+    OPTION_CONGESTION,    /* enum tcp_congestion; 0: the stack's default */
     SOCKET_OPTIONS,
 };
 
@@ -70,7 +72,10 @@ struct socket {
     struct slot_app *app;               /* ours */
     uint8_t *send_ring;
     const uint8_t *receive_ring;
-    uint32_t send_size, receive_size;
+    uint32_t send_size, receive_size; /* that the rings begin with */
+    uint32_t send_shape;      /* streams: of the send ring (ring_word()). Atomic */
+    uint32_t receive_granted; /* streams: octets of the receive ring that there is memory for */
+    bool send_fixed, receive_fixed; /* streams: do not grow: the size was chosen, or there is no memory. Under its lock */
     uint32_t send_head, receive_tail; /* atomic: conditions look at them */
     uint32_t receive_told;    /* receive_tail when the transport was last notified */
     uint32_t reserved;        /* what bh_send_reserve() gave; datagrams: 1 + what bh_datagram_reserve() did, 0: nothing */
@@ -85,6 +90,7 @@ struct socket {
     bool nonblocking;
     bool connected;           /* datagrams: has a peer. Atomic */
     int32_t option[SOCKET_OPTIONS];
+    uint32_t congestion_default; /* as the socket server says: enum tcp_congestion, or anything */
     int64_t send_timeout_us, receive_timeout_us; /* FOREVER: none */
     int32_t linger_s;         /* SO_LINGER; -1: off. Atomic */
     struct arena_rings rings;      /* SO_SNDBUF, SO_RCVBUF; 0: the default */
@@ -96,6 +102,7 @@ struct socket {
 
 struct slot_view { /* private copy of the transport's words, bounded */
     uint32_t space;     /* octets that may be written at send_head */
+    uint32_t room;      /* ... once all that was written is acknowledged: what the send ring holds now */
     uint32_t available; /* octets to be read at receive_tail */
     uint32_t state;
     int error;          /* not told yet (datagrams), or of the connection's end (streams) */
@@ -111,6 +118,16 @@ struct datagram_about { /* of one to be sent, or received */
     uint8_t flags;             /* to be sent: DATAGRAM_* */
     uint32_t length;           /* received: payload octets */
 };
+
+/* ---- growth.c: streams ---- */
+/* Where octets lie now. Untrusted: the transport's word. */
+struct ring_shape stream_send_shape(const struct socket *k);
+struct ring_shape stream_receive_shape(const struct socket *k);
+void stream_rings_begin(struct socket *k); /* a new slot */
+/* If the transport says that more would be used, and the size was not chosen. send_lock is held. */
+void stream_grow_send(struct socket *k);
+/* The same; true: the transport is to be told. receive_lock is held. */
+bool stream_grow_receive(struct socket *k);
 
 /* ---- socket.c ---- */
 /* The socket of a descriptor. 0, -EBADF, -ENOTSOCK or -ENETDOWN. */
@@ -185,15 +202,16 @@ uint32_t stream_app_flags(const struct socket *k); /* SLOT_APP_* that its slot i
 /* ---- figures.c ---- */
 struct tcp_info;
 void stream_figures(const struct socket *k, struct tcp_info *ret); /* linux/tcp.h's */
+uint32_t stream_congestion(const struct socket *k); /* enum tcp_congestion, or anything; 0: not known */
 uint32_t stream_segment_size(const struct socket *k); /* TCP_MAXSEG: what is sent; before it is known what was asked for */
 
 /* Words of ours that changed are stored; k's lock of that direction is held. */
 void socket_publish_send(struct session *s, struct socket *k, uint32_t head);
 void socket_publish_receive(struct session *s, struct socket *k, uint32_t tail);
 /* Copies between a ring (size a power of two, at stream offset) and pieces, from `skip` octets into them. */
-uint32_t iovec_copy_in(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece, int count,
+uint32_t iovec_copy_in(uint8_t *ring, const struct ring_shape *shape, uint32_t offset, uint32_t room, const struct iovec *piece, int count,
                        size_t skip);
-uint32_t iovec_copy_out(const uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece,
+uint32_t iovec_copy_out(const uint8_t *ring, const struct ring_shape *shape, uint32_t offset, uint32_t room, const struct iovec *piece,
                         int count, size_t skip);
 ssize_t iovec_total(const struct iovec *piece, int count); /* -EINVAL: too many or too large */
 

@@ -24,17 +24,18 @@ ssize_t iovec_total(const struct iovec *piece, int count)
     return (ssize_t)total;
 }
 
-/* Octets from here on that lie in one run of both: piece[i] less `skip`, the ring from `place`, `left` wanted. */
-static uint32_t run(const struct iovec *piece, size_t skip, uint32_t size, uint32_t place, uint32_t left)
+/* Octets from here on that lie in one run of both: piece[i] less `skip`, the ring from `offset`, `left` wanted. */
+static uint32_t run(const struct iovec *piece, size_t skip, const struct ring_shape *shape, uint32_t offset,
+                    uint32_t left)
 {
     size_t n = piece->iov_len - skip;
+    uint32_t most = ring_run(shape, offset);
     n = n < left ? n : left;
-    n = n < size - place ? n : size - place;
-    return (uint32_t)n;
+    return n < most ? (uint32_t)n : most;
 }
 
-uint32_t iovec_copy_in(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece,
-                       int count, size_t skip)
+uint32_t iovec_copy_in(uint8_t *ring, const struct ring_shape *shape, uint32_t offset, uint32_t room,
+                       const struct iovec *piece, int count, size_t skip)
 {
     uint32_t done = 0;
     for (int i = 0; i < count && done < room;) {
@@ -42,17 +43,16 @@ uint32_t iovec_copy_in(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t r
             skip -= piece[i++].iov_len;
             continue;
         }
-        uint32_t place = (offset + done) & (size - 1);
-        uint32_t n = run(&piece[i], skip, size, place, room - done);
-        memcpy(ring + place, (const uint8_t *)piece[i].iov_base + skip, n);
+        uint32_t n = run(&piece[i], skip, shape, offset + done, room - done);
+        memcpy(ring + ring_position(shape, offset + done), (const uint8_t *)piece[i].iov_base + skip, n);
         done += n;
         skip += n;
     }
     return done;
 }
 
-uint32_t iovec_copy_out(const uint8_t *ring, uint32_t size, uint32_t offset, uint32_t room, const struct iovec *piece,
-                        int count, size_t skip)
+uint32_t iovec_copy_out(const uint8_t *ring, const struct ring_shape *shape, uint32_t offset, uint32_t room,
+                        const struct iovec *piece, int count, size_t skip)
 {
     uint32_t done = 0;
     for (int i = 0; i < count && done < room;) {
@@ -60,20 +60,22 @@ uint32_t iovec_copy_out(const uint8_t *ring, uint32_t size, uint32_t offset, uin
             skip -= piece[i++].iov_len;
             continue;
         }
-        uint32_t place = (offset + done) & (size - 1);
-        uint32_t n = run(&piece[i], skip, size, place, room - done);
-        memcpy((uint8_t *)piece[i].iov_base + skip, ring + place, n);
+        uint32_t n = run(&piece[i], skip, shape, offset + done, room - done);
+        memcpy((uint8_t *)piece[i].iov_base + skip, ring + ring_position(shape, offset + done), n);
         done += n;
         skip += n;
     }
     return done;
 }
 
-static int ring_pieces(uint8_t *ring, uint32_t size, uint32_t offset, uint32_t length, struct iovec ret[2])
+/* Two are enough: no more is live than has room before the ring's end and again before this place, also while it grows.
+ */
+static int ring_pieces(uint8_t *ring, const struct ring_shape *shape, uint32_t offset, uint32_t length,
+                       struct iovec ret[2])
 {
-    uint32_t place = offset & (size - 1);
-    uint32_t first = length < size - place ? length : size - place;
-    ret[0] = (struct iovec){.iov_base = ring + place, .iov_len = first};
+    uint32_t run_length = ring_run(shape, offset);
+    uint32_t first = length < run_length ? length : run_length;
+    ret[0] = (struct iovec){.iov_base = ring + ring_position(shape, offset), .iov_len = first};
     ret[1] = (struct iovec){.iov_base = ring, .iov_len = length - first};
     return (int)length;
 }
@@ -148,11 +150,13 @@ ssize_t stream_send(struct session *s, struct socket *k, const struct iovec *pie
     if (total == 0 && send_room(k) < 0)
         room = -EPIPE;
     while (done < total) {
+        stream_grow_send(k);
         room = send_await(s, k, flags, deadline);
         if (room < 0)
             break;
         uint32_t most = room < SEND_CHUNK ? (uint32_t)room : SEND_CHUNK;
-        uint32_t n = iovec_copy_in(k->send_ring, k->send_size, k->send_head, most, piece, count, (size_t)done);
+        struct ring_shape shape = stream_send_shape(k);
+        uint32_t n = iovec_copy_in(k->send_ring, &shape, k->send_head, most, piece, count, (size_t)done);
         socket_publish_send(s, k, k->send_head + n);
         done += n;
     }
@@ -169,10 +173,12 @@ static ssize_t stream_reserve(struct session *s, struct socket *k, struct iovec 
     if (room < 0)
         return room;
     pthread_mutex_lock(&k->send_lock);
+    stream_grow_send(k);
     room = send_await(s, k, flags, deadline);
     if (room > 0) {
+        struct ring_shape shape = stream_send_shape(k);
         k->reserved = (uint32_t)room;
-        ring_pieces(k->send_ring, k->send_size, k->send_head, (uint32_t)room, ret);
+        ring_pieces(k->send_ring, &shape, k->send_head, (uint32_t)room, ret);
     }
     pthread_mutex_unlock(&k->send_lock);
     return room == -EPIPE ? error_or(k, -EPIPE) : room;
@@ -200,7 +206,8 @@ void socket_publish_receive(struct session *s, struct socket *k, uint32_t tail)
 {
     __atomic_store_n(&k->receive_tail, tail, __ATOMIC_RELAXED);
     __atomic_store_n(&k->app->receive_tail, tail, __ATOMIC_RELEASE);
-    if (tail - k->receive_told < k->receive_size / 4)
+    bool grew = k->transport == SESSION_TCP && stream_grow_receive(k);
+    if (!grew && tail - k->receive_told < k->receive_size / 4)
         return;
     k->receive_told = tail;
     arena_notify(s, k->arena, k->slot);
@@ -272,7 +279,8 @@ static uint32_t receive_take(const struct socket *k, uint32_t there, const struc
 {
     if ((flags & MSG_TRUNC) != 0)
         return there < wanted ? there : (uint32_t)wanted;
-    return iovec_copy_out(k->receive_ring, k->receive_size, k->receive_tail, there, piece, count, done);
+    struct ring_shape shape = stream_receive_shape(k);
+    return iovec_copy_out(k->receive_ring, &shape, k->receive_tail, there, piece, count, done);
 }
 
 ssize_t stream_receive(struct session *s, struct socket *k, const struct iovec *piece, int count, int flags)
@@ -310,8 +318,10 @@ static ssize_t stream_peek(struct session *s, struct socket *k, struct iovec ret
         return n;
     pthread_mutex_lock(&k->receive_lock);
     n = receive_await(s, k, flags, deadline);
-    if (n >= 0)
-        ring_pieces((uint8_t *)(uintptr_t)k->receive_ring, k->receive_size, k->receive_tail, (uint32_t)n, ret);
+    if (n >= 0) {
+        struct ring_shape shape = stream_receive_shape(k);
+        ring_pieces((uint8_t *)(uintptr_t)k->receive_ring, &shape, k->receive_tail, (uint32_t)n, ret);
+    }
     pthread_mutex_unlock(&k->receive_lock);
     return n == -EPIPE ? error_or(k, 0) : n;
 }

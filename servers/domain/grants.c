@@ -9,6 +9,7 @@
 
 #include "ipc/crash.h"
 #include "ipc/segment.h"
+#include "protocols/tcp/tcp.h"
 #include "servers/domain/state.h"
 
 int grant_map(struct control_message *message, int32_t index, size_t octets, bool writable, void **ret)
@@ -52,7 +53,7 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
             return -EINVAL;
     }
     if (from->n_gateway > 2 || from->n_route > STACK_ROUTES_MAX || from->dad > STACK_DAD_OFF ||
-        from->ecn > STACK_ECN_ON)
+        from->ecn > STACK_ECN_ON || from->congestion > TCP_CONGESTION_CUBIC)
         return -EINVAL;
     for (size_t i = 0; i < from->n_gateway; i++)
         if (!grant_address(from->gateway[i], &c.gateway[i]))
@@ -62,6 +63,7 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
             return -EINVAL;
     c.dad = (enum stack_dad)from->dad;
     c.ecn = (enum stack_ecn)from->ecn;
+    c.congestion = (uint8_t)from->congestion;
     memcpy(c.mac.octets, from->mac.data, sizeof c.mac.octets);
     memcpy(c.secret, from->secret.data, sizeof c.secret);
     *ret = c;
@@ -311,7 +313,9 @@ static struct impair_config impair_read(const Bulkhead__Control__Impair *m)
                                   .jitter_us = m->jitter_us,
                                   .queue = m->queue,
                                   .rate = m->rate,
-                                  .seed = m->seed};
+                                  .seed = m->seed,
+                                  .backlog = m->backlog,
+                                  .burst = m->burst};
 }
 
 static void wire_drop(struct wire_grant *wire)

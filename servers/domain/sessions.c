@@ -98,15 +98,27 @@ static bool size_ok(uint32_t octets)
     return octets >= SLOT_RING_MIN && octets <= SLOT_RING_MAX && (octets & (octets - 1)) == 0;
 }
 
+static uint32_t most_of(uint32_t most, uint32_t octets)
+{
+    return most == 0 ? octets : most;
+}
+
+static bool sizes_ok(uint32_t octets, uint32_t most)
+{
+    return size_ok(octets) && size_ok(most) && most >= octets;
+}
+
 int session_arena_grant(struct domain *domain, struct control_message *message)
 {
     const Bulkhead__Control__Arena *m = message->what->arena;
+    uint32_t send_most = most_of(m->send_most, m->send_size), receive_most = most_of(m->receive_most, m->receive_size);
     if (m->session >= SESSIONS_MAX || m->arena >= SESSION_ARENAS || m->transport >= SESSION_TRANSPORTS ||
-        m->slots == 0 || m->slots > ARENA_SLOTS_MAX || !size_ok(m->send_size) || !size_ok(m->receive_size) ||
-        m->index > UINT16_MAX || m->generation > UINT16_MAX || arena_send_octets(m->slots, m->send_size) > UINT32_MAX)
+        m->slots == 0 || m->slots > ARENA_SLOTS_MAX || !sizes_ok(m->send_size, send_most) ||
+        !sizes_ok(m->receive_size, receive_most) || m->index > UINT16_MAX || m->generation > UINT16_MAX ||
+        arena_send_octets(m->slots, send_most) > UINT32_MAX)
         return -EINVAL;
     struct domain_object object = {
-        .id = m->object, .session = m->session, .octets = (uint32_t)arena_send_octets(m->slots, m->send_size)};
+        .id = m->object, .session = m->session, .octets = (uint32_t)arena_send_octets(m->slots, send_most)};
     void *words = NULL;
     struct session *s = &domain->session[m->session];
     struct session_arena *a = &s->arena[m->arena];
@@ -117,7 +129,7 @@ int session_arena_grant(struct domain *domain, struct control_message *message)
     if (added != 0)
         return added;
     if (result == 0 && s->present && m->transport_fd >= 0)
-        result = grant_map(message, m->transport_fd, arena_receive_octets(m->slots, m->receive_size), true, &words);
+        result = grant_map(message, m->transport_fd, arena_receive_octets(m->slots, receive_most), true, &words);
     if (result != 0)
         control_log(&domain->control, 4, DOMAIN_NOBODY, "a session goes without an arena", -result);
     if (result != 0 || !s->present)
@@ -126,6 +138,8 @@ int session_arena_grant(struct domain *domain, struct control_message *message)
                                 .slots = m->slots,
                                 .send_size = m->send_size,
                                 .receive_size = m->receive_size,
+                                .send_most = send_most,
+                                .receive_most = receive_most,
                                 .app = object_find(domain, m->object)->memory,
                                 .transport_words = words,
                                 .capability = (uint16_t)m->index,
@@ -156,7 +170,7 @@ int session_remove(struct domain *domain, struct control_message *message)
         call_servers(domain, offsetof(struct server, session_removed), m->session);
         for (uint32_t i = 0; i < SESSION_ARENAS; i++)
             segment_unmap(s->arena[i].transport_words,
-                          arena_receive_octets(s->arena[i].slots, s->arena[i].receive_size));
+                          arena_receive_octets(s->arena[i].slots, s->arena[i].receive_most));
         segment_unmap((void *)s->control, sizeof *s->control);
         segment_unmap(s->answer, sizeof *s->answer);
         if (s->bell.fd >= 0)

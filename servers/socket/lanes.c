@@ -38,6 +38,7 @@ void lane_answer(struct socket_server *server, uint32_t session, uint8_t index, 
         answer.remote = block->remote;
         answer.local_port = block->local_port;
         answer.remote_port = block->remote_port;
+        answer.congestion = server->context->config->congestion;
     } else if (error != 0) {
         server->counters.refused++;
     }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "protocols/tcp/tcp.h"
 #include "servers/addresses.h"
 #include "servers/socket/socket_internal.h"
 
@@ -292,6 +293,7 @@ static const struct option_rule option_rules[] = {
                                         OF_TCP}, /* also later, as Linux: for what is sent from then on */
     [CONTROL_OPTION_SEND_SIZE] = {OF_BOTH, 0, SLOT_RING_MAX, 0},
     [CONTROL_OPTION_RECEIVE_SIZE] = {OF_BOTH, 0, SLOT_RING_MAX, 0},
+    [CONTROL_OPTION_CONGESTION] = {OF_TCP, TCP_CONGESTION_RENO, TCP_CONGESTION_CUBIC, OF_TCP},
 };
 
 static void option_store(struct socket_block *block, uint32_t option, uint32_t value)
@@ -317,6 +319,9 @@ static void option_store(struct socket_block *block, uint32_t option, uint32_t v
         break;
     case CONTROL_OPTION_MAXIMUM_SEGMENT:
         block->tcp.maximum_segment = (uint16_t)value;
+        break;
+    case CONTROL_OPTION_CONGESTION:
+        block->tcp.congestion = (uint8_t)value;
         break;
     case CONTROL_OPTION_SEND_SIZE:
         block->send_log2 = ring_log2(value);

@@ -228,7 +228,8 @@ void attach_waiting(struct supervisor *s)
 static bool serve(struct supervisor *s, struct connection *c, const struct attach_request *request,
                   const int fd[REQUEST_FDS])
 {
-    if (request->magic != SESSION_MAGIC || request->reserved[0] != 0 || request->reserved[1] != 0)
+    bool of_hello = request->operation == ATTACH_HELLO; /* which has no rings */
+    if (request->magic != SESSION_MAGIC || (of_hello && (request->send_most != 0 || request->receive_most != 0)))
         return false;
     if (request->operation == ATTACH_HELLO && c->session < 0 && !c->held)
         return hello(s, c, fd);

@@ -103,6 +103,7 @@ static void configure(struct supervisor *s, struct domain *d)
     what.route = routes.pointer;
     what.dad = s->options.dad;
     what.ecn = s->options.ecn;
+    what.congestion = s->options.congestion;
     what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
     what.mtu = s->mtu;
     what.secret = (ProtobufCBinaryData){sizeof s->secret, s->secret};
@@ -374,6 +375,8 @@ static void arena_memory_send(struct supervisor *s, struct domain *d, const stru
     what.slots = arena->slots;
     what.send_size = arena->send_size;
     what.receive_size = arena->receive_size;
+    what.send_most = arena->send_most;
+    what.receive_most = arena->receive_most;
     what.object = arena->object;
     what.index = arena->index;
     what.generation = arena->generation;
@@ -498,6 +501,8 @@ static void impair_fill(Bulkhead__Control__Impair *to, const struct impair_confi
     to->queue = from->queue;
     to->rate = from->rate;
     to->seed = from->seed;
+    to->backlog = from->backlog;
+    to->burst = from->burst;
 }
 
 void grant_device(struct supervisor *s, struct domain *d, bool again)

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "protocols/ether/ether_wire.h"
+#include "protocols/tcp/tcp.h"
 
 #define DEFAULT_PARTITION "factored"
 #define DEFAULT_DRIVER    "tap:bh0"
@@ -28,6 +29,7 @@ enum key {
     KEY_ROUTE,
     KEY_DAD,
     KEY_ECN,
+    KEY_CONGESTION,
     KEY_RUN_DIR,
     KEY_PLACEMENT,
     KEY_POLICY,
@@ -44,7 +46,8 @@ static const struct argp_option options[] = {
      0},
     {"driver", KEY_DRIVER, "tap:NAME|wire:PATH[,loss=1%,...]", 0,
      "the device, by default " DEFAULT_DRIVER "; or a wire to another stack on this machine, perhaps a bad one: what this "
-     "side sends meets loss, delay, jitter, reorder, duplicate, corrupt, rate, queue (frames), by chance from seed",
+     "side sends meets loss, delay, jitter, reorder, duplicate, corrupt, rate, queue (frames), backlog and burst (octets "
+     "at the rate), by chance from seed",
      0},
     {"address", KEY_ADDRESS, "A/LEN", 0, "an address of the stack, by default " DEFAULT_ADDRESS " and " DEFAULT_ADDRESS6 "; may be repeated", 0},
     {"mtu", KEY_MTU, "OCTETS", 0,
@@ -57,6 +60,8 @@ static const struct argp_option options[] = {
      0},
     {"ecn", KEY_ECN, "passive|on|off", 0,
      "explicit congestion notification for TCP: for peers that ask for it (the default), asked for too, or never", 0},
+    {"congestion", KEY_CONGESTION, "cubic|reno", 0,
+     "TCP's congestion control where an application does not choose (TCP_CONGESTION), by default cubic", 0},
     {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead",
      0},
     {"placement", KEY_PLACEMENT, "packed|spread|none", 0, "how domains are put on CPUs, by default packed", 0},
@@ -195,6 +200,18 @@ static int ecn_parse(struct parse *parse, const char *value)
     return complain(parse, "--ecn", value, "write passive, on or off");
 }
 
+static int congestion_parse(struct parse *parse, const char *value)
+{
+    static const char *const names[] = {[TCP_CONGESTION_RENO] = "reno", [TCP_CONGESTION_CUBIC] = "cubic"};
+    for (unsigned i = TCP_CONGESTION_RENO; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            parse->options->congestion = (uint8_t)i;
+            return 0;
+        }
+    }
+    return complain(parse, "--congestion", value, "write cubic or reno");
+}
+
 static int tap_parse(struct parse *parse, const char *value, const char *name)
 {
     struct options *o = parse->options;
@@ -312,6 +329,8 @@ static int setting_parse(struct parse *parse, int key, const char *value)
         return dad_parse(parse, value);
     case KEY_ECN:
         return ecn_parse(parse, value);
+    case KEY_CONGESTION:
+        return congestion_parse(parse, value);
     case KEY_RUN_DIR:
         return run_dir_parse(parse, value);
     case KEY_PLACEMENT:

@@ -38,6 +38,7 @@ struct options {
     struct ip_address gateway[2]; /* IPv4, IPv6 */
     struct stack_route route[STACK_ROUTES_MAX];
     uint32_t route_count;
+    uint8_t congestion; /* enum tcp_congestion; 0: the default */
     enum stack_dad dad;
     enum stack_ecn ecn;
     bool dad_given; /* else what fits the device */

@@ -304,12 +304,12 @@ bool rights_arena(struct supervisor *s, const struct session_memory *session, st
                                    .object = arena->object,
                                    .index = arena->index,
                                    .generation = arena->generation,
-                                   .length = arena_send_octets(arena->slots, arena->send_size)};
+                                   .length = arena_send_octets(arena->slots, arena->send_most)};
     if (!rights_mint(s, session->node, &grant, &arena->app_node))
         return false;
     grant.type = OBJECT_RECEIVE_ARENA;
     grant.object = grant.index = grant.generation = 0;
-    grant.length = arena_receive_octets(arena->slots, arena->receive_size);
+    grant.length = arena_receive_octets(arena->slots, arena->receive_most);
     return rights_mint(s, session->node, &grant, &arena->words_node);
 }
 

@@ -316,16 +316,25 @@ static bool ring_size_ok(uint32_t size)
     return size >= SLOT_RING_MIN && size <= SLOT_RING_MAX && (size & (size - 1)) == 0;
 }
 
-/* Untrusted: request, fd (application). */
+static uint32_t most_of(uint32_t most, uint32_t size)
+{
+    return most == 0 ? size : most;
+}
+
+/* Untrusted: request, fd (application). What is reserved counts, whether it is used or not: nobody else sees that. */
 int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_request *request, const int fd[2])
 {
     struct session_memory *session = &s->session[id];
     if (session->state != SESSION_ACTIVE || session->fence != FENCE_NONE || request->transport >= SESSION_TRANSPORTS ||
-        request->slots == 0 || request->slots > ARENA_SLOTS_MAX || !ring_size_ok(request->send_size) ||
-        !ring_size_ok(request->receive_size))
+        request->slots == 0 || request->slots > ARENA_SLOTS_MAX)
         return EINVAL;
-    size_t send = arena_send_octets(request->slots, request->send_size);
-    size_t receive = arena_receive_octets(request->slots, request->receive_size);
+    uint32_t send_most = most_of(request->send_most, request->send_size);
+    uint32_t receive_most = most_of(request->receive_most, request->receive_size);
+    if (!ring_size_ok(request->send_size) || !ring_size_ok(request->receive_size) || !ring_size_ok(send_most) ||
+        !ring_size_ok(receive_most) || send_most < request->send_size || receive_most < request->receive_size)
+        return EINVAL;
+    size_t send = arena_send_octets(request->slots, send_most);
+    size_t receive = arena_receive_octets(request->slots, receive_most);
     if (session->arenas == SESSION_ARENAS || session->octets + send + receive > session->rule.limits.memory_octets)
         return EDQUOT;
     struct file_identity file[2];
@@ -336,7 +345,9 @@ int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_req
                                  .transport = request->transport,
                                  .slots = request->slots,
                                  .send_size = request->send_size,
-                                 .receive_size = request->receive_size};
+                                 .receive_size = request->receive_size,
+                                 .send_most = send_most,
+                                 .receive_most = receive_most};
     if (!registry_index_take(&s->registry, CAPABILITY_INDEX_ARENA, &arena.index, &arena.generation))
         return ENOSPC;
     arena.app = segment_read_only(fd[0]);

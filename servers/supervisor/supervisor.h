@@ -203,6 +203,7 @@ enum session_fence {
 };
 struct arena_memory {
     uint32_t transport, slots, send_size, receive_size; /* slots 0: none */
+    uint32_t send_most, receive_most;
     int app, words;                                     /* TX arena, read-only; RX arena */
     struct file_identity file[2];                       /* theirs */
     uint32_t object;

@@ -34,6 +34,8 @@ static bool slot_ready(struct tcp_server *s, uint32_t index, const struct transp
         endpoint_release(t, e);
         return false;
     }
+    const struct session_arena *a = slot_arena(t, child);
+    tcp_ring_limits(s->engine, index, a->receive_most, a->send_most);
     child->listener = t->endpoint[from].socket;
     child->options = t->endpoint[from].options;
     child->ttl = t->endpoint[from].ttl;
@@ -51,13 +53,18 @@ static void place(struct tcp_server *s, const struct transport_packet *p, const 
     uint32_t e = tcp_endpoint_of(s, at->conn);
     const struct session_arena *a = e != TRANSPORT_NONE ? slot_arena(&s->transport, &s->transport.endpoint[e]) : NULL;
     uint32_t from = (p->header[12] >> 4) * 4U + at->payload_offset;
-    if (a == NULL || from > p->octets || at->length > p->octets - from || at->length > a->receive_size)
+    if (a == NULL || from > p->octets || at->length > p->octets - from || at->length > a->receive_most)
         return;
     uint8_t *ring = slot_receive_ring(a, s->transport.endpoint[e].slot);
-    uint32_t begin = at->stream_offset & (a->receive_size - 1);
-    uint32_t first = a->receive_size - begin < at->length ? a->receive_size - begin : at->length;
-    transport_packet_copy(p, from, ring + begin, first);
-    transport_packet_copy(p, from + first, ring, at->length - first);
+    struct ring_shape shape = tcp_receive_ring(tcp_conn_at(s->engine, at->conn));
+    if (shape.next_size > a->receive_most)
+        return;
+    for (uint32_t done = 0; done < at->length;) {
+        uint32_t run = ring_run(&shape, at->stream_offset + done);
+        uint32_t n = run < at->length - done ? run : at->length - done;
+        transport_packet_copy(p, from + done, ring + ring_position(&shape, at->stream_offset + done), n);
+        done += n;
+    }
 }
 
 static void receive(struct tcp_server *s, uint64_t now_us, const struct message *m)
@@ -224,8 +231,10 @@ static void send(struct tcp_server *s, struct tcp_output *o)
         m.ttl = s->transport.endpoint[e].ttl;
         m.traffic_class = (s->transport.endpoint[e].traffic_class & 0xfc) | o->ecn; /* those two bits are not the user's */
     }
-    if (o->payload_length > 0 && o->conn != TCP_NONE)
-        place = o->stream_offset & (tcp_conn_at(s->engine, o->conn)->send_size - 1);
+    if (o->payload_length > 0 && o->conn != TCP_NONE) {
+        struct ring_shape ring = tcp_send_ring(tcp_conn_at(s->engine, o->conn));
+        place = ring_position(&ring, o->stream_offset);
+    }
     transport_packet_send(&s->transport, &m, o->header, o->header_length, e, o->stream_offset, place,
                           o->payload_length);
 }

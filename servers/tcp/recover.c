@@ -94,6 +94,9 @@ static void hold_lost(struct tcp_server *s, const struct tcp_block *b)
                             .listener = b->listener,
                             .send_end = b->conn.send_end,
                             .words = {.send_tail = b->conn.send_acked, .receive_head = b->conn.receive_next}};
+    const struct ring_shape ring = tcp_receive_ring(&b->conn);
+    held.words.receive_ring =
+        ring_size_is_valid(ring.size) && ring_size_is_valid(ring.next_size) ? ring_word(&ring) : 0;
     held.words.state = SLOT_ERROR | SLOT_CLOSED;
     held.words.error = ECONNRESET;
     uint32_t index = hold(s, b->endpoint, &held);

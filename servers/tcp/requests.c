@@ -35,6 +35,7 @@ void tcp_options_apply(struct tcp_server *s, const struct endpoint *e, uint32_t 
                                         .keep_interval_s = o->keep_interval_s,
                                         .keep_count = o->keep_count,
                                         .maximum_segment = o->maximum_segment,
+                                        .congestion = o->congestion,
                                         .user_timeout_ms = e->tuning.user_timeout_ms};
     tcp_set_options(s->engine, s->transport.now_us, connection, &options);
 }
@@ -78,6 +79,7 @@ static int listen_new(struct tcp_server *s, const struct message *m, uint32_t *r
         endpoint_release(t, e);
         return errno_of_call[result];
     }
+    tcp_ring_limits(s->engine, index, sizes->receive_most, sizes->send_most);
     t->endpoint[e].connection = index;
     s->endpoint_of[index] = (uint16_t)(e + 1);
     tcp_options_apply(s, &t->endpoint[e], index);
@@ -145,6 +147,7 @@ static int connect_engine(struct tcp_server *s, uint64_t now_us, const struct me
     enum tcp_call_result result = tcp_connect(s->engine, now_us, &id, a->receive_size, a->send_size, &index);
     if (result != TCP_CALL_OK)
         return errno_of_call[result];
+    tcp_ring_limits(s->engine, index, a->receive_most, a->send_most);
     e->connection = index;
     s->endpoint_of[index] = (uint16_t)(endpoint + 1);
     tcp_options_apply(s, e, index);

@@ -25,6 +25,22 @@ uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection)
 
 /* ---- what the application says ---- */
 
+/* Untrusted: words (from the application). A lie about its rings is passed over, and spoils its own payload only. */
+static void rings_notified(struct transport *t, uint32_t connection, const struct slot_app *words)
+{
+    struct tcp *engine = tcp_server_of(t)->engine;
+    const struct tcp_conn *c = tcp_conn_at(engine, connection);
+    struct ring_shape said;
+    if (words->receive_granted > c->receive_next_size)
+        tcp_receive_granted(engine, connection, words->receive_granted);
+    if (words->send_ring == 0 || c->state == TCP_CLOSED)
+        return;
+    bool sound = ring_of_word(words->send_ring, c->send_most, &said);
+    bool known = sound && said.next_size == c->send_next_size && said.turn == c->send_turn;
+    if (!known && (!sound || !tcp_send_grown(engine, connection, &said)))
+        t->counters.drop_send_ring++;
+}
+
 /* Untrusted: words (from the application). */
 static void notified(struct transport *t, uint64_t now_us, uint32_t endpoint, const struct slot_app *words)
 {
@@ -34,7 +50,9 @@ static void notified(struct transport *t, uint64_t now_us, uint32_t endpoint, co
         return;
     const struct tcp_conn *c = tcp_conn_at(engine, e->connection);
     tcp_set_cork(engine, now_us, e->connection, (words->flags & SLOT_APP_CORK) != 0);
-    uint32_t room = e->published.send_tail + c->send_size - c->send_end;
+    rings_notified(t, e->connection, words);
+    struct ring_shape ring = tcp_send_ring(c);
+    uint32_t room = e->published.send_tail + ring_room(&ring, e->published.send_tail) - c->send_end;
     if (words->send_head - c->send_end > room) {
         t->counters.drop_send_head++;
     } else if (words->send_head != c->send_end) {
@@ -127,7 +145,8 @@ static void figures(const struct transport *t, const struct endpoint *e, struct 
     tcp_figures(((const struct tcp_server *)t)->engine, e->connection, &f);
     uint32_t kind = (f.scaled ? TCP_KIND_SCALED : 0) | (f.timestamps ? TCP_KIND_TIMESTAMPS : 0) |
                     (f.sack ? TCP_KIND_SACK : 0) | (f.ecn ? TCP_KIND_ECN : 0);
-    *ret = (struct slot_figures){.tcp_kind = (uint32_t)f.state | (uint32_t)f.retransmits << 8 |
+    *ret = (struct slot_figures){.tcp_kind = (uint32_t)f.state | (uint32_t)f.congestion << 4 |
+                                             (uint32_t)f.retransmits << 8 |
                                              (uint32_t)f.receive_window_scale << 16 |
                                              (uint32_t)f.send_window_scale << 20 | kind << 24,
                                  .srtt_us = f.srtt_us,
@@ -191,9 +210,20 @@ void tcp_held_put(struct tcp_server *s, uint32_t endpoint)
     store_put_part(&s->store, TCP_STORE_HELD(endpoint), &stored, sizeof stored.held);
 }
 
+static uint32_t log2_of(uint32_t octets)
+{
+    return octets == 0 ? 0 : (uint32_t)__builtin_ctz(octets);
+}
+
 static void words_from(const struct tcp *engine, struct endpoint *e, const struct tcp_conn *c)
 {
     struct slot_words *w = &e->words;
+    struct tcp_figures f;
+    tcp_figures(engine, e->connection, &f);
+    struct ring_shape receive = tcp_receive_ring(c), send = tcp_send_ring(c);
+    w->receive_ring = ring_word(&receive);
+    w->rings_wanted = log2_of(f.send_wanted) | log2_of(f.receive_wanted) << 8;
+    e->send_size = ring_room(&send, c->send_acked);
     w->send_tail = c->send_acked;
     w->receive_head = c->receive_next;
     if (c->state >= TCP_ESTABLISHED)

@@ -24,8 +24,8 @@ _Static_assert(TCP_ECN_PASSIVE == (int)STACK_ECN_PASSIVE && TCP_ECN_OFF == (int)
 static struct tcp_config engine_config(const struct stack_config *config)
 {
     struct tcp_config c = {
-        .connections = CONNECTIONS_MAX, .time_waits = TCP_TIME_WAITS, .mtu = config->mtu, .gso = true};
-    c.ecn = (uint8_t)config->ecn;
+        .connections = CONNECTIONS_MAX, .time_waits = TCP_TIME_WAITS, .mtu = config->mtu, .gso = true,
+        .ecn = (uint8_t)config->ecn, .congestion = config->congestion};
     memcpy(c.secret, config->secret, sizeof c.secret);
     return c;
 }

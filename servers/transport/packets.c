@@ -227,9 +227,9 @@ static void refer_payload(struct transport *t, struct message *m, uint32_t endpo
 {
     const struct endpoint *e = &t->endpoint[endpoint];
     const struct session_arena *a = slot_arena(t, e);
-    if (a == NULL)
+    if (a == NULL || place > a->send_most || octets > a->send_most - place)
         return;
-    size_t at = arena_send_offset(a->slots) + (size_t)e->slot * a->send_size + place;
+    size_t at = arena_send_offset(a->slots) + (size_t)e->slot * a->send_most + place;
     m->reference[1] = (struct message_reference){
         .pool = a->capability, .generation = a->capability_generation, .offset = (uint32_t)at, .length = octets};
 }

@@ -205,12 +205,12 @@ const struct session_arena *slot_arena(const struct transport *t, const struct e
 
 uint8_t *slot_receive_ring(const struct session_arena *arena, uint32_t slot)
 {
-    return (uint8_t *)arena->transport_words + arena_receive_offset(arena->slots) + (size_t)slot * arena->receive_size;
+    return (uint8_t *)arena->transport_words + arena_receive_offset(arena->slots) + (size_t)slot * arena->receive_most;
 }
 
 const uint8_t *slot_send_ring(const struct session_arena *arena, uint32_t slot)
 {
-    return (const uint8_t *)arena->app + arena_send_offset(arena->slots) + (size_t)slot * arena->send_size;
+    return (const uint8_t *)arena->app + arena_send_offset(arena->slots) + (size_t)slot * arena->send_most;
 }
 
 /* ---- what the application says ---- */
@@ -228,6 +228,8 @@ bool slot_read(const struct transport *t, const struct endpoint *e, struct slot_
     copy.flags = __atomic_load_n(&words->flags, __ATOMIC_ACQUIRE);
     copy.send_head = __atomic_load_n(&words->send_head, __ATOMIC_ACQUIRE);
     copy.receive_tail = __atomic_load_n(&words->receive_tail, __ATOMIC_ACQUIRE);
+    copy.send_ring = __atomic_load_n(&words->send_ring, __ATOMIC_ACQUIRE); /* after the head that it goes with */
+    copy.receive_granted = __atomic_load_n(&words->receive_granted, __ATOMIC_ACQUIRE);
     *ret = copy;
     return true;
 }
@@ -352,7 +354,8 @@ static void publish_endpoint(struct transport *t, struct endpoint *e, const stru
     now.send_tail = endpoint_send_tail(t, e);
     bool wake = (e->flags & ENDPOINT_WAKE) || now.receive_head != e->published.receive_head ||
                 now.state != e->published.state || now.error != e->published.error ||
-                now.error_count != e->published.error_count || room_is_news(e, now.send_tail, a->send_size);
+                now.error_count != e->published.error_count ||
+                room_is_news(e, now.send_tail, e->send_size != 0 ? e->send_size : a->send_size);
     if (e->flags & ENDPOINT_FRESH)
         put_word(&words->generation, 0);
     if (t->operations->figures != NULL)

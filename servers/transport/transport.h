@@ -34,7 +34,7 @@
     X(notify_taken) X(notify_stale) X(notify_resync) X(slots_given) X(slots_back) X(reclaimed)     \
     X(drop_capability) X(drop_range) X(drop_operation) X(drop_protocol) X(drop_not_local)          \
     X(drop_length) X(drop_checksum) X(drop_return_unknown) X(drop_return_full) X(drop_no_slot)     \
-    X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail)                 \
+    X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail) X(drop_send_ring) \
     X(drop_request_session) X(drop_unreachable) X(drop_accepted_unknown) X(drop_block_corrupt)     \
     X(drop_recovering)                                                                             \
     X(restored) X(lost_at_restart) X(orphaned)
@@ -59,7 +59,13 @@ enum endpoint_flag {
 
 struct slot_words { /* see struct slot_transport */
     uint32_t send_tail, receive_head, state, error;
-    uint32_t error_count, path_mtu, receive_drops;
+    union {
+        uint32_t error_count, receive_ring;
+    };
+    uint32_t path_mtu;
+    union {
+        uint32_t receive_drops, rings_wanted;
+    };
 };
 
 struct slot_figures { /* see struct slot_transport */
@@ -82,6 +88,7 @@ struct endpoint {
     uint32_t connection; /* the engine's index; TRANSPORT_NONE: gone */
     uint32_t listener;   /* socket id of the listener that it came from, 0 none */
     uint32_t send_end;   /* stream offset known to be written */
+    uint32_t send_size;  /* of the send ring, as it is now; 0: as the arena says */
     struct slot_words words;     /* send_tail here: what the engine is done with, loans not counted */
     struct slot_words published;
     uint32_t options;    /* 1 << enum control_option of those that are on */

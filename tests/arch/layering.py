@@ -11,7 +11,7 @@ ALLOWED = {
     "ipc": {"ipc", "capabilities", "protocols/base"},
     "netdrv": {"netdrv", "ipc", "capabilities", "protocols"},
     "servers": {"servers", "netdrv", "ipc", "capabilities", "protocols"},
-    "bench": {"bench", "servers", "ipc", "protocols"},
+    "bench": {"bench", "servers", "netdrv", "ipc", "protocols"},
     "tests": {"tests", "bench", "servers", "netdrv", "ipc", "capabilities", "protocols"},
 }
 SYSTEM_IN_PROTOCOLS = {"stdint.h", "stddef.h", "stdbool.h", "string.h", "stdalign.h", "limits.h"}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Inside a lab: every option of a stream set and read back through the real servers, also on what is accepted; what of them the
 Linux peer can see (segment size, resets); options and a backlog over deaths of tcp and socket; rings of chosen sizes, and so
-many connections with small ones as the first argument says."""
+many connections with small ones as the first argument says. The second is the congestion control that the stack was started with."""
 import contextlib
 import ctypes
 import errno
@@ -17,8 +17,9 @@ from inside import STACK, bulkhead, domain_of, main, wait_for
 from stack_socket import _LIBRARY, StackSocket, _good
 
 CONNECTIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+CONGESTION = sys.argv[2] if len(sys.argv) > 2 else "cubic"
 PORT = 7100
-TCP_MAXSEG, TCP_CORK, TCP_QUICKACK, TCP_USER_TIMEOUT = 2, 3, 12, 18
+TCP_MAXSEG, TCP_CORK, TCP_QUICKACK, TCP_CONGESTION, TCP_USER_TIMEOUT = 2, 3, 12, 13, 18
 SMALL = 16384
 
 
@@ -135,6 +136,31 @@ def test_figures():
         peer.sendall(b"hello")
         wait_for("five octets to be read", lambda: got.queued(0x541b) == 5)
         got.close()
+
+
+def congestion_of(s):
+    return s.octets(socket.IPPROTO_TCP, TCP_CONGESTION, 16).rstrip(b"\0").decode()
+
+
+def test_congestion():
+    """The stack's default, and the other one when it is asked for; accepted connections have their listener's."""
+    other = {"cubic": "reno", "reno": "cubic"}[CONGESTION]
+    with listener(PORT) as s, from_linux(PORT) as peer, s.accept() as got:
+        assert congestion_of(s) == congestion_of(got) == CONGESTION, (congestion_of(s), congestion_of(got))
+        for name in (other, CONGESTION, other):
+            got.setsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, name.encode())
+            got.send(b"x")
+            assert peer.recv(1) == b"x" and congestion_of(got) == name
+        try:
+            got.setsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, b"vegas")
+            raise AssertionError("there is no vegas")
+        except FileNotFoundError:
+            pass
+    with listener(PORT, options=[(socket.IPPROTO_TCP, TCP_CONGESTION, other.encode())]) as s:
+        for server in ("tcp", "socket"):
+            with from_linux(PORT), s.accept() as got:
+                assert congestion_of(got) == other, congestion_of(got)
+            kill(server)
 
 
 def test_linger():
@@ -267,5 +293,5 @@ def test_many_connections():
             p.close()
 
 
-main([test_numbers, test_segment_size, test_figures, test_linger, test_sizes, test_backlog_grows, test_options_outlive_servers,
+main([test_numbers, test_segment_size, test_figures, test_congestion, test_linger, test_sizes, test_backlog_grows, test_options_outlive_servers,
       test_many_connections])

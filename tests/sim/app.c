@@ -171,20 +171,57 @@ void app_take_slot(struct sim_app *a, struct task *t, const struct control_answe
     t->slot = (struct app_slot){.arena = arena, .slot = answer->slot, .generation = answer->slot_generation};
     t->colds = app_colds(a, t);
     struct slot_app *words = &arena->app->slot[answer->slot];
-    words->send_head = words->receive_tail = words->flags = 0;
+    t->slot.send_ring = ring_make(arena->send_size);
+    words->send_head = words->receive_tail = words->flags = words->send_ring = words->receive_granted = 0;
     __atomic_store_n(&words->generation, answer->slot_generation, __ATOMIC_RELEASE);
 }
 
 uint8_t *app_send_ring(const struct task *t)
 {
     const struct sim_arena *a = t->slot.arena;
-    return (uint8_t *)a->app + arena_send_offset(a->slots) + (size_t)t->slot.slot * a->send_size;
+    return (uint8_t *)a->app + arena_send_offset(a->slots) + (size_t)t->slot.slot * a->send_most;
 }
 
 const uint8_t *app_receive_ring(const struct task *t)
 {
     const struct sim_arena *a = t->slot.arena;
-    return (const uint8_t *)a->words + arena_receive_offset(a->slots) + (size_t)t->slot.slot * a->receive_size;
+    return (const uint8_t *)a->words + arena_receive_offset(a->slots) + (size_t)t->slot.slot * a->receive_most;
+}
+
+uint8_t *app_send_place(const struct task *t, uint32_t offset)
+{
+    return app_send_ring(t) + ring_position(&t->slot.send_ring, offset);
+}
+
+static struct ring_shape receive_shape(const struct task *t)
+{
+    const struct sim_arena *a = t->slot.arena;
+    struct ring_shape shape = ring_make(a->receive_size);
+    if (a->transport == SESSION_TCP)
+        (void)ring_of_word(a->words->slot[t->slot.slot].receive_ring, a->receive_most, &shape);
+    return shape;
+}
+
+uint8_t app_receive_octet(const struct task *t, uint32_t offset)
+{
+    struct ring_shape shape = receive_shape(t);
+    return app_receive_ring(t)[ring_position(&shape, offset)];
+}
+
+void app_grow(struct sim_app *a, struct task *t)
+{
+    const struct sim_arena *arena = t->slot.arena;
+    const struct slot_transport *words = &arena->words->slot[t->slot.slot];
+    struct slot_app *app = &arena->app->slot[t->slot.slot];
+    if (__atomic_load_n(&words->generation, __ATOMIC_ACQUIRE) != t->slot.generation)
+        return;
+    uint32_t send = words->rings_wanted & 0xff, receive = words->rings_wanted >> 8;
+    if (send != 0 && ring_grow(&t->slot.send_ring, 1U << send, t->slot.send_head))
+        __atomic_store_n(&app->send_ring, ring_word(&t->slot.send_ring), __ATOMIC_RELEASE);
+    if (receive == 0 || 1U << receive <= app->receive_granted)
+        return;
+    __atomic_store_n(&app->receive_granted, 1U << receive, __ATOMIC_RELEASE);
+    app_notify(a, t);
 }
 
 struct app_view app_look(struct sim_app *a, struct task *t)
@@ -197,14 +234,17 @@ struct app_view app_look(struct sim_app *a, struct task *t)
     v.error = words->error;
     v.error_count = words->error_count;
     uint32_t held = t->slot.send_head - words->send_tail, ahead = words->receive_head - t->slot.receive_tail;
-    if (held > t->slot.arena->send_size || ahead > t->slot.arena->receive_size)
+    struct ring_shape receive = receive_shape(t);
+    uint32_t room = ring_room(&t->slot.send_ring, words->send_tail);
+    if (held > room || ahead > ring_room(&receive, t->slot.receive_tail))
         sim_fail(a->sim, "%c: words of slot %u go backwards: %u of %u written are held, %u received are not read",
                  'A' + a->stack->index, t->slot.slot, held, t->slot.send_head, ahead);
-    v.space = t->slot.arena->send_size - held;
+    v.space = room - held;
     v.available = ahead;
     for (; t->slot.wiped != words->send_tail;
          t->slot.wiped++) /* said to be ours again: it is used for something else */
-        app_send_ring(t)[t->slot.wiped % t->slot.arena->send_size] = 0xdd;
+        *app_send_place(t, t->slot.wiped) = 0xdd;
+    (void)ring_settle(&t->slot.send_ring, t->slot.wiped);
     return v;
 }
 

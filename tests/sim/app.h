@@ -3,6 +3,7 @@
 #ifndef BULKHEAD_TESTS_SIM_APP_H
 #define BULKHEAD_TESTS_SIM_APP_H
 
+#include "protocols/tcp/ring.h"
 #include "tests/sim/sim.h"
 
 #define APP_DESCRIPTORS 256U
@@ -13,6 +14,7 @@ struct app_slot {            /* our side of a socket's slot */
     struct sim_arena *arena; /* NULL: none */
     uint32_t slot, generation;
     uint32_t send_head, receive_tail, receive_told;
+    struct ring_shape send_ring;
     uint32_t wiped; /* the send ring is overwritten up to here, as soon as we may */
 };
 
@@ -79,6 +81,10 @@ void app_take_slot(struct sim_app *a, struct task *t, const struct control_answe
 struct app_view app_look(struct sim_app *a, struct task *t);
 uint8_t *app_send_ring(const struct task *t);
 const uint8_t *app_receive_ring(const struct task *t);
+/* Where an octet of a stream is to be put, and is found. */
+uint8_t *app_send_place(const struct task *t, uint32_t offset);
+uint8_t app_receive_octet(const struct task *t, uint32_t offset);
+void app_grow(struct sim_app *a, struct task *t); /* the rings of a stream, as tcp says */
 void app_publish_send(struct sim_app *a, struct task *t, uint32_t head);
 void app_publish_receive(struct sim_app *a, struct task *t, uint32_t tail);
 void app_notify(struct sim_app *a, struct task *t);

@@ -104,7 +104,7 @@ static void entries_of_arena(struct sim_domain *d, const struct sim_arena *a, ui
                                    .generation = a->generation,
                                    .rights = CAPABILITY_READ,
                                    .object = a->object,
-                                   .size = (uint32_t)arena_send_octets(a->slots, a->send_size),
+                                   .size = (uint32_t)arena_send_octets(a->slots, a->send_most),
                                    .base = row->mapped ? (const uint8_t *)a->app : NULL};
         grant(d, row->server, row->peer, a->index, &entry);
     }
@@ -181,6 +181,8 @@ void sim_told_arena(struct sim_domain *d, uint32_t id, uint32_t arena)
                                              .slots = from->slots,
                                              .send_size = from->send_size,
                                              .receive_size = from->receive_size,
+                                             .send_most = from->send_most,
+                                             .receive_most = from->receive_most,
                                              .app = mapped ? from->app : NULL,
                                              .transport_words = owner ? from->words : NULL,
                                              .capability = from->index,

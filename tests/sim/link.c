@@ -33,6 +33,7 @@ struct frame {
 struct sim_link {
     struct sim *sim;
     struct impair impair[SIM_STACKS]; /* by who receives */
+    struct impair_entry under_way[SIM_STACKS][IMPAIR_QUEUE_MAX];
     struct frame *frame[SIM_STACKS][IMPAIR_QUEUE_MAX];
 };
 
@@ -46,7 +47,7 @@ struct sim_link *sim_link_new(struct sim *sim, const struct impair_config *quali
     link->sim = sim;
     for (uint32_t i = 0; i < SIM_STACKS; i++) {
         config.seed = sim->random ^ (0x6c696e6bU + i);
-        impair_init(&link->impair[i], &config);
+        impair_init(&link->impair[i], &config, link->under_way[i], IMPAIR_QUEUE_MAX);
     }
     the_link = link;
     return link;

@@ -202,6 +202,7 @@ enum sim_session_state { SESSION_FREE, SESSION_ATTACHING, SESSION_ACTIVE, SESSIO
 struct sim_arena {
     enum session_transport transport;
     uint32_t slots, send_size, receive_size, object;
+    uint32_t send_most, receive_most;
     uint16_t index, generation;
     struct arena_app *app;
     struct arena_transport *words;

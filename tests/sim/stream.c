@@ -72,11 +72,11 @@ static bool send_some(struct sim_app *a, struct task *t, const struct app_view *
     uint32_t n = all - t->sent < v->space ? all - t->sent : v->space;
     if (t->shut || (t->kind == TASK_ACCEPTED && t->received < STREAM_HEAD))
         return false;
+    app_grow(a, t);
     if (n > 0) {
         n = 1 + sim_below(&a->random, n < CHUNK_MAX ? n : CHUNK_MAX);
-        uint8_t *ring = app_send_ring(t);
         for (uint32_t i = 0; i < n; i++)
-            ring[(t->slot.send_head + i) % t->slot.arena->send_size] = sent_octet(t, t->sent + i);
+            *app_send_place(t, t->slot.send_head + i) = sent_octet(t, t->sent + i);
         t->sent += n;
         app_publish_send(a, t, t->slot.send_head + n);
         return true;
@@ -129,9 +129,9 @@ static bool receive_some(struct sim_app *a, struct task *t, const struct app_vie
     if (v->available == 0)
         return false;
     uint32_t n = 1 + sim_below(&a->random, v->available);
-    const uint8_t *ring = app_receive_ring(t);
     for (uint32_t i = 0; i < n; i++)
-        take_octet(a, t, ring[(t->slot.receive_tail + i) % t->slot.arena->receive_size]);
+        take_octet(a, t, app_receive_octet(t, t->slot.receive_tail + i));
+    app_grow(a, t);
     app_publish_receive(a, t, t->slot.receive_tail + n);
     app_progress(a, t, n);
     return true;
@@ -225,6 +225,7 @@ static struct control_request option_request(struct sim_app *a, const struct tas
         {CONTROL_OPTION_KEEPALIVE, 1},    {CONTROL_OPTION_KEEP_IDLE, 1},
         {CONTROL_OPTION_TTL, 3},          {CONTROL_OPTION_TRAFFIC_CLASS, 8},
         {CONTROL_OPTION_LINGER_RESET, 0}, {CONTROL_OPTION_MAXIMUM_SEGMENT, 700},
+        {CONTROL_OPTION_CONGESTION, 1},   {CONTROL_OPTION_CONGESTION, 2},
     };
     uint32_t first = t->kind == TASK_LISTENER ? t->step == LISTENER_OPEN : t->step == STREAM_DATA;
     uint32_t which = first + sim_below(&a->random, sizeof options / sizeof *options - first);

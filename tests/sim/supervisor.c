@@ -18,6 +18,7 @@
 #define ARENA_SLOTS       16U
 #define ARENA_SEND        8192U
 #define ARENA_RECEIVE     8192U
+#define ARENA_MOST        65536U /* that the rings of streams may grow to */
 #define UDP_RECEIVE       16384U
 #define UDP_SMALL         4000U /* octets of a datagram; for larger ones: */
 #define UDP_SEND_LARGE    131072U
@@ -374,9 +375,11 @@ static void arena_make(struct sim_stack *k, struct sim_session *s)
                                             : most > UDP_SMALL       ? UDP_RECEIVE_LARGE
                                                                      : UDP_RECEIVE,
                             .object = k->next_object++};
+    a->send_most = transport == SESSION_TCP ? ARENA_MOST : a->send_size;
+    a->receive_most = transport == SESSION_TCP ? ARENA_MOST : a->receive_size;
     index_take(k, &a->index, &a->generation);
-    a->app = sim_segment_new(k->sim, arena_send_octets(a->slots, a->send_size), NULL);
-    a->words = sim_segment_new(k->sim, arena_receive_octets(a->slots, a->receive_size),
+    a->app = sim_segment_new(k->sim, arena_send_octets(a->slots, a->send_most), NULL);
+    a->words = sim_segment_new(k->sim, arena_receive_octets(a->slots, a->receive_most),
                                k->memory[topology_transport(transport)].domain);
 }
 

@@ -259,12 +259,12 @@ static bool all_home(const struct sim *sim)
 static bool counts_mistakes(const struct sim *sim, enum server_id server, const char *name)
 {
     static const char *const mistakes[] = {
-        "drop_return",    "drop_return_unknown", "drop_cookie",       "drop_reference",    "drop_capability",
-        "drop_range",     "drop_link",           "drop_source",       "drop_type",         "drop_operation",
-        "drop_right",     "drop_protocol",       "drop_send_field",   "drop_send_offload", "drop_header",
-        "drop_offload",   "drop_send_head",      "drop_receive_tail", "drop_notify_slot",  "drop_block_corrupt",
-        "corrupt_blocks", "refused_ip",          "refused_nic",       "refused_tcp",       "refused_udp",
-        "refused_socket",
+        "drop_return",        "drop_return_unknown", "drop_cookie",       "drop_reference",    "drop_capability",
+        "drop_range",         "drop_link",           "drop_source",       "drop_type",         "drop_operation",
+        "drop_right",         "drop_protocol",       "drop_send_field",   "drop_send_offload", "drop_header",
+        "drop_offload",       "drop_send_head",      "drop_receive_tail", "drop_send_ring",    "drop_notify_slot",
+        "drop_block_corrupt", "corrupt_blocks",      "refused_ip",        "refused_nic",       "refused_tcp",
+        "refused_udp",        "refused_socket",
     };
     if (sim->forced > 0 && (strcmp(name, "drop_reference") == 0 || strncmp(name, "refused_", 8) == 0))
         return false;

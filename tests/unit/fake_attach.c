@@ -75,8 +75,10 @@ static void arena(struct fake_stack *f, const struct attach_request *q, const in
         answer_send(f, &a, NULL, 0);
         return;
     }
-    size_t send_octets = arena_send_octets(q->slots, q->send_size);
-    size_t receive_octets = arena_receive_octets(q->slots, q->receive_size);
+    uint32_t send_most = q->send_most != 0 ? q->send_most : q->send_size;
+    uint32_t receive_most = q->receive_most != 0 ? q->receive_most : q->receive_size;
+    size_t send_octets = arena_send_octets(q->slots, send_most);
+    size_t receive_octets = arena_receive_octets(q->slots, receive_most);
     fake_must(segment_check(fd[0], send_octets) == 0 && segment_check(fd[1], receive_octets) == 0, "arena segments");
     fake_must(segment_map(fd[0], send_octets, false, &app) == 0 &&
                   segment_map(fd[1], receive_octets, true, &words) == 0,
@@ -85,6 +87,8 @@ static void arena(struct fake_stack *f, const struct attach_request *q, const in
                              .slots = q->slots,
                              .send_size = q->send_size,
                              .receive_size = q->receive_size,
+                             .send_most = send_most,
+                             .receive_most = receive_most,
                              .app = app,
                              .words = words};
     __atomic_store_n(&r->words->free_slots, q->slots, __ATOMIC_RELEASE);

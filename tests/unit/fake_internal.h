@@ -16,11 +16,11 @@
 #define QUEUE        128 /* connections that wait at a listener */
 #define NOBODY       UINT32_MAX
 #define REFUSE_AFTER 8 /* arenas */
-#define FAKE_OPTIONS (CONTROL_OPTION_RECEIVE_SIZE + 1)
+#define FAKE_OPTIONS (CONTROL_OPTION_CONGESTION + 1)
 #define PATH_MTU     1500
 
 struct fake_arena {
-    uint32_t transport, slots, send_size, receive_size, consumer;
+    uint32_t transport, slots, send_size, receive_size, send_most, receive_most, consumer;
     struct arena_app *app;
     struct arena_transport *words;
     uint32_t holder[ARENA_SLOTS_MAX]; /* socket + 1 */

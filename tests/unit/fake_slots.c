@@ -107,8 +107,8 @@ static void octets_move(struct fake_stack *f, const struct fake_socket *from, ui
                         const struct fake_socket *to, uint32_t to_offset, uint32_t n)
 {
     const struct fake_arena *a = &f->arena[from->arena], *b = &f->arena[to->arena];
-    const uint8_t *source = (const uint8_t *)a->app + arena_send_offset(a->slots) + (size_t)from->slot * a->send_size;
-    uint8_t *target = (uint8_t *)b->words + arena_receive_offset(b->slots) + (size_t)to->slot * b->receive_size;
+    const uint8_t *source = (const uint8_t *)a->app + arena_send_offset(a->slots) + (size_t)from->slot * a->send_most;
+    uint8_t *target = (uint8_t *)b->words + arena_receive_offset(b->slots) + (size_t)to->slot * b->receive_most;
     for (uint32_t i = 0; i < n; i++)
         target[(to_offset + i) & (b->receive_size - 1)] = source[(offset + i) & (a->send_size - 1)];
 }
@@ -171,7 +171,7 @@ static void datagram_deliver(struct fake_stack *f, struct fake_socket *to, const
 {
     struct slot_app theirs;
     struct fake_arena *b = &f->arena[to->arena];
-    uint8_t *target = (uint8_t *)b->words + arena_receive_offset(b->slots) + (size_t)to->slot * b->receive_size;
+    uint8_t *target = (uint8_t *)b->words + arena_receive_offset(b->slots) + (size_t)to->slot * b->receive_most;
     if (!app_words(f, to, &theirs))
         return;
     uint32_t at = to->receive_head & (b->receive_size - 1), end = b->receive_size - at;
@@ -196,7 +196,7 @@ bool fake_datagram_move(struct fake_stack *f, struct fake_socket *k)
     const struct fake_arena *a = &f->arena[k->arena];
     if (!app_words(f, k, &mine) || mine.send_head == k->send_tail)
         return false;
-    const uint8_t *source = (const uint8_t *)a->app + arena_send_offset(a->slots) + (size_t)k->slot * a->send_size;
+    const uint8_t *source = (const uint8_t *)a->app + arena_send_offset(a->slots) + (size_t)k->slot * a->send_most;
     uint32_t place = k->send_tail & (a->send_size - 1), left = a->send_size - place;
     memcpy(&r, source + place, left < sizeof r ? left : sizeof r);
     uint32_t octets = (uint32_t)sizeof r + ((r.length + DATAGRAM_STEP - 1) & ~(DATAGRAM_STEP - 1));

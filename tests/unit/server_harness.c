@@ -132,6 +132,8 @@ void harness_arena(struct harness *h, uint32_t arena, enum session_transport tra
                                                         .slots = slots,
                                                         .send_size = HARNESS_SEND,
                                                         .receive_size = HARNESS_RECEIVE,
+                                                        .send_most = HARNESS_SEND,
+                                                        .receive_most = HARNESS_RECEIVE,
                                                         .app = h->tx[arena],
                                                         .transport_words = h->rx[arena],
                                                         .capability = (uint16_t)(HARNESS_ARENA + arena),

@@ -69,9 +69,11 @@ static void check_block(const struct tcp_conn *c)
         require(before(at, c->range[i].start) && before(c->range[i].start, c->range[i].end));
         at = c->range[i].end;
     }
-    require(!before(c->irs + 1 + c->receive_consumed + c->receive_size, c->rcv_adv));
-    require(c->receive_next - c->receive_consumed <= c->receive_size);
-    require(c->send_end - c->send_acked <= c->send_size);
+    struct ring_shape receive = tcp_receive_ring(c), send = tcp_send_ring(c);
+    uint32_t room = ring_room(&receive, c->receive_consumed);
+    require(!before(c->irs + 1 + c->receive_consumed + room, c->rcv_adv));
+    require(c->receive_next - c->receive_consumed <= room);
+    require(c->send_end - c->send_acked <= ring_room(&send, c->send_acked));
 }
 
 static void note_touched(struct host *h, uint32_t index)
@@ -155,7 +157,8 @@ bool host_poll(struct host *h, struct tcp_output *ret)
     const struct tcp_conn *c = host_conn(h, ret->conn);
     uint32_t end = ret->stream_offset + ret->payload_length;
     require(!before(ret->stream_offset, c->send_acked) && !before(c->send_end, end));
-    require((ret->stream_offset & (c->send_size - 1)) + ret->payload_length <= c->send_size);
+    struct ring_shape ring = tcp_send_ring(c);
+    require(ret->payload_length <= ring_run(&ring, ret->stream_offset));
     require(ret->payload_length <= TCP_SUPER_SEGMENT_MAX);
     const struct tcp_path *path = &h->t->sender[ret->conn].path;
     bool probe = path->probe_size != 0 && ret->payload_length == path->probe_octets;

@@ -229,6 +229,34 @@ START_TEST(test_replies)
 }
 END_TEST
 
+/* RFC 826, "Packet Reception": who speaks to another is merged if he is known, never added, whatever he says; another's
+ * request is not answered. */
+START_TEST(test_strangers_are_not_added)
+{
+    static const struct ip_address third = {.family = ADDRESS_IP4, .octets = {10, 77, 0, 3}};
+    static const uint16_t operations[] = {ARP_OPERATION_REQUEST, ARP_OPERATION_REPLY};
+    for (unsigned i = 0; i < 2; i++) {
+        struct mac_address mac;
+        struct arp_wire w = packet(operations[i], &peer, &peer_mac, &third);
+        arp_init(&engine, &config, now);
+        ck_assert_int_eq(input(&w), ARP_DROP_not_ours);
+        expect_silence();
+        ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_RESOLVING);
+    }
+}
+END_TEST
+
+/* ... nor is anything but a request, though it teaches us who has the address. */
+START_TEST(test_only_requests_are_answered)
+{
+    struct mac_address mac;
+    struct arp_wire w = packet(ARP_OPERATION_REPLY, &peer, &peer_mac, &OURS);
+    ck_assert_int_eq(input(&w), ARP_INPUT_RESOLVED);
+    expect_silence();
+    ck_assert_int_eq(lookup(&mac), ARP_LOOKUP_FOUND);
+}
+END_TEST
+
 START_TEST(test_probe_is_answered_and_not_learned)
 {
     static const struct ip_address zero = {.family = ADDRESS_IP4};
@@ -559,6 +587,8 @@ int main(void)
     tcase_add_test(c, test_unused_is_not_asked);
     tcase_add_test(c, test_silent_neighbour_is_given_up);
     tcase_add_test(c, test_replies);
+    tcase_add_test(c, test_strangers_are_not_added);
+    tcase_add_test(c, test_only_requests_are_answered);
     tcase_add_test(c, test_probe_is_answered_and_not_learned);
     tcase_add_test(c, test_reply_queue_is_bounded);
     tcase_add_test(c, test_conflict_is_defended_now_and_then);

@@ -160,21 +160,35 @@ START_TEST(of_no_stream_or_not_at_all)
 }
 END_TEST
 
+static const char *congestion_of(int fd)
+{
+    static char name[16];
+    socklen_t length = sizeof name;
+    memset(name, 'x', sizeof name);
+    ck_assert_int_eq(bh_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length), 0);
+    ck_assert_uint_eq(length, sizeof name);
+    return name;
+}
+
 START_TEST(congestion_control_by_name)
 {
     char name[16];
-    socklen_t length = sizeof name;
+    socklen_t length = 2;
     int fd = new_stream();
-    ck_assert_int_eq(bh_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length), 0);
-    ck_assert_str_eq(name, "reno");
+    ck_assert_str_eq(congestion_of(fd), "cubic");
     ck_assert_int_eq(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0);
-    ck_assert_int_eq(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 5), 0);
+    ck_assert_uint_eq(fake_stack_option(fake, CONTROL_OPTION_CONGESTION), 1);
+    ck_assert_str_eq(congestion_of(fd), "reno");
+    ck_assert_int_eq(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 6), 0); /* with its end, or without */
+    ck_assert_uint_eq(fake_stack_option(fake, CONTROL_OPTION_CONGESTION), 2);
+    ck_assert_str_eq(congestion_of(fd), "cubic");
     FAILS(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "renovation", 10), ENOENT);
-    FAILS(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5), ENOENT);
+    FAILS(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3), ENOENT);
+    FAILS(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubi", 4), ENOENT);
     FAILS(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "", 0), EINVAL);
-    length = 2;
     ck_assert_int_eq(bh_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length), 0);
     ck_assert_uint_eq(length, 2);
+    ck_assert_str_eq(congestion_of(fd), "cubic");
 }
 END_TEST
 
@@ -185,6 +199,7 @@ START_TEST(options_survive_a_failed_connect)
     int fd = new_stream();
     FAILS(call_at(bh_connect, fd, PORT), ECONNREFUSED);
     ck_assert_int_eq(set(fd, IPPROTO_TCP, TCP_KEEPCNT, 5), 0);
+    ck_assert_int_eq(bh_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0);
     FAILS(set(fd, IPPROTO_TCP, TCP_MAXSEG, 87), EINVAL);
     ck_assert_int_eq(set(fd, SOL_SOCKET, SO_RCVBUF, 4096), 0);
     ck_assert_int_eq(bh_setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none), 0);
@@ -193,6 +208,7 @@ START_TEST(options_survive_a_failed_connect)
     listening(new_stream());
     ck_assert_int_eq(call_at(bh_connect, fd, PORT), 0);
     ck_assert_uint_eq(fake_stack_option(fake, CONTROL_OPTION_KEEP_COUNT), 5);
+    ck_assert_uint_eq(fake_stack_option(fake, CONTROL_OPTION_CONGESTION), 1);
     ck_assert_uint_eq(fake_stack_option(fake, CONTROL_OPTION_LINGER_RESET), 1);
     ck_assert_int_eq(get(fd, SOL_SOCKET, SO_RCVBUF), 4096);
 }

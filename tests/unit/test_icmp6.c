@@ -107,6 +107,7 @@ static const struct {
     {"of unknown type", 0, "\x64", 1, 56, ICMP6_INPUT_ERROR},
     {"time exceeded", 0, "\3\0", 2, 56, ICMP6_INPUT_ERROR},
     {"too big", 0, "\2\0\0\0\0\0\5\0", 8, 56, ICMP6_INPUT_ERROR},
+    {"too big with a code", 0, "\2\7\0\0\0\0\5\0", 8, 56, ICMP6_INPUT_ERROR}, /* RFC 4443 3.2: ignored */
     {"too big for the least", 0, "\2\0\0\0\0\0\4\xff", 8, 56, ICMP6_DROP_too_small},
     {"echo reply", 0, "\x81\0", 2, 56, ICMP6_DROP_echo_reply},
     {"unknown information", 0, "\xc8\0", 2, 56, ICMP6_DROP_type},

@@ -10,14 +10,17 @@
 #define FRAMES 100000
 
 static struct impair *impair;
+static struct impair_entry *entries;
 
 static void setup(void)
 {
     impair = malloc(sizeof *impair);
+    entries = malloc(IMPAIR_QUEUE_MAX * sizeof *entries);
 }
 
 static void teardown(void)
 {
+    free(entries);
     free(impair);
 }
 
@@ -26,6 +29,17 @@ static struct impair_fate send_at(uint64_t now_us, uint32_t octets)
     struct impair_fate fate;
     impair_frame(impair, now_us, octets, 14, &fate);
     return fate;
+}
+
+/* Nothing is under way, and every handle is free, once. */
+static void handles_free(void)
+{
+    bool seen[IMPAIR_QUEUE_MAX] = {false};
+    ck_assert_uint_eq(impair->count, 0);
+    for (uint32_t i = 0; i < IMPAIR_QUEUE_MAX; i++) {
+        ck_assert(entries[i].handle < IMPAIR_QUEUE_MAX && !seen[entries[i].handle]);
+        seen[entries[i].handle] = true;
+    }
 }
 
 /* Frames one by one, each delivered before the next is sent; how many came. */
@@ -37,7 +51,7 @@ static uint32_t deliver_all(uint32_t frames)
         while (impair_due(impair, UINT64_MAX - 1, &handle))
             came++;
     }
-    ck_assert_uint_eq(impair->free_count, IMPAIR_QUEUE_MAX);
+    handles_free();
     return came;
 }
 
@@ -51,7 +65,7 @@ START_TEST(test_nothing)
     struct impair_config none = {0};
     uint32_t handle;
     ck_assert(!impair_active(&none));
-    impair_init(impair, &none);
+    impair_init(impair, &none, entries, IMPAIR_QUEUE_MAX);
     ck_assert_uint_eq(impair_deadline_us(impair), UINT64_MAX);
     ck_assert(!impair_due(impair, UINT64_MAX, &handle));
     struct impair_fate fate = send_at(5, 60);
@@ -66,7 +80,7 @@ START_TEST(test_chances)
 {
     struct impair_config c = {.loss = 10000, .duplicate = 20000, .corrupt = 5000, .reorder = 30000, .seed = 1};
     ck_assert(impair_active(&c));
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     uint32_t came = deliver_all(FRAMES);
     const struct impair_counters *n = &impair->counters;
     ck_assert_uint_eq(came, FRAMES - n->lost + n->duplicated);
@@ -77,7 +91,7 @@ START_TEST(test_chances)
     ck_assert_uint_eq(n->full, 0);
 
     c = (struct impair_config){.loss = IMPAIR_ALL};
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     ck_assert_uint_eq(deliver_all(1000), 0);
 }
 END_TEST
@@ -91,7 +105,7 @@ START_TEST(test_seed)
     for (unsigned round = 0; round < 3; round++) {
         uint32_t handle;
         c.seed = round == 2 ? 8 : 7;
-        impair_init(impair, &c);
+        impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
         for (uint32_t i = 0; i < 1000; i++) {
             again = send_at(i * 100, 500);
             while (impair_due(impair, i * 100, &handle))
@@ -115,7 +129,7 @@ START_TEST(test_corruption)
     struct impair_fate fate;
     bool hit[20 * 8] = {false};
     uint32_t handle;
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     for (unsigned i = 0; i < 2000; i++) {
         fate = send_at(i, 20);
         ck_assert_uint_ge(fate.corrupt_bit, 14 * 8);
@@ -135,7 +149,7 @@ START_TEST(test_delay)
 {
     struct impair_config c = {.delay_us = 5000};
     uint32_t handle;
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     struct impair_fate a = send_at(1000, 60), b = send_at(1001, 60);
     ck_assert(!impair_due(impair, 5999, &handle));
     ck_assert_uint_eq(impair_deadline_us(impair), 6000);
@@ -151,7 +165,7 @@ START_TEST(test_jitter_keeps_order)
     struct impair_config c = {.delay_us = 5000, .jitter_us = 2000, .duplicate = 500000, .queue = 1024, .seed = 5};
     uint32_t order[IMPAIR_QUEUE_MAX], sent = 0, handle;
     uint64_t least = UINT64_MAX, most = 0;
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     for (uint64_t now = 0; now < 500; now++) {
         struct impair_fate fate = send_at(now, 60);
         for (uint32_t i = 0; i < fate.copies; i++)
@@ -173,7 +187,7 @@ START_TEST(test_reorder)
 {
     struct impair_config c = {.reorder = IMPAIR_ALL};
     uint32_t handle;
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     struct impair_fate held = send_at(0, 60);
     impair->config.reorder = 0;
     struct impair_fate behind = send_at(1, 60);
@@ -189,7 +203,7 @@ START_TEST(test_rate)
     struct impair_config c = {.rate = 10000000, .queue = 100};
     uint64_t octets = 0;
     uint32_t handle;
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     for (uint64_t now = 0; now < 1000000; now += 100) {
         send_at(now, 1000);
         while (impair_due(impair, now, &handle))
@@ -206,7 +220,7 @@ START_TEST(test_queue)
 {
     struct impair_config c = {.delay_us = 1000, .queue = 3, .duplicate = IMPAIR_ALL};
     uint32_t handle;
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     ck_assert_uint_eq(send_at(0, 60).copies, 2);
     ck_assert_uint_eq(send_at(0, 60).copies, 1); /* no room for its copy */
     ck_assert_uint_eq(send_at(0, 60).copies, 0);
@@ -217,11 +231,38 @@ START_TEST(test_queue)
     c.loss = c.reorder = UINT32_MAX;
     c.delay_us = c.jitter_us = UINT32_MAX;
     c.rate = 1;
-    impair_init(impair, &c);
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
     impair->config.loss = 0;
     for (unsigned i = 0; i < 2 * IMPAIR_QUEUE_MAX; i++)
         send_at(UINT64_MAX / 2000, 2044);
     ck_assert_uint_eq(impair->count, IMPAIR_QUEUE_MAX);
+}
+END_TEST
+
+/* 8 Mbit/s is an octet each microsecond. A buffer of 5,000 octets in front of it and 100 ms behind: what is delayed
+ * does not fill the buffer, and what waits does. */
+START_TEST(test_backlog)
+{
+    struct impair_config c = {.rate = 8000000, .backlog = 5000, .burst = 1000, .delay_us = 100000, .queue = 1024};
+    uint32_t handle;
+    impair_init(impair, &c, entries, IMPAIR_QUEUE_MAX);
+    for (unsigned i = 0; i < 6; i++) /* one goes out, five wait */
+        ck_assert_uint_eq(send_at(7, 1000).copies, 1);
+    ck_assert_uint_eq(impair_backlog_octets(impair, 7), 5000);
+    ck_assert_uint_eq(send_at(7, 60).copies, 0);
+    ck_assert_uint_eq(impair->counters.full, 1);
+    ck_assert_uint_eq(send_at(1007, 1001).copies, 0); /* room for 1,000 again */
+    ck_assert_uint_eq(send_at(1007, 1000).copies, 1);
+    ck_assert_uint_eq(impair_backlog_octets(impair, 1007), 5000);
+    for (uint64_t now = 10007; now < 90007; now += 1000) /* at the rate: nothing waits, 87 are under way */
+        ck_assert_uint_eq(send_at(now, 1000).copies, 1);
+    ck_assert_uint_eq(impair_backlog_octets(impair, 90007), 0);
+    ck_assert_uint_eq(impair->count, 87);
+    ck_assert_uint_eq(impair->counters.full, 2);
+    for (uint64_t i = 0; i < 7; i++) { /* each a millisecond behind the one before */
+        ck_assert(!impair_due(impair, 100007 + i * 1000 - 1, &handle));
+        ck_assert(impair_due(impair, 100007 + i * 1000, &handle));
+    }
 }
 END_TEST
 
@@ -237,6 +278,8 @@ START_TEST(test_parse)
     ck_assert(c.delay_us == 5000 && c.jitter_us == 1000 && c.rate == 100000000 && c.seed == 42 && c.queue == 256);
     ck_assert(impair_parse("delay=1.5s,rate=2.5gbit,loss=100%,jitter=7us", &c, error, sizeof error));
     ck_assert(c.delay_us == 1500000 && c.rate == 2500000000 && c.loss == IMPAIR_ALL && c.jitter_us == 7);
+    ck_assert(impair_parse("backlog=125000,burst=1514", &c, error, sizeof error));
+    ck_assert(c.backlog == 125000 && c.burst == 1514 && c.queue == 0);
     static const char *const wrong[] = {"loss",
                                         "loss=",
                                         "loss=1",
@@ -259,6 +302,9 @@ START_TEST(test_parse)
                                         "seed=-1",
                                         "queue=0",
                                         "queue=1025",
+                                        "backlog=0",
+                                        "backlog=1000000001",
+                                        "burst=1k",
                                         "loss=1%,",
                                         ",loss=1%",
                                         "loss=1%,,",
@@ -277,4 +323,4 @@ START_TEST(test_parse)
 END_TEST
 
 SUITE_RUN("impair", setup, teardown, test_nothing, test_chances, test_seed, test_corruption, test_delay,
-          test_jitter_keeps_order, test_reorder, test_rate, test_queue, test_parse)
+          test_jitter_keeps_order, test_reorder, test_rate, test_queue, test_backlog, test_parse)

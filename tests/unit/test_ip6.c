@@ -83,6 +83,7 @@ static const struct {
 } rows[] = {
     {"good", 0, "", 0, IP6_OK, IP6_OK},
     {"hop limit zero", 7, "\0", 1, IP6_OK, IP6_OK},
+    {"flow label", 1, "\x0f\xff\xff", 3, IP6_OK, IP6_OK},
     {"version 4", 0, "\x40", 1, IP6_DROP_version, IP6_DROP_version},
     {"payload beyond", 4, "\0\x09", 2, IP6_DROP_payload_length, IP6_DROP_payload_length},
     {"payload shorter", 4, "\0\x07", 2, IP6_OK, IP6_OK},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What a wrong command line is answered, and what a file may say. */
+#include "protocols/tcp/tcp.h"
 #include "servers/supervisor/options.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@ START_TEST(a_wrong_option_is_told_in_one_line)
                                      {"--run-dir", "x\ny"},          {"--mtu", "575"},
                                      {"--mtu", "9001"},              {"--mtu", "x"},
                                      {"--mtu", "-1500"},             {"--mtu", "99999999999999999999"},
-                                     {"--mtu", "1500 "},             {"--mtu", ""}};
+                                     {"--mtu", "1500 "},             {"--mtu", ""},
+                                     {"--congestion", "bbr"},        {"--congestion", ""}};
     struct options options;
     char error[OPTIONS_ERROR];
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -105,7 +107,7 @@ static int with_file(const char *text, char *const arguments[3], struct options 
 START_TEST(the_file_speaks_where_the_command_line_does_not)
 {
     static const char text[] =
-        "partition = \"monolithic\"; driver = \"tap:other\"; dad = \"off\"; placement = \"spread\";"
+        "partition = \"monolithic\"; driver = \"tap:other\"; dad = \"off\"; congestion = \"reno\"; placement = \"spread\";"
         "address = [\"192.0.2.1/25\", \"fd00::1/48\"]; gateway = \"192.0.2.2\";"
         "route = (\"198.51.100.0/24,192.0.2.3\"); run-dir = \"/there\"; ecn = \"on\"; policy = \"/p\";";
     struct options o;
@@ -116,6 +118,7 @@ START_TEST(the_file_speaks_where_the_command_line_does_not)
     ck_assert_int_eq(o.dad, STACK_DAD_OFF);
     ck_assert_int_eq(o.ecn, STACK_ECN_ON);
     ck_assert_int_eq(o.placement, PLACEMENT_SPREAD);
+    ck_assert_uint_eq(o.congestion, TCP_CONGESTION_RENO);
     ck_assert_uint_eq(o.address_count, 2);
     ck_assert_uint_eq(o.prefix_length[1], 48);
     ck_assert_uint_eq(o.gateway[0].octets[3], 2);
@@ -123,7 +126,8 @@ START_TEST(the_file_speaks_where_the_command_line_does_not)
     ck_assert_str_eq(o.run_dir, "/there");
     ck_assert_str_eq(o.policy, "/p");
     char *const over[][3] = {
-        {(char *)"--address", (char *)"10.0.0.1/8"}, {(char *)"--gateway=fd00::2"}, {(char *)"--dad=on"}};
+        {(char *)"--address", (char *)"10.0.0.1/8"}, {(char *)"--gateway=fd00::2"}, {(char *)"--dad=on"},
+        {(char *)"--congestion=cubic"}};
     ck_assert_int_eq(with_file(text, over[0], &o, error), 0);
     ck_assert_uint_eq(o.address_count, 1); /* instead of the file's, not beside them */
     ck_assert_uint_eq(o.address[0].octets[0], 10);
@@ -133,6 +137,8 @@ START_TEST(the_file_speaks_where_the_command_line_does_not)
     ck_assert_uint_eq(o.gateway[1].family, ADDRESS_IP6);
     ck_assert_int_eq(with_file(text, over[2], &o, error), 0);
     ck_assert_int_eq(o.dad, STACK_DAD_ON);
+    ck_assert_int_eq(with_file(text, over[3], &o, error), 0);
+    ck_assert_uint_eq(o.congestion, TCP_CONGESTION_CUBIC);
     ck_assert_int_eq(with_file("", (char *const[3]){NULL}, &o, error), 0);
     ck_assert_uint_eq(o.partition.count, SERVER_COUNT); /* the defaults */
     ck_assert_int_eq(o.ecn, STACK_ECN_PASSIVE);

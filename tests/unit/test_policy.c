@@ -44,7 +44,7 @@ START_TEST(the_default_policy_is_what_it_says)
     ck_assert(rule->attach);
     ck_assert_uint_eq(rule->limits.sessions, 48);
     ck_assert_uint_eq(rule->limits.sockets, 4096);
-    ck_assert_uint_eq(rule->limits.memory_octets, 256U << 20);
+    ck_assert_uint_eq(rule->limits.memory_octets, 384U << 20);
     struct ip_address any = {.family = ADDRESS_IP6}, one = ip4(192, 0, 2, 1);
     ck_assert(policy_permits(&rule->bind, 6, &any, 0));
     ck_assert(policy_permits(&rule->bind, 17, &one, 80));
@@ -130,8 +130,8 @@ static const struct {
     {"rules = ({uid = \"any\";\nports = \"80\";});", ":2: 'ports' is not known here"},
     {"rules = ({uid = \"any\";\nsessions = 0;});", ":2: sessions: write a number from 1 to 64"},
     {"rules = ({uid = \"any\";\nsessions = 65;});", ":2: sessions: write a number from 1 to 64"},
-    {"rules = ({uid = \"any\";\nmemory = 257;});", ":2: memory: write a number from 1 to 256"},
-    {"rules = ({uid = \"any\";\nmemory = \"1\";});", ":2: memory: write a number from 1 to 256"},
+    {"rules = ({uid = \"any\";\nmemory = 385;});", ":2: memory: write a number from 1 to 384"},
+    {"rules = ({uid = \"any\";\nmemory = \"1\";});", ":2: memory: write a number from 1 to 384"},
     {"rules = ({uid = \"any\";\nsockets = 4097;});", ":2: sockets: write a number from 1 to 4096"},
     {"rules = ({uid = \"any\";\nbind = \"any\";});", ":2: bind: write a list"},
     {"rules = ({uid = \"any\"; bind = (\n3);});", ":2: write { protocol = ...;"},

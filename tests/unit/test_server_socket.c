@@ -450,6 +450,7 @@ static const struct {
     {CONTROL_OPTION_KEEP_IDLE, 600},     {CONTROL_OPTION_KEEP_INTERVAL, 32767},
     {CONTROL_OPTION_KEEP_COUNT, 127},    {CONTROL_OPTION_USER_TIMEOUT, 123456789},
     {CONTROL_OPTION_SEND_SIZE, 16384},   {CONTROL_OPTION_MAXIMUM_SEGMENT, 536},
+    {CONTROL_OPTION_CONGESTION, 1},
     {CONTROL_OPTION_RECEIVE_SIZE, 4096}, {CONTROL_OPTION_TTL, 9},
 };
 
@@ -462,6 +463,7 @@ static void expect_tuned(const struct message *m)
     ck_assert_uint_eq(m->options.keep_interval_s, 32767);
     ck_assert_uint_eq(m->options.keep_count, 127);
     ck_assert_uint_eq(m->options.maximum_segment, 536);
+    ck_assert_uint_eq(m->options.congestion, 1);
 }
 
 /* Every option of a stream, with every request, over deaths on either side, and to the connections of a listener. */
@@ -571,13 +573,18 @@ START_TEST(option_values)
         {SESSION_TCP, CONTROL_OPTION_MAXIMUM_SEGMENT, 88, 0},
         {SESSION_TCP, CONTROL_OPTION_MAXIMUM_SEGMENT, 32767, 0},
         {SESSION_TCP, CONTROL_OPTION_MAXIMUM_SEGMENT, 32768, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_CONGESTION, 0, EINVAL},
+        {SESSION_TCP, CONTROL_OPTION_CONGESTION, 1, 0},
+        {SESSION_TCP, CONTROL_OPTION_CONGESTION, 2, 0},
+        {SESSION_TCP, CONTROL_OPTION_CONGESTION, 3, EINVAL},
+        {SESSION_UDP, CONTROL_OPTION_CONGESTION, 1, ENOPROTOOPT},
         {SESSION_TCP, CONTROL_OPTION_SEND_SIZE, 0, 0},
         {SESSION_TCP, CONTROL_OPTION_SEND_SIZE, 2048, EINVAL},
         {SESSION_TCP, CONTROL_OPTION_SEND_SIZE, 4096, 0},
         {SESSION_UDP, CONTROL_OPTION_SEND_SIZE, 5000, EINVAL},
         {SESSION_UDP, CONTROL_OPTION_RECEIVE_SIZE, SLOT_RING_MAX, 0},
         {SESSION_TCP, CONTROL_OPTION_RECEIVE_SIZE, SLOT_RING_MAX * 2, EINVAL},
-        {SESSION_TCP, CONTROL_OPTION_RECEIVE_SIZE + 1, 1, ENOPROTOOPT},
+        {SESSION_TCP, CONTROL_OPTION_CONGESTION + 1, 1, ENOPROTOOPT},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint32_t s = new_socket(0, rows[i].transport, 0);

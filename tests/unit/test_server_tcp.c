@@ -207,9 +207,16 @@ START_TEST(test_application_lies)
         const char *counter;
         struct slot_app words; /* generation: added to the right one */
     } lies[] = {
-        {"notify_stale", {.generation = 1, .send_head = 5}}, {"drop_send_head", {.send_head = HARNESS_SEND + 1}},
-        {"drop_send_head", {.send_head = UINT32_MAX}},       {"drop_receive_tail", {.receive_tail = 1}},
+        {"notify_stale", {.generation = 1, .send_head = 5}},
+        {"drop_send_head", {.send_head = HARNESS_SEND + 1}},
+        {"drop_send_head", {.send_head = UINT32_MAX}},
+        {"drop_receive_tail", {.receive_tail = 1}},
         {"drop_receive_tail", {.receive_tail = UINT32_MAX}},
+        {"drop_send_ring", {.send_ring = 1}},
+        {"drop_send_ring", {.send_ring = UINT32_MAX}},
+        {"drop_send_ring", {.send_ring = 31U << 5 | 31}},
+        {"drop_send_ring", {.send_ring = 20U << 5 | 14}},
+        {"drop_send_ring", {.send_ring = HARNESS_SEND | 14U << 5 | 14}},
     };
     for (unsigned i = 0; i < sizeof lies / sizeof lies[0]; i++) {
         *app = lies[i].words;

@@ -14,7 +14,7 @@ static const struct tcp_conn *conn_of(const struct message *m)
 #define ON(option) (1U << CONTROL_OPTION_##option)
 
 static const struct message_options tuned = {
-    .keep_idle_s = 30, .keep_interval_s = 7, .keep_count = 4, .maximum_segment = 1200};
+    .keep_idle_s = 30, .keep_interval_s = 7, .keep_count = 4, .maximum_segment = 1200, .congestion = 1};
 
 static struct message ask(uint8_t operation, uint32_t socket, uint32_t backlog, uint32_t on, uint32_t tuning)
 {
@@ -41,6 +41,7 @@ static void options_are_there(const struct tcp_options *o)
     ck_assert_uint_eq(o->keep_interval_s, 7);
     ck_assert_uint_eq(o->keep_count, 4);
     ck_assert_uint_eq(o->maximum_segment, 1200);
+    ck_assert_uint_eq(o->congestion, 1);
     ck_assert_uint_eq(o->user_timeout_ms, 45000);
 }
 
@@ -117,6 +118,23 @@ START_TEST(test_options_of_a_connection)
 }
 END_TEST
 
+/* RFC 9293 3.9.1.9: the class and the TTL may change while the connection lives; its next segment has them. */
+START_TEST(test_class_changes)
+{
+    struct message sent, m = ask(MESSAGE_CONNECT, ACTIVE, 0, 0, message_tuning(9, 0x10, 0, 0));
+    ck_assert_int_eq(m.socket.error, 0);
+    ck_assert(harness_sent(h, &sent));
+    ck_assert(sent.ttl == 9 && sent.traffic_class == 0x10);
+    harness_return(h, sent.cookie);
+    ck_assert_int_eq(ask(MESSAGE_SET_OPTION, ACTIVE, 0, 0, message_tuning(77, 0xb8, 0, 0)).socket.error, 0);
+    h->now_us += 1000000;
+    harness_turn(h); /* the SYN again */
+    ck_assert(harness_sent(h, &sent));
+    ck_assert(sent.ttl == 77 && sent.traffic_class == 0xb8);
+    harness_return(h, sent.cookie);
+}
+END_TEST
+
 START_TEST(test_new_backlog)
 {
     struct message m = ask(MESSAGE_LISTEN, LISTENER, 16, 0, 0);
@@ -143,7 +161,7 @@ START_TEST(test_ring_sizes)
     ck_assert_int_eq(ask(MESSAGE_LISTEN, LISTENER, 4, 0, small).socket.error, ENOBUFS);
     ck_assert_int_eq(ask(MESSAGE_CONNECT, ACTIVE, 0, 0, small).socket.error, ENOBUFS);
     harness_arena(h, 1, SESSION_TCP, 2);
-    h->session[0].arena[1].receive_size = 8192;
+    h->session[0].arena[1].receive_size = h->session[0].arena[1].receive_most = 8192;
     ck_assert_int_eq(ask(MESSAGE_CONNECT, ACTIVE, 0, 0, none).socket.error, ENOBUFS);
     struct message m = ask(MESSAGE_CONNECT, ACTIVE, 0, 0, small);
     ck_assert_int_eq(m.socket.error, 0);
@@ -214,7 +232,8 @@ START_TEST(test_figures)
     settle();
     const struct slot_transport *w = words(&m);
     const struct tcp_conn *c = conn_of(&m);
-    ck_assert_uint_eq(w->tcp_kind & 0xff, TCP_ESTABLISHED);
+    ck_assert_uint_eq(w->tcp_kind & 0xf, TCP_ESTABLISHED);
+    ck_assert_uint_eq(w->tcp_kind >> 4 & 0xf, TCP_CONGESTION_CUBIC);
     ck_assert_uint_eq(w->tcp_kind >> 24 & TCP_KIND_SCALED, TCP_KIND_SCALED);
     ck_assert_uint_eq(w->tcp_kind >> 16 & 0xf, c->receive_window_scale);
     ck_assert_uint_eq(w->tcp_kind >> 20 & 0xf, c->send_window_scale);
@@ -332,6 +351,7 @@ int main(void)
     tcase_add_test(c, test_options_of_a_listener);
     tcase_add_loop_test(c, test_options_at_accept, 0, 2);
     tcase_add_test(c, test_options_of_a_connection);
+    tcase_add_test(c, test_class_changes);
     tcase_add_test(c, test_new_backlog);
     tcase_add_test(c, test_ring_sizes);
     tcase_add_test(c, test_cork);

@@ -138,7 +138,7 @@ START_TEST(nonsense_closes_the_connection)
     passed[2] = passed[0];
     request[0].magic ^= _i == MAGIC;
     request[0].operation = _i == OPERATION ? 77 : _i == ARENA_FIRST ? ATTACH_ARENA : ATTACH_HELLO;
-    request[0].reserved[1] = _i == RESERVED;
+    request[0].receive_most = _i == RESERVED;
     size_t length = sizeof request[0] + (_i == LONG ? 4 : 0) - (_i == SHORT ? 4 : 0);
     ask(fd, request, length, passed, _i == ONE_FD ? 1 : _i == THREE_FDS ? 3 : _i == NO_FD ? 0 : 2);
     ck_assert_int_eq(answered(fd, NULL), -1);
@@ -160,7 +160,16 @@ static const struct {
     {"ring too small", {.slots = 4, .send_size = 2048, .receive_size = 8192}, EINVAL},
     {"ring no power of two", {.slots = 4, .send_size = 8192, .receive_size = 12288}, EINVAL},
     {"ring too large", {.slots = 1, .send_size = 8192, .receive_size = SLOT_RING_MAX * 2}, EINVAL},
-    {"beyond the quota", {.slots = 64, .send_size = SLOT_RING_MAX, .receive_size = 8192}, EDQUOT},
+    {"place smaller than the ring",
+     {.slots = 1, .send_size = 8192, .receive_size = 16384, .receive_most = 8192},
+     EINVAL},
+    {"place no power of two", {.slots = 1, .send_size = 8192, .receive_size = 8192, .send_most = 12288}, EINVAL},
+    {"place too large", {.slots = 1, .send_size = 8192, .receive_size = 8192, .send_most = SLOT_RING_MAX * 2}, EINVAL},
+    {"place beyond the quota",
+     {.slots = 64, .send_size = 8192, .receive_size = 8192, .receive_most = SLOT_RING_MAX, .send_most = SLOT_RING_MAX},
+     EDQUOT},
+    {"less memory than place", {.slots = 4, .send_size = 8192, .receive_size = 16384, .receive_most = 32768}, EINVAL},
+    {"beyond the quota", {.slots = 96, .send_size = SLOT_RING_MAX, .receive_size = 8192}, EDQUOT},
     {"other size than said", {.slots = 5, .send_size = 8192, .receive_size = 16384}, EINVAL},
 };
 

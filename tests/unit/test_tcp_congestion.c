@@ -204,6 +204,17 @@ START_TEST(test_unused_window_in_avoidance)
     }
     ck_assert_uint_eq(conn_of(&b)->cwnd, cwnd);
     ck_assert_uint_ge(conn_of(&b)->cubic_epoch_us, epoch_us + 90 * MS); /* RFC 9438 5.8 */
+    epoch_us = conn_of(&b)->cubic_epoch_us;
+    make_available(&b, MSS);
+    send_all();
+    for (int i = 0; i < 10; i++) { /* one or two of seven: something is always in flight */
+        make_available(&b, MSS);
+        send_all();
+        advance(&b, 10 * MS);
+        inject(&b, A, 1, conn_of(&b)->snd_una - b.iss + MSS, 0);
+    }
+    ck_assert_uint_eq(conn_of(&b)->cwnd, cwnd);
+    ck_assert_uint_ge(conn_of(&b)->cubic_epoch_us, epoch_us + 90 * MS);
 }
 END_TEST
 
@@ -269,6 +280,23 @@ START_TEST(test_application_limited)
     use_two_segments(40 * conn_of(&b)->rto_us);
     ck_assert_uint_ge(conn_of(&b)->cwnd, 10 * MSS);
     ck_assert_uint_le(conn_of(&b)->cwnd, 10 * MSS + 2);
+}
+END_TEST
+
+/* Held back by the peer's window: it does not grow, but does not shrink either. */
+START_TEST(test_peer_limited)
+{
+    grow_to(88);
+    uint32_t cwnd = conn_of(&b)->cwnd;
+    for (int i = 0; i < 60; i++) {
+        fill_ring();
+        send_all();
+        advance(&b, 10 * MS);
+        inject(&b, A, 1, conn_of(&b)->snd_max - b.iss, 0);
+    }
+    send_all();
+    ck_assert_uint_lt(flight(), cwnd / MSS / 2 + 1);
+    ck_assert_uint_eq(conn_of(&b)->cwnd, cwnd);
 }
 END_TEST
 
@@ -344,6 +372,7 @@ int main(void)
     tcase_add_test(tc, test_unused_window_in_avoidance);
     tcase_add_test(tc, test_idle);
     tcase_add_test(tc, test_application_limited);
+    tcase_add_test(tc, test_peer_limited);
     tcase_add_test(tc, test_undo);
     tcase_add_test(tc, test_slow_start_ends_by_the_round_trip);
     suite_add_tcase(suite, tc);

@@ -85,11 +85,11 @@ START_TEST(test_limits)
     conn.cubic_epoch_us = 1;
     conn.cubic_w_est = CWND_MAX;
     for (int i = 0; i < 100; i++)
-        congestion_cubic.avoid(&conn, UINT64_MAX / 2, CWND_MAX);
+        cubic_avoid(&conn, UINT64_MAX / 2, CWND_MAX);
     ck_assert_uint_le(conn.cwnd, CWND_MAX);
     conn.cubic_epoch_us = UINT64_MAX; /* a clock that went back */
     conn.cwnd = 2000;
-    congestion_cubic.avoid(&conn, 1, 1000);
+    cubic_avoid(&conn, 1, 1000);
     ck_assert_uint_ge(conn.cwnd, 2000);
 }
 END_TEST
@@ -124,7 +124,7 @@ START_TEST(test_epoch)
     conn.mss = e->mss;
     conn.cwnd = e->w_max * e->mss;
     conn.srtt_us = e->rtt_us;
-    conn.ssthresh = congestion_cubic.reduce(&conn);
+    conn.ssthresh = cubic_reduce(&conn);
     ck_assert_uint_eq(conn.ssthresh, (uint32_t)((uint64_t)e->w_max * e->mss * 7 / 10));
     conn.cwnd = conn.ssthresh;
     double start = (double)conn.cwnd / e->mss;
@@ -132,7 +132,7 @@ START_TEST(test_epoch)
     uint64_t now_us = START_US, end_us = START_US + 60 * SECOND;
     for (uint32_t n = 0; now_us < end_us && m.cwnd < 1.4 * e->w_max; n++) {
         uint32_t acked = n % 3 == 0 ? e->mss / 2 : 2 * e->mss; /* delayed ACKs, and odd ones */
-        congestion_cubic.avoid(&conn, now_us, acked);
+        cubic_avoid(&conn, now_us, acked);
         model_ack(&m, (double)(now_us - START_US) / 1e6, e->rtt_us / 1e6, (double)acked / e->mss);
         double off = fabs((double)conn.cwnd / e->mss - m.cwnd);
         require(off <= 1.5 + m.cwnd * 0.01, "after %llu us %f, not %f", (unsigned long long)(now_us - START_US),
@@ -148,10 +148,10 @@ START_TEST(test_friendly_region)
 {
     conn.cwnd = 10000;
     conn.srtt_us = 2000;
-    conn.cwnd = conn.ssthresh = congestion_cubic.reduce(&conn);
+    conn.cwnd = conn.ssthresh = cubic_reduce(&conn);
     double w_est = 7;
     for (uint64_t now_us = START_US; now_us < START_US + 100000; now_us += 2000 / 7) {
-        congestion_cubic.avoid(&conn, now_us, 1000);
+        cubic_avoid(&conn, now_us, 1000);
         w_est += (w_est < 10 ? 9.0 / 17 : 1) * 1000 / conn.cwnd;
         ck_assert_double_ge(conn.cwnd / 1000.0 + 1.01, w_est);
     }
@@ -164,17 +164,17 @@ END_TEST
 START_TEST(test_fast_convergence)
 {
     conn.cwnd = 100000;
-    ck_assert_uint_eq(congestion_cubic.reduce(&conn), 70000);
+    ck_assert_uint_eq(cubic_reduce(&conn), 70000);
     ck_assert_uint_eq(conn.cubic_w_max, 100000);
     conn.cwnd = 80000;
-    ck_assert_uint_eq(congestion_cubic.reduce(&conn), 56000);
+    ck_assert_uint_eq(cubic_reduce(&conn), 56000);
     ck_assert_uint_eq(conn.cubic_w_max, 68000);
     ck_assert_uint_eq(conn.cubic_prior, 80000);
     conn.cwnd = 68000; /* not below: as it is */
-    ck_assert_uint_eq(congestion_cubic.reduce(&conn), 47600);
+    ck_assert_uint_eq(cubic_reduce(&conn), 47600);
     ck_assert_uint_eq(conn.cubic_w_max, 68000);
     conn.cwnd = 1000; /* 4.6: two segments at least */
-    ck_assert_uint_eq(congestion_cubic.reduce(&conn), 2000);
+    ck_assert_uint_eq(cubic_reduce(&conn), 2000);
 }
 END_TEST
 
@@ -184,7 +184,7 @@ START_TEST(test_reduction_in_recovery)
     conn.cwnd = 150000;
     conn.ssthresh = 70000;
     conn.flags = TCP_CONN_RECOVERY;
-    ck_assert_uint_eq(congestion_cubic.reduce(&conn), 49000);
+    ck_assert_uint_eq(cubic_reduce(&conn), 49000);
     ck_assert_uint_eq(conn.cubic_prior, 70000);
 }
 END_TEST
@@ -193,10 +193,10 @@ END_TEST
 START_TEST(test_timeout)
 {
     conn.cwnd = 100000;
-    conn.ssthresh = congestion_cubic.reduce(&conn);
-    congestion_cubic.timed_out(&conn);
+    conn.ssthresh = cubic_reduce(&conn);
+    cubic_timed_out(&conn);
     conn.cwnd = conn.ssthresh;
-    congestion_cubic.avoid(&conn, START_US, 1000);
+    cubic_avoid(&conn, START_US, 1000);
     ck_assert_uint_eq(conn.cubic_w_max, 70000);
     ck_assert_uint_eq(conn.cubic_k_ms, 0);
     ck_assert_uint_eq(conn.cubic_epoch_us, START_US);
@@ -207,14 +207,27 @@ END_TEST
 START_TEST(test_unused_time)
 {
     conn.cwnd = 100000;
-    conn.cwnd = conn.ssthresh = congestion_cubic.reduce(&conn);
-    congestion_cubic.unused(&conn, START_US, 1000000); /* no epoch: nothing to move */
+    conn.cwnd = conn.ssthresh = cubic_reduce(&conn);
+    cubic_unused(&conn, START_US, 1000000); /* no epoch: nothing to move */
     ck_assert_uint_eq(conn.cubic_epoch_us, 0);
-    congestion_cubic.avoid(&conn, START_US, 1000);
-    congestion_cubic.unused(&conn, START_US + 3000000, 2000000);
+    cubic_avoid(&conn, START_US, 1000);
+    cubic_unused(&conn, START_US + 3000000, 2000000);
     ck_assert_uint_eq(conn.cubic_epoch_us, START_US + 2000000);
-    congestion_cubic.unused(&conn, START_US + 3000000, 5000000); /* never beyond now */
+    cubic_unused(&conn, START_US + 3000000, 5000000); /* never beyond now */
     ck_assert_uint_eq(conn.cubic_epoch_us, START_US + 3000000);
+}
+END_TEST
+
+/* 4.2: what it grows towards is W_cubic a round trip from now. */
+START_TEST(test_target_is_a_round_trip_ahead)
+{
+    conn.cwnd = 1000000;
+    conn.cwnd = conn.ssthresh = cubic_reduce(&conn);
+    conn.srtt_us = 2 * SECOND;
+    cubic_avoid(&conn, START_US, 0);
+    cubic_avoid(&conn, START_US, conn.cwnd); /* a window: all the way */
+    double k = cbrt(300 / 0.4), w = 1000 + 0.4 * pow(2 - k, 3);
+    require(fabs(conn.cwnd / 1000.0 - w) < 0.2, "%u, not %f segments", conn.cwnd, w);
 }
 END_TEST
 
@@ -222,13 +235,13 @@ END_TEST
 START_TEST(test_growth_is_bounded)
 {
     conn.cwnd = 10000;
-    congestion_cubic.avoid(&conn, START_US, 1000);
+    cubic_avoid(&conn, START_US, 1000);
     uint32_t before = conn.cwnd;
-    congestion_cubic.avoid(&conn, START_US + 300 * (uint64_t)SECOND, before);
+    cubic_avoid(&conn, START_US + 300 * (uint64_t)SECOND, before);
     ck_assert_uint_le(conn.cwnd, before + before / 2);
     ck_assert_uint_gt(conn.cwnd, before + before / 3);
     before = conn.cwnd;
-    congestion_cubic.avoid(&conn, START_US + 300 * (uint64_t)SECOND, 10 * before); /* an ACK of ten windows */
+    cubic_avoid(&conn, START_US + 300 * (uint64_t)SECOND, 10 * before); /* an ACK of ten windows */
     ck_assert_uint_le(conn.cwnd, before + before / 2);
 }
 END_TEST
@@ -248,6 +261,7 @@ int main(void)
     tcase_add_test(tc, test_reduction_in_recovery);
     tcase_add_test(tc, test_timeout);
     tcase_add_test(tc, test_unused_time);
+    tcase_add_test(tc, test_target_is_a_round_trip_ahead);
     tcase_add_test(tc, test_growth_is_bounded);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

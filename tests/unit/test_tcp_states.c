@@ -85,7 +85,9 @@ static const struct row rows[] = {
         {"-XR", "-XR", "-XR", "-XR", "-XR", "-X0", "-X0", "?"}},
     {"RST, next but one", R, NEXT, 1, UNA, 0, 0, 0, COUNTS(challenge_acks),
         {"A", "A", "A", "A", "A", "A", "A", "?"}},
-    {"RST, at the edge", R, EDGE, 0, UNA, 0, 0, 0, COUNTS(challenge_acks),
+    {"RST, at the edge", R, EDGE, 0, UNA, 0, 0, 0, COUNTS(drop_out_of_window),
+        {"-", "-", "-", "-", "-", "-", "-", "?"}},
+    {"RST, near the edge", R, EDGE, -16, UNA, 0, 0, 0, COUNTS(challenge_acks),
         {"A", "A", "A", "A", "A", "A", "A", "?"}},
     /* fourth: SYN (RFC 5961 4.2) */
     {"SYN, old", S, NEXT, -10, UNA, 0, 0, 0, COUNTS(drop_out_of_window),

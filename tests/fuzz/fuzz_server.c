@@ -55,6 +55,8 @@ static void some_reference(struct input *in, const struct world *w, struct messa
 {
     uint8_t how = input_8(in);
     unsigned owner = (how & 3) == 0 ? SERVER_NIC : (how & 3) == 1 ? SERVER_IP : FUZZ_SERVER;
+    if (FUZZ_SERVER == SERVER_IP && (how & 3) == 2)
+        owner = how & 4 ? SERVER_UDP : SERVER_TCP;
     ret->pool = world_pool_index((enum server_id)owner);
     ret->generation = (how & 0x40) != 0 ? input_16(in) : w->generation[owner];
     if ((how & 3) == 3) {
@@ -158,15 +160,47 @@ static void message(struct world *w, struct input *in)
     message_push(w, peer, &m);
 }
 
+/* What a transport wants to be sent: a header in its pool, perhaps payload in an arena. */
+static void packet_down(struct world *w, struct input *in, uint8_t how)
+{
+    enum server_id from = how & 1 ? SERVER_UDP : SERVER_TCP;
+    uint32_t slot = (how >> 1 & 3) * 4096U, header = from == SERVER_UDP ? 8 : 20;
+    struct packet p;
+    packet_make(in, w, false, w->foreign[from] + slot, 4096, &p);
+    struct message m = {.operation = MESSAGE_SEND,
+                        .flags = input_8(in) & 1,
+                        .capability = CAPABILITY_INDEX_PEER,
+                        .generation = 1,
+                        .cookie = input_8(in),
+                        .reference = {{world_pool_index(from), w->generation[from], slot + p.transport_at, header}},
+                        .protocol = from == SERVER_UDP ? 17 : 6,
+                        .ttl = input_8(in),
+                        .traffic_class = input_8(in),
+                        .checksum_state = MESSAGE_CHECKSUM_PARTIAL,
+                        .checksum_offset = from == SERVER_UDP ? 6 : 16};
+    some_address(in, &m.source);
+    some_address(in, &m.destination);
+    if ((how & 8) != 0)
+        m.reference[1] =
+            (struct message_reference){world_arena_index(0, from == SERVER_UDP), 1, input_16(in), input_16(in)};
+    if ((how & 16) != 0)
+        some_packet_fields(in, &m);
+    message_push(w, from, &m);
+}
+
 /* A packet where it belongs, and the message that names it. */
 static void packet(struct world *w, struct input *in)
 {
     uint8_t how = input_8(in);
-    bool frame = FUZZ_SERVER == SERVER_IP && (how & 0x20) == 0;
+    bool frame = FUZZ_SERVER == SERVER_IP;
     enum server_id owner = (how & 1) != 0 && FUZZ_SERVER != SERVER_IP ? SERVER_IP : SERVER_NIC;
     enum server_id peer = FUZZ_SERVER == SERVER_IP ? SERVER_NIC : SERVER_IP;
     if (FUZZ_SERVER == SERVER_SOCKET || w->foreign[owner] == NULL)
         return;
+    if (FUZZ_SERVER == SERVER_IP && (how & 0x20) != 0) {
+        packet_down(w, in, how);
+        return;
+    }
     uint32_t slot = (how >> 1 & 3) * 4096U;
     struct packet p;
     packet_make(in, w, frame, w->foreign[owner] + slot, 4096, &p);

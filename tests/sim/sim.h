@@ -3,6 +3,7 @@
  *
  *   memory.c      segments: shared memory with one writer; the writes of a victim counted one instruction at a time
  *   point.c       kill points: every message, every step of a round; the plan of deaths; ports and pools that watch
+ *   bell.c        what a doorbell's pipe is
  *   link.c        the device of both nics, and what happens to frames between them
  *   domain.c      what a domain does: grants, rounds, sleep (the counterpart of servers/domain)
  *   barrier.c     ... and when a peer dies
@@ -81,6 +82,11 @@ void sim_point(struct sim_domain *d);
 void sim_port_watch(struct sim_domain *d, struct port *port);
 _Noreturn void sim_die(struct sim *sim); /* the domain that runs dies now */
 
+/* ---- bell.c ---- */
+int sim_bell_new(struct sim *sim);
+void sim_bell_free(struct sim *sim, int bell);
+bool sim_bell_rung(const struct sim *sim, int bell);
+
 /* ---- link.c ---- */
 struct sim_link;
 struct sim_link *sim_link_new(struct sim *sim, const struct impair_config *quality);
@@ -158,7 +164,7 @@ struct sim_domain {
     bool start_waits;
     struct status_page *status; /* persists */
     struct status_counter *counter[SERVER_COUNT];
-    int bell_read, bell_write;
+    int bell; /* bell.c */
     struct sim_told told[SIM_TOLD];
     uint32_t told_first, told_count;
     enum sim_phase phase;
@@ -212,7 +218,7 @@ struct sim_session {
     uint32_t id;
     struct session_control *control;
     struct session_answer *answer;
-    int bell_read, bell_write;
+    int bell;
     uint32_t arenas; /* granted or being granted */
     struct sim_arena arena[SIM_ARENAS];
     uint32_t unseen;  /* REMOVING: mask of domains that do not run and have a store */

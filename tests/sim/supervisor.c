@@ -2,10 +2,8 @@
 /* The supervisor's part: who is told what after a death, in which order, and what the next incarnation gets. The rules
  * are those of servers/supervisor/{domain,barrier,grant,memory,session}.c; there are no processes and no descriptors.
  */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/sim/sim.h"
 
@@ -54,15 +52,6 @@ static void index_take(struct sim_stack *k, uint16_t *ret_index, uint16_t *ret_g
         return;
     }
     sim_fail(k->sim, "no capability index is free");
-}
-
-static void pipe_make(struct sim *sim, int *ret_read, int *ret_write)
-{
-    int end[2];
-    if (pipe2(end, O_CLOEXEC | O_NONBLOCK) < 0)
-        sim_fail(sim, "no pipe");
-    *ret_read = end[0];
-    *ret_write = end[1];
 }
 
 /* ---- memory ---- */
@@ -389,8 +378,7 @@ static void session_free(struct sim_stack *k, struct sim_session *s)
     }
     sim_segment_free(k->sim, s->control);
     sim_segment_free(k->sim, s->answer);
-    close(s->bell_read);
-    close(s->bell_write);
+    sim_bell_free(k->sim, s->bell);
     *s = (struct sim_session){.id = s->id};
 }
 
@@ -423,7 +411,7 @@ struct sim_session *sim_session_attach(struct sim_stack *k)
         *s = (struct sim_session){.state = SESSION_ATTACHING, .id = i, .epoch = ++k->epoch};
         s->control = sim_segment_new(k->sim, sizeof *s->control, NULL);
         s->answer = sim_segment_new(k->sim, sizeof *s->answer, k->memory[SERVER_SOCKET].domain);
-        pipe_make(k->sim, &s->bell_read, &s->bell_write);
+        s->bell = sim_bell_new(k->sim);
         struct sim_told t = {.what = TELL_SESSION, .session = i, .epoch = s->epoch};
         s->waiting = tell_living(k, &t, NULL, NULL);
         session_next(k, s);
@@ -478,7 +466,7 @@ static void domain_make(struct sim_stack *k, uint32_t index)
     *d = (struct sim_domain){.sim = k->sim, .stack = k, .index = index, .servers = k->partition.domain[index].servers};
     memcpy(d->name, k->partition.domain[index].name, sizeof d->name);
     d->status = sim_segment_new(k->sim, sizeof *d->status, NULL);
-    pipe_make(k->sim, &d->bell_read, &d->bell_write);
+    d->bell = sim_bell_new(k->sim);
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         if (!sim_hosts(d, (enum server_id)id))
             continue;
@@ -509,7 +497,6 @@ void sim_stack_free(struct sim_stack *k)
             session_free(k, &k->session[i]);
     for (uint32_t i = 0; i < k->domain_count; i++) {
         sim_domain_clear(&k->domain[i]);
-        close(k->domain[i].bell_read);
-        close(k->domain[i].bell_write);
+        sim_bell_free(k->sim, k->domain[i].bell);
     }
 }

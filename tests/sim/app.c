@@ -419,6 +419,10 @@ static uint64_t next_us(const struct sim_app *a)
             at_us = t->cold_us;
         if (t->patience_us != 0 && t->patience_us < at_us)
             at_us = t->patience_us;
+        if (t->read_us > a->sim->now_us && t->read_us < at_us)
+            at_us = t->read_us;
+        if (t->write_us > a->sim->now_us && t->write_us < at_us)
+            at_us = t->write_us;
     }
     return at_us;
 }

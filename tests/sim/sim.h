@@ -10,6 +10,9 @@
  *   supervisor.c  deaths, barriers, grants, sessions (the counterpart of servers/supervisor)
  *   app.c stream.c datagram.c   applications that speak the session protocol
  *   mortal.c      applications that die, are ended by force, and are followed by others
+ *   watch.c       what must hold of every segment of TCP
+ *   path.c        bursts of loss, blackouts, marks, a path that takes less than the link
+ *   wide.c seeds.c  random scenarios of every kind, many of them
  *   world.c       the scheduler, quiescence, what must hold
  *   main.c        command line, sweep */
 #ifndef BULKHEAD_TESTS_SIM_SIM_H
@@ -32,11 +35,11 @@
 #define SIM_KILLS     16
 #define SIM_STILLBORN 16
 #define SIM_APPS      (2 * SIM_STACKS) /* those that serve, and those that die or come after one that died */
-#define SIM_TASKS     40 /* of one application */
+#define SIM_TASKS     64 /* of one application */
 #define SIM_MTU       1500U
 #define SIM_NEVER     UINT64_MAX
 #define SIM_ANY       UINT64_MAX /* sim_kill.write: at the point itself */
-#define SIM_HANG_US   (10ULL * 60 * 1000000)
+#define SIM_HANG_US   (15ULL * 60 * 1000000)
 #define SIM_STEPS_MAX 20000000ULL
 
 struct sim;
@@ -89,10 +92,30 @@ bool sim_bell_rung(const struct sim *sim, int bell);
 
 /* ---- link.c ---- */
 struct sim_link;
-struct sim_link *sim_link_new(struct sim *sim, const struct impair_config *quality);
+struct sim_scenario;
+struct sim_link *sim_link_new(struct sim *sim, const struct sim_scenario *scenario);
 void sim_link_free(struct sim_link *link);
 uint64_t sim_link_deadline(const struct sim_link *link,
                            uint32_t stack); /* of the next frame to this stack; SIM_NEVER */
+
+/* ---- path.c ---- */
+struct sim_path { /* to one stack */
+    struct impair_config quality;
+    uint32_t burst_begin, burst_end; /* chances of a million at each frame; while it lasts all is lost. 0: none */
+    uint64_t blackout_us, blackout_every_us;
+    uint32_t mtu; /* of the link behind a router; 0: as ours */
+    uint64_t mtu_at_us;
+    uint32_t mark; /* of a million of those that may be: CE */
+};
+struct sim_path_state {
+    bool in_burst;
+};
+#define SIM_TOO_BIG 512U /* octets of a frame that says so */
+bool sim_path_loses(struct sim *sim, uint32_t stack); /* a frame to this stack */
+void sim_path_mark(struct sim *sim, uint32_t stack, uint8_t *frame, uint32_t octets);
+/* Octets of the answer, a frame to who sent it; 0: it fits. */
+uint32_t sim_path_too_big(struct sim *sim, uint32_t stack, const uint8_t *frame, uint32_t octets, uint32_t gso_size,
+                          uint8_t answer[SIM_TOO_BIG]);
 
 /* ---- domains ---- */
 enum sim_state { SIM_DOWN, SIM_SPAWNED, SIM_STANDBY, SIM_GRANTED, SIM_RUNNING };
@@ -305,8 +328,18 @@ bool sim_mortals_done(const struct sim *sim);
 /* ---- world.c ---- */
 struct ip_address sim_target(struct sim *sim, uint32_t from, uint32_t number); /* where a client of a stack goes */
 #define SIM_PORT 7U /* of those who serve */
+struct sim_manners {                     /* of a stack's applications */
+    uint32_t slow_readers, slow_writers; /* of 1000 sockets */
+    uint32_t cork;                       /* ... that are corked at times */
+    uint32_t stall_us;                   /* most that a socket is not read, once; 0: none */
+    uint32_t send_size, receive_size;    /* of a stream's rings; 0: the usual */
+};
+
 struct sim_scenario {
     uint64_t seed;
+    bool wide, crashes; /* wide.c made it */
+    struct sim_path path[SIM_STACKS]; /* with `wide`, in the place of quality */
+    struct sim_manners manners[SIM_STACKS];
     char partition[SIM_STACKS][PARTITION_TEXT];
     struct impair_config quality;
     uint32_t streams, datagram_clients, datagrams; /* each way if `both` */
@@ -340,6 +373,12 @@ struct sim {
     uint64_t progress_us; /* when an application last got something */
     struct sim_stack stack[SIM_STACKS];
     struct sim_link *link;
+    struct sim_path_state path[SIM_STACKS]; /* to each */
+    uint64_t path_random;
+    uint64_t too_big, marked, lost_in_bursts, lost_in_blackouts; /* frames */
+    uint64_t acks_judged; /* on the link, against the store */
+    uint64_t octets; /* that applications read from streams */
+    struct status_counter counter[SERVER_COUNT][STATUS_COUNTERS]; /* of both stacks and the lives that are over */
     struct sim_app *app[SIM_APPS];
     struct sim_mortal mortal[SIM_STACKS];
     uint32_t died;   /* applications */
@@ -363,10 +402,28 @@ struct sim {
 struct sim_result {
     uint64_t hash, now_us, steps;
     uint32_t deaths, connections_lost, cold, untold;
+    uint32_t hangs, server_deaths[SERVER_COUNT];
+    uint64_t octets, too_big, marked, lost_in_bursts, lost_in_blackouts, acks_judged;
+    struct status_counter counter[SERVER_COUNT][STATUS_COUNTERS];
     uint64_t points[SIM_STACKS][SERVER_COUNT]; /* of the domain that hosts the server */
 };
 void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, uint64_t, uint64_t),
              struct sim_result *ret);
+/* ---- watch.c ---- */
+void sim_tcp_watch_begin(struct sim *sim);
+void sim_tcp_watch_frame(struct sim *sim, uint32_t stack, const uint8_t *frame, uint32_t octets); /* it leaves */
+bool sim_tcp_drained(const struct sim_stack *k); /* its tcp has no connection, reply or timer left */
+bool sim_tcp_sent_cookies(const struct sim *sim);
+
+/* ---- wide.c, seeds.c ---- */
+void sim_wide_scenario(struct sim_scenario *s); /* all that follows from its seed and `crashes` */
+struct sim_seeds {
+    uint64_t first, count;
+    bool crashes, trace;
+    uint32_t seconds, jobs, shard, shards;
+};
+int sim_seeds(const struct sim_seeds *s); /* exit status */
+void sim_counters_add(struct sim *sim, struct sim_domain *d); /* a life is over */
 /* Ends the program: says what is wrong, where, and how to see it again. */
 _Noreturn void sim_fail(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sim_note(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3))); /* --trace */

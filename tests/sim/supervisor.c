@@ -14,6 +14,7 @@
 #define UNHEALTHY_FREE    5U
 #define BACKOFF_US        10000U
 #define ARENA_SLOTS       16U
+#define ARENA_SLOTS_WIDE  48U
 #define ARENA_SEND        8192U
 #define ARENA_RECEIVE     8192U
 #define UDP_RECEIVE       16384U
@@ -274,6 +275,7 @@ void sim_supervisor_died(struct sim_domain *d)
     d->unhealthy = healthy ? 0 : d->unhealthy + 1;
     if (d->unhealthy == UNHEALTHY_COLD)
         forget_stores(d);
+    sim_counters_add(d->sim, d);
     sim_domain_clear(d);
     if ((d->status->sleep & 1) != 0) /* nobody is to believe that it sleeps */
         d->status->sleep++;
@@ -355,6 +357,7 @@ static void arena_make(struct sim_stack *k, struct sim_session *s)
 {
     enum session_transport transport = s->arenas == 0 ? SESSION_TCP : SESSION_UDP;
     uint32_t most = k->sim->scenario->datagram_most;
+    const struct sim_manners *m = &k->sim->scenario->manners[k->index];
     struct sim_arena *a = &s->arena[s->arenas++];
     *a = (struct sim_arena){.transport = transport,
                             .slots = ARENA_SLOTS,
@@ -363,6 +366,11 @@ static void arena_make(struct sim_stack *k, struct sim_session *s)
                                             : most > UDP_SMALL       ? UDP_RECEIVE_LARGE
                                                                      : UDP_RECEIVE,
                             .object = k->next_object++};
+    if (transport == SESSION_TCP && m->send_size != 0) {
+        a->slots = ARENA_SLOTS_WIDE;
+        a->send_size = m->send_size;
+        a->receive_size = m->receive_size;
+    }
     index_take(k, &a->index, &a->generation);
     a->app = sim_segment_new(k->sim, arena_send_octets(a->slots, a->send_size), NULL);
     a->words = sim_segment_new(k->sim, arena_receive_octets(a->slots, a->receive_size),

@@ -19,6 +19,7 @@
 #define TYPE_IP4     0x0800U
 #define TYPE_IP6     0x86ddU
 #define ALL          1000000U
+#define BURST_US     500000U /* or it would outlive whoever backs off */
 
 static void put16(uint8_t *at, uint32_t value)
 {
@@ -37,8 +38,11 @@ bool sim_path_loses(struct sim *sim, uint32_t stack)
     struct sim_path_state *state = &sim->path[stack];
     if (path->burst_begin != 0) {
         uint32_t chance = sim_below(&sim->path_random, ALL);
-        if (!state->in_burst ? chance < path->burst_begin : chance < path->burst_end)
+        bool over = chance < path->burst_end || sim->now_us >= state->burst_until_us;
+        if (state->in_burst ? over : chance < path->burst_begin) {
             state->in_burst = !state->in_burst;
+            state->burst_until_us = sim->now_us + BURST_US;
+        }
         if (state->in_burst) {
             sim->lost_in_bursts++;
             return true;

@@ -109,6 +109,7 @@ struct sim_path { /* to one stack */
 };
 struct sim_path_state {
     bool in_burst;
+    uint64_t burst_until_us;
 };
 #define SIM_TOO_BIG 512U /* octets of a frame that says so */
 bool sim_path_loses(struct sim *sim, uint32_t stack); /* a frame to this stack */

@@ -177,7 +177,8 @@ static void check_ack(struct watched *w, const struct tcp_conn *c, const struct 
         return;
     if (w->acked && seq_before(ack, w->ack))
         wrong(w, "an ACK goes back", ack, w->ack);
-    if (w->acked && seq_before(edge + (1U << shift) - 1, w->edge))
+    /* a SYN's window is never scaled (RFC 7323 2.2), so it may say less than there is */
+    if (w->acked && (flags & TCP_FLAG_SYN) == 0 && seq_before(edge + (1U << shift) - 1, w->edge))
         wrong(w, "the window's right edge goes back", edge, w->edge);
     if (seq_after(edge, seq_max(most, ack)))
         wrong(w, "the window is larger than the ring", edge, most);
@@ -280,6 +281,8 @@ void sim_tcp_watch_frame(struct sim *sim, uint32_t stack, const uint8_t *frame, 
     } else {
         return;
     }
+    sim_note(sim, "%c frame of %u octets: port %u to %u seq %u ack %u flags %02x window %u", 'A' + stack, octets,
+             word16(tcp), word16(tcp + 2), word32(tcp + 4), word32(tcp + 8), tcp[13], word16(tcp + 14));
     struct watched *w = find(&watches[stack], &local, &remote, tcp);
     if (w == NULL || (tcp[13] & (TCP_FLAG_ACK | TCP_FLAG_RST)) != TCP_FLAG_ACK || w->stored == 0)
         return;

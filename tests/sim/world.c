@@ -287,7 +287,7 @@ static bool counts_mistakes(const struct sim *sim, enum server_id server, const 
         "corrupt_blocks", "refused_ip",          "refused_nic",       "refused_tcp",       "refused_udp",
         "refused_socket",
     };
-    if (sim->forced > 0 && (strcmp(name, "drop_reference") == 0 || strncmp(name, "refused_", 8) == 0))
+    if (sim->forced > 0 && (strcmp(name, "drop_reference") == 0 || strncmp(name, "refused", 7) == 0))
         return false;
     for (uint32_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
         if (strcmp(name, mistakes[i]) == 0)

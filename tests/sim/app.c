@@ -332,6 +332,11 @@ bool sim_app_serving(const struct sim_app *a)
     return true;
 }
 
+bool sim_app_left(const struct sim_app *a)
+{
+    return a->gone;
+}
+
 bool sim_app_gone(const struct sim_app *a)
 {
     return a->gone && a->session->state == SESSION_FREE;

@@ -199,8 +199,17 @@ static struct frame *frame_of(const uint8_t *bytes, uint32_t octets)
     return f;
 }
 
+void sim_link_say(struct sim_link *link, uint32_t stack, const uint8_t *bytes, uint32_t octets)
+{
+    arrive(link, stack, frame_of(bytes, octets));
+}
+
 static void cross(struct sim_link *link, uint32_t stack, struct frame *f)
 {
+    if (sim_peer_frame(link->sim, 1U - stack, f->bytes, f->octets)) {
+        free(f);
+        return;
+    }
     uint8_t answer[SIM_TOO_BIG];
     uint32_t octets = sim_path_too_big(link->sim, stack, f->bytes, f->octets, f->offload.gso_size, answer);
     if (octets > 0)

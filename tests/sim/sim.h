@@ -10,6 +10,7 @@
  *   supervisor.c  deaths, barriers, grants, sessions (the counterpart of servers/supervisor)
  *   app.c stream.c datagram.c   applications that speak the session protocol
  *   mortal.c      applications that die, are ended by force, and are followed by others
+ *   peer.c        a third host, whose TCP behaves badly, as it may or not
  *   watch.c       what must hold of every segment of TCP
  *   path.c        bursts of loss, blackouts, marks, a path that takes less than the link
  *   wide.c seeds.c  random scenarios of every kind, many of them
@@ -303,6 +304,7 @@ enum sim_stream_how {
     STREAM_SERVER_FIRST = 1, /* the server ends its side first; without it or the next one the client does */
     STREAM_AT_ONCE = 2,      /* each ends its side when it has sent all */
     STREAM_MORTAL = 4,       /* its client may die */
+    STREAM_ODD = 8,          /* with a peer (peer.c) that may let it fail */
 };
 void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down,
                     uint32_t how);
@@ -315,7 +317,8 @@ void sim_app_die(struct sim_app *a); /* with all that it has open */
 void sim_app_leave(struct sim_app *a); /* servers close; it ends when all is closed */
 bool sim_app_clients_done(const struct sim_app *a);
 bool sim_app_serving(const struct sim_app *a); /* listens, is bound */
-bool sim_app_gone(const struct sim_app *a);
+bool sim_app_left(const struct sim_app *a); /* nothing of it is open */
+bool sim_app_gone(const struct sim_app *a); /* nor is its session */
 void sim_app_step(struct sim_app *a);
 bool sim_app_can_step(struct sim_app *a);
 uint64_t sim_app_deadline(const struct sim_app *a);
@@ -348,6 +351,7 @@ struct sim_scenario {
     uint32_t datagram_most;
     uint32_t mortal_us; /* applications die within this time, and others come after them; 0: none */
     uint32_t refused;   /* clients of a port that is closed */
+    uint32_t peers, peer_octets; /* streams with the scripted peer, each way and stack; octets at most */
     bool both;
     bool local;    /* clients talk to their own stack as well */
     bool conflict; /* both stacks have one address of each family that is the same */
@@ -375,6 +379,8 @@ struct sim {
     struct sim_stack stack[SIM_STACKS];
     struct sim_link *link;
     struct sim_path_state path[SIM_STACKS]; /* to each */
+    struct sim_peer *peer; /* NULL: none */
+    bool peer_over;        /* its connections that never end are forgotten */
     uint64_t path_random;
     uint64_t too_big, marked, lost_in_bursts, lost_in_blackouts; /* frames */
     uint64_t acks_judged; /* on the link, against the store */
@@ -410,6 +416,17 @@ struct sim_result {
 };
 void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, uint64_t, uint64_t),
              struct sim_result *ret);
+/* ---- peer.c ---- */
+struct sim_peer;
+struct ip_address sim_peer_address(void);
+void sim_peer_begin(struct sim *sim);
+/* True: it was for the peer. */
+bool sim_peer_frame(struct sim *sim, uint32_t stack, const uint8_t *frame, uint32_t octets);
+uint64_t sim_peer_deadline(const struct sim *sim);
+void sim_peer_step(struct sim *sim); /* all that is due */
+bool sim_peer_done(const struct sim *sim);
+void sim_link_say(struct sim_link *link, uint32_t stack, const uint8_t *bytes, uint32_t octets); /* link.c: to a stack */
+
 /* ---- watch.c ---- */
 void sim_tcp_watch_begin(struct sim *sim);
 void sim_tcp_watch_frame(struct sim *sim, uint32_t stack, const uint8_t *frame, uint32_t octets); /* it leaves */

@@ -15,6 +15,8 @@
 #define HALF_US                                                                                                        \
     120000000U /* a connection whose other end died may stay half-open for ever (RFC 9293 3.5.1): given up */
 
+#define PROBED_US    50000000U
+#define HALF_ODD_US  30000000U  /* with a peer that may let it fail */
 #define HALF_WIDE_US 600000000U /* ... of wide runs: stalls of minutes, then timers that have backed off to 120 s */
 
 uint32_t sim_connections_lost;
@@ -192,6 +194,8 @@ static bool complete(const struct task *t, const struct app_view *v)
 /* Of a client that may be one that died; what it is says its head, if that came. */
 static bool is_cut(const struct sim_app *a, const struct task *t)
 {
+    if ((t->how & STREAM_ODD) != 0 || (a->sim->peer != NULL && t->kind == TASK_ACCEPTED && t->received < STREAM_HEAD))
+        return true;
     return a->sim->died > 0 && t->kind == TASK_ACCEPTED && (t->received < STREAM_HEAD || (t->how & STREAM_MORTAL) != 0);
 }
 
@@ -225,7 +229,9 @@ static bool reset_may_be_lost(const struct sim *sim)
 
 static bool half_open(struct sim_app *a, struct task *t, bool did)
 {
-    uint32_t patience_us = a->sim->scenario->wide ? HALF_WIDE_US : HALF_US;
+    uint32_t patience_us = (t->how & STREAM_ODD) != 0    ? HALF_ODD_US
+                           : a->sim->scenario->wide ? HALF_WIDE_US
+                                                    : HALF_US;
     if (did || t->patience_us == 0)
         t->patience_us = a->sim->now_us + patience_us;
     if (a->sim->now_us < t->patience_us)
@@ -236,11 +242,20 @@ static bool half_open(struct sim_app *a, struct task *t, bool did)
     return true;
 }
 
+/* What a closed socket has not sent is given up after some eight probes of a window that stays closed: who talks to
+ * readers that stall for longer waits until all has arrived. */
+static bool waits_for_acks(const struct sim_app *a)
+{
+    const struct sim_manners *m = a->sim->scenario->manners;
+    return m[0].stall_us > PROBED_US || m[1].stall_us > PROBED_US;
+}
+
 static bool data_step(struct sim_app *a, struct task *t)
 {
     struct app_view v = app_look(a, t);
     bool did = receive_some(a, t, &v);
-    if (!did && complete(t, &v)) {
+    if (!did && complete(t, &v) &&
+        (!waits_for_acks(a) || v.space == t->slot.arena->send_size || (v.state & SLOT_CLOSED) != 0)) {
         t->patience_us = 0;
         t->step = STREAM_CLOSE;
         return true;
@@ -253,7 +268,8 @@ static bool data_step(struct sim_app *a, struct task *t)
         lost(a, t, 0);
         return true;
     }
-    if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && t->kind == TASK_CLIENT && t->received < t->down)
+    if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && t->kind == TASK_CLIENT && t->received < t->down &&
+        !is_cut(a, t))
         wrong(a, t, "the end came too early, after", t->received);
     if ((v.state & (SLOT_ERROR | SLOT_CLOSED)) == 0)
         did |= send_some(a, t, &v);
@@ -367,7 +383,7 @@ static bool close_answered(struct sim_app *a, struct task *t)
     if (answer.error != 0 && !app_cold(a))
         wrong(a, t, "CLOSE refused", (uint32_t)answer.error);
     app_end(a, t);
-    t->step = t->kind == TASK_CLIENT && t->lost && !app_cold(a) ? STREAM_SOCKET : STEP_DONE;
+    t->step = t->kind == TASK_CLIENT && t->lost && !app_cold(a) && (t->how & STREAM_ODD) == 0 ? STREAM_SOCKET : STEP_DONE;
     app_later(a, t, AGAIN_US);
     if (t->kind == TASK_ACCEPTED)
         t->kind = TASK_FREE;

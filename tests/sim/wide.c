@@ -90,6 +90,8 @@ static void traffic_draw(uint64_t *random, struct sim_scenario *s)
     s->refused = sim_below(random, 3);
     s->mortal_us = one_in(random, 3) ? 1U << (8 + sim_below(random, 14)) : 0;
     s->local = one_in(random, 3);
+    s->peers = one_in(random, 3) ? 1 + sim_below(random, 4) : 0;
+    s->peer_octets = spread(random, 1, 60000);
 }
 
 /* A death, and perhaps one more soon after it, while what the first left is still being mended. */

@@ -15,6 +15,7 @@
 #define PROBES_US     (10 * 1000000ULL) /* until addresses are probed */
 #define HUNG_LEAST_US 800000U           /* as servers/supervisor: LIVENESS_TICKS of TICK_US */
 #define HUNG_MORE_US  200000U
+#define ENDING_US     60000000U /* ... SESSION_ENDING_US */
 #define START_US      5000000U
 #define SETTLE_WIDE_US (20 * 60 * 1000000ULL) /* ... by timers that have backed off to two minutes */
 #define SETTLE_US     (3 * 60 * 1000000ULL) /* for loans to come home, retransmissions and TIME-WAIT included */
@@ -210,7 +211,7 @@ struct choice {
 static uint32_t choices(struct sim *sim, struct choice ret[CHOICES], uint64_t *ret_next_us)
 {
     uint32_t count = 0;
-    uint64_t next_us = SIM_NEVER;
+    uint64_t next_us = sim_peer_deadline(sim);
     for (uint32_t k = 0; k < SIM_STACKS; k++) {
         for (uint32_t i = 0; i < sim->stack[k].domain_count; i++) {
             struct sim_domain *d = &sim->stack[k].domain[i];
@@ -241,12 +242,16 @@ static void step(struct sim *sim)
         sim_fail(sim, "nothing has got on for %llu simulated minutes", SIM_HANG_US / 60000000);
     if (++sim->steps > SIM_STEPS_MAX)
         sim_fail(sim, "more than %llu steps", SIM_STEPS_MAX);
-    if (count == 0) {
+    if (sim_peer_deadline(sim) <= sim->now_us)
+        sim_peer_step(sim);
+    else if (count == 0) {
         if (next_us == SIM_NEVER || next_us <= sim->now_us)
             sim_fail(sim, "nobody can do anything, ever");
         sim->now_us = next_us;
         return;
     }
+    if (count == 0)
+        return;
     struct choice c = choice[sim_below(&sim->random, count)];
     if (c.domain != NULL)
         domain_runs(c.domain);
@@ -370,6 +375,14 @@ static void clients_begin(struct sim *sim)
             uint32_t how = s->both ? sim_below(&sim->random, 4) : i % 2 * STREAM_SERVER_FIRST;
             sim_app_stream(sim->app[k], &to, SIM_PORT, up, down, how);
         }
+        for (uint32_t i = 0; i < s->peers; i++) {
+            struct ip_address to = sim_peer_address();
+            bool odd = sim_below(&sim->random, 3) == 0;
+            uint32_t up = sim_below(&sim->random, s->peer_octets);
+            uint32_t down = sim_below(&sim->random, s->peer_octets);
+            uint32_t how = sim_below(&sim->random, 4) | (odd ? STREAM_ODD : 0);
+            sim_app_stream(sim->app[k], &to, odd ? SIM_PORT + 1 : SIM_PORT, up, down, how);
+        }
         for (uint32_t i = 0; i < s->datagram_clients; i++) {
             struct ip_address to = sim_target(sim, k, 2 + i);
             sim_app_datagrams(sim->app[k], &to, SIM_PORT, s->datagrams, s->datagram_most);
@@ -402,6 +415,7 @@ static void check_conflicts(const struct sim *sim)
 
 static void check_end(struct sim *sim)
 {
+    sim->peer_over = true;
     uint64_t settle_us = sim->scenario->wide ? SETTLE_WIDE_US : SETTLE_US;
     for (uint64_t until = sim->now_us + settle_us; !all_home(sim) && sim->now_us < until;)
         step(sim);
@@ -469,6 +483,19 @@ static bool all_apps(const struct sim *sim, bool (*are)(const struct sim_app *a)
     return true;
 }
 
+/* A peer that keeps its window closed holds what was sent to it: the session ends by force then. */
+static void end_sessions(struct sim *sim)
+{
+    for (uint64_t until = SIM_NEVER; !all_apps(sim, sim_app_gone);) {
+        step(sim);
+        if (until == SIM_NEVER && all_apps(sim, sim_app_left))
+            until = sim->now_us + ENDING_US;
+        for (uint32_t i = 0; i < SIM_APPS && sim->peer != NULL && sim->now_us >= until; i++)
+            if (sim->app[i] != NULL && !sim_app_gone(sim->app[i]))
+                sim_app_force(sim->app[i]);
+    }
+}
+
 static void play(struct sim *sim)
 {
     for (uint32_t k = 0; k < SIM_STACKS; k++) {
@@ -480,15 +507,15 @@ static void play(struct sim *sim)
     probe(sim);
     clients_begin(sim);
     sim_mortals_begin(sim);
-    while (!sim_mortals_done(sim) || !all_apps(sim, sim_app_clients_done)) {
+    sim_peer_begin(sim);
+    while (!sim_mortals_done(sim) || !all_apps(sim, sim_app_clients_done) || !sim_peer_done(sim)) {
         step(sim);
         sim_mortals_step(sim);
     }
     for (uint32_t i = 0; i < SIM_APPS; i++)
         if (sim->app[i] != NULL)
             sim_app_leave(sim->app[i]);
-    while (!all_apps(sim, sim_app_gone))
-        step(sim);
+    end_sessions(sim);
     check_end(sim);
 }
 
@@ -519,6 +546,7 @@ void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, 
         sim_stack_free(&sim->stack[k]);
     }
     sim_link_free(sim->link);
+    free(sim->peer);
     for (uint32_t i = 0; i < SIM_SEGMENTS; i++)
         sim_segment_free(sim, sim->segment[i].base);
     free(sim);

@@ -235,6 +235,7 @@ static int device_receive(struct netdrv *driver, uint8_t *buffer, uint32_t *ret_
         return NETDRV_NOTHING;
     struct frame *f = link->frame[driver->device][handle];
     link->frame[driver->device][handle] = NULL;
+    link->sim->account[driver->device].taken++;
     memcpy(buffer, f->bytes, f->octets);
     *ret_octets = f->octets;
     *ret_offload = f->offload;
@@ -267,6 +268,7 @@ static int device_send(struct netdrv *driver, const struct netdrv_offload *offlo
                                                             : NULL;
     if (fault != NULL)
         sim_fail(link->sim, "%c sent a frame of %u octets with %s", 'A' + driver->device, octets, fault);
+    link->sim->account[driver->device].given++;
     sim_tcp_watch_frame(link->sim, (uint32_t)driver->device, f->bytes, f->octets);
     cross(link, 1U - (uint32_t)driver->device, f);
     sim_point(link->sim->running);

@@ -10,6 +10,7 @@
  *   supervisor.c  deaths, barriers, grants, sessions (the counterpart of servers/supervisor)
  *   app.c stream.c datagram.c   applications that speak the session protocol
  *   mortal.c      applications that die, are ended by force, and are followed by others
+ *   account.c     what the counters must add up to
  *   peer.c        a third host, whose TCP behaves badly, as it may or not
  *   watch.c       what must hold of every segment of TCP
  *   path.c        bursts of loss, blackouts, marks, a path that takes less than the link
@@ -118,6 +119,12 @@ void sim_path_mark(struct sim *sim, uint32_t stack, uint8_t *frame, uint32_t oct
 /* Octets of the answer, a frame to who sent it; 0: it fits. */
 uint32_t sim_path_too_big(struct sim *sim, uint32_t stack, const uint8_t *frame, uint32_t octets, uint32_t gso_size,
                           uint8_t answer[SIM_TOO_BIG]);
+
+/* ---- account.c ---- */
+struct sim_account { /* of a stack's device */
+    uint64_t taken, given; /* frames that nic took from it, gave to it */
+};
+void sim_account_check(const struct sim *sim); /* at the end */
 
 /* ---- domains ---- */
 enum sim_state { SIM_DOWN, SIM_SPAWNED, SIM_STANDBY, SIM_GRANTED, SIM_RUNNING };
@@ -379,6 +386,7 @@ struct sim {
     struct sim_stack stack[SIM_STACKS];
     struct sim_link *link;
     struct sim_path_state path[SIM_STACKS]; /* to each */
+    struct sim_account account[SIM_STACKS];
     struct sim_peer *peer; /* NULL: none */
     bool peer_over;        /* its connections that never end are forgotten */
     uint64_t path_random;

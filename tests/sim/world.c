@@ -16,6 +16,7 @@
 #define HUNG_LEAST_US 800000U           /* as servers/supervisor: LIVENESS_TICKS of TICK_US */
 #define HUNG_MORE_US  200000U
 #define ENDING_US     60000000U /* ... SESSION_ENDING_US */
+#define COUNTED_US    500000U   /* until the last of the counters are published */
 #define START_US      5000000U
 #define SETTLE_WIDE_US (20 * 60 * 1000000ULL) /* ... by timers that have backed off to two minutes */
 #define SETTLE_US     (3 * 60 * 1000000ULL) /* for loans to come home, retransmissions and TIME-WAIT included */
@@ -431,6 +432,9 @@ static void check_end(struct sim *sim)
     if (sim->cold == 0) /* a server that has forgotten all is at odds with who has not */
         check_counters(sim);
     check_conflicts(sim);
+    for (uint64_t until = sim->now_us + COUNTED_US; sim->now_us < until;)
+        step(sim);
+    sim_account_check(sim);
 }
 
 /* What a life has counted goes to the run's sums. */

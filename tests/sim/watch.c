@@ -22,7 +22,7 @@
 #define WATCHED_MOST 256U
 
 struct watched { /* a connection, under the engine's index */
-    bool used, acked, edged, pending;
+    bool used, acked, edged, pending, gone;
     uint32_t iss, irs;
     struct ip_address local, remote;
     uint16_t local_port, remote_port;
@@ -31,7 +31,7 @@ struct watched { /* a connection, under the engine's index */
     uint32_t sacked;    /* the highest edge of a block that it reported (RFC 2018) */
     uint32_t ack;       /* the last that went out */
     uint32_t edge;      /* the right edge that went out */
-    uint32_t stored;    /* rcv_nxt that is in the store; 0: there is no block of it */
+    uint32_t stored;    /* rcv_nxt that is in the store; `gone`: there is no block (any more) */
 };
 
 struct sim_watch_tcp {
@@ -148,6 +148,8 @@ enum tcp_input_result __wrap_tcp_input(struct tcp *t, uint64_t now_us, uint32_t 
     }
     const struct tcp_conn *c = tcp_conn_at(t, index);
     uint8_t flags = header[13];
+    if (w->irs == 0)
+        w->stored = c->irs; /* nothing, until it is committed */
     w->irs = c->irs;
     w->pending = true;
     if (seq_after(c->snd_una, w->peer_ack))
@@ -222,6 +224,8 @@ bool __wrap_tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
     if (w == NULL)
         return true;
     const struct tcp_conn *c = tcp_conn_at(t, ret->conn);
+    if (w->irs == 0)
+        w->stored = c->irs;
     w->irs = c->irs;
     check_ack(w, c, ret);
     if (ret->conn < high)
@@ -245,7 +249,9 @@ void __wrap_store_commit(struct store *store)
         if (!w->pending)
             continue;
         bool there = store_read(store, TCP_STORE_CONNECTION(i), &block) == STORE_BLOCK_GOOD;
-        w->stored = there && block.block.conn.iss == w->iss ? block.block.conn.rcv_nxt : 0; /* 0: in TIME-WAIT */
+        w->gone = !there || block.block.conn.iss != w->iss; /* in TIME-WAIT, if anywhere */
+        if (!w->gone)
+            w->stored = block.block.conn.rcv_nxt;
         w->pending = false;
     }
 }
@@ -284,7 +290,7 @@ void sim_tcp_watch_frame(struct sim *sim, uint32_t stack, const uint8_t *frame, 
     sim_note(sim, "%c frame of %u octets: port %u to %u seq %u ack %u flags %02x window %u", 'A' + stack, octets,
              word16(tcp), word16(tcp + 2), word32(tcp + 4), word32(tcp + 8), tcp[13], word16(tcp + 14));
     struct watched *w = find(&watches[stack], &local, &remote, tcp);
-    if (w == NULL || (tcp[13] & (TCP_FLAG_ACK | TCP_FLAG_RST)) != TCP_FLAG_ACK || w->stored == 0)
+    if (w == NULL || (tcp[13] & (TCP_FLAG_ACK | TCP_FLAG_RST)) != TCP_FLAG_ACK || w->gone || w->irs == 0)
         return;
     sim->acks_judged++;
     /* one of an older connection of the same ports may be far behind, never ahead */

@@ -75,6 +75,7 @@ static struct watched *watched_of(const struct tcp *t, uint32_t index)
     if (!at->used || at->iss != c->iss || at->remote_port != c->identity.remote_port ||
         !same(&at->remote, &c->identity.remote))
         *at = (struct watched){.used = true,
+                               .pending = true,
                                .iss = c->iss,
                                .local = c->identity.local,
                                .remote = c->identity.remote,

@@ -510,6 +510,12 @@ void sim_peer_step(struct sim *sim)
     }
 }
 
+void sim_peer_end(struct sim *sim)
+{
+    for (uint32_t i = 0; sim->peer != NULL && i < CONNECTIONS; i++)
+        sim->peer->of[i].phase = PEER_FREE;
+}
+
 bool sim_peer_done(const struct sim *sim)
 {
     for (uint32_t i = 0; sim->peer != NULL && i < CONNECTIONS; i++) {

@@ -433,6 +433,7 @@ bool sim_peer_frame(struct sim *sim, uint32_t stack, const uint8_t *frame, uint3
 uint64_t sim_peer_deadline(const struct sim *sim);
 void sim_peer_step(struct sim *sim); /* all that is due */
 bool sim_peer_done(const struct sim *sim);
+void sim_peer_end(struct sim *sim); /* it says nothing more by itself */
 void sim_link_say(struct sim_link *link, uint32_t stack, const uint8_t *bytes, uint32_t octets); /* link.c: to a stack */
 
 /* ---- watch.c ---- */

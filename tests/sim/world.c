@@ -432,6 +432,7 @@ static void check_end(struct sim *sim)
     if (sim->cold == 0) /* a server that has forgotten all is at odds with who has not */
         check_counters(sim);
     check_conflicts(sim);
+    sim_peer_end(sim);
     for (uint64_t until = sim->now_us + COUNTED_US; sim->now_us < until;)
         step(sim);
     sim_account_check(sim);

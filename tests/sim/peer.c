@@ -518,6 +518,8 @@ void sim_peer_end(struct sim *sim)
 
 bool sim_peer_done(const struct sim *sim)
 {
+    if (sim->deaths + sim->hangs > 0) /* it may be half-open for ever, and has no application that gives up */
+        return true;
     for (uint32_t i = 0; sim->peer != NULL && i < CONNECTIONS; i++) {
         const struct connection *c = &sim->peer->of[i];
         if (c->phase != PEER_FREE && !is_over(c) && c->temper >> FAIR_COUNT == 0)

@@ -231,9 +231,7 @@ static bool reset_may_be_lost(const struct sim *sim)
 
 static bool half_open(struct sim_app *a, struct task *t, bool did)
 {
-    uint32_t patience_us = (t->how & STREAM_ODD) != 0    ? HALF_ODD_US
-                           : a->sim->scenario->wide ? HALF_WIDE_US
-                                                    : HALF_US;
+    uint32_t patience_us = (t->how & STREAM_ODD) != 0 ? HALF_ODD_US : a->sim->scenario->wide ? HALF_WIDE_US : HALF_US;
     if (did || t->patience_us == 0)
         t->patience_us = a->sim->now_us + patience_us;
     if (a->sim->now_us < t->patience_us)
@@ -385,7 +383,8 @@ static bool close_answered(struct sim_app *a, struct task *t)
     if (answer.error != 0 && !app_cold(a))
         wrong(a, t, "CLOSE refused", (uint32_t)answer.error);
     app_end(a, t);
-    t->step = t->kind == TASK_CLIENT && t->lost && !app_cold(a) && (t->how & STREAM_ODD) == 0 ? STREAM_SOCKET : STEP_DONE;
+    t->step =
+        t->kind == TASK_CLIENT && t->lost && !app_cold(a) && (t->how & STREAM_ODD) == 0 ? STREAM_SOCKET : STEP_DONE;
     app_later(a, t, AGAIN_US);
     if (t->kind == TASK_ACCEPTED)
         t->kind = TASK_FREE;

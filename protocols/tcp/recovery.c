@@ -34,7 +34,7 @@ static bool is_dsack(const struct segment *s)
 /* Of the octets that went out again in this episode so many were not needed. */
 static void take_dsack(struct tcp *t, struct tcp_conn *c, struct tcp_delivery *d, struct tcp_range b)
 {
-    struct tcp_recovery *r = &board_of(t, c)->recovery;
+    struct tcp_episode *r = &board_of(t, c)->recovery;
     t->counters.dsacks_in++;
     d->dsack = true;
     d->duplicate_range = b;
@@ -90,7 +90,7 @@ static void take_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_deliver
 static void prr_update(struct tcp *t, struct tcp_conn *c, uint32_t delivered, bool safe)
 {
     const struct tcp_scoreboard *b = board_of(t, c);
-    struct tcp_recovery *r = &board_of(t, c)->recovery;
+    struct tcp_episode *r = &board_of(t, c)->recovery;
     uint32_t mss = conn_send_mss(c), send;
     r->prr_delivered += delivered;
     if (b->in_flight > c->ssthresh) {
@@ -111,7 +111,7 @@ static void episode_begin(struct tcp *t, struct tcp_conn *c, bool timed_out)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     b->probe = (struct tcp_loss_probe){0};
-    b->recovery = (struct tcp_recovery){.undo_una = c->snd_una, .undo_possible = true, .timed_out = timed_out};
+    b->recovery = (struct tcp_episode){.undo_una = c->snd_una, .undo_possible = true, .timed_out = timed_out};
 }
 
 /* Something is lost; `in_flight` octets were, before it was known. */
@@ -142,7 +142,7 @@ static void recovery_end(struct tcp *t, struct tcp_conn *c)
 /* ---- what was no loss ---- */
 static void undo(struct tcp *t, struct tcp_conn *c)
 {
-    struct tcp_recovery *r = &board_of(t, c)->recovery;
+    struct tcp_episode *r = &board_of(t, c)->recovery;
     if (r->timed_out)
         t->counters.spurious_timeouts++;
     else
@@ -150,13 +150,13 @@ static void undo(struct tcp *t, struct tcp_conn *c)
     congestion_restore(t, c);
     c->flags &= ~(uint32_t)(TCP_CONN_RECOVERY | TCP_CONN_LOSS);
     flights_forget_losses(t, c);
-    *r = (struct tcp_recovery){0};
+    *r = (struct tcp_episode){0};
 }
 
 /* RFC 4015 3.2. Untrusted: tsecr (wire). Of an ACK that goes beyond what was sent again first. */
 static bool echo_is_older(const struct tcp *t, const struct tcp_conn *c, const struct tcp_delivery *d)
 {
-    const struct tcp_recovery *r = &board_of(t, c)->recovery;
+    const struct tcp_episode *r = &board_of(t, c)->recovery;
     return d->acked > 0 && (c->flags & TCP_CONN_TIMESTAMPS) && d->segment->timestamps && r->resent_at_us != 0 &&
            seq_before(d->segment->tsecr, timestamp_clock(t, r->resent_at_us, c->ts_offset));
 }
@@ -164,7 +164,7 @@ static bool echo_is_older(const struct tcp *t, const struct tcp_conn *c, const s
 /* In recovery several things may be lost, and the first only late: the last ACK decides. */
 static bool undo_is_due(const struct tcp *t, const struct tcp_conn *c, const struct tcp_delivery *d)
 {
-    const struct tcp_recovery *r = &board_of(t, c)->recovery;
+    const struct tcp_episode *r = &board_of(t, c)->recovery;
     if (!r->undo_possible)
         return false;
     if (d->dsack && r->resent_at_us != 0 && r->undo_resent == 0)
@@ -177,7 +177,7 @@ static bool undo_is_due(const struct tcp *t, const struct tcp_conn *c, const str
 /* RFC 5682 3.1. True: the timeout was for nothing. */
 static bool frto_step(struct tcp *t, struct tcp_conn *c, const struct tcp_delivery *d)
 {
-    struct tcp_recovery *r = &board_of(t, c)->recovery;
+    struct tcp_episode *r = &board_of(t, c)->recovery;
     if (r->frto == 0)
         return false;
     if (d->original) /* step 3 b, and before it */
@@ -310,7 +310,7 @@ void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t 
 
 void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end)
 {
-    struct tcp_recovery *r = &board_of(t, c)->recovery;
+    struct tcp_episode *r = &board_of(t, c)->recovery;
     uint32_t octets = end - f->start;
     bool first = f->start == c->snd_una;
     flight_resent(t, c, now_us, f, end);

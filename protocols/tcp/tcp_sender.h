@@ -42,7 +42,7 @@ struct tcp_loss_probe { /* rack.c, RFC 8985 7 */
     bool now; /* it is to go out */
 };
 
-struct tcp_recovery { /* recovery.c */
+struct tcp_episode { /* recovery.c */
     uint32_t prr_delivered, prr_out, recover_fs; /* RFC 9937 6 */
     uint32_t undo_una;      /* snd_una when the episode began; with undo_possible */
     uint32_t undo_resent;   /* octets that went out again in it and were not reported as duplicates */
@@ -63,7 +63,7 @@ struct tcp_scoreboard { /* flight.c */
     bool own;                 /* the connection's own record is used */
     struct tcp_rack rack;
     struct tcp_loss_probe probe;
-    struct tcp_recovery recovery;
+    struct tcp_episode recovery;
 };
 
 struct tcp_hystart { /* hystart.c, RFC 9406 */

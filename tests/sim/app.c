@@ -6,7 +6,6 @@
 #include "tests/sim/app.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +22,7 @@ struct sim_app *sim_app_new(struct sim_stack *k, uint64_t seed)
     a->session = sim_session_attach(k);
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         const struct sim_domain *d = k->memory[id].domain;
-        a->bell[id] = (struct doorbell){.fd = d->bell_write, .sleep = &d->status->sleep};
+        a->bell[id] = (struct doorbell){.fd = d->bell, .sleep = &d->status->sleep};
     }
     for (uint32_t i = 0; i < SIM_TASKS; i++)
         a->task[i].kind = TASK_FREE;
@@ -373,6 +372,11 @@ bool sim_app_serving(const struct sim_app *a)
     return true;
 }
 
+bool sim_app_left(const struct sim_app *a)
+{
+    return a->gone;
+}
+
 bool sim_app_gone(const struct sim_app *a)
 {
     return a->gone && a->session->state == SESSION_FREE;
@@ -460,6 +464,10 @@ static uint64_t next_us(const struct sim_app *a)
             at_us = t->cold_us;
         if (t->patience_us != 0 && t->patience_us < at_us)
             at_us = t->patience_us;
+        if (t->read_us > a->sim->now_us && t->read_us < at_us)
+            at_us = t->read_us;
+        if (t->write_us > a->sim->now_us && t->write_us < at_us)
+            at_us = t->write_us;
     }
     return at_us;
 }
@@ -470,7 +478,7 @@ void sim_app_step(struct sim_app *a)
         return;
     switch (a->phase) {
     case PHASE_ASLEEP:
-        doorbell_drain(a->session->bell_read);
+        doorbell_drain(a->session->bell);
         doorbell_wake(&a->session->control->sleep);
         a->phase = PHASE_AWAKE;
         break;
@@ -497,8 +505,7 @@ bool sim_app_can_step(struct sim_app *a)
         return false;
     if (a->phase != PHASE_ASLEEP || a->wake_us <= a->sim->now_us)
         return true;
-    struct pollfd bell = {.fd = a->session->bell_read, .events = POLLIN};
-    return poll(&bell, 1, 0) == 1;
+    return sim_bell_rung(a->sim, a->session->bell);
 }
 
 uint64_t sim_app_deadline(const struct sim_app *a)

@@ -44,6 +44,10 @@ struct task {
     bool shut, lost;
     uint32_t count, most; /* datagrams */
     uint32_t tries;
+    uint64_t read_us, write_us;           /* not before */
+    uint32_t read_pause_us, write_pause_us, read_most, write_most; /* 0: as it comes */
+    uint32_t stall_at, stall_us;          /* having received so much it reads nothing for so long; 0: never */
+    bool corks;
     uint64_t patience_us;
     uint32_t colds;   /* app_colds() when it got its slot */
     uint64_t cold_us; /* it gives up then */
@@ -102,6 +106,8 @@ void app_give_up(struct sim_app *a, struct task *t);
 /* It waits in vain: that must not be because nobody told it of a cold start. */
 void app_check_told(const struct sim_app *a, const struct task *t);
 
+/* How this socket is read and written. */
+void stream_manners(struct sim_app *a, struct task *t);
 /* Each does what can be done; true: something. */
 bool stream_step(struct sim_app *a, struct task *t);
 bool datagram_step(struct sim_app *a, struct task *t);

@@ -160,7 +160,7 @@ void sim_told_session(struct sim_domain *d, uint32_t id, bool ending)
                           .socket_quota = 64,
                           .control = from->control,
                           .answer = sim_hosts(d, SERVER_SOCKET) ? from->answer : NULL,
-                          .bell = {.fd = from->bell_write, .sleep = &from->control->sleep}};
+                          .bell = {.fd = from->bell, .sleep = &from->control->sleep}};
     policy_list_all(&s->bind);
     policy_list_all(&s->connect);
     call_servers(d, offsetof(struct server, session_added), id);

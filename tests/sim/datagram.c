@@ -167,7 +167,7 @@ static bool hear(struct sim_app *a, struct task *t)
 static bool refused_step(struct sim_app *a, struct task *t)
 {
     struct app_view v = app_look(a, t);
-    bool copies = a->sim->scenario->quality.duplicate > 0;
+    bool copies = a->sim->scenario->wide || a->sim->scenario->quality.duplicate > 0;
     if ((v.available > 0 || (v.state & SLOT_ERROR) != 0) && !app_cold(a))
         wrong(a, t, "something came from a closed port", v.available);
     if (v.error_count != 0 && v.error != ECONNREFUSED && !(v.error == EHOSTUNREACH && sim_loses(a->sim)) &&
@@ -276,7 +276,10 @@ bool datagram_step(struct sim_app *a, struct task *t)
         if (!app_take_descriptor(a, t))
             wrong(a, t, "no descriptor", 0);
         q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {SESSION_UDP, t->descriptor}};
-        return asked(a, t, &q, DATAGRAM_SOCKET_WAIT);
+        if (asked(a, t, &q, DATAGRAM_SOCKET_WAIT))
+            return true;
+        a->descriptor_used[t->descriptor] = false;
+        return false;
     case DATAGRAM_SOCKET_WAIT:
         if (!app_answered(a, t, &answer))
             return false;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What a domain does, step by step, as servers/domain/loop.c does it: rounds while anything moves; then it says that it
- * sleeps, looks at every input again, and waits for its bell (a pipe, rung by ipc/doorbell.c), its deadline, the device
+ * sleeps, looks at every input again, and waits for its bell (rung by ipc/doorbell.c, bell.c), its deadline, the device
  * or the supervisor. Input that nobody rang for is a lost wake-up, and the end of the run. */
-#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "tests/sim/sim.h"
 
@@ -92,7 +90,7 @@ static void grants(struct sim_domain *d, uint32_t alive)
     doorbell_wake(&d->status->sleep);
     for (uint32_t i = 0; i < d->stack->domain_count; i++) {
         const struct sim_domain *other = &d->stack->domain[i];
-        d->life->bell[i] = (struct doorbell){.fd = other->bell_write, .sleep = &other->status->sleep};
+        d->life->bell[i] = (struct doorbell){.fd = other->bell, .sleep = &other->status->sleep};
     }
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         if (sim_hosts(d, (enum server_id)id))
@@ -240,8 +238,7 @@ static void look_again(struct sim_domain *d)
 
 static bool rung(const struct sim_domain *d)
 {
-    struct pollfd bell = {.fd = d->bell_read, .events = POLLIN};
-    return poll(&bell, 1, 0) == 1;
+    return sim_bell_rung(d->sim, d->bell);
 }
 
 static bool device_ready(const struct sim_domain *d)
@@ -281,7 +278,7 @@ static void wake(struct sim_domain *d)
 {
     if (!rung(d) && d->told_count == 0 && !d->stuck && !device_ready(d) && !only_returns(d))
         sim_fail(d->sim, "%c %s sleeps, has input, and nobody rang", 'A' + d->stack->index, d->name);
-    doorbell_drain(d->bell_read);
+    doorbell_drain(d->bell);
     doorbell_wake(&d->status->sleep);
     d->phase = PHASE_AWAKE;
 }

@@ -39,13 +39,15 @@ struct sim_link {
 
 static struct sim_link *the_link; /* a driver has nothing but a device number */
 
-struct sim_link *sim_link_new(struct sim *sim, const struct impair_config *quality)
+struct sim_link *sim_link_new(struct sim *sim, const struct sim_scenario *scenario)
 {
     struct sim_link *link = calloc(1, sizeof *link);
-    struct impair_config config = *quality;
-    config.queue = DEVICE_QUEUE;
     link->sim = sim;
+    sim->path_random = sim->random ^ 0x70617468U;
     for (uint32_t i = 0; i < SIM_STACKS; i++) {
+        struct impair_config config = scenario->wide ? scenario->path[i].quality : scenario->quality;
+        if (config.queue == 0)
+            config.queue = DEVICE_QUEUE;
         config.seed = sim->random ^ (0x6c696e6bU + i);
         impair_init(&link->impair[i], &config, link->under_way[i], IMPAIR_QUEUE_MAX);
     }
@@ -178,7 +180,7 @@ static bool covered(const struct frame *f)
     return type == TYPE_IP6;
 }
 
-static void cross(struct sim_link *link, uint32_t stack, struct frame *f)
+static void arrive(struct sim_link *link, uint32_t stack, struct frame *f)
 {
     struct impair_fate fate;
     impair_frame(&link->impair[stack], link->sim->now_us, f->octets, LINK_HEADER, &fate);
@@ -188,6 +190,37 @@ static void cross(struct sim_link *link, uint32_t stack, struct frame *f)
     for (uint32_t i = 0; i < fate.copies; i++)
         link->frame[stack][fate.handle[i]] = copy_of(f);
     free(f);
+}
+
+static struct frame *frame_of(const uint8_t *bytes, uint32_t octets)
+{
+    struct frame *f = calloc(1, sizeof *f + octets);
+    f->octets = octets;
+    memcpy(f->bytes, bytes, octets);
+    return f;
+}
+
+void sim_link_say(struct sim_link *link, uint32_t stack, const uint8_t *bytes, uint32_t octets)
+{
+    arrive(link, stack, frame_of(bytes, octets));
+}
+
+static void cross(struct sim_link *link, uint32_t stack, struct frame *f)
+{
+    if (sim_peer_frame(link->sim, 1U - stack, f->bytes, f->octets)) {
+        free(f);
+        return;
+    }
+    uint8_t answer[SIM_TOO_BIG];
+    uint32_t octets = sim_path_too_big(link->sim, stack, f->bytes, f->octets, f->offload.gso_size, answer);
+    if (octets > 0)
+        arrive(link, 1U - stack, frame_of(answer, octets));
+    if (octets > 0 || sim_path_loses(link->sim, stack)) {
+        free(f);
+        return;
+    }
+    sim_path_mark(link->sim, stack, f->bytes, f->octets);
+    arrive(link, stack, f);
 }
 
 /* ---- the driver ---- */
@@ -203,6 +236,7 @@ static int device_receive(struct netdrv *driver, uint8_t *buffer, uint32_t *ret_
         return NETDRV_NOTHING;
     struct frame *f = link->frame[driver->device][handle];
     link->frame[driver->device][handle] = NULL;
+    link->sim->account[driver->device].taken++;
     memcpy(buffer, f->bytes, f->octets);
     *ret_octets = f->octets;
     *ret_offload = f->offload;
@@ -235,6 +269,8 @@ static int device_send(struct netdrv *driver, const struct netdrv_offload *offlo
                                                             : NULL;
     if (fault != NULL)
         sim_fail(link->sim, "%c sent a frame of %u octets with %s", 'A' + driver->device, octets, fault);
+    link->sim->account[driver->device].given++;
+    sim_tcp_watch_frame(link->sim, (uint32_t)driver->device, f->bytes, f->octets);
     cross(link, 1U - (uint32_t)driver->device, f);
     sim_point(link->sim->running);
     return NETDRV_OK;

@@ -12,16 +12,19 @@
     "           [--random] [--datagrams] [--trace]\n"                                                                  \
     "       sim --sweep [SERVER] [--writes] [--twice] [--pairs] [--hangs] [--every N] [--seconds S] [--dad ...]\n"     \
     "           every place where it can die, one after another\n"                                                     \
+    "       sim --seeds N [--seed FIRST] [--crashes] [--jobs N] [--shard I/N] [--seconds S] [--trace]\n"                 \
+    "           wide random runs of N seeds in order, each followed from its seed alone; ends at the first that fails\n"  \
     "       sim --soak --seconds S [--seed N] [--trace]   random runs with random deaths\n"
 
 #define TWICE_WITHIN 60U /* points */
 
 static struct sim_scenario scenario = {.dad = STACK_DAD_OFF};
 static struct {
+    struct sim_seeds seeds;
     bool sweep, writes, twice, pairs, hang, soak, random;
     const char *server;
     uint32_t seconds, every;
-} option = {.every = 1, .seconds = 1000000};
+} option = {.every = 1, .seconds = 1000000, .seeds = {.jobs = 1, .shards = 1}};
 
 static _Noreturn void usage(const char *what)
 {
@@ -304,6 +307,17 @@ static void parse_kill(const char *text, bool hang)
         k->write = number_of(end + 1, &end);
 }
 
+static void parse_shard(const char *text)
+{
+    char *end;
+    option.seeds.shard = (uint32_t)number_of(text, &end);
+    if (*end != '/')
+        usage("--shard wants I/N, I from 0 on");
+    option.seeds.shards = (uint32_t)number_of(end + 1, &end);
+    if (option.seeds.shard >= option.seeds.shards)
+        usage("--shard wants I/N, I below N");
+}
+
 static void parse_dad(const char *text)
 {
     if (strcmp(text, "on") != 0 && strcmp(text, "optimistic") != 0)
@@ -341,6 +355,12 @@ static void parse(int count, char **argument)
             parse_dad(value);
         else if (strcmp(name, "--seconds") == 0 && value != NULL)
             option.seconds = (uint32_t)number_of(value, &end);
+        else if (strcmp(name, "--seeds") == 0 && value != NULL)
+            option.seeds.count = number_of(value, &end);
+        else if (strcmp(name, "--jobs") == 0 && value != NULL)
+            option.seeds.jobs = (uint32_t)number_of(value, &end);
+        else if (strcmp(name, "--shard") == 0 && value != NULL)
+            parse_shard(value);
         else if (strcmp(name, "--every") == 0 && value != NULL)
             option.every = (uint32_t)number_of(value, &end);
         else
@@ -351,6 +371,8 @@ static void parse(int count, char **argument)
         }
         if (strcmp(name, "--trace") == 0)
             scenario.trace = true;
+        else if (strcmp(name, "--crashes") == 0)
+            option.seeds.crashes = true;
         else if (strcmp(name, "--datagrams") == 0)
             scenario.datagrams = 1;
         else if (strcmp(name, "--random") == 0)
@@ -380,5 +402,11 @@ int main(int count, char **argument)
 {
     parse(count, argument);
     sim_watch_install();
+    if (option.seeds.count != 0) {
+        option.seeds.first = scenario.seed;
+        option.seeds.seconds = option.seconds;
+        option.seeds.trace = scenario.trace;
+        return sim_seeds(&option.seeds);
+    }
     return option.sweep ? sweep() : option.soak ? soak() : one();
 }

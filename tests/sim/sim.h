@@ -3,12 +3,18 @@
  *
  *   memory.c      segments: shared memory with one writer; the writes of a victim counted one instruction at a time
  *   point.c       kill points: every message, every step of a round; the plan of deaths; ports and pools that watch
+ *   bell.c        what a doorbell's pipe is
  *   link.c        the device of both nics, and what happens to frames between them
  *   domain.c      what a domain does: grants, rounds, sleep (the counterpart of servers/domain)
  *   barrier.c     ... and when a peer dies
  *   supervisor.c  deaths, barriers, grants, sessions (the counterpart of servers/supervisor)
  *   app.c stream.c datagram.c   applications that speak the session protocol
  *   mortal.c      applications that die, are ended by force, and are followed by others
+ *   account.c     what the counters must add up to
+ *   peer.c        a third host, whose TCP behaves badly, as it may or not
+ *   watch.c       what must hold of every segment of TCP
+ *   path.c        bursts of loss, blackouts, marks, a path that takes less than the link
+ *   wide.c seeds.c  random scenarios of every kind, many of them
  *   world.c       the scheduler, quiescence, what must hold
  *   main.c        command line, sweep */
 #ifndef BULKHEAD_TESTS_SIM_SIM_H
@@ -31,11 +37,11 @@
 #define SIM_KILLS     16
 #define SIM_STILLBORN 16
 #define SIM_APPS      (2 * SIM_STACKS) /* those that serve, and those that die or come after one that died */
-#define SIM_TASKS     40 /* of one application */
+#define SIM_TASKS     64 /* of one application */
 #define SIM_MTU       1500U
 #define SIM_NEVER     UINT64_MAX
 #define SIM_ANY       UINT64_MAX /* sim_kill.write: at the point itself */
-#define SIM_HANG_US   (10ULL * 60 * 1000000)
+#define SIM_HANG_US   (15ULL * 60 * 1000000)
 #define SIM_STEPS_MAX 20000000ULL
 
 struct sim;
@@ -81,12 +87,44 @@ void sim_point(struct sim_domain *d);
 void sim_port_watch(struct sim_domain *d, struct port *port);
 _Noreturn void sim_die(struct sim *sim); /* the domain that runs dies now */
 
+/* ---- bell.c ---- */
+int sim_bell_new(struct sim *sim);
+void sim_bell_free(struct sim *sim, int bell);
+bool sim_bell_rung(const struct sim *sim, int bell);
+
 /* ---- link.c ---- */
 struct sim_link;
-struct sim_link *sim_link_new(struct sim *sim, const struct impair_config *quality);
+struct sim_scenario;
+struct sim_link *sim_link_new(struct sim *sim, const struct sim_scenario *scenario);
 void sim_link_free(struct sim_link *link);
 uint64_t sim_link_deadline(const struct sim_link *link,
                            uint32_t stack); /* of the next frame to this stack; SIM_NEVER */
+
+/* ---- path.c ---- */
+struct sim_path { /* to one stack */
+    struct impair_config quality;
+    uint32_t burst_begin, burst_end; /* chances of a million at each frame; while it lasts all is lost. 0: none */
+    uint64_t blackout_us, blackout_every_us;
+    uint32_t mtu; /* of the link behind a router; 0: as ours */
+    uint64_t mtu_at_us;
+    uint32_t mark; /* of a million of those that may be: CE */
+};
+struct sim_path_state {
+    bool in_burst;
+    uint64_t burst_until_us;
+};
+#define SIM_TOO_BIG 512U /* octets of a frame that says so */
+bool sim_path_loses(struct sim *sim, uint32_t stack); /* a frame to this stack */
+void sim_path_mark(struct sim *sim, uint32_t stack, uint8_t *frame, uint32_t octets);
+/* Octets of the answer, a frame to who sent it; 0: it fits. */
+uint32_t sim_path_too_big(struct sim *sim, uint32_t stack, const uint8_t *frame, uint32_t octets, uint32_t gso_size,
+                          uint8_t answer[SIM_TOO_BIG]);
+
+/* ---- account.c ---- */
+struct sim_account { /* of a stack's device */
+    uint64_t taken, given; /* frames that nic took from it, gave to it */
+};
+void sim_account_check(const struct sim *sim); /* at the end */
 
 /* ---- domains ---- */
 enum sim_state { SIM_DOWN, SIM_SPAWNED, SIM_STANDBY, SIM_GRANTED, SIM_RUNNING };
@@ -158,7 +196,7 @@ struct sim_domain {
     bool start_waits;
     struct status_page *status; /* persists */
     struct status_counter *counter[SERVER_COUNT];
-    int bell_read, bell_write;
+    int bell; /* bell.c */
     struct sim_told told[SIM_TOLD];
     uint32_t told_first, told_count;
     enum sim_phase phase;
@@ -213,7 +251,7 @@ struct sim_session {
     uint32_t id;
     struct session_control *control;
     struct session_answer *answer;
-    int bell_read, bell_write;
+    int bell;
     uint32_t arenas; /* granted or being granted */
     struct sim_arena arena[SIM_ARENAS];
     uint32_t unseen;  /* REMOVING: mask of domains that do not run and have a store */
@@ -274,6 +312,7 @@ enum sim_stream_how {
     STREAM_SERVER_FIRST = 1, /* the server ends its side first; without it or the next one the client does */
     STREAM_AT_ONCE = 2,      /* each ends its side when it has sent all */
     STREAM_MORTAL = 4,       /* its client may die */
+    STREAM_ODD = 8,          /* with a peer (peer.c) that may let it fail */
 };
 void sim_app_stream(struct sim_app *a, const struct ip_address *to, uint16_t port, uint32_t up, uint32_t down,
                     uint32_t how);
@@ -286,7 +325,8 @@ void sim_app_die(struct sim_app *a); /* with all that it has open */
 void sim_app_leave(struct sim_app *a); /* servers close; it ends when all is closed */
 bool sim_app_clients_done(const struct sim_app *a);
 bool sim_app_serving(const struct sim_app *a); /* listens, is bound */
-bool sim_app_gone(const struct sim_app *a);
+bool sim_app_left(const struct sim_app *a); /* nothing of it is open */
+bool sim_app_gone(const struct sim_app *a); /* nor is its session */
 void sim_app_step(struct sim_app *a);
 bool sim_app_can_step(struct sim_app *a);
 uint64_t sim_app_deadline(const struct sim_app *a);
@@ -300,8 +340,18 @@ bool sim_mortals_done(const struct sim *sim);
 /* ---- world.c ---- */
 struct ip_address sim_target(struct sim *sim, uint32_t from, uint32_t number); /* where a client of a stack goes */
 #define SIM_PORT 7U /* of those who serve */
+struct sim_manners {                     /* of a stack's applications */
+    uint32_t slow_readers, slow_writers; /* of 1000 sockets */
+    uint32_t cork;                       /* ... that are corked at times */
+    uint32_t stall_us;                   /* most that a socket is not read, once; 0: none */
+    uint32_t send_size, receive_size;    /* of a stream's rings; 0: the usual */
+};
+
 struct sim_scenario {
     uint64_t seed;
+    bool wide, crashes; /* wide.c made it */
+    struct sim_path path[SIM_STACKS]; /* with `wide`, in the place of quality */
+    struct sim_manners manners[SIM_STACKS];
     char partition[SIM_STACKS][PARTITION_TEXT];
     struct impair_config quality;
     uint32_t streams, datagram_clients, datagrams; /* each way if `both` */
@@ -309,6 +359,7 @@ struct sim_scenario {
     uint32_t datagram_most;
     uint32_t mortal_us; /* applications die within this time, and others come after them; 0: none */
     uint32_t refused;   /* clients of a port that is closed */
+    uint32_t peers, peer_octets; /* streams with the scripted peer, each way and stack; octets at most */
     bool both;
     bool local;    /* clients talk to their own stack as well */
     bool conflict; /* both stacks have one address of each family that is the same */
@@ -335,6 +386,15 @@ struct sim {
     uint64_t progress_us; /* when an application last got something */
     struct sim_stack stack[SIM_STACKS];
     struct sim_link *link;
+    struct sim_path_state path[SIM_STACKS]; /* to each */
+    struct sim_account account[SIM_STACKS];
+    struct sim_peer *peer; /* NULL: none */
+    bool peer_over;        /* its connections that never end are forgotten */
+    uint64_t path_random;
+    uint64_t too_big, marked, lost_in_bursts, lost_in_blackouts; /* frames */
+    uint64_t acks_judged; /* on the link, against the store */
+    uint64_t octets; /* that applications read from streams */
+    struct status_counter counter[SERVER_COUNT][STATUS_COUNTERS]; /* of both stacks and the lives that are over */
     struct sim_app *app[SIM_APPS];
     struct sim_mortal mortal[SIM_STACKS];
     uint32_t died;   /* applications */
@@ -358,10 +418,40 @@ struct sim {
 struct sim_result {
     uint64_t hash, now_us, steps;
     uint32_t deaths, connections_lost, cold, untold;
+    uint32_t hangs, server_deaths[SERVER_COUNT];
+    uint64_t octets, too_big, marked, lost_in_bursts, lost_in_blackouts, acks_judged;
+    struct status_counter counter[SERVER_COUNT][STATUS_COUNTERS];
     uint64_t points[SIM_STACKS][SERVER_COUNT]; /* of the domain that hosts the server */
 };
 void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, uint64_t, uint64_t),
              struct sim_result *ret);
+/* ---- peer.c ---- */
+struct sim_peer;
+struct ip_address sim_peer_address(void);
+void sim_peer_begin(struct sim *sim);
+/* True: it was for the peer. */
+bool sim_peer_frame(struct sim *sim, uint32_t stack, const uint8_t *frame, uint32_t octets);
+uint64_t sim_peer_deadline(const struct sim *sim);
+void sim_peer_step(struct sim *sim); /* all that is due */
+bool sim_peer_done(const struct sim *sim);
+void sim_peer_end(struct sim *sim); /* it says nothing more by itself */
+void sim_link_say(struct sim_link *link, uint32_t stack, const uint8_t *bytes, uint32_t octets); /* link.c: to a stack */
+
+/* ---- watch.c ---- */
+void sim_tcp_watch_begin(struct sim *sim);
+void sim_tcp_watch_frame(struct sim *sim, uint32_t stack, const uint8_t *frame, uint32_t octets); /* it leaves */
+bool sim_tcp_drained(const struct sim_stack *k); /* its tcp has no connection, reply or timer left */
+bool sim_tcp_sent_cookies(const struct sim *sim);
+
+/* ---- wide.c, seeds.c ---- */
+void sim_wide_scenario(struct sim_scenario *s); /* all that follows from its seed and `crashes` */
+struct sim_seeds {
+    uint64_t first, count;
+    bool crashes, trace;
+    uint32_t seconds, jobs, shard, shards;
+};
+int sim_seeds(const struct sim_seeds *s); /* exit status */
+void sim_counters_add(struct sim *sim, struct sim_domain *d); /* a life is over */
 /* Ends the program: says what is wrong, where, and how to see it again. */
 _Noreturn void sim_fail(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sim_note(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3))); /* --trace */

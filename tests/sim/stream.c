@@ -15,6 +15,10 @@
 #define HALF_US                                                                                                        \
     120000000U /* a connection whose other end died may stay half-open for ever (RFC 9293 3.5.1): given up */
 
+#define PROBED_US    50000000U
+#define HALF_ODD_US  30000000U  /* with a peer that may let it fail */
+#define HALF_WIDE_US 600000000U /* ... of wide runs: stalls of minutes, then timers that have backed off to 120 s */
+
 uint32_t sim_connections_lost;
 
 enum stream_phase {
@@ -66,14 +70,47 @@ static bool may_end(const struct task *t, const struct app_view *v)
     return first || (t->how & STREAM_AT_ONCE) != 0 || ((v->state & SLOT_FIN) != 0 && t->received == wanted);
 }
 
+void stream_manners(struct sim_app *a, struct task *t)
+{
+    const struct sim_manners *m = &a->sim->scenario->manners[a->stack->index];
+    if (!a->sim->scenario->wide)
+        return;
+    t->read_us = t->write_us = t->stall_us = t->read_most = t->write_most = 0;
+    if (sim_chance(&a->random, m->slow_readers)) {
+        t->read_most = 1U << (4 + sim_below(&a->random, 10));
+        t->read_pause_us = 1U << (6 + sim_below(&a->random, 10));
+    }
+    if (sim_chance(&a->random, m->slow_writers)) {
+        t->write_most = 1U << (4 + sim_below(&a->random, 10));
+        t->write_pause_us = 1U << (6 + sim_below(&a->random, 10));
+    }
+    if (m->stall_us != 0 && sim_chance(&a->random, 300)) {
+        t->stall_us = 1 + sim_below(&a->random, m->stall_us);
+        t->stall_at = sim_below(&a->random, a->sim->scenario->octets);
+    }
+    t->corks = sim_chance(&a->random, m->cork);
+}
+
+/* Now and then the cork is put on or off. */
+static uint32_t app_flags(struct sim_app *a, const struct task *t)
+{
+    return t->corks && sim_chance(&a->random, 700) ? SLOT_APP_CORK : 0;
+}
+
 static bool send_some(struct sim_app *a, struct task *t, const struct app_view *v)
 {
     uint32_t all = t->kind == TASK_CLIENT ? STREAM_HEAD + t->up : t->down;
     uint32_t n = all - t->sent < v->space ? all - t->sent : v->space;
-    if (t->shut || (t->kind == TASK_ACCEPTED && t->received < STREAM_HEAD))
+    if (t->shut || (t->kind == TASK_ACCEPTED && t->received < STREAM_HEAD) || t->write_us > a->sim->now_us)
         return false;
     app_grow(a, t);
+    if (n > 0 && t->write_most != 0) {
+        n = n < t->write_most ? n : t->write_most;
+        t->write_us = a->sim->now_us + 1 + sim_below(&a->random, t->write_pause_us);
+    }
     if (n > 0) {
+        if (t->corks)
+            __atomic_store_n(&t->slot.arena->app->slot[t->slot.slot].flags, app_flags(a, t), __ATOMIC_RELEASE);
         n = 1 + sim_below(&a->random, n < CHUNK_MAX ? n : CHUNK_MAX);
         for (uint32_t i = 0; i < n; i++)
             *app_send_place(t, t->slot.send_head + i) = sent_octet(t, t->sent + i);
@@ -126,14 +163,24 @@ static void take_octet(struct sim_app *a, struct task *t, uint8_t octet)
 
 static bool receive_some(struct sim_app *a, struct task *t, const struct app_view *v)
 {
-    if (v->available == 0)
+    if (v->available == 0 || t->read_us > a->sim->now_us)
         return false;
+    if (t->stall_us != 0 && t->received >= t->stall_at) {
+        t->read_us = a->sim->now_us + t->stall_us;
+        t->stall_us = 0;
+        return true;
+    }
     uint32_t n = 1 + sim_below(&a->random, v->available);
+    if (t->read_most != 0) {
+        n = n < t->read_most ? n : t->read_most;
+        t->read_us = a->sim->now_us + 1 + sim_below(&a->random, t->read_pause_us);
+    }
     for (uint32_t i = 0; i < n; i++)
         take_octet(a, t, app_receive_octet(t, t->slot.receive_tail + i));
     app_grow(a, t);
     app_publish_receive(a, t, t->slot.receive_tail + n);
     app_progress(a, t, n);
+    a->sim->octets += n;
     return true;
 }
 
@@ -147,6 +194,8 @@ static bool complete(const struct task *t, const struct app_view *v)
 /* Of a client that may be one that died; what it is says its head, if that came. */
 static bool is_cut(const struct sim_app *a, const struct task *t)
 {
+    if ((t->how & STREAM_ODD) != 0 || (a->sim->peer != NULL && t->kind == TASK_ACCEPTED && t->received < STREAM_HEAD))
+        return true;
     return a->sim->died > 0 && t->kind == TASK_ACCEPTED && (t->received < STREAM_HEAD || (t->how & STREAM_MORTAL) != 0);
 }
 
@@ -156,7 +205,11 @@ static void lost(struct sim_app *a, struct task *t, uint32_t error)
     uint32_t before = t->kind == TASK_CLIENT ? t->tcp_deaths : 0;
     /* a neighbour hangs, or three solicitations were lost in a row */
     bool unreachable = error == EHOSTUNREACH && t->step <= STREAM_CONNECTING && sim_loses(a->sim);
-    if (sim_tcp_deaths(a->sim) == before && !unreachable && !app_cold(a) && !is_cut(a, t))
+    /* what a cookie's ACK that was overtaken brought with it finds nobody (RFC 4987 3.6) */
+    bool cookie = error == ECONNRESET && sim_tcp_sent_cookies(a->sim);
+    /* SYNs go out at 1, 2, 4 ... seconds: blackouts may meet them all */
+    bool unheard = a->sim->scenario->wide && error == ETIMEDOUT && t->step <= STREAM_CONNECTING;
+    if (sim_tcp_deaths(a->sim) == before && !unheard && !unreachable && !app_cold(a) && !is_cut(a, t) && !cookie)
         wrong(a, t, "the connection was lost and no tcp server died; error", error);
     if (!t->lost)
         sim_connections_lost++;
@@ -178,21 +231,31 @@ static bool reset_may_be_lost(const struct sim *sim)
 
 static bool half_open(struct sim_app *a, struct task *t, bool did)
 {
+    uint32_t patience_us = (t->how & STREAM_ODD) != 0 ? HALF_ODD_US : a->sim->scenario->wide ? HALF_WIDE_US : HALF_US;
     if (did || t->patience_us == 0)
-        t->patience_us = a->sim->now_us + HALF_US;
+        t->patience_us = a->sim->now_us + patience_us;
     if (a->sim->now_us < t->patience_us)
         return false;
     app_check_told(a, t);
     if (!reset_may_be_lost(a->sim) && !app_cold(a) && !is_cut(a, t))
-        wrong(a, t, "nothing has come for so many seconds", HALF_US / 1000000);
+        wrong(a, t, "nothing has come for so many seconds", patience_us / 1000000);
     return true;
+}
+
+/* What a closed socket has not sent is given up after some eight probes of a window that stays closed: who talks to
+ * readers that stall for longer waits until all has arrived. */
+static bool waits_for_acks(const struct sim_app *a)
+{
+    const struct sim_manners *m = a->sim->scenario->manners;
+    return m[0].stall_us > PROBED_US || m[1].stall_us > PROBED_US;
 }
 
 static bool data_step(struct sim_app *a, struct task *t)
 {
     struct app_view v = app_look(a, t);
     bool did = receive_some(a, t, &v);
-    if (!did && complete(t, &v)) {
+    if (!did && complete(t, &v) &&
+        (!waits_for_acks(a) || v.space == t->slot.arena->send_size || (v.state & SLOT_CLOSED) != 0)) {
         t->patience_us = 0;
         t->step = STREAM_CLOSE;
         return true;
@@ -205,7 +268,8 @@ static bool data_step(struct sim_app *a, struct task *t)
         lost(a, t, 0);
         return true;
     }
-    if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && t->kind == TASK_CLIENT && t->received < t->down)
+    if (!did && (v.state & SLOT_FIN) != 0 && v.available == 0 && t->kind == TASK_CLIENT && t->received < t->down &&
+        !is_cut(a, t))
         wrong(a, t, "the end came too early, after", t->received);
     if ((v.state & (SLOT_ERROR | SLOT_CLOSED)) == 0)
         did |= send_some(a, t, &v);
@@ -320,7 +384,8 @@ static bool close_answered(struct sim_app *a, struct task *t)
     if (answer.error != 0 && !app_cold(a))
         wrong(a, t, "CLOSE refused", (uint32_t)answer.error);
     app_end(a, t);
-    t->step = t->kind == TASK_CLIENT && t->lost && !app_cold(a) ? STREAM_SOCKET : STEP_DONE;
+    t->step =
+        t->kind == TASK_CLIENT && t->lost && !app_cold(a) && (t->how & STREAM_ODD) == 0 ? STREAM_SOCKET : STEP_DONE;
     app_later(a, t, AGAIN_US);
     if (t->kind == TASK_ACCEPTED)
         t->kind = TASK_FREE;
@@ -349,8 +414,12 @@ bool stream_step(struct sim_app *a, struct task *t)
         if (!app_take_descriptor(a, t))
             wrong(a, t, "no descriptor", 0);
         begin(t, sim_tcp_deaths(a->sim));
+        stream_manners(a, t);
         q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {SESSION_TCP, t->descriptor}};
-        return asked(a, t, &q, STREAM_SOCKET_WAIT);
+        if (asked(a, t, &q, STREAM_SOCKET_WAIT))
+            return true;
+        a->descriptor_used[t->descriptor] = false;
+        return false;
     case STREAM_SOCKET_WAIT:
         return socket_answered(a, t, STREAM_OPTION);
     case STREAM_OPTION:
@@ -432,6 +501,7 @@ static bool accept_answered(struct sim_app *a, struct task *t)
     n->generation = answer.generation;
     n->step = STREAM_DATA;
     app_take_slot(a, n, &answer);
+    stream_manners(a, n);
     return true;
 }
 
@@ -488,7 +558,10 @@ bool listener_step(struct sim_app *a, struct task *t)
             wrong(a, t, "no descriptor", 0);
         q.argument[0] = SESSION_TCP;
         q.argument[1] = t->descriptor;
-        return asked(a, t, &q, LISTENER_SOCKET_WAIT);
+        if (asked(a, t, &q, LISTENER_SOCKET_WAIT))
+            return true;
+        a->descriptor_used[t->descriptor] = false;
+        return false;
     case LISTENER_SOCKET_WAIT:
         return socket_answered(a, t, LISTENER_BIND);
     case LISTENER_BIND:

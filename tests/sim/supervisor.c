@@ -2,10 +2,8 @@
 /* The supervisor's part: who is told what after a death, in which order, and what the next incarnation gets. The rules
  * are those of servers/supervisor/{domain,barrier,grant,memory,session}.c; there are no processes and no descriptors.
  */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/sim/sim.h"
 
@@ -16,6 +14,7 @@
 #define UNHEALTHY_FREE    5U
 #define BACKOFF_US        10000U
 #define ARENA_SLOTS       16U
+#define ARENA_SLOTS_WIDE  48U
 #define ARENA_SEND        8192U
 #define ARENA_RECEIVE     8192U
 #define ARENA_MOST        65536U /* that the rings of streams may grow to */
@@ -55,15 +54,6 @@ static void index_take(struct sim_stack *k, uint16_t *ret_index, uint16_t *ret_g
         return;
     }
     sim_fail(k->sim, "no capability index is free");
-}
-
-static void pipe_make(struct sim *sim, int *ret_read, int *ret_write)
-{
-    int end[2];
-    if (pipe2(end, O_CLOEXEC | O_NONBLOCK) < 0)
-        sim_fail(sim, "no pipe");
-    *ret_read = end[0];
-    *ret_write = end[1];
 }
 
 /* ---- memory ---- */
@@ -286,6 +276,7 @@ void sim_supervisor_died(struct sim_domain *d)
     d->unhealthy = healthy ? 0 : d->unhealthy + 1;
     if (d->unhealthy == UNHEALTHY_COLD)
         forget_stores(d);
+    sim_counters_add(d->sim, d);
     sim_domain_clear(d);
     if ((d->status->sleep & 1) != 0) /* nobody is to believe that it sleeps */
         d->status->sleep++;
@@ -367,6 +358,7 @@ static void arena_make(struct sim_stack *k, struct sim_session *s)
 {
     enum session_transport transport = s->arenas == 0 ? SESSION_TCP : SESSION_UDP;
     uint32_t most = k->sim->scenario->datagram_most;
+    const struct sim_manners *m = &k->sim->scenario->manners[k->index];
     struct sim_arena *a = &s->arena[s->arenas++];
     *a = (struct sim_arena){.transport = transport,
                             .slots = ARENA_SLOTS,
@@ -375,8 +367,13 @@ static void arena_make(struct sim_stack *k, struct sim_session *s)
                                             : most > UDP_SMALL       ? UDP_RECEIVE_LARGE
                                                                      : UDP_RECEIVE,
                             .object = k->next_object++};
-    a->send_most = transport == SESSION_TCP ? ARENA_MOST : a->send_size;
-    a->receive_most = transport == SESSION_TCP ? ARENA_MOST : a->receive_size;
+    if (transport == SESSION_TCP && m->send_size != 0) {
+        a->slots = ARENA_SLOTS_WIDE;
+        a->send_size = m->send_size;
+        a->receive_size = m->receive_size;
+    }
+    a->send_most = transport != SESSION_TCP || a->send_size > ARENA_MOST ? a->send_size : ARENA_MOST;
+    a->receive_most = transport != SESSION_TCP || a->receive_size > ARENA_MOST ? a->receive_size : ARENA_MOST;
     index_take(k, &a->index, &a->generation);
     a->app = sim_segment_new(k->sim, arena_send_octets(a->slots, a->send_most), NULL);
     a->words = sim_segment_new(k->sim, arena_receive_octets(a->slots, a->receive_most),
@@ -392,8 +389,7 @@ static void session_free(struct sim_stack *k, struct sim_session *s)
     }
     sim_segment_free(k->sim, s->control);
     sim_segment_free(k->sim, s->answer);
-    close(s->bell_read);
-    close(s->bell_write);
+    sim_bell_free(k->sim, s->bell);
     *s = (struct sim_session){.id = s->id};
 }
 
@@ -426,7 +422,7 @@ struct sim_session *sim_session_attach(struct sim_stack *k)
         *s = (struct sim_session){.state = SESSION_ATTACHING, .id = i, .epoch = ++k->epoch};
         s->control = sim_segment_new(k->sim, sizeof *s->control, NULL);
         s->answer = sim_segment_new(k->sim, sizeof *s->answer, k->memory[SERVER_SOCKET].domain);
-        pipe_make(k->sim, &s->bell_read, &s->bell_write);
+        s->bell = sim_bell_new(k->sim);
         struct sim_told t = {.what = TELL_SESSION, .session = i, .epoch = s->epoch};
         s->waiting = tell_living(k, &t, NULL, NULL);
         session_next(k, s);
@@ -481,7 +477,7 @@ static void domain_make(struct sim_stack *k, uint32_t index)
     *d = (struct sim_domain){.sim = k->sim, .stack = k, .index = index, .servers = k->partition.domain[index].servers};
     memcpy(d->name, k->partition.domain[index].name, sizeof d->name);
     d->status = sim_segment_new(k->sim, sizeof *d->status, NULL);
-    pipe_make(k->sim, &d->bell_read, &d->bell_write);
+    d->bell = sim_bell_new(k->sim);
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         if (!sim_hosts(d, (enum server_id)id))
             continue;
@@ -512,7 +508,6 @@ void sim_stack_free(struct sim_stack *k)
             session_free(k, &k->session[i]);
     for (uint32_t i = 0; i < k->domain_count; i++) {
         sim_domain_clear(&k->domain[i]);
-        close(k->domain[i].bell_read);
-        close(k->domain[i].bell_write);
+        sim_bell_free(k->sim, k->domain[i].bell);
     }
 }

@@ -15,7 +15,10 @@
 #define PROBES_US     (10 * 1000000ULL) /* until addresses are probed */
 #define HUNG_LEAST_US 800000U           /* as servers/supervisor: LIVENESS_TICKS of TICK_US */
 #define HUNG_MORE_US  200000U
+#define ENDING_US     60000000U /* ... SESSION_ENDING_US */
+#define COUNTED_US    500000U   /* until the last of the counters are published */
 #define START_US      5000000U
+#define SETTLE_WIDE_US (20 * 60 * 1000000ULL) /* ... by timers that have backed off to two minutes */
 #define SETTLE_US     (3 * 60 * 1000000ULL) /* for loans to come home, retransmissions and TIME-WAIT included */
 
 enum to { TO_IP4, TO_IP6, TO_LINK_LOCAL, TO_COUNT }; /* a stack's addresses */
@@ -51,6 +54,8 @@ uint32_t sim_tcp_deaths(const struct sim *sim)
 bool sim_loses(const struct sim *sim)
 {
     const struct impair_config *q = &sim->scenario->quality;
+    if (sim->scenario->wide) /* a bounded queue loses as well */
+        return true;
     return q->loss + q->corrupt > 0 || sim->hangs > 0;
 }
 
@@ -58,6 +63,11 @@ bool sim_loses(const struct sim *sim)
 static void show_command(const struct sim *sim)
 {
     const struct sim_scenario *s = sim->scenario;
+    if (s->wide) {
+        fprintf(stderr, "again: tests/sim/sim --seeds 1 --seed %lu%s --trace\n", s->seed,
+                s->crashes ? " --crashes" : "");
+        return;
+    }
     fprintf(stderr, "again: tests/sim/sim --seed %lu", s->seed);
     fprintf(stderr, " --partition '%s,%s'", s->partition[0], s->partition[1]);
     if (s->octets == 0)
@@ -117,6 +127,14 @@ void sim_fail(const struct sim *sim, const char *format, ...)
     show_state(sim);
     show_command(sim);
     exit(1);
+}
+
+/* A run that never ends, in the wall's time. */
+static void on_alarm(int signo)
+{
+    (void)signo;
+    if (shown != NULL)
+        sim_fail(shown, "the run does not come to an end");
 }
 
 void sim_note(struct sim *sim, const char *format, ...)
@@ -194,7 +212,7 @@ struct choice {
 static uint32_t choices(struct sim *sim, struct choice ret[CHOICES], uint64_t *ret_next_us)
 {
     uint32_t count = 0;
-    uint64_t next_us = SIM_NEVER;
+    uint64_t next_us = sim_peer_deadline(sim);
     for (uint32_t k = 0; k < SIM_STACKS; k++) {
         for (uint32_t i = 0; i < sim->stack[k].domain_count; i++) {
             struct sim_domain *d = &sim->stack[k].domain[i];
@@ -225,12 +243,16 @@ static void step(struct sim *sim)
         sim_fail(sim, "nothing has got on for %llu simulated minutes", SIM_HANG_US / 60000000);
     if (++sim->steps > SIM_STEPS_MAX)
         sim_fail(sim, "more than %llu steps", SIM_STEPS_MAX);
-    if (count == 0) {
+    if (sim_peer_deadline(sim) <= sim->now_us)
+        sim_peer_step(sim);
+    else if (count == 0) {
         if (next_us == SIM_NEVER || next_us <= sim->now_us)
             sim_fail(sim, "nobody can do anything, ever");
         sim->now_us = next_us;
         return;
     }
+    if (count == 0)
+        return;
     struct choice c = choice[sim_below(&sim->random, count)];
     if (c.domain != NULL)
         domain_runs(c.domain);
@@ -255,6 +277,11 @@ static bool all_home(const struct sim *sim)
     return true;
 }
 
+static bool all_drained(const struct sim *sim)
+{
+    return all_home(sim) && sim_tcp_drained(&sim->stack[0]) && sim_tcp_drained(&sim->stack[1]);
+}
+
 /* Counters that only a lie or a mistake of a neighbour moves. */
 static bool counts_mistakes(const struct sim *sim, enum server_id server, const char *name)
 {
@@ -266,7 +293,7 @@ static bool counts_mistakes(const struct sim *sim, enum server_id server, const 
         "drop_block_corrupt", "corrupt_blocks",      "refused_ip",        "refused_nic",       "refused_tcp",
         "refused_udp",        "refused_socket",
     };
-    if (sim->forced > 0 && (strcmp(name, "drop_reference") == 0 || strncmp(name, "refused_", 8) == 0))
+    if (sim->forced > 0 && (strcmp(name, "drop_reference") == 0 || strncmp(name, "refused", 7) == 0))
         return false;
     for (uint32_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
         if (strcmp(name, mistakes[i]) == 0)
@@ -349,6 +376,14 @@ static void clients_begin(struct sim *sim)
             uint32_t how = s->both ? sim_below(&sim->random, 4) : i % 2 * STREAM_SERVER_FIRST;
             sim_app_stream(sim->app[k], &to, SIM_PORT, up, down, how);
         }
+        for (uint32_t i = 0; i < s->peers; i++) {
+            struct ip_address to = sim_peer_address();
+            bool odd = sim_below(&sim->random, 3) == 0;
+            uint32_t up = sim_below(&sim->random, s->peer_octets);
+            uint32_t down = sim_below(&sim->random, s->peer_octets);
+            uint32_t how = sim_below(&sim->random, 4) | (odd ? STREAM_ODD : 0);
+            sim_app_stream(sim->app[k], &to, odd ? SIM_PORT + 1 : SIM_PORT, up, down, how);
+        }
         for (uint32_t i = 0; i < s->datagram_clients; i++) {
             struct ip_address to = sim_target(sim, k, 2 + i);
             sim_app_datagrams(sim->app[k], &to, SIM_PORT, s->datagrams, s->datagram_most);
@@ -381,24 +416,65 @@ static void check_conflicts(const struct sim *sim)
 
 static void check_end(struct sim *sim)
 {
-    for (uint64_t until = sim->now_us + SETTLE_US; !all_home(sim) && sim->now_us < until;)
+    sim->peer_over = true;
+    uint64_t settle_us = sim->scenario->wide ? SETTLE_WIDE_US : SETTLE_US;
+    for (uint64_t until = sim->now_us + settle_us; !all_home(sim) && sim->now_us < until;)
         step(sim);
     if (!all_home(sim))
         sim_fail(sim, "loans are not home");
+    sim->progress_us = sim->now_us;
+    for (uint64_t until = sim->now_us + settle_us; !all_drained(sim) && sim->now_us < until;) {
+        sim->progress_us = sim->now_us;
+        step(sim);
+    }
+    if (!all_drained(sim))
+        sim_fail(sim, "a connection, a reply or a timer of tcp is left");
     if (sim->cold == 0) /* a server that has forgotten all is at odds with who has not */
         check_counters(sim);
     check_conflicts(sim);
+    sim_peer_end(sim);
+    for (uint64_t until = sim->now_us + COUNTED_US; sim->now_us < until;)
+        step(sim);
+    sim_account_check(sim);
 }
 
-static void result_fill(const struct sim *sim, struct sim_result *ret)
+/* What a life has counted goes to the run's sums. */
+void sim_counters_add(struct sim *sim, struct sim_domain *d)
 {
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        for (uint32_t i = 0; sim_hosts(d, (enum server_id)id) && i < STATUS_COUNTERS; i++) {
+            struct status_counter *from = &d->counter[id][i], *to = &sim->counter[id][i];
+            if (from->name[0] == '\0')
+                break;
+            memcpy(to->name, from->name, sizeof to->name);
+            to->value += from->value;
+            from->value = 0;
+        }
+    }
+}
+
+static void result_fill(struct sim *sim, struct sim_result *ret)
+{
+    for (uint32_t k = 0; k < SIM_STACKS; k++)
+        for (uint32_t i = 0; i < sim->stack[k].domain_count; i++)
+            sim_counters_add(sim, &sim->stack[k].domain[i]);
     *ret = (struct sim_result){.hash = sim->hash,
                                .now_us = sim->now_us,
                                .steps = sim->steps,
                                .deaths = sim->deaths,
                                .connections_lost = sim_connections_lost,
                                .cold = sim->cold,
-                               .untold = sim->untold};
+                               .untold = sim->untold,
+                               .hangs = sim->hangs,
+                               .octets = sim->octets,
+                               .acks_judged = sim->acks_judged,
+                               .too_big = sim->too_big,
+                               .marked = sim->marked,
+                               .lost_in_bursts = sim->lost_in_bursts,
+                               .lost_in_blackouts = sim->lost_in_blackouts};
+    memcpy(ret->counter, sim->counter, sizeof ret->counter);
+    for (uint32_t id = 0; id < SERVER_COUNT; id++)
+        ret->server_deaths[id] = sim->stack[0].deaths[id] + sim->stack[1].deaths[id];
     for (uint32_t k = 0; k < SIM_STACKS; k++)
         for (uint32_t id = 0; id < SERVER_COUNT; id++)
             ret->points[k][id] = sim->stack[k].memory[id].domain->points;
@@ -412,6 +488,19 @@ static bool all_apps(const struct sim *sim, bool (*are)(const struct sim_app *a)
     return true;
 }
 
+/* A peer that keeps its window closed holds what was sent to it: the session ends by force then. */
+static void end_sessions(struct sim *sim)
+{
+    for (uint64_t until = SIM_NEVER; !all_apps(sim, sim_app_gone);) {
+        step(sim);
+        if (until == SIM_NEVER && all_apps(sim, sim_app_left))
+            until = sim->now_us + ENDING_US;
+        for (uint32_t i = 0; i < SIM_APPS && sim->peer != NULL && sim->now_us >= until; i++)
+            if (sim->app[i] != NULL && !sim_app_gone(sim->app[i]))
+                sim_app_force(sim->app[i]);
+    }
+}
+
 static void play(struct sim *sim)
 {
     for (uint32_t k = 0; k < SIM_STACKS; k++) {
@@ -423,15 +512,15 @@ static void play(struct sim *sim)
     probe(sim);
     clients_begin(sim);
     sim_mortals_begin(sim);
-    while (!sim_mortals_done(sim) || !all_apps(sim, sim_app_clients_done)) {
+    sim_peer_begin(sim);
+    while (!sim_mortals_done(sim) || !all_apps(sim, sim_app_clients_done) || !sim_peer_done(sim)) {
         step(sim);
         sim_mortals_step(sim);
     }
     for (uint32_t i = 0; i < SIM_APPS; i++)
         if (sim->app[i] != NULL)
             sim_app_leave(sim->app[i]);
-    while (!all_apps(sim, sim_app_gone))
-        step(sim);
+    end_sessions(sim);
     check_end(sim);
 }
 
@@ -441,6 +530,7 @@ void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, 
     struct sim *sim = calloc(1, sizeof *sim);
     shown = sim;
     signal(SIGABRT, on_abort);
+    signal(SIGALRM, on_alarm);
     sim->scenario = scenario;
     sim->random = scenario->seed;
     sim->hash = scenario->seed;
@@ -449,7 +539,8 @@ void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, 
     sim->kills = scenario->kills;
     memcpy(sim->kill, scenario->kill, sizeof sim->kill);
     sim_connections_lost = 0;
-    sim->link = sim_link_new(sim, &scenario->quality);
+    sim_tcp_watch_begin(sim);
+    sim->link = sim_link_new(sim, scenario);
     for (uint32_t k = 0; k < SIM_STACKS; k++)
         stack_make(sim, k);
     play(sim);
@@ -460,6 +551,7 @@ void sim_run(const struct sim_scenario *scenario, void (*counted)(struct sim *, 
         sim_stack_free(&sim->stack[k]);
     }
     sim_link_free(sim->link);
+    free(sim->peer);
     for (uint32_t i = 0; i < SIM_SEGMENTS; i++)
         sim_segment_free(sim, sim->segment[i].base);
     free(sim);

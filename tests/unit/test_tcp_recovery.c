@@ -185,7 +185,7 @@ START_TEST(test_proportional_rate_reduction)
             sent += b.seen.payload_length / MSS;
         host_drain(&b.h);
         if (conn_of(&b)->flags & TCP_CONN_RECOVERY) {
-            struct tcp_recovery *r = &board()->recovery;
+            struct tcp_episode *r = &board()->recovery;
             ck_assert_uint_le(r->prr_out, (r->prr_delivered + 1) / 2 + MSS);
             ck_assert_uint_ge(r->prr_out + MSS, r->prr_delivered / 2);
         }

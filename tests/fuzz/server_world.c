@@ -520,6 +520,8 @@ void world_finish(struct world *w)
     check(drops(w) >= lies);
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++)
         world_session_remove(w, id);
+    for (unsigned peer = 0; peer < SERVER_COUNT; peer++) /* channels that work again */
+        world_lose(w, (enum server_id)peer);
     for (unsigned peer = 0; peer < SERVER_COUNT; peer++)
         world_attach(w, (enum server_id)peer);
     for (unsigned i = 0; i < AGES; i++) { /* what waits for an answer does not get one */

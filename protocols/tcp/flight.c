@@ -253,8 +253,9 @@ void flight_lost(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     const struct tcp_flight *hint = flight_at(t, b->lost_hint);
+    bool only = b->lost == 0;
     set_flags(t, c, f, TCP_FLIGHT_LOST);
-    if (hint == NULL || seq_before(f->start, hint->start))
+    if (hint != NULL ? seq_before(f->start, hint->start) : only) /* without a hint there may be others before it */
         b->lost_hint = link_of(t, f);
     (void)melt_both(t, c, f);
 }

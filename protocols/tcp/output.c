@@ -147,6 +147,7 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
         t->counters.retransmits++;
         c->retransmitted++;
         rtt_resent(c);
+        path_resent(t, c, seq, end);
     } else if (!(c->flags & TCP_CONN_SACK)) {
         rtt_start(c, now_us, end);
     }

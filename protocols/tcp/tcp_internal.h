@@ -422,6 +422,7 @@ bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked);
 void path_begin(struct tcp *t, const struct tcp_conn *c);
 void path_acked(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t acked);
 void path_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+void path_resent(struct tcp *t, const struct tcp_conn *c, uint32_t start, uint32_t end); /* it goes out again */
 bool path_probe_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c); /* no reduction for it */
 uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t available, uint32_t usable);
 void path_probe_sent(struct tcp *t, struct tcp_conn *c, uint32_t octets);

@@ -67,15 +67,17 @@ static void end(void)
 static void check_lists(void)
 {
     const struct tcp_scoreboard *b = board_of(t, c);
-    uint32_t octets[3] = {0}, count = 0, in_order = 0, at = c->snd_una, prev = 0;
+    uint32_t octets[3] = {0}, count = 0, in_order = 0, at = c->snd_una, prev = 0, lost = 0;
     for (uint32_t i = b->first; i != 0; prev = i, i = t->flight[i - 1].next, count++) {
         const struct tcp_flight *f = &t->flight[i - 1];
         require(f->prev == prev && f->start == at && seq_before(f->start, f->end) && f->mss > 0 && f->flags < 3);
         octets[f->flags] += f->end - f->start;
         in_order += f->flags == 0;
+        lost = lost == 0 && f->flags == TCP_FLIGHT_LOST ? i : lost;
         at = f->end;
     }
     require(b->last == prev && at == c->snd_nxt && count == b->count);
+    require(flight_first_lost(t, c) == flight_at(t, lost));
     require(octets[0] == b->in_flight && octets[TCP_FLIGHT_SACKED] == b->sacked && octets[TCP_FLIGHT_LOST] == b->lost);
     prev = 0;
     for (uint32_t i = b->oldest; i != 0; prev = i, i = t->flight[i - 1].newer, in_order--) {
@@ -258,7 +260,7 @@ START_TEST(test_pool_is_exhausted)
             else if (below(4) == 0)
                 resend();
             else if (below(20) == 0)
-                flights_forget_sacks(t, c);
+                flights_forget_sacks(t, c), lose_oldest();
             else if (below(8) == 0)
                 c->snd_una = from, flights_acked(t, c, &d);
             else if (seq_before(from, c->snd_nxt))

@@ -424,6 +424,60 @@ START_TEST(test_reneging)
 }
 END_TEST
 
+/* What went out later timed out, too, and is not taken for the first of what is lost. */
+START_TEST(test_reneging_with_more_in_flight)
+{
+    in_flight(4);
+    sack(0, 1, 4);
+    sends(0, 1);
+    inject(&b, A, 1, SEQ(1), 0);
+    advance(&b, MS);
+    make_available(&b, MSS);
+    sends(4, 1);
+    b.h.t->sender[b.conn].recovery_at_us = 0; /* the probe is looked at elsewhere */
+    advance(&b, 2 * conn_of(&b)->rto_us);
+    sends(1, 1);
+    ck_assert_uint_eq(counters_of(&b)->reneged, 1);
+    inject(&b, A, 1, SEQ(2), 0);
+    sends(2, 2);
+}
+END_TEST
+
+/* RFC 4821 7.6.4: the probe was lost, but not it alone. Its octets are acknowledged when they have gone out again, in
+ * smaller segments: that says nothing of its size. */
+START_TEST(test_path_probe_is_inconclusive)
+{
+    begin(20);
+    struct tcp_conn *c = &b.h.t->conn[b.conn];
+    struct tcp_path *path = &b.h.t->sender[b.conn].path;
+    make_available(&b, 1000);
+    expect(&b, A, 1, 1, 1000);
+    expect_silence(&b);
+    c->mss = 1000;
+    path->high = 1460;
+    conn_touched(b.h.t, c);
+    host_drain(&b.h);
+    make_available(&b, 6230);
+    expect(&b, A, 1001, 1, 1230);
+    ck_assert_uint_eq(b.seen.gso_size, 0);
+    for (uint32_t i = 0; i < 5; i++)
+        expect(&b, A, 2231 + i * 1000, 1, 1000);
+    expect_silence(&b);
+    advance(&b, RTT);
+    sack_octets(1, &(struct tcp_range){2231, 7231}, 1);
+    expect(&b, A, 1, 1, 1000);
+    expect(&b, A, 1001, 1, 1000);
+    expect(&b, A, 2001, 1, 230);
+    expect_silence(&b);
+    advance(&b, RTT);
+    inject(&b, A, 1, 7231, 0);
+    ck_assert_uint_eq(conn_of(&b)->mss, 1000);
+    ck_assert_uint_eq(path->probe_size, 0);
+    ck_assert_uint_eq(counters_of(&b)->mtu_probes, 1);
+    ck_assert_uint_eq(counters_of(&b)->mtu_probes_lost, 0);
+}
+END_TEST
+
 /* ---- a peer that lies ---- */
 static const struct {
     const char *name;
@@ -499,7 +553,9 @@ int main(void)
                                   test_spurious_timeout,
                                   test_true_timeout,
                                   test_timestamps_tell,
-                                  test_reneging};
+                                  test_reneging,
+                                  test_reneging_with_more_in_flight,
+                                  test_path_probe_is_inconclusive};
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         add(tc, tests[i], 0);
     add(tc, test_probe_is_acknowledged, sizeof probes / sizeof probes[0]);

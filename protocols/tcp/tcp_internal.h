@@ -393,6 +393,7 @@ uint32_t congestion_window(const struct tcp_conn *c); /* with limited transmit *
 void congestion_rtt(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t rtt_us); /* each sample */
 void congestion_save(struct tcp *t, const struct tcp_conn *c); /* before a reduction, for ... */
 void congestion_restore(struct tcp *t, struct tcp_conn *c);    /* ... its undoing */
+void congestion_confirmed(struct tcp *t, const struct tcp_conn *c); /* it is not to be undone */
 void congestion_resume(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* nothing in flight, something to send */
 void congestion_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
 void congestion_changed(const struct tcp *t, struct tcp_conn *c, const struct tcp_options *old); /* c->options are new */

@@ -331,6 +331,41 @@ START_TEST(test_dsack)
 }
 END_TEST
 
+/* A recovery for nothing, and then an ECE, at the time that the row says: what the DSACK undoes is not its reduction. */
+static const struct {
+    const char *name;
+    bool during, after, behind; /* the ECE comes in recovery, when it is over, behind the DSACK */
+    uint32_t cwnd;
+} echoes[] = {
+    {"none", false, false, false, 10},
+    {"in recovery", true, false, false, 5},
+    {"after it", false, true, false, 2},
+    {"behind the DSACK", false, false, true, 2},
+};
+
+START_TEST(test_undo_and_ecn)
+{
+    in_flight(10);
+    b.h.t->conn[b.conn].flags |= TCP_CONN_ECN;
+    sack(0, 1, 4);
+    sends(0, 1);
+    inject(&b, echoes[_i].during ? A | TCP_FLAG_ECE : A, 1, SEQ(10), 0); /* it was only late */
+    make_available(&b, 2 * MSS);
+    expect(&b, A | TCP_FLAG_CWR, SEQ(10), 1, MSS);
+    expect(&b, P | A, SEQ(11), 1, MSS);
+    expect_silence(&b);
+    advance(&b, RTT);
+    if (echoes[_i].after)
+        inject(&b, A | TCP_FLAG_ECE, 1, SEQ(11), 0);
+    sack(echoes[_i].after ? 11 : 10, 0, 1);
+    if (echoes[_i].behind)
+        inject(&b, A | TCP_FLAG_ECE, 1, SEQ(10), 0);
+    ck_assert_msg(conn_of(&b)->cwnd / MSS == echoes[_i].cwnd, "%s: %u", echoes[_i].name, conn_of(&b)->cwnd / MSS);
+    ck_assert_uint_eq(counters_of(&b)->spurious_recoveries, 1);
+    expect_silence(&b);
+}
+END_TEST
+
 /* ---- timeouts ---- */
 static void timed_out(uint32_t count)
 {
@@ -421,6 +456,29 @@ START_TEST(test_reneging)
     ck_assert_uint_eq(board()->sacked, 0);
     inject(&b, A, 1, SEQ(2), 0);
     sends(2, 2);
+}
+END_TEST
+
+/* The user waits for a day. The low half of the clock comes round, and says nothing of what went out before. */
+START_TEST(test_outage_outlives_the_clock)
+{
+    in_flight(10);
+    uint64_t sent_us = b.h.now_us - RTT;
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, &(struct tcp_options){.nodelay = 1, .user_timeout_ms = 86400000});
+    inject(&b, A, 1, SEQ(1), 0);
+    ck_assert_uint_eq(board()->rack.min_rtt_us, RTT);
+    while (tcp_deadline_us(b.h.t) < sent_us + (1ULL << 32)) {
+        b.h.now_us = tcp_deadline_us(b.h.t);
+        while (host_poll(&b.h, &b.seen))
+            ck_assert_uint_le(b.seen.payload_length, MSS);
+        host_drain(&b.h);
+    }
+    b.h.now_us = sent_us + (1ULL << 32) + MS;
+    inject(&b, A, 1, SEQ(10), 0);
+    expect_silence(&b);
+    ck_assert_uint_ge(board()->rack.min_rtt_us, RTT);
+    ck_assert_uint_ge(conn_of(&b)->srtt_us, RTT);
+    ck_assert_uint_eq(board()->count, 0);
 }
 END_TEST
 
@@ -527,6 +585,26 @@ START_TEST(test_super_segments)
 }
 END_TEST
 
+/* The option that reports a duplicate takes room in the segment that it goes with, and none after: the record knows how
+ * large its segments were. */
+START_TEST(test_super_segment_beside_a_dsack)
+{
+    init(true);
+    begin(40);
+    inject(&b, A, 1, 1, 100);
+    inject(&b, A, 1, 1, 100); /* twice */
+    make_available(&b, 10 * (MSS - 12));
+    expect(&b, P | A, 1, 101, 10 * (MSS - 12));
+    ck_assert_uint_eq(b.seen.gso_size, MSS - 12);
+    expect_silence(&b);
+    b.irs += 100;
+    sack_octets(1, &(struct tcp_range){1 + (MSS - 12), 1 + 2 * (MSS - 12)}, 1);
+    ck_assert_uint_eq(board()->sacked, MSS - 12);
+    expect(&b, A, 1, 1, MSS - 12);
+    expect_silence(&b);
+}
+END_TEST
+
 static void add(TCase *tc, const TTest *test, int count)
 {
     if (count > 0)
@@ -554,14 +632,17 @@ int main(void)
                                   test_true_timeout,
                                   test_timestamps_tell,
                                   test_reneging,
+                                  test_outage_outlives_the_clock,
                                   test_reneging_with_more_in_flight,
                                   test_path_probe_is_inconclusive};
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         add(tc, tests[i], 0);
     add(tc, test_probe_is_acknowledged, sizeof probes / sizeof probes[0]);
+    add(tc, test_undo_and_ecn, sizeof echoes / sizeof echoes[0]);
     add(tc, test_lies, sizeof lies / sizeof lies[0]);
     tcase_add_checked_fixture(gso, NULL, teardown);
     add(gso, test_super_segments, 0);
+    add(gso, test_super_segment_beside_a_dsack, 0);
     suite_add_tcase(suite, tc);
     suite_add_tcase(suite, gso);
     SRunner *runner = srunner_create(suite);

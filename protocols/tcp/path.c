@@ -117,8 +117,8 @@ static void probe_failed(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
         p->search_at_us = now_us + SEARCH_AGAIN_US;
 }
 
-/* [start, end) goes out again, in pieces that pass: when it is acknowledged nobody knows if the probe that it was part of
- * arrived. Neither did it fail, if more was lost than it alone (RFC 4821 7.6.4: inconclusive), as Linux. */
+/* [start, end) goes out again, in pieces that pass: when it is acknowledged nobody knows if the probe that it was part
+ * of arrived. Neither did it fail, if more was lost than it alone (RFC 4821 7.6.4: inconclusive), as Linux. */
 void path_resent(struct tcp *t, const struct tcp_conn *c, uint32_t start, uint32_t end)
 {
     struct tcp_path *p = path_of(t, c);

@@ -51,7 +51,7 @@ void flights_acked(struct tcp *t, struct tcp_conn *c, struct tcp_delivery *d); /
 /* [start, end) lies in [snd_una, snd_max]. */
 void flights_sacked(struct tcp *t, struct tcp_conn *c, uint32_t start, uint32_t end, struct tcp_delivery *d);
 void flights_forget_sacks(struct tcp *t, struct tcp_conn *c);  /* all that was SACKED is LOST */
-void flights_forget_losses(struct tcp *t, struct tcp_conn *c); /* all that is LOST is in flight again */
+void flights_forget_losses(struct tcp *t, struct tcp_conn *c); /* LOST is in flight again, mostly all */
 
 /* rack.c */
 bool rack_sent_after(uint32_t sent_us, uint32_t end, uint32_t than_us, uint32_t than_end);

@@ -332,5 +332,34 @@ START_TEST(test_steps)
 }
 END_TEST
 
+/* Old and new by turns, as a peer makes them that SACKs every second segment, takes it back, and then says that it was
+ * all for nothing: where each belongs in the order of sending is not looked for without end. The rest goes out again.
+ */
+START_TEST(test_undo_costs_are_bounded)
+{
+    static const uint32_t counts[] = {256, 16000};
+    for (uint32_t n = 0; n < 2; n++) {
+        begin(100000, 1);
+        for (uint32_t i = 0; i < counts[n]; i++, now_us++)
+            send_some(1);
+        for (int twice = 0; twice < 2; twice++) {
+            while (board_of(t, c)->oldest != 0)
+                flight_lost(t, c, flight_at(t, board_of(t, c)->oldest));
+            uint32_t i = board_of(t, c)->first;
+            for (uint32_t k = 0; twice == 0 && i != 0; i = flight_at(t, i)->next, k++)
+                if (k % 2 == 0)
+                    flight_resent(t, c, now_us++, flight_at(t, i), flight_at(t, i)->end);
+        }
+        ck_assert_uint_eq(board_of(t, c)->lost, counts[n]);
+        flights_forget_losses(t, c);
+        check_lists();
+        ck_assert_uint_eq(board_of(t, c)->in_flight + board_of(t, c)->lost, counts[n]);
+        ck_assert_int_eq(board_of(t, c)->lost > 0, n == 1);
+        ck_assert_uint_eq(t->counters.flights_full, n);
+        end();
+    }
+}
+END_TEST
+
 SUITE_RUN("tcp_flight", NULL, NULL, test_as_the_model, test_pool_is_exhausted, test_crumbs, test_share_of_one,
-          test_steps)
+          test_steps, test_undo_costs_are_bounded)

@@ -331,7 +331,8 @@ START_TEST(test_dsack)
 }
 END_TEST
 
-/* A recovery for nothing, and then an ECE, at the time that the row says: what the DSACK undoes is not its reduction. */
+/* A recovery for nothing, and then an ECE, at the time that the row says: what the DSACK undoes is not its reduction.
+ */
 static const struct {
     const char *name;
     bool during, after, behind; /* the ECE comes in recovery, when it is over, behind the DSACK */

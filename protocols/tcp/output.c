@@ -141,6 +141,7 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
     uint8_t flags = (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ecn = ECN_NOT_ECT;
     if (length > 0 && !seq_before(seq, c->snd_max))
         flags |= ecn_new_text(c, &ecn);
+    arm_retransmission(c, now_us); /* the loss probe is not later */
     if ((c->flags & TCP_CONN_SACK) && seq == c->snd_nxt)
         recovery_sent(t, c, now_us, seq, end);
     emit(t, now_us, c, seq, length, flags, ret);
@@ -163,7 +164,6 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
         c->snd_nxt = end;
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
     c->snd_max = seq_max(c->snd_max, end);
-    arm_retransmission(c, now_us);
     congestion_sent(t, c, now_us);
     pacing_sent(t, c, now_us, length);
 }

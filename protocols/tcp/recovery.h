@@ -13,7 +13,7 @@ struct tcp_delivery { /* what one ACK says has arrived */
     uint32_t delivered;    /* octets that were not known to be there */
     uint32_t steps;        /* records that may still be looked at */
     bool duplicate;        /* as RFC 5681 2 defines it */
-    bool echoed;            /* and that a CE came */
+    bool echoed;           /* and that a CE came */
     bool original;         /* some of it, before `recover`, went out once only */
     bool resent_acked;     /* some of what is acknowledged cumulatively went out again */
     uint32_t fack;         /* end of the highest of it */

@@ -101,6 +101,7 @@ void path_acked(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t ack
     if (p->probe_size == 0 || seq_before(c->snd_una, p->probe_seq + p->probe_octets))
         return;
     c->mss = p->probe_size;
+    c->cwnd = u32_max(c->cwnd, conn_send_mss(c)); /* in recovery it may be a segment of before */
     p->probe_size = 0;
     if (p->high - c->mss < SEARCH_OVER)
         p->search_at_us = now_us + SEARCH_AGAIN_US;

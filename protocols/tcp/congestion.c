@@ -276,7 +276,14 @@ void congestion_restore(struct tcp *t, struct tcp_conn *c)
     c->cubic_k_ms = p->cubic_k_ms;
     c->cubic_acked = p->cubic_acked;
     c->cubic_epoch_us = p->cubic_epoch_us;
+    c->flags &= ~(uint32_t)(TCP_CONN_CWR | TCP_CONN_CWR_STATE); /* the next ECE is not answered by this reduction */
     *p = (struct tcp_congestion_prior){0};
+}
+
+/* There is congestion, whatever becomes of what was taken for lost: as Linux, what was saved is not put back. */
+void congestion_confirmed(struct tcp *t, const struct tcp_conn *c)
+{
+    sender_of(t, c)->prior = (struct tcp_congestion_prior){0};
 }
 
 /* Never less than a segment, which may grow (maximum_segment). */

@@ -136,22 +136,24 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
                       struct tcp_output *ret)
 {
     bool last = seq + length == conn_send_fin_seq(c);
-    uint32_t mss = conn_segment_mss(c); /* emit() may make room */
+    uint32_t mss = conn_segment_mss(c); /* emit() may make room: what is noted of the segment is noted before */
     uint32_t end = seq + length + (fin ? 1 : 0);
     uint8_t flags = (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ecn = ECN_NOT_ECT;
     if (length > 0 && !seq_before(seq, c->snd_max))
         flags |= ecn_new_text(c, &ecn);
+    arm_retransmission(c, now_us); /* the loss probe is not later */
+    if ((c->flags & TCP_CONN_SACK) && seq == c->snd_nxt)
+        recovery_sent(t, c, now_us, seq, end);
     emit(t, now_us, c, seq, length, flags, ret);
     ret->ecn = ecn;
     if (seq_before(seq, c->snd_max)) {
         t->counters.retransmits++;
         c->retransmitted++;
         rtt_resent(c);
+        path_resent(t, c, seq, end);
     } else if (!(c->flags & TCP_CONN_SACK)) {
         rtt_start(c, now_us, end);
     }
-    if ((c->flags & TCP_CONN_SACK) && seq == c->snd_nxt)
-        recovery_sent(t, c, now_us, seq, end);
     if (fin)
         fin_goes_out(c);
     if (length % mss != 0) {
@@ -162,7 +164,6 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
         c->snd_nxt = end;
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
     c->snd_max = seq_max(c->snd_max, end);
-    arm_retransmission(c, now_us);
     congestion_sent(t, c, now_us);
     pacing_sent(t, c, now_us, length);
 }
@@ -339,8 +340,8 @@ static bool output_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
     bool fin = start + length == conn_send_fin_seq(c) && seq_after(f->end, start + length);
     if (length == 0 && !fin)
         return false;
-    send_text(t, now_us, c, start, length, fin, ret);
     recovery_resent(t, c, now_us, f, start + length + (fin ? 1 : 0));
+    send_text(t, now_us, c, start, length, fin, ret);
     return true;
 }
 
@@ -370,8 +371,8 @@ static bool output_loss_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
     }
     if (f == NULL || length > mss || length > conn_ring_room(c, text_end - length))
         return false;
-    send_text(t, now_us, c, text_end - length, length, fin, ret);
     recovery_resent(t, c, now_us, f, f->end);
+    send_text(t, now_us, c, text_end - length, length, fin, ret);
     recovery_probed(t, c, true);
     return true;
 }

@@ -19,6 +19,7 @@
 
 #define STEPS_OF_AN_ACK 2048U /* records that one ACK may cost */
 #define DSACK_REACH     (1U << 30)
+#define FLIGHT_LIFE_US  (1U << 30) /* a quarter of what sent_us can tell apart */
 
 /* ---- what the ACK says ---- */
 
@@ -232,6 +233,7 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
     rack_update(t, c, &d);
     take_rtt(t, c, &d);
     if (probe_acked(t, c, &d) && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS))) { /* RFC 8985 7.4 */
+        congestion_confirmed(t, c);
         congestion_reduce(t, c, now_us);
         c->cwnd = u32_max(c->ssthresh, conn_send_mss(c));
     }
@@ -284,7 +286,8 @@ void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     s->recovery_at_us = 0;
     b->recovery.frto = !again && !reneged;
     b->recovery.resend_now = true;
-    if (c->snd_wnd == 0 || b->first == 0) { /* the window was taken back: probes, and all goes out as if it were new */
+    bool ancient = now_us - c->unacked_at_us > FLIGHT_LIFE_US; /* TCP_USER_TIMEOUT may be weeks */
+    if (c->snd_wnd == 0 || b->first == 0 || ancient) {         /* or the window was taken back: it goes out as new */
         flights_release(t, c);
         c->snd_nxt = c->snd_una;
     }

@@ -13,7 +13,7 @@ struct tcp_delivery { /* what one ACK says has arrived */
     uint32_t delivered;    /* octets that were not known to be there */
     uint32_t steps;        /* records that may still be looked at */
     bool duplicate;        /* as RFC 5681 2 defines it */
-    bool echoed;            /* and that a CE came */
+    bool echoed;           /* and that a CE came */
     bool original;         /* some of it, before `recover`, went out once only */
     bool resent_acked;     /* some of what is acknowledged cumulatively went out again */
     uint32_t fack;         /* end of the highest of it */
@@ -51,7 +51,7 @@ void flights_acked(struct tcp *t, struct tcp_conn *c, struct tcp_delivery *d); /
 /* [start, end) lies in [snd_una, snd_max]. */
 void flights_sacked(struct tcp *t, struct tcp_conn *c, uint32_t start, uint32_t end, struct tcp_delivery *d);
 void flights_forget_sacks(struct tcp *t, struct tcp_conn *c);  /* all that was SACKED is LOST */
-void flights_forget_losses(struct tcp *t, struct tcp_conn *c); /* all that is LOST is in flight again */
+void flights_forget_losses(struct tcp *t, struct tcp_conn *c); /* LOST is in flight again, mostly all */
 
 /* rack.c */
 bool rack_sent_after(uint32_t sent_us, uint32_t end, uint32_t than_us, uint32_t than_end);

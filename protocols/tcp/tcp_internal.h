@@ -393,6 +393,7 @@ uint32_t congestion_window(const struct tcp_conn *c); /* with limited transmit *
 void congestion_rtt(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t rtt_us); /* each sample */
 void congestion_save(struct tcp *t, const struct tcp_conn *c); /* before a reduction, for ... */
 void congestion_restore(struct tcp *t, struct tcp_conn *c);    /* ... its undoing */
+void congestion_confirmed(struct tcp *t, const struct tcp_conn *c); /* it is not to be undone */
 void congestion_resume(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* nothing in flight, something to send */
 void congestion_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
 void congestion_changed(const struct tcp *t, struct tcp_conn *c, const struct tcp_options *old); /* c->options are new */
@@ -422,6 +423,7 @@ bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked);
 void path_begin(struct tcp *t, const struct tcp_conn *c);
 void path_acked(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t acked);
 void path_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+void path_resent(struct tcp *t, const struct tcp_conn *c, uint32_t start, uint32_t end); /* it goes out again */
 bool path_probe_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c); /* no reduction for it */
 uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t available, uint32_t usable);
 void path_probe_sent(struct tcp *t, struct tcp_conn *c, uint32_t octets);

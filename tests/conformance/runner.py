@@ -645,11 +645,15 @@ def run_wrong(runner, paths, family):
     for path in paths:
         text = path.read_text()
         says = text.split("\n", 1)[0].removeprefix("// ")
-        try:
-            wrong = runner.attempt(parse(path, text), family)
-        except ScriptError as error:
-            wrong = str(error)
-        if wrong is None or f": {says}" not in wrong.split("\n")[0]:
+        for _ in range(2):  # as others: the machine may be busy
+            try:
+                wrong = runner.attempt(parse(path, text), family)
+            except ScriptError as error:
+                wrong = str(error)
+            as_said = wrong is not None and f": {says}" in wrong.split("\n")[0]
+            if as_said:
+                break
+        if not as_said:
             print(f"FAIL  {path} ip{family}: is to fail with \"{says}\": {wrong}")
             bad += 1
     print(f"{runner.side}: {len(paths) - bad} wrong scripts failed as they should, {bad} did not", flush=True)

@@ -86,7 +86,8 @@ static void take_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_deliver
 
 /* ---- proportional rate reduction ---- */
 
-/* RFC 9937 6. */
+/* RFC 9937 6. Its share of what was delivered is rounded up to whole segments, which is what goes out: as if all were
+ * counted in segments, as Linux does. */
 static void prr_update(struct tcp *t, struct tcp_conn *c, uint32_t delivered, bool safe)
 {
     const struct tcp_scoreboard *b = board_of(t, c);
@@ -95,6 +96,7 @@ static void prr_update(struct tcp *t, struct tcp_conn *c, uint32_t delivered, bo
     r->prr_delivered += delivered;
     if (b->in_flight > c->ssthresh) {
         uint64_t allowed = ((uint64_t)r->prr_delivered * c->ssthresh + r->recover_fs - 1) / r->recover_fs;
+        allowed = (allowed + mss - 1) / mss * mss;
         send = allowed > r->prr_out ? (uint32_t)(allowed - r->prr_out) : 0;
     } else {
         send = r->prr_delivered > r->prr_out ? r->prr_delivered - r->prr_out : 0;

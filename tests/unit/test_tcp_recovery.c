@@ -173,6 +173,24 @@ START_TEST(test_retransmission_is_lost)
 }
 END_TEST
 
+/* RFC 9937, in whole segments as Linux: which of the SACKs let one out. */
+START_TEST(test_proportional_rate_reduction_steps)
+{
+    static const uint8_t sent[] = {1, 1, 1, 0, 1, 0, 1, 0, 0}; /* two by limited transmit, the lost one, then new ones */
+    in_flight(10);
+    make_available(&b, 20 * MSS);
+    for (uint32_t i = 0; i < sizeof sent; i++) {
+        sack(0, 1, i + 2);
+        advance(&b, 1000);
+        uint32_t octets = 0;
+        while (host_poll(&b.h, &b.seen))
+            octets += b.seen.payload_length;
+        ck_assert_msg(octets == sent[i] * MSS, "SACK %u: %u octets", i, octets);
+        host_drain(&b.h);
+    }
+}
+END_TEST
+
 /* RFC 9937: with one of twenty lost, half of what arrives goes out again, and at the end ssthresh is in flight. */
 START_TEST(test_proportional_rate_reduction)
 {
@@ -491,6 +509,7 @@ int main(void)
                                   test_several_are_lost,
                                   test_retransmission_is_lost,
                                   test_proportional_rate_reduction,
+        test_proportional_rate_reduction_steps,
                                   test_tail_is_lost,
                                   test_probe_with_fin,
                                   test_probe_takes_new_text,

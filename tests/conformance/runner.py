@@ -251,7 +251,7 @@ class Run:
             s = self.queue.get(timeout=seconds) if seconds > 0 else self.queue.get_nowait()
         except queue.Empty:
             return None
-        if s.port == 1:
+        if s.port == 1 or s.port >= 20000:  # what settle() and flood() caused
             return s
         self.kept.append(s)
         self.seen.append(s)
@@ -411,6 +411,9 @@ class Run:
             raise ScriptError(f"a call that is not known: {c.name}")
         command, check = maker(c, c.arguments)
         begun = time.monotonic()
+        if command is None:  # it was not the agent's
+            self.pending, self.last = None, begun
+            return
         background = when.end is not None
         number = self.agent.begin(background, *command)
         self.pending = (number, c, check, when.start, None if when.end is None else begun + when.end - when.start)
@@ -544,6 +547,13 @@ class Run:
                 raise ScriptError(f"ioctl() gives {value}")
             return False
         return ("ioctl", self.file(a[0]), value_of(a[1])), got
+
+    def call_flood(self, c, a):
+        """So many other clients ask for a connection, and nothing more is heard of them."""
+        for i in range(value_of(a[0])):
+            self.send(seq=1000 * i, flags=F["S"], source_port=20000 + i, window=65535)
+        self.unsettled = True
+        return None, None
 
     def call_poll(self, c, a):
         fields = dict(part.split("=") for part in (p.strip() for p in split(a[0].strip("[]{} "))))

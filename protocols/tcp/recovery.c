@@ -217,6 +217,16 @@ static void take_step(struct tcp *t, struct tcp_conn *c, const struct tcp_delive
         prr_update(t, c, d->delivered, d->acked > 0 && d->newly_lost == 0);
 }
 
+/* RFC 8985 7.4. From what was in flight when the ACK came (RFC 5681 equation 4), which may be of all of it. */
+static void probe_repaired(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t old_una)
+{
+    uint32_t una = c->snd_una;
+    c->snd_una = old_una;
+    congestion_reduce(t, c, now_us);
+    c->snd_una = una;
+    c->cwnd = u32_max(c->ssthresh, conn_send_mss(c));
+}
+
 /* An ACK has come: snd_una was `old_una`; rtt_acked() has seen it. Untrusted: s->sack, s->tsecr (wire). */
 void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s, uint32_t old_una,
                     bool duplicate, bool echoed)
@@ -233,10 +243,8 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
     take_blocks(t, c, &d);
     rack_update(t, c, &d);
     take_rtt(t, c, &d);
-    if (probe_acked(t, c, &d) && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS))) { /* RFC 8985 7.4 */
-        congestion_reduce(t, c, now_us);
-        c->cwnd = u32_max(c->ssthresh, conn_send_mss(c));
-    }
+    if (probe_acked(t, c, &d) && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
+        probe_repaired(t, c, now_us, old_una);
     if (undo_is_due(t, c, &d) || ((c->flags & TCP_CONN_LOSS) && frto_step(t, c, &d)))
         undo(t, c);
     d.newly_lost = rack_detect(t, c, now_us);

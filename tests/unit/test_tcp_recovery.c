@@ -311,6 +311,25 @@ START_TEST(test_probe_is_acknowledged)
 }
 END_TEST
 
+/* The window comes down from what was in flight when the ACK came that told of the loss; it may be of all of it. */
+START_TEST(test_probe_repaired_a_loss)
+{
+    in_flight(10);
+    inject(&b, A, 1, SEQ(9), 0);
+    expect_silence(&b);
+    advance(&b, 2 * conn_of(&b)->srtt_us + 200 * MS);
+    sends(9, 1);
+    advance(&b, RTT);
+    inject(&b, A, 1, SEQ(10), 0);
+    make_available(&b, 8 * MSS);
+    sends(10, 8);
+    advance(&b, RTT);
+    inject(&b, A, 1, SEQ(18), 0);
+    expect_silence(&b);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 4 * MSS);
+}
+END_TEST
+
 /* ---- no loss ---- */
 START_TEST(test_reordering)
 {
@@ -513,6 +532,7 @@ int main(void)
                                   test_tail_is_lost,
                                   test_probe_with_fin,
                                   test_probe_takes_new_text,
+                                  test_probe_repaired_a_loss,
                                   test_reordering,
                                   test_dsack,
                                   test_spurious_timeout,

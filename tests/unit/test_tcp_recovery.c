@@ -311,6 +311,15 @@ START_TEST(test_probe_is_acknowledged)
 }
 END_TEST
 
+START_TEST(test_loss_with_many_acknowledged)
+{
+    in_flight(10);
+    sack(4, 5, 10);
+    sends(4, 1);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS);
+}
+END_TEST
+
 /* The window comes down from what was in flight when the ACK came that told of the loss; it may be of all of it. */
 START_TEST(test_probe_repaired_a_loss)
 {
@@ -533,6 +542,7 @@ int main(void)
                                   test_probe_with_fin,
                                   test_probe_takes_new_text,
                                   test_probe_repaired_a_loss,
+                                  test_loss_with_many_acknowledged,
                                   test_reordering,
                                   test_dsack,
                                   test_spurious_timeout,

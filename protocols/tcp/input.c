@@ -166,7 +166,7 @@ static bool check_reset(struct arrival *a)
     else if (c->state >= TCP_CLOSING)
         conn_end(a->t, c, TCP_ERROR_NONE);
     else
-        conn_end(a->t, c, TCP_ERROR_RESET);
+        conn_end(a->t, c, c->state == TCP_CLOSE_WAIT ? TCP_ERROR_PIPE : TCP_ERROR_RESET);
     return false;
 }
 
@@ -287,9 +287,10 @@ static bool process_text(struct arrival *a)
         c->flags |= TCP_CONN_ACK_NOW;
         return true;
     }
-    if (c->closed_by_user) { /* RFC 9293 3.6.1: SHOULD send an RST, the data would be lost */
+    if (c->closed_by_user) { /* RFC 9293 3.6.1: SHOULD send an RST, the data would be lost; just where the peer waits */
         a->t->counters.drop_after_close++;
-        conn_reset(a->t, c, TCP_ERROR_ABORTED);
+        conn_end(a->t, c, TCP_ERROR_ABORTED);
+        reply_reset(a->t, a->meta, &a->s);
         return false;
     }
     if (start == c->rcv_nxt)

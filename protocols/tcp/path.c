@@ -16,7 +16,7 @@
 #include "protocols/tcp/recovery.h"
 
 #define BASE_MSS               1024U /* RFC 4821 7.2, as Linux */
-#define BLACK_HOLE_TIMEOUTS    3U    /* as Linux (tcp_retries1) */
+#define BLACK_HOLE_TIMEOUTS    4U    /* as Linux: tcp_retries1 more were for nothing, too */
 #define SEARCH_OVER            8U    /* octets between what passes and what does not: near enough, as Linux */
 #define SEARCH_AGAIN_US        600000000U
 #define PROBE_WINDOW_SUSPECTED 4U  /* of the first, which tells a black hole from an outage */

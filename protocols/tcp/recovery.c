@@ -87,7 +87,8 @@ static void take_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_deliver
 
 /* ---- proportional rate reduction ---- */
 
-/* RFC 9937 6. */
+/* RFC 9937 6. Its share of what was delivered is rounded up to whole segments, which is what goes out: as if all were
+ * counted in segments, as Linux does. */
 static void prr_update(struct tcp *t, struct tcp_conn *c, uint32_t delivered, bool safe)
 {
     const struct tcp_scoreboard *b = board_of(t, c);
@@ -96,6 +97,7 @@ static void prr_update(struct tcp *t, struct tcp_conn *c, uint32_t delivered, bo
     r->prr_delivered += delivered;
     if (b->in_flight > c->ssthresh) {
         uint64_t allowed = ((uint64_t)r->prr_delivered * c->ssthresh + r->recover_fs - 1) / r->recover_fs;
+        allowed = (allowed + mss - 1) / mss * mss;
         send = allowed > r->prr_out ? (uint32_t)(allowed - r->prr_out) : 0;
     } else {
         send = r->prr_delivered > r->prr_out ? r->prr_delivered - r->prr_out : 0;
@@ -115,8 +117,25 @@ static void episode_begin(struct tcp *t, struct tcp_conn *c, bool timed_out)
     b->recovery = (struct tcp_episode){.undo_una = c->snd_una, .undo_possible = true, .timed_out = timed_out};
 }
 
+/* RFC 5681 equation 4: from all that was not acknowledged when the ACK came, `acked` of which it took off: with
+ * receivers that coalesce that may be most of a window. */
+static void reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t acked)
+{
+    c->snd_una -= acked;
+    congestion_reduce(t, c, now_us);
+    c->snd_una += acked;
+}
+
+/* RFC 8985 7.4. */
+static void probe_repaired(struct tcp *t, struct tcp_conn *c, const struct tcp_delivery *d)
+{
+    congestion_confirmed(t, c);
+    reduce(t, c, d->now_us, d->acked);
+    c->cwnd = u32_max(c->ssthresh, conn_send_mss(c));
+}
+
 /* Something is lost; `in_flight` octets were, before it was known. */
-static void recovery_begin(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t in_flight)
+static void recovery_begin(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t in_flight, uint32_t acked)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     episode_begin(t, c, false);
@@ -125,7 +144,7 @@ static void recovery_begin(struct tcp *t, struct tcp_conn *c, uint64_t now_us, u
     if (path_probe_lost(t, now_us, c) && alone)
         c->ssthresh = u32_max(c->cwnd, 2 * conn_send_mss(c));
     else
-        congestion_reduce(t, c, now_us);
+        reduce(t, c, now_us, acked);
     b->recovery.recover_fs = u32_max(in_flight, conn_send_mss(c));
     c->recover = c->snd_max;
     c->flags |= TCP_CONN_RECOVERY;
@@ -211,7 +230,7 @@ static void take_step(struct tcp *t, struct tcp_conn *c, const struct tcp_delive
     }
     bool lost = was_open ? d->newly_lost > 0 : b->lost > 0; /* what of the last episode is left begins a new one */
     if (!(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)) && lost)
-        recovery_begin(t, c, d->now_us, d->in_flight);
+        recovery_begin(t, c, d->now_us, d->in_flight, d->acked);
     if (c->flags & TCP_CONN_RECOVERY)
         prr_update(t, c, d->delivered, d->acked > 0 && d->newly_lost == 0);
 }
@@ -232,11 +251,8 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
     take_blocks(t, c, &d);
     rack_update(t, c, &d);
     take_rtt(t, c, &d);
-    if (probe_acked(t, c, &d) && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS))) { /* RFC 8985 7.4 */
-        congestion_confirmed(t, c);
-        congestion_reduce(t, c, now_us);
-        c->cwnd = u32_max(c->ssthresh, conn_send_mss(c));
-    }
+    if (probe_acked(t, c, &d) && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
+        probe_repaired(t, c, &d);
     if (undo_is_due(t, c, &d) || ((c->flags & TCP_CONN_LOSS) && frto_step(t, c, &d)))
         undo(t, c);
     d.newly_lost = rack_detect(t, c, now_us);
@@ -258,7 +274,7 @@ void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     }
     bool lost = rack_detect(t, c, now_us) > 0;
     if (lost && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
-        recovery_begin(t, c, now_us, in_flight);
+        recovery_begin(t, c, now_us, in_flight, 0);
     if (lost && (c->flags & TCP_CONN_RECOVERY))
         prr_update(t, c, 0, false);
 }

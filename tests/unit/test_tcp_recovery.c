@@ -83,6 +83,24 @@ START_TEST(test_retransmission_is_lost)
 }
 END_TEST
 
+/* RFC 9937, in whole segments as Linux: which of the SACKs let one out. */
+START_TEST(test_proportional_rate_reduction_steps)
+{
+    static const uint8_t sent[] = {1, 1, 1, 0, 1, 0, 1, 0, 0}; /* two by limited transmit, the lost one, then new ones */
+    in_flight(10);
+    make_available(&b, 20 * MSS);
+    for (uint32_t i = 0; i < sizeof sent; i++) {
+        sack(0, 1, i + 2);
+        advance(&b, 1000);
+        uint32_t octets = 0;
+        while (host_poll(&b.h, &b.seen))
+            octets += b.seen.payload_length;
+        ck_assert_msg(octets == sent[i] * MSS, "SACK %u: %u octets", i, octets);
+        host_drain(&b.h);
+    }
+}
+END_TEST
+
 /* RFC 9937: with one of twenty lost, half of what arrives goes out again, and at the end ssthresh is in flight. */
 START_TEST(test_proportional_rate_reduction)
 {
@@ -200,6 +218,34 @@ START_TEST(test_probe_is_acknowledged)
     ck_assert_msg(board()->probe.active == probes[_i].active, "%s", probes[_i].name);
     ck_assert_msg((conn_of(&b)->cwnd < cwnd) == probes[_i].reduced, "%s", probes[_i].name);
     host_drain(&b.h);
+}
+END_TEST
+
+START_TEST(test_loss_with_many_acknowledged)
+{
+    in_flight(10);
+    sack(4, 5, 10);
+    sends(4, 1);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS);
+}
+END_TEST
+
+/* The window comes down from what was in flight when the ACK came that told of the loss; it may be of all of it. */
+START_TEST(test_probe_repaired_a_loss)
+{
+    in_flight(10);
+    inject(&b, A, 1, SEQ(9), 0);
+    expect_silence(&b);
+    advance(&b, 2 * conn_of(&b)->srtt_us + 200 * MS);
+    sends(9, 1);
+    advance(&b, RTT);
+    inject(&b, A, 1, SEQ(10), 0);
+    make_available(&b, 8 * MSS);
+    sends(10, 8);
+    advance(&b, RTT);
+    inject(&b, A, 1, SEQ(18), 0);
+    expect_silence(&b);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 4 * MSS);
 }
 END_TEST
 
@@ -523,9 +569,12 @@ int main(void)
                                   test_several_are_lost,
                                   test_retransmission_is_lost,
                                   test_proportional_rate_reduction,
+        test_proportional_rate_reduction_steps,
                                   test_tail_is_lost,
                                   test_probe_with_fin,
                                   test_probe_takes_new_text,
+                                  test_probe_repaired_a_loss,
+                                  test_loss_with_many_acknowledged,
                                   test_reordering,
                                   test_dsack,
                                   test_spurious_timeout,

@@ -4,7 +4,7 @@
  *   -  nothing                                a  an ACK of all that the segment brought
  *   A  an ACK of what was received before     s  a SYN-ACK
  *   R  <SEQ=SEG.ACK><CTL=RST>                 r  <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>
- * then the state that follows, if it is another; X and a letter: it ended with no error, Reset or reFused.
+ * then the state that follows, if it is another; X and a letter: it ended with 0: no error, Reset, Pipe or reFused.
  *   ?  not said here: TIME-WAIT may answer with an ACK or not */
 #include <check.h>
 #include <stddef.h>
@@ -80,9 +80,9 @@ static const struct row rows[] = {
     {"RST, beyond", R, EDGE, 1, UNA, 0, 0, 0, COUNTS(drop_out_of_window),
         {"-", "-", "-", "-", "-", "-", "-", "-"}},
     {"RST, exact", R, NEXT, 0, UNA, 0, 0, 0, COUNTS(resets_in),
-        {"-XR", "-XR", "-XR", "-XR", "-XR", "-X0", "-X0", "?"}},
+        {"-XR", "-XR", "-XR", "-XR", "-XP", "-X0", "-X0", "?"}},
     {"RST and all others, exact", R | S | A | F | U | P, NEXT, 0, UNA, 0, 0, 0, COUNTS(resets_in),
-        {"-XR", "-XR", "-XR", "-XR", "-XR", "-X0", "-X0", "?"}},
+        {"-XR", "-XR", "-XR", "-XR", "-XP", "-X0", "-X0", "?"}},
     {"RST, next but one", R, NEXT, 1, UNA, 0, 0, 0, COUNTS(challenge_acks),
         {"A", "A", "A", "A", "A", "A", "A", "?"}},
     {"RST, at the edge", R, EDGE, 0, UNA, 0, 0, 0, COUNTS(drop_out_of_window),
@@ -259,6 +259,7 @@ static const struct {
     {"TW", TCP_TIME_WAIT, 0},
     {"X0", TCP_CLOSED, 0},
     {"XR", TCP_CLOSED, TCP_ERROR_RESET},
+    {"XP", TCP_CLOSED, TCP_ERROR_PIPE},
     {"XF", TCP_CLOSED, TCP_ERROR_REFUSED},
 };
 

@@ -187,13 +187,14 @@ void congestion_resume(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     u->used = 0;
 }
 
-/* RFC 2861 2: half way to what was used. A sender that has filled its ring was held back by the peer, not by its user.
- */
+/* RFC 2861 2: half way to what was used. A sender whose ring is half full or more was held back by the peer, or the
+ * pace, not by its user: who waits for room is woken when a quarter is free, so the ring is hardly ever full to the
+ * last octet. */
 static void shrink_unused(struct tcp_usage *u, struct tcp_conn *c, uint64_t now_us)
 {
     uint32_t used = u32_max(u->used, initial_window(conn_send_mss(c)));
     bool open = !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)) && c->duplicate_acks == 0;
-    if (open && used < c->cwnd && c->send_end - c->send_acked < c->send_size) {
+    if (open && used < c->cwnd && c->send_end - c->send_acked < c->send_size / 2) {
         remember_window(c);
         c->cwnd = c->cwnd - (c->cwnd - used) / 2;
     }

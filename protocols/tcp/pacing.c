@@ -8,8 +8,9 @@
 #define PACING_RTT_MIN_US 1000U
 #define PACING_REACH_US   50U /* what the host may be late by; so much early is as good as now */
 #define PACING_SIZE_US    1000U
-#define PACING_FIRST      10U /* segments */
-#define RATIO_UNIT        10U /* ratios of the rate are in tenths */
+#define PACING_LATE_US    4000U /* what a host that comes late may make up for at once */
+#define PACING_FIRST      10U   /* segments */
+#define RATIO_UNIT        10U   /* ratios of the rate are in tenths */
 
 static bool is_paced(const struct tcp *t, const struct tcp_conn *c)
 {
@@ -59,7 +60,9 @@ uint32_t pacing_limit(const struct tcp *t, const struct tcp_conn *c)
     return octets < UINT32_MAX ? u32_max((uint32_t)octets, 2 * conn_send_mss(c)) : UINT32_MAX;
 }
 
-/* `length` octets went out. As Linux: who is late has up to half of the next interval for it. */
+/* `length` octets went out. As Linux, who is late has up to half of the next interval for it. Deviates: or some
+ * milliseconds, if that is more. Linux's timer is an interrupt; ours is a process that others keep from the processor,
+ * and with less its rate would be a super-segment each time that it comes. */
 void pacing_sent(struct tcp *t, const struct tcp_conn *c, uint64_t now_us, uint32_t length)
 {
     struct tcp_pacing *p = &t->sender[conn_index(t, c)].pacing;
@@ -71,5 +74,6 @@ void pacing_sent(struct tcp *t, const struct tcp_conn *c, uint64_t now_us, uint3
         return;
     }
     uint64_t late_us = p->next_us == 0 ? 0 : now_us - p->next_us;
-    p->next_us = now_us + interval_us - (late_us < interval_us / 2 ? late_us : interval_us / 2);
+    uint64_t most_us = interval_us / 2 > PACING_LATE_US ? interval_us / 2 : PACING_LATE_US;
+    p->next_us = now_us + interval_us - (late_us < most_us ? late_us : most_us);
 }

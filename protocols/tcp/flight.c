@@ -236,10 +236,24 @@ void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t st
     b->in_flight += end - start;
 }
 
+/* `f` is cut where what goes out again ends. Segments are smaller now if SACKs go along with them, so that may be
+ * within one of those that went out: what is left of it is a record of its own, and those behind it begin where they
+ * did. */
+static bool cut_resent(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f, uint32_t end)
+{
+    uint32_t sent = (end - f->start) % f->mss;
+    struct tcp_flight *rest = flight_split(t, c, f, end);
+    if (rest == NULL)
+        return false;
+    if (sent != 0 && seq_before(end + rest->mss - sent, rest->end))
+        (void)flight_split(t, c, rest, end + rest->mss - sent);
+    return true;
+}
+
 void flight_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end)
 {
     struct tcp_scoreboard *b = board_of(t, c);
-    if (seq_before(end, f->end) && flight_split(t, c, f, end) == NULL)
+    if (seq_before(end, f->end) && !cut_resent(t, c, f, end))
         end = f->end;                      /* the rest goes for sent, until it is found lost again */
     set_flags(t, c, f, TCP_FLIGHT_SACKED); /* in no order for a moment */
     f->sent_us = (uint32_t)now_us;

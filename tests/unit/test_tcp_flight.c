@@ -361,5 +361,27 @@ START_TEST(test_undo_costs_are_bounded)
 }
 END_TEST
 
+/* Three segments are lost, and go out again smaller: what the peer SACKs late of the second and third is found. */
+START_TEST(test_resent_smaller)
+{
+    begin(100, 1);
+    send_some(3 * MSS);
+    flight_lost(t, c, flight_at(t, board_of(t, c)->first));
+    c->mss = MSS - 12;
+    flight_resent(t, c, ++now_us, flight_first_lost(t, c), ORIGIN + MSS - 12);
+    check_lists();
+    struct segment s = {0};
+    struct tcp_delivery d = {.segment = &s, .now_us = now_us, .steps = 100};
+    flights_sacked(t, c, ORIGIN + MSS, ORIGIN + 2 * MSS, &d);
+    ck_assert_uint_eq(d.delivered, MSS);
+    flights_sacked(t, c, ORIGIN + 2 * MSS, ORIGIN + 3 * MSS, &d);
+    ck_assert_uint_eq(d.delivered, 2 * MSS);
+    ck_assert_uint_eq(board_of(t, c)->lost, 12);
+    ck_assert_uint_eq(board_of(t, c)->in_flight, MSS - 12);
+    check_lists();
+    end();
+}
+END_TEST
+
 SUITE_RUN("tcp_flight", NULL, NULL, test_as_the_model, test_pool_is_exhausted, test_crumbs, test_share_of_one,
-          test_steps, test_undo_costs_are_bounded)
+          test_steps, test_undo_costs_are_bounded, test_resent_smaller)

@@ -18,11 +18,13 @@ static void reno_avoid(struct tcp_conn *c, uint32_t acked)
     }
 }
 
-static uint32_t reno_reduce(struct tcp_conn *c)
+static uint32_t reno_reduce(const struct tcp_usage *u, const struct tcp_conn *c)
 {
     uint32_t flight = c->snd_max - c->snd_una;
-    if (!(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
-        flight = u32_min(flight, c->cwnd); /* RFC 5681 3.2 step 2: MUST NOT include what limited transmit sent */
+    if (!(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS))) {
+        flight = u32_max(flight, u->flight); /* before the ACK that tells of the loss */
+        flight = u32_min(flight, c->cwnd);   /* RFC 5681 3.2 step 2: MUST NOT include what limited transmit sent */
+    }
     return u32_max(flight / 2, 2 * conn_send_mss(c)); /* equation 4 */
 }
 
@@ -230,13 +232,16 @@ void congestion_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
     (void)now_us;
-    c->ssthresh = is_cubic(t, c) ? cubic_reduce(c) : reno_reduce(c);
+    c->ssthresh = is_cubic(t, c) ? cubic_reduce(c) : reno_reduce(&sender_of(t, c)->usage, c);
     ecn_reduced(c);
 }
 
 void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
-    if (c->retransmits <= 1) /* RFC 5681 3.1: held constant when the same segment times out again */
+    bool reduced = (c->flags & TCP_CONN_RECOVERY) && seq_before(c->snd_una, c->recover);
+    /* RFC 5681 3.1: held constant when the same segment times out again; as Linux also within a recovery, which has
+     * answered for this window */
+    if (c->retransmits <= 1 && !reduced)
         congestion_reduce(t, c, now_us);
     if (is_cubic(t, c))
         cubic_timed_out(c);

@@ -105,9 +105,7 @@ static void emit(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t se
     }
     t->counters.segments_out++;
     sack_reported(t, c);
-    c->flags &= ~(uint32_t)TCP_CONN_ACK_NOW;
-    c->ack_owed = 0;
-    c->ack_at_us = 0;
+    ack_sent(t, now_us, c, length > 0);
 }
 
 static void arm_retransmission(struct tcp_conn *c, uint64_t now_us)

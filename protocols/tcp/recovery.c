@@ -117,25 +117,16 @@ static void episode_begin(struct tcp *t, struct tcp_conn *c, bool timed_out)
     b->recovery = (struct tcp_episode){.undo_una = c->snd_una, .undo_possible = true, .timed_out = timed_out};
 }
 
-/* RFC 5681 equation 4: from all that was not acknowledged when the ACK came, `acked` of which it took off: with
- * receivers that coalesce that may be most of a window. */
-static void reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t acked)
-{
-    c->snd_una -= acked;
-    congestion_reduce(t, c, now_us);
-    c->snd_una += acked;
-}
-
 /* RFC 8985 7.4. */
 static void probe_repaired(struct tcp *t, struct tcp_conn *c, const struct tcp_delivery *d)
 {
     congestion_confirmed(t, c);
-    reduce(t, c, d->now_us, d->acked);
+    congestion_reduce(t, c, d->now_us);
     c->cwnd = u32_max(c->ssthresh, conn_send_mss(c));
 }
 
 /* Something is lost; `in_flight` octets were, before it was known. */
-static void recovery_begin(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t in_flight, uint32_t acked)
+static void recovery_begin(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t in_flight)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     episode_begin(t, c, false);
@@ -144,7 +135,7 @@ static void recovery_begin(struct tcp *t, struct tcp_conn *c, uint64_t now_us, u
     if (path_probe_lost(t, now_us, c) && alone)
         c->ssthresh = u32_max(c->cwnd, 2 * conn_send_mss(c));
     else
-        reduce(t, c, now_us, acked);
+        congestion_reduce(t, c, now_us);
     b->recovery.recover_fs = u32_max(in_flight, conn_send_mss(c));
     c->recover = c->snd_max;
     c->flags |= TCP_CONN_RECOVERY;
@@ -230,7 +221,7 @@ static void take_step(struct tcp *t, struct tcp_conn *c, const struct tcp_delive
     }
     bool lost = was_open ? d->newly_lost > 0 : b->lost > 0; /* what of the last episode is left begins a new one */
     if (!(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)) && lost)
-        recovery_begin(t, c, d->now_us, d->in_flight, d->acked);
+        recovery_begin(t, c, d->now_us, d->in_flight);
     if (c->flags & TCP_CONN_RECOVERY)
         prr_update(t, c, d->delivered, d->acked > 0 && d->newly_lost == 0);
 }
@@ -274,7 +265,7 @@ void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     }
     bool lost = rack_detect(t, c, now_us) > 0;
     if (lost && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
-        recovery_begin(t, c, now_us, in_flight, 0);
+        recovery_begin(t, c, now_us, in_flight);
     if (lost && (c->flags & TCP_CONN_RECOVERY))
         prr_update(t, c, 0, false);
 }

@@ -437,6 +437,12 @@ bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);
 bool ranges_insert(struct tcp_conn *c, uint32_t start, uint32_t end);
 void ranges_advance(struct tcp_conn *c);
 
+/* delayed_ack.c */
+void ack_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t octets); /* so much came in order */
+void ack_duplicate(const struct tcp *t, const struct tcp_conn *c);                  /* it was there before */
+void ack_sent(const struct tcp *t, uint64_t now_us, struct tcp_conn *c, bool with_text);
+void ack_delayed(const struct tcp *t, struct tcp_conn *c); /* long enough */
+
 /* sack.c: what was received, as the peer is told (RFC 2018 4, RFC 2883) */
 void sack_take_syn(const struct tcp *t, struct tcp_conn *c, const struct segment *s);
 void sack_take(struct tcp_conn *c, uint32_t start);        /* text from there on is in the ranges now */

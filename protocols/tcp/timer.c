@@ -154,10 +154,8 @@ static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
     struct tcp_sender *s = &t->sender[conn_index(t, c)];
-    if (c->ack_at_us != 0 && c->ack_at_us <= now_us) {
-        c->ack_at_us = 0;
-        c->flags |= TCP_CONN_ACK_NOW;
-    }
+    if (c->ack_at_us != 0 && c->ack_at_us <= now_us)
+        ack_delayed(t, c);
     if (s->recovery_at_us != 0 && s->recovery_at_us <= now_us)
         recovery_timer(t, c, now_us);
     if (c->retransmit_at_us != 0 && c->retransmit_at_us <= now_us) {

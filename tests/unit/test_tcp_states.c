@@ -63,7 +63,7 @@ static const struct row rows[] = {
     {"old text", A, NEXT, -10, MAX, 0, 10, 0, COUNTS(duplicates),
         {"A", "A", "A", "A", "A", "A", "A", "A"}},
     {"text half old", A, NEXT, -10, UNA, 0, 20, 10, 0,
-        {"R", "-", "-", "-", "-", "-", "-", "?"}},
+        {"R", "A", "A", "A", "-", "-", "-", "?"}},
     {"text beyond", A, EDGE, 0, MAX, 0, 10, 0, COUNTS(drop_out_of_window),
         {"A", "A", "A", "A", "A", "A", "A", "?"}},
     {"text far beyond", A, EDGE, 0x70000000, MAX, 0, 10, 0, COUNTS(drop_out_of_window),
@@ -119,11 +119,11 @@ static const struct row rows[] = {
         {"-ES", "-", "-F2", "-", "-", "-TW", "-X0", "-"}},
     /* sixth and seventh: URG, text */
     {"text", A | P, NEXT, 0, UNA, 0, 10, 10, 0,
-        {"R", "-", "-", "-", "-", "-", "-", "?"}},
+        {"R", "A", "A", "A", "-", "-", "-", "?"}},
     {"urgent text", A | U, NEXT, 0, UNA, 0, 10, 10, 0,
-        {"R", "-", "-", "-", "-", "-", "-", "?"}},
+        {"R", "A", "A", "A", "-", "-", "-", "?"}},
     {"text and ACK of all", A, NEXT, 0, MAX, 0, 10, 10, 0,
-        {"-ES", "-", "-F2", "-", "-", "-TW", "-X0", "?"}},
+        {"AES", "A", "AF2", "A", "-", "-TW", "-X0", "?"}},
     {"text out of order", A, NEXT, 10, UNA, 0, 10, 0, 0,
         {"R", "A", "A", "A", "-", "-", "-", "?"}},
     /* eighth: FIN */

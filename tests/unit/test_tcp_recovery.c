@@ -86,7 +86,8 @@ END_TEST
 /* RFC 9937, in whole segments as Linux: which of the SACKs let one out. */
 START_TEST(test_proportional_rate_reduction_steps)
 {
-    static const uint8_t sent[] = {1, 1, 1, 0, 1, 0, 1, 0, 0}; /* two by limited transmit, the lost one, then new ones */
+    static const uint8_t sent[] = {1, 1, 1, 0, 1,
+                                   0, 1, 0, 0}; /* two by limited transmit, the lost one, then new ones */
     in_flight(10);
     make_available(&b, 20 * MSS);
     for (uint32_t i = 0; i < sizeof sent; i++) {
@@ -569,7 +570,7 @@ int main(void)
                                   test_several_are_lost,
                                   test_retransmission_is_lost,
                                   test_proportional_rate_reduction,
-        test_proportional_rate_reduction_steps,
+                                  test_proportional_rate_reduction_steps,
                                   test_tail_is_lost,
                                   test_probe_with_fin,
                                   test_probe_takes_new_text,

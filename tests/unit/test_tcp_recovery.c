@@ -473,6 +473,27 @@ START_TEST(test_super_segments)
 }
 END_TEST
 
+/* A duplicate is told along with the first super-segment, which is cut smaller for it, and no more after that. */
+START_TEST(test_segments_with_dsack)
+{
+    const uint32_t less = MSS - 12;
+    init(true);
+    begin(40);
+    bench_options(&b, "", 0);
+    inject(&b, A, 1, 1, 100);
+    advance(&b, TCP_DELAYED_ACK_US);
+    expect(&b, A, 1, 101, 0);
+    inject(&b, A, 1, 1, 100);
+    make_available(&b, 3 * less);
+    expect(&b, A | P, 1, 101, 3 * less);
+    ck_assert_uint_eq(b.seen.gso_size, less);
+    expect_silence(&b);
+    b.irs += 100; /* what it says next lies behind that */
+    sack_octets(1, &(struct tcp_range){1 + less, 1 + 2 * less}, 1);
+    ck_assert_uint_eq(board()->sacked, less);
+}
+END_TEST
+
 static void add(TCase *tc, const TTest *test, int count)
 {
     if (count > 0)
@@ -506,6 +527,7 @@ int main(void)
     add(tc, test_lies, sizeof lies / sizeof lies[0]);
     tcase_add_checked_fixture(gso, NULL, teardown);
     add(gso, test_super_segments, 0);
+    add(gso, test_segments_with_dsack, 0);
     suite_add_tcase(suite, tc);
     suite_add_tcase(suite, gso);
     SRunner *runner = srunner_create(suite);

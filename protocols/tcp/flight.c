@@ -212,12 +212,12 @@ static void join_last(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32
     time_insert(t, b, flight_at(t, b->newest), f);
 }
 
-void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end)
+void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end, uint32_t mss)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     struct tcp_flight *last = flight_at(t, b->last);
     struct tcp_flight f = {.start = start, .end = end, .sent_us = (uint32_t)now_us, .sends = 1};
-    f.mss = (uint16_t)conn_segment_mss(c);
+    f.mss = (uint16_t)mss;
     if (seq_before(start, c->snd_max)) /* it went out before, and was forgotten */
         f.sends = 2;
     if (last != NULL && melts(last, &f) && b->newest == b->last) {
@@ -250,14 +250,14 @@ static bool cut_resent(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f, 
     return true;
 }
 
-void flight_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end)
+void flight_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end, uint32_t mss)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     if (seq_before(end, f->end) && !cut_resent(t, c, f, end))
         end = f->end;                      /* the rest goes for sent, until it is found lost again */
     set_flags(t, c, f, TCP_FLIGHT_SACKED); /* in no order for a moment */
     f->sent_us = (uint32_t)now_us;
-    f->mss = (uint16_t)conn_segment_mss(c);
+    f->mss = (uint16_t)mss;
     f->sends = (uint8_t)u32_min(f->sends + 1U, UINT8_MAX);
     set_flags(t, c, f, 0);
     time_insert(t, b, flight_at(t, b->newest), f);

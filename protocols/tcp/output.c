@@ -46,8 +46,8 @@ static void header_extend(struct tcp_output *ret, uint32_t octets)
     ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
 }
 
-/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. RFC 2018 4: SHOULD be in all ACKs while
- * text is held out of order. A SYN's options are output_syn()'s. */
+/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. RFC 2018 4: SHOULD be in all ACKs
+ * while text is held out of order. A SYN's options are output_syn()'s. */
 static void options_fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, struct tcp_output *ret)
 {
     if (c->flags & TCP_CONN_TIMESTAMPS)
@@ -141,7 +141,7 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
         flags |= ecn_new_text(c, &ecn);
     arm_retransmission(c, now_us); /* the loss probe is not later */
     if ((c->flags & TCP_CONN_SACK) && seq == c->snd_nxt)
-        recovery_sent(t, c, now_us, seq, end);
+        recovery_sent(t, c, now_us, seq, end, mss);
     emit(t, now_us, c, seq, length, flags, ret);
     ret->ecn = ecn;
     if (seq_before(seq, c->snd_max)) {
@@ -334,11 +334,11 @@ static bool output_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
     struct tcp_flight *f = flight_first_lost(t, c);
     if (f == NULL || (!board_of(t, c)->recovery.resend_now && pacing_holds(t, c, now_us)))
         return false;
-    uint32_t length = resendable(t, c, f), start = f->start;
+    uint32_t length = resendable(t, c, f), start = f->start, mss = conn_segment_mss(c);
     bool fin = start + length == conn_send_fin_seq(c) && seq_after(f->end, start + length);
     if (length == 0 && !fin)
         return false;
-    recovery_resent(t, c, now_us, f, start + length + (fin ? 1 : 0));
+    recovery_resent(t, c, now_us, f, start + length + (fin ? 1 : 0), mss);
     send_text(t, now_us, c, start, length, fin, ret);
     return true;
 }
@@ -369,7 +369,7 @@ static bool output_loss_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
     }
     if (f == NULL || length > mss || length > conn_ring_room(c, text_end - length))
         return false;
-    recovery_resent(t, c, now_us, f, f->end);
+    recovery_resent(t, c, now_us, f, f->end, mss);
     send_text(t, now_us, c, text_end - length, length, fin, ret);
     recovery_probed(t, c, true);
     return true;

@@ -307,23 +307,24 @@ uint32_t recovery_room(struct tcp *t, struct tcp_conn *c)
     return window > in_flight ? window - in_flight : 0;
 }
 
-void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end)
+void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end, uint32_t mss)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     if (b->first == 0)
         b->rack.known = false; /* nothing was sent before what arrived last, and that may be long ago */
-    flight_sent(t, c, now_us, start, end);
+    flight_sent(t, c, now_us, start, end, mss);
     if (c->flags & TCP_CONN_RECOVERY)
         b->recovery.prr_out += end - start;
     probe_schedule(t, c, now_us);
 }
 
-void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end)
+void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end,
+                     uint32_t mss)
 {
     struct tcp_episode *r = &board_of(t, c)->recovery;
     uint32_t octets = end - f->start;
     bool first = f->start == c->snd_una;
-    flight_resent(t, c, now_us, f, end);
+    flight_resent(t, c, now_us, f, end, mss);
     r->resend_now = false;
     if (r->frto == 2)
         r->frto = 0; /* nothing new could be sent: RFC 5682 3.1 step 2 b */

@@ -412,7 +412,7 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
                     bool duplicate, bool echoed); /* echoed: a CE, the window does not grow */
 void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* retransmission timer */
 void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us);     /* recovery_at_us */
-void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end); /* at snd_nxt */
+void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end, uint32_t mss); /* at snd_nxt */
 void recovery_resend_all(struct tcp *t, struct tcp_conn *c); /* in other sizes; the window stays */
 
 /* newreno.c: fast retransmit and recovery with a peer that does not SACK */

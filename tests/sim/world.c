@@ -293,7 +293,11 @@ static bool counts_mistakes(const struct sim *sim, enum server_id server, const 
         "drop_block_corrupt", "corrupt_blocks",      "refused_ip",        "refused_nic",       "refused_tcp",
         "refused_udp",        "refused_socket",
     };
-    if (sim->forced > 0 && (strcmp(name, "drop_reference") == 0 || strncmp(name, "refused", 7) == 0))
+    static const char *const of_forced[] = {"drop_reference", "drop_range"}; /* drop_range: of one's own segments */
+    for (uint32_t i = 0; sim->forced > 0 && i < sizeof of_forced / sizeof *of_forced; i++)
+        if (strcmp(name, of_forced[i]) == 0)
+            return false;
+    if (sim->forced > 0 && strncmp(name, "refused", 7) == 0)
         return false;
     for (uint32_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
         if (strcmp(name, mistakes[i]) == 0)

@@ -116,7 +116,7 @@ static void send_some(uint32_t length)
     uint32_t at = c->snd_nxt - ORIGIN;
     if (at + length > SPAN)
         return;
-    flight_sent(t, c, now_us, c->snd_nxt, c->snd_nxt + length);
+    flight_sent(t, c, now_us, c->snd_nxt, c->snd_nxt + length, MSS);
     for (uint32_t i = 0; i < length; i++)
         model[at + i] = (struct octet){IN_FLIGHT, (uint32_t)now_us, 1, i % MSS == 0};
     c->snd_nxt = c->snd_max = c->snd_nxt + length;
@@ -179,7 +179,7 @@ static void resend(void)
         return;
     uint32_t from = f->start - ORIGIN, to = boundary(from + 1 + below(f->end - f->start), 1);
     to = to > f->end - ORIGIN ? f->end - ORIGIN : to;
-    flight_resent(t, c, now_us, f, ORIGIN + to);
+    flight_resent(t, c, now_us, f, ORIGIN + to, MSS);
     for (uint32_t i = from; i < to; i++) {
         model[i].state = IN_FLIGHT;
         model[i].sent_us = (uint32_t)now_us;
@@ -348,7 +348,7 @@ START_TEST(test_undo_costs_are_bounded)
             uint32_t i = board_of(t, c)->first;
             for (uint32_t k = 0; twice == 0 && i != 0; i = flight_at(t, i)->next, k++)
                 if (k % 2 == 0)
-                    flight_resent(t, c, now_us++, flight_at(t, i), flight_at(t, i)->end);
+                    flight_resent(t, c, now_us++, flight_at(t, i), flight_at(t, i)->end, MSS);
         }
         ck_assert_uint_eq(board_of(t, c)->lost, counts[n]);
         flights_forget_losses(t, c);
@@ -367,8 +367,7 @@ START_TEST(test_resent_smaller)
     begin(100, 1);
     send_some(3 * MSS);
     flight_lost(t, c, flight_at(t, board_of(t, c)->first));
-    c->mss = MSS - 12;
-    flight_resent(t, c, ++now_us, flight_first_lost(t, c), ORIGIN + MSS - 12);
+    flight_resent(t, c, ++now_us, flight_first_lost(t, c), ORIGIN + MSS - 12, MSS - 12);
     check_lists();
     struct segment s = {0};
     struct tcp_delivery d = {.segment = &s, .now_us = now_us, .steps = 100};

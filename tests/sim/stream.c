@@ -199,6 +199,12 @@ static bool is_cut(const struct sim_app *a, const struct task *t)
     return a->sim->died > 0 && t->kind == TASK_ACCEPTED && (t->received < STREAM_HEAD || (t->how & STREAM_MORTAL) != 0);
 }
 
+/* Text overtook a cookie's ACK and was answered with RST; then the ACK came, of a connection without another end. */
+static bool late_cookie(const struct sim_app *a, const struct task *t)
+{
+    return t->kind == TASK_ACCEPTED && t->received == 0 && sim_tcp_sent_cookies(a->sim);
+}
+
 /* Told that the connection is gone before its end. */
 static void lost(struct sim_app *a, struct task *t, uint32_t error)
 {
@@ -206,7 +212,7 @@ static void lost(struct sim_app *a, struct task *t, uint32_t error)
     /* a neighbour hangs, or three solicitations were lost in a row */
     bool unreachable = error == EHOSTUNREACH && t->step <= STREAM_CONNECTING && sim_loses(a->sim);
     /* what a cookie's ACK that was overtaken brought with it finds nobody (RFC 4987 3.6) */
-    bool cookie = error == ECONNRESET && sim_tcp_sent_cookies(a->sim);
+    bool cookie = late_cookie(a, t) || (error == ECONNRESET && sim_tcp_sent_cookies(a->sim));
     /* SYNs go out at 1, 2, 4 ... seconds: blackouts may meet them all */
     bool unheard = a->sim->scenario->wide && error == ETIMEDOUT && t->step <= STREAM_CONNECTING;
     if (sim_tcp_deaths(a->sim) == before && !unheard && !unreachable && !app_cold(a) && !is_cut(a, t) && !cookie)
@@ -237,7 +243,7 @@ static bool half_open(struct sim_app *a, struct task *t, bool did)
     if (a->sim->now_us < t->patience_us)
         return false;
     app_check_told(a, t);
-    if (!reset_may_be_lost(a->sim) && !app_cold(a) && !is_cut(a, t))
+    if (!late_cookie(a, t) && !reset_may_be_lost(a->sim) && !app_cold(a) && !is_cut(a, t))
         wrong(a, t, "nothing has come for so many seconds", patience_us / 1000000);
     return true;
 }

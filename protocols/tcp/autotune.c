@@ -137,8 +137,12 @@ bool tcp_send_grown(struct tcp *t, uint32_t index, const struct ring_shape *shap
     }
     bool before = (int32_t)(shape->turn - c->send_end) < 0 || shape->turn - c->send_end > 2 * ring.size;
     if (before || shape->next_size > c->send_most || !ring_grow(&ring, shape->next_size, shape->turn) ||
-        ring.turn != shape->turn || ring.size != shape->size)
+        ring.turn != shape->turn)
         return false;
+    if (shape->size != ring.size &&
+        (!ring_settle(&ring, c->send_acked) || shape->size != ring.size)) /* over already? */
+        return false;
+    c->send_size = ring.size;
     c->send_next_size = ring.next_size;
     c->send_turn = ring.turn;
     tune_of(t, c)->send_wanted = 0;

@@ -77,5 +77,22 @@ START_TEST(test_growth_before_the_first_octet)
 }
 END_TEST
 
+/* All was acknowledged when the user began to grow the ring: for him it is over before he has said so. */
+START_TEST(test_growth_that_is_over)
+{
+    begin();
+    struct ring_shape shape = ring_make(RING);
+    ck_assert(ring_grow(&shape, 2 * RING, 0));
+    ck_assert(ring_settle(&shape, 0));
+    struct ring_shape ahead = shape;
+    ahead.size = 4 * RING; /* which it cannot be */
+    ck_assert(!tcp_send_grown(b.h.t, b.conn, &ahead));
+    ck_assert(tcp_send_grown(b.h.t, b.conn, &shape));
+    ck_assert_uint_eq(conn_of(&b)->send_size, 2 * RING);
+    ck_assert_uint_eq(conn_of(&b)->send_next_size, 2 * RING);
+    pump();
+}
+END_TEST
+
 SUITE_RUN("tcp_autotune", setup, teardown, test_wanted_in_slow_start, test_not_wanted,
-          test_growth_before_the_first_octet)
+          test_growth_before_the_first_octet, test_growth_that_is_over)

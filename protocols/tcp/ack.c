@@ -68,7 +68,7 @@ static void ack_of_new_data(struct arrival *a, bool echoed)
     c->snd_wnd = seq_after(edge, c->snd_una) ? edge - c->snd_una : 0; /* until the segment says more */
     rtt_acked(a->t, c, a->now_us, &a->s);
     path_acked(a->t, a->now_us, c, acked);
-    autotune_acked(a->t, c);
+    autotune_send(a->t, c);
     if (!(c->flags & TCP_CONN_SACK)) /* else: recovery_acked() */
         window_without_sack(a, echoed ? 0 : acked, flight);
     if (c->flags & TCP_CONN_PERSIST) {

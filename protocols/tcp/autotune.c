@@ -7,12 +7,13 @@
  *
  * Receiving (dynamic right-sizing; Fisk and Feng 2001, as Linux tcp_rcv_space_adjust): a round is a round trip. What
  * the user has consumed in one is what the peer could send in it; for the window not to hold the peer up it has to be
- * twice that, and as the peer may double it in the next round (slow start), as much more as this round had more than
- * the last one. A user who reads slowly consumes little, and gets no ring to leave data in.
+ * twice that; and as the peer may double it in each of the next rounds (slow start), and a ring that grows does so
+ * when the stream comes round to its beginning, four times that in a round that had twice as much as the one before. A
+ * user who reads slowly consumes little, and gets no ring to leave data in.
  *
  * Sending (as Linux tcp_sndbuf_expand): the octets of a congestion window stay in the ring until they are acknowledged,
- * one round trip later, when those of the next window are to be there: twice the window, and in slow start twice of
- * twice that.
+ * one round trip later, when those of the next window are to be there: twice the window. In slow start four times that,
+ * and more once the user has filled the ring: it grows only when the stream has come round.
  *
  * Deviates from Linux: none of this while the ring as it is lets AUTOTUNE_PER_US through, by the least round trip that
  * was measured. On a short path a larger ring would only fill, with a longer queue behind a slower cache.
@@ -49,15 +50,25 @@ void autotune_measured(const struct tcp *t, const struct tcp_conn *c, uint32_t r
         tune->rtt_us = rtt_us;
 }
 
-/* New data was acknowledged. */
-void autotune_acked(struct tcp *t, const struct tcp_conn *c)
+/* The ring should have room for a window that is going to be. Before anything was lost nobody knows it: a user who
+ * fills the ring is given more, so that it is there when the stream has come round. */
+static uint64_t send_octets(const struct tcp_conn *c)
+{
+    uint64_t window = c->cwnd;
+    if (c->cwnd >= c->ssthresh)
+        return 2 * window;
+    bool full = c->send_end - c->send_acked > c->send_next_size / 2;
+    return full && 8 * window < c->send_next_size ? c->send_next_size + 1ULL : 8 * window;
+}
+
+/* New data was acknowledged, or written. */
+void autotune_send(struct tcp *t, const struct tcp_conn *c)
 {
     struct tcp_autotune *tune = tune_of(t, c);
     tune->send_wanted = 0;
     if (c->send_next_size >= c->send_most || path_is_short(tune, c->send_next_size))
         return;
-    uint64_t window = c->cwnd;
-    tune->send_wanted = size_for(c->cwnd < c->ssthresh ? 4 * window : 2 * window, c->send_next_size, c->send_most);
+    tune->send_wanted = size_for(send_octets(c), c->send_next_size, c->send_most);
 }
 
 /* The user has consumed more. */
@@ -72,7 +83,7 @@ void autotune_consumed(struct tcp *t, uint64_t now_us, const struct tcp_conn *c)
     if (tune->round_us != 0) {
         uint32_t copied = c->receive_consumed - tune->round_consumed;
         uint32_t more = copied > tune->copied ? copied - tune->copied : 0;
-        uint64_t wanted = 2 * ((uint64_t)copied + u32_min(2 * more, copied));
+        uint64_t wanted = 2 * ((uint64_t)copied + 3 * (uint64_t)u32_min(more, copied));
         tune->receive_wanted = size_for(wanted, c->receive_next_size, c->receive_most);
         tune->copied = copied;
     }
@@ -120,10 +131,18 @@ bool tcp_send_grown(struct tcp *t, uint32_t index, const struct ring_shape *shap
     if (c == NULL || !conn_is_synchronized(c))
         return false;
     struct ring_shape ring = tcp_send_ring(c);
+    if (ring_settle(&ring, c->send_acked)) { /* its turn was where the stream began: nothing had to be acknowledged */
+        c->send_size = ring.size;
+        conn_touched(t, c);
+    }
     bool before = (int32_t)(shape->turn - c->send_end) < 0 || shape->turn - c->send_end > 2 * ring.size;
     if (before || shape->next_size > c->send_most || !ring_grow(&ring, shape->next_size, shape->turn) ||
-        ring.turn != shape->turn || ring.size != shape->size)
+        ring.turn != shape->turn)
         return false;
+    if (shape->size != ring.size &&
+        (!ring_settle(&ring, c->send_acked) || shape->size != ring.size)) /* over already? */
+        return false;
+    c->send_size = ring.size;
     c->send_next_size = ring.next_size;
     c->send_turn = ring.turn;
     tune_of(t, c)->send_wanted = 0;

@@ -25,7 +25,8 @@ static uint32_t reno_reduce(const struct tcp_usage *u, const struct tcp_conn *c)
         flight = u32_max(flight, u->flight); /* before the ACK that tells of the loss */
         flight = u32_min(flight, c->cwnd);   /* RFC 5681 3.2 step 2: MUST NOT include what limited transmit sent */
     }
-    return u32_max(flight / 2, 2 * conn_send_mss(c)); /* equation 4 */
+    uint32_t mss = conn_send_mss(c), half = flight / 2;
+    return u32_max(half - half % mss, 2 * mss); /* equation 4; a part of a segment is not sent, but slows growth */
 }
 
 /* Untrusted: options.congestion (host; store): what is none is the default. */

@@ -64,25 +64,25 @@ static void take_blocks(struct tcp *t, struct tcp_conn *c, struct tcp_delivery *
     }
 }
 
-/* RFC 6298 3 (Karn), RFC 7323 4.1: of what went out once, else what the peer echoes. SRTT takes one sample a round
- * trip, for which its gains are made. Untrusted: tsecr (wire): not from the future. */
+/* RFC 6298 3 (Karn), RFC 7323 4.1: of what went out once, else what the peer echoes. As Linux, a sample of each ACK.
+ * Untrusted: tsecr (wire): not from the future. */
 static void take_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_delivery *d)
 {
     struct tcp_rack *r = &board_of(t, c)->rack;
+    bool round = d->now_us >= r->rtt_next_us;
     uint32_t newest_us = (uint32_t)d->now_us - d->newest_sent_us;
     uint32_t echo = timestamp_clock(t, d->now_us, c->ts_offset) - d->segment->tsecr;
     if (d->measured)
         congestion_rtt(t, c, d->now_us, newest_us);
-    if (d->now_us < r->rtt_next_us)
-        return;
     if (d->measured)
-        rtt_sampled(t, c, d->now_us, d->resent_acked ? newest_us : (uint32_t)d->now_us - d->oldest_sent_us);
+        rtt_sampled(t, c, d->now_us, d->resent_acked ? newest_us : (uint32_t)d->now_us - d->oldest_sent_us, round);
     else if (d->acked > 0 && d->resent_acked && (c->flags & TCP_CONN_TIMESTAMPS) && d->segment->timestamps &&
              echo <= t->config.rto_max_us / TIMESTAMP_TICK_US)
-        rtt_sampled(t, c, d->now_us, echo * TIMESTAMP_TICK_US);
+        rtt_sampled(t, c, d->now_us, echo * TIMESTAMP_TICK_US, round);
     else
         return;
-    r->rtt_next_us = d->now_us + c->srtt_us;
+    if (round)
+        r->rtt_next_us = d->now_us + c->srtt_us;
 }
 
 /* ---- proportional rate reduction ---- */

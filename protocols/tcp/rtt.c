@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Round-trip time and retransmission timeout (RFC 6298): one segment at a time is timed, on our own clock of
  * microseconds. Is it retransmitted, then which of the two was acknowledged is not known and nothing is learnt (Karn);
- * but with timestamps the ACK says it, to the millisecond, and so a sample comes of every window whatever is lost. That
- * is one sample a round trip in any case, for which the gains of RFC 6298 are made: those of RFC 7323 appendix G are
- * not needed. (Linux, which takes a sample of each ACK, keeps these gains too.) A peer that echoes what cannot be is
+ * but with timestamps the ACK says it, to the millisecond, and so a sample comes of every window whatever is lost. With
+ * SACK (flight.c) each ACK is a sample. As Linux the gains are those of RFC 6298 all the same, not those of RFC 7323
+ * appendix G, so that one bad sample, that of the handshake above all, is soon forgotten; but RTTVAR becomes smaller
+ * only once a round trip, or it would forget what varies more slowly. A peer that echoes what cannot be is
  * not believed: what was not said before the segment went out first, or is not said yet. */
 #include "protocols/tcp/tcp_internal.h"
 
@@ -57,7 +58,8 @@ static bool measure(const struct tcp *t, const struct tcp_conn *c, uint64_t now_
     return true;
 }
 
-static void take_sample(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint64_t sample_us) /* RFC 6298 2.2, 2.3 */
+/* RFC 6298 2.2, 2.3 */
+static void take_sample(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint64_t sample_us, bool round)
 {
     uint32_t r = sample_us > t->config.rto_max_us ? t->config.rto_max_us : u32_max(1, (uint32_t)sample_us);
     autotune_measured(t, c, r);
@@ -66,7 +68,8 @@ static void take_sample(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint
         c->rttvar_us = r / 2;
     } else {
         uint32_t difference = c->srtt_us > r ? c->srtt_us - r : r - c->srtt_us;
-        c->rttvar_us = c->rttvar_us - c->rttvar_us / 4 + difference / 4;
+        if (round || difference > c->rttvar_us)
+            c->rttvar_us = c->rttvar_us - c->rttvar_us / 4 + difference / 4;
         c->srtt_us = u32_max(1, c->srtt_us - c->srtt_us / 8 + r / 8);
     }
     c->rto_us = rto_from_estimate(t, c);
@@ -82,7 +85,7 @@ static void rto_update(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const
         c->rtt_start_us = 0;
         c->flags &= ~(uint32_t)TCP_CONN_RTT_RESENT;
         if (measured) {
-            take_sample(t, c, now_us, sample_us);
+            take_sample(t, c, now_us, sample_us, true);
             return;
         }
     }
@@ -92,10 +95,10 @@ static void rto_update(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const
         c->rto_us = rto_from_estimate(t, c);
 }
 
-/* With SACK samples come from the scoreboard (recovery.c). */
-void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us)
+/* With SACK samples come from the scoreboard (recovery.c). `round`: a round trip after the last one that said so. */
+void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us, bool round)
 {
-    take_sample(t, c, now_us, sample_us);
+    take_sample(t, c, now_us, sample_us, round);
 }
 
 /* snd_una has moved, by leave of `s`. */

@@ -485,6 +485,7 @@ void tcp_send_available(struct tcp *t, uint64_t now_us, uint32_t index, uint32_t
     if (end - c->send_end > c->send_acked + ring_room(&ring, c->send_acked) - c->send_end)
         return;
     c->send_end = end;
+    autotune_send(t, c);
     conn_changed(t, c);
 }
 

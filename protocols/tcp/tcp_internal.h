@@ -381,7 +381,7 @@ uint64_t user_timeout_clamp(const struct tcp *t, const struct tcp_conn *c, uint6
 void rtt_start(struct tcp_conn *c, uint64_t now_us, uint32_t end);
 void rtt_resent(struct tcp_conn *c);
 void rtt_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const struct segment *s);
-void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us);
+void rtt_sampled(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t sample_us, bool round);
 void rtt_backed_off(const struct tcp *t, struct tcp_conn *c);
 
 /* congestion.c: the window, by the connection's algorithm (reno here, cubic.c). `in_flight`: before the ACK. */
@@ -429,7 +429,7 @@ uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_c
 void path_probe_sent(struct tcp *t, struct tcp_conn *c, uint32_t octets);
 /* autotune.c: how large the rings should be */
 void autotune_measured(const struct tcp *t, const struct tcp_conn *c, uint32_t rtt_us);
-void autotune_acked(struct tcp *t, const struct tcp_conn *c);
+void autotune_send(struct tcp *t, const struct tcp_conn *c);
 void autotune_consumed(struct tcp *t, uint64_t now_us, const struct tcp_conn *c);
 
 /* reassembly.c */

@@ -25,7 +25,7 @@ struct tcp_flight { /* flight.c: a range of the send stream that went out at one
 
 struct tcp_rack { /* rack.c, RFC 8985 5.2 */
     uint64_t min_rtt_at_us;
-    uint64_t rtt_next_us;     /* SRTT takes no sample before */
+    uint64_t rtt_next_us;     /* RTTVAR does not become smaller before */
     uint32_t rtt_us, min_rtt_us; /* 0: not known */
     uint32_t xmit_us, end_seq;   /* of the segment sent last of those that were delivered; with `known` */
     uint32_t fack;               /* end of the highest one delivered; with `known` */

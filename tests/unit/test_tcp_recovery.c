@@ -127,6 +127,50 @@ START_TEST(test_proportional_rate_reduction)
 }
 END_TEST
 
+/* As Linux: what is lost of a window that the recovery has answered for does not lower ssthresh again. */
+START_TEST(test_timeout_in_recovery)
+{
+    in_flight(10);
+    sack(0, 1, 4);
+    sends(0, 1);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS);
+    while (counters_of(&b)->timeouts == 0) {
+        b.h.now_us = tcp_deadline_us(b.h.t);
+        while (host_poll(&b.h, &b.seen)) {
+        }
+    }
+    host_drain(&b.h);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS);
+    ck_assert_uint_eq(conn_of(&b)->cwnd, MSS);
+}
+END_TEST
+
+/* RFC 5681 equation 4: of what was in flight, of which the ACK that tells of the loss has taken some off. */
+START_TEST(test_flight_before_the_ack)
+{
+    in_flight(10);
+    sack(2, 3, 6);
+    ck_assert(conn_of(&b)->flags & TCP_CONN_RECOVERY);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS);
+    sends(2, 1);
+}
+END_TEST
+
+/* Each ACK: a first sample that was wrong is forgotten within a window. RTTVAR falls once a round trip. */
+START_TEST(test_sample_of_each_ack)
+{
+    in_flight(10);
+    struct tcp_conn *c = &b.h.t->conn[b.conn];
+    c->srtt_us = 10 * RTT;
+    c->rttvar_us = 20 * RTT;
+    for (uint32_t i = 1; i <= 8; i++)
+        inject(&b, A, 1, SEQ(i), 0);
+    ck_assert_uint_lt(conn_of(&b)->srtt_us, 5 * RTT);
+    ck_assert_uint_ge(conn_of(&b)->rttvar_us, 15 * RTT);
+    expect_silence(&b);
+}
+END_TEST
+
 /* ---- 7: the end of a flight ---- */
 START_TEST(test_tail_is_lost)
 {
@@ -571,6 +615,9 @@ int main(void)
                                   test_retransmission_is_lost,
                                   test_proportional_rate_reduction,
                                   test_proportional_rate_reduction_steps,
+                                  test_timeout_in_recovery,
+                                  test_flight_before_the_ack,
+                                  test_sample_of_each_ack,
                                   test_tail_is_lost,
                                   test_probe_with_fin,
                                   test_probe_takes_new_text,

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "tests/fuzz/server_world.h"
 
-#include <sanitizer/asan_interface.h>
+#include <sanitizer/asan_interface.h> /* no-ops in a build without */
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define REGION   (192U << 20) /* reserved; what is not touched costs nothing */
 #define GAP      256U
+#define PAGE     4096U
 #define START_US 5000000U
 #define ROUNDS   20000 /* more than any input may keep a server busy for */
 #define SLOTS    4U
@@ -20,6 +21,8 @@ const struct server *const world_server = &FUZZ_SERVER_OPERATIONS;
 
 static uint8_t *region;
 static size_t region_used;
+static int image = -1; /* of the region */
+static bool replaced;  /* pages of it, since the last reset */
 static int device[2] = {-1, -1};
 
 static void *place(size_t octets)
@@ -30,6 +33,24 @@ static void *place(size_t octets)
     ASAN_POISON_MEMORY_REGION((uint8_t *)at + octets, whole - octets + GAP);
     region_used += whole + GAP;
     return at;
+}
+
+static void *place_pages(size_t octets)
+{
+    region_used = (region_used + PAGE - 1) & ~(size_t)(PAGE - 1);
+    return place(octets);
+}
+
+/* Of megabytes most was never touched, and zero is what new pages are. */
+static void zero_pages(void *at, size_t octets)
+{
+    size_t whole = octets & ~(size_t)(PAGE - 1);
+    memset((uint8_t *)at + whole, 0, octets - whole);
+    if (whole == 0)
+        return;
+    check(mmap(at, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) ==
+          at);
+    replaced = true;
 }
 
 static void notice(void *domain, enum server_id server, const char *text)
@@ -185,7 +206,8 @@ void world_session_remove(struct world *w, uint32_t id)
 static void channel_attach(struct world *w, enum server_id peer)
 {
     struct world_end *e = &w->end[peer];
-    memset(e->half, 0, sizeof e->half);
+    for (unsigned i = 0; i < 2; i++) /* in the slots lies what lay there: half a megabyte that nobody is to believe */
+        e->half[i].producer = e->half[i].consumer = 0;
     port_detach(&e->there);
     port_attach(&e->here, &e->half[0], &e->half[1], &w->bell);
     port_attach(&e->there, &e->half[1], &e->half[0], NULL);
@@ -378,8 +400,8 @@ static void start(struct world *w)
     if (world_server->init(w->state, &w->context, w->now_us) == 0)
         return;
     check(w->damaged);
-    memset(w->state, 0, w->state_octets);
-    memset(w->store, 0, w->context.store_octets);
+    zero_pages(w->state, w->state_octets);
+    zero_pages(w->store, w->context.store_octets);
     check(world_server->init(w->state, &w->context, w->now_us) == 0);
 }
 
@@ -387,7 +409,7 @@ void world_restart(struct world *w)
 {
     if (w->restarts++ >= WORLD_RESTARTS)
         return;
-    memset(w->state, 0, w->state_octets);
+    zero_pages(w->state, w->state_octets);
     w->generation[FUZZ_SERVER]++;
     for (unsigned peer = 0; peer < SERVER_COUNT; peer++) {
         w->end[peer].lies = 0;
@@ -451,12 +473,12 @@ static struct world *build(void)
         w->pool.base = place(own_octets());
     if (world_server->store_size != NULL) {
         w->context.store_octets = world_server->store_size();
-        w->context.store = w->store = place(w->context.store_octets);
+        w->context.store = w->store = place_pages(w->context.store_octets);
     }
     grant_rights(w);
     grant_pools(w);
     w->state_octets = world_server->state_size(&w->config);
-    void *state = place(w->state_octets);
+    void *state = place_pages(w->state_octets);
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++)
         world_session_add(w, id);
     w->state = state;
@@ -465,17 +487,22 @@ static struct world *build(void)
     return w;
 }
 
+static void region_map(void)
+{
+    check(mmap(region, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image, 0) == region);
+    replaced = false;
+}
+
 struct world *world_make(void)
 {
-    int image = memfd_create("world", MFD_CLOEXEC);
+    image = memfd_create("world", MFD_CLOEXEC);
     check(image >= 0 && ftruncate(image, REGION) == 0);
     region = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, image, 0);
     check(region != MAP_FAILED);
     if (FUZZ_SERVER == SERVER_NIC)
         check(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, device) == 0);
     struct world *w = build();
-    check(mmap(region, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image, 0) == region);
-    close(image);
+    region_map();
     return w;
 }
 
@@ -483,7 +510,10 @@ void world_reset(struct world *w)
 {
     static uint8_t frame[65536];
     (void)w;
-    check(madvise(region, REGION, MADV_DONTNEED) == 0);
+    if (replaced)
+        region_map();
+    else
+        check(madvise(region, REGION, MADV_DONTNEED) == 0);
     for (unsigned i = 0; i < 2 && device[i] >= 0; i++)
         while (read(device[i], frame, sizeof frame) >= 0)
             ;

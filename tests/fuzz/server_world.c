@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "tests/fuzz/server_world.h"
 
-#include <sanitizer/asan_interface.h> /* no-ops in a build without */
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define REGION   (192U << 20) /* reserved; what is not touched costs nothing */
-#define GAP      256U
-#define PAGE     4096U
 #define START_US 5000000U
 #define ROUNDS   20000 /* more than any input may keep a server busy for */
 #define SLOTS    4U
@@ -19,39 +14,7 @@
 
 const struct server *const world_server = &FUZZ_SERVER_OPERATIONS;
 
-static uint8_t *region;
-static size_t region_used;
-static int image = -1; /* of the region */
-static bool replaced;  /* pages of it, since the last reset */
 static int device[2] = {-1, -1};
-
-static void *place(size_t octets)
-{
-    void *at = region + region_used;
-    size_t whole = (octets + 63) & ~(size_t)63;
-    check(region_used + whole + GAP <= REGION);
-    ASAN_POISON_MEMORY_REGION((uint8_t *)at + octets, whole - octets + GAP);
-    region_used += whole + GAP;
-    return at;
-}
-
-static void *place_pages(size_t octets)
-{
-    region_used = (region_used + PAGE - 1) & ~(size_t)(PAGE - 1);
-    return place(octets);
-}
-
-/* Of megabytes most was never touched, and zero is what new pages are. */
-static void zero_pages(void *at, size_t octets)
-{
-    size_t whole = octets & ~(size_t)(PAGE - 1);
-    memset((uint8_t *)at + whole, 0, octets - whole);
-    if (whole == 0)
-        return;
-    check(mmap(at, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) ==
-          at);
-    replaced = true;
-}
 
 static void notice(void *domain, enum server_id server, const char *text)
 {
@@ -400,8 +363,8 @@ static void start(struct world *w)
     if (world_server->init(w->state, &w->context, w->now_us) == 0)
         return;
     check(w->damaged);
-    zero_pages(w->state, w->state_octets);
-    zero_pages(w->store, w->context.store_octets);
+    region_zero(w->state, w->state_octets);
+    region_zero(w->store, w->context.store_octets);
     check(world_server->init(w->state, &w->context, w->now_us) == 0);
 }
 
@@ -409,7 +372,7 @@ void world_restart(struct world *w)
 {
     if (w->restarts++ >= WORLD_RESTARTS)
         return;
-    zero_pages(w->state, w->state_octets);
+    region_zero(w->state, w->state_octets);
     w->generation[FUZZ_SERVER]++;
     for (unsigned peer = 0; peer < SERVER_COUNT; peer++) {
         w->end[peer].lies = 0;
@@ -440,18 +403,18 @@ static void sessions_place(struct world *w)
 {
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++) {
         struct world_session *m = &w->memory[id];
-        m->control = place(sizeof *m->control);
-        m->answer = place(sizeof *m->answer);
+        m->control = region_place(sizeof *m->control);
+        m->answer = region_place(sizeof *m->answer);
         for (uint32_t t = 0; t < 2; t++) {
-            m->app[t] = place(arena_send_octets(SLOTS, RING));
-            m->words[t] = place(arena_receive_octets(SLOTS, RING));
+            m->app[t] = region_place(arena_send_octets(SLOTS, RING));
+            m->words[t] = region_place(arena_receive_octets(SLOTS, RING));
         }
     }
 }
 
 static struct world *build(void)
 {
-    struct world *w = place(sizeof *w);
+    struct world *w = region_place(sizeof *w);
     configure(w);
     w->now_us = START_US;
     w->bell = (struct doorbell){.fd = -1, .sleep = &w->sleep};
@@ -465,20 +428,20 @@ static struct world *build(void)
     for (unsigned id = 0; id < SERVER_COUNT; id++) {
         w->generation[id] = 1;
         if (id != FUZZ_SERVER && has_pool((enum server_id)id))
-            w->foreign[id] = place(WORLD_POOL);
+            w->foreign[id] = region_place(WORLD_POOL);
     }
     sessions_place(w);
     channels_make(w);
     if (own_octets() > 0)
-        w->pool.base = place(own_octets());
+        w->pool.base = region_place(own_octets());
     if (world_server->store_size != NULL) {
         w->context.store_octets = world_server->store_size();
-        w->context.store = w->store = place_pages(w->context.store_octets);
+        w->context.store = w->store = region_place_pages(w->context.store_octets);
     }
     grant_rights(w);
     grant_pools(w);
     w->state_octets = world_server->state_size(&w->config);
-    void *state = place_pages(w->state_octets);
+    void *state = region_place_pages(w->state_octets);
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++)
         world_session_add(w, id);
     w->state = state;
@@ -487,22 +450,13 @@ static struct world *build(void)
     return w;
 }
 
-static void region_map(void)
-{
-    check(mmap(region, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image, 0) == region);
-    replaced = false;
-}
-
 struct world *world_make(void)
 {
-    image = memfd_create("world", MFD_CLOEXEC);
-    check(image >= 0 && ftruncate(image, REGION) == 0);
-    region = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, image, 0);
-    check(region != MAP_FAILED);
+    region_make();
     if (FUZZ_SERVER == SERVER_NIC)
         check(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, device) == 0);
     struct world *w = build();
-    region_map();
+    region_freeze();
     return w;
 }
 
@@ -510,10 +464,7 @@ void world_reset(struct world *w)
 {
     static uint8_t frame[65536];
     (void)w;
-    if (replaced)
-        region_map();
-    else
-        check(madvise(region, REGION, MADV_DONTNEED) == 0);
+    region_reset();
     for (unsigned i = 0; i < 2 && device[i] >= 0; i++)
         while (read(device[i], frame, sizeof frame) >= 0)
             ;

@@ -8,6 +8,7 @@
 #define ROUNDS   20000 /* more than any input may keep a server busy for */
 #define SLOTS    4U
 #define RING     4096U
+#define MOST     16384U /* that they may grow to */
 #define LONG_US  1000000U
 #define AGES     16 /* longer than a reassembly may last, and the ICMP error after it */
 #define AGE_US   5000000U
@@ -100,7 +101,7 @@ static void grant_arenas(struct world *w, uint32_t id, bool there)
                                    .generation = 1,
                                    .rights = CAPABILITY_READ,
                                    .object = 100 + id * 2 + row->transport,
-                                   .size = (uint32_t)arena_send_octets(SLOTS, RING),
+                                   .size = (uint32_t)arena_send_octets(SLOTS, MOST),
                                    .base = row->mapped ? (const uint8_t *)w->memory[id].app[row->transport] : NULL};
         if (there)
             check(capability_grant(table, index, &entry));
@@ -136,6 +137,8 @@ void world_session_add(struct world *w, uint32_t id)
                                              .slots = SLOTS,
                                              .send_size = RING,
                                              .receive_size = RING,
+                                             .send_most = MOST,
+                                             .receive_most = MOST,
                                              .app = owner || FUZZ_SERVER == SERVER_NIC ? m->app[t] : NULL,
                                              .transport_words = owner ? m->words[t] : NULL,
                                              .capability = world_arena_index(id, t),
@@ -202,7 +205,7 @@ static bool range_ok(const struct message_reference *r)
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++)
         for (uint32_t t = 0; t < 2; t++)
             if (r->pool == world_arena_index(id, t))
-                return end <= arena_send_octets(SLOTS, RING);
+                return end <= arena_send_octets(SLOTS, MOST);
     return false;
 }
 
@@ -406,8 +409,8 @@ static void sessions_place(struct world *w)
         m->control = region_place(sizeof *m->control);
         m->answer = region_place(sizeof *m->answer);
         for (uint32_t t = 0; t < 2; t++) {
-            m->app[t] = region_place(arena_send_octets(SLOTS, RING));
-            m->words[t] = region_place(arena_receive_octets(SLOTS, RING));
+            m->app[t] = region_place(arena_send_octets(SLOTS, MOST));
+            m->words[t] = region_place(arena_receive_octets(SLOTS, MOST));
         }
     }
 }

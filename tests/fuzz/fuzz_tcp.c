@@ -312,7 +312,8 @@ static void grow(struct fuzz *f, uint32_t i, const uint8_t *d)
     if (d[3] & 4)
         said = (struct ring_shape){1U << d[4] % 31, 1U << d[5] % 31, (c->send_end + d[6] * 256U) & ~(RING_STEP - 1)};
     else
-        (void)ring_grow(&said, u32_min(was.next_size, RING_SIZE_MAX / 8) << (1 + d[4] % 3), c->send_end + d[5]);
+        (void)ring_grow(&said, u32_min(was.next_size, RING_SIZE_MAX / 8) << (1 + d[4] % 3),
+                        c->send_end + (uint32_t)((int8_t)d[5] * 16));
     bool grown = tcp_send_grown(f->t, i, &said);
     struct ring_shape is = tcp_send_ring(c);
     check(memcmp(&is, grown ? &said : &was, sizeof is) == 0 && is.next_size <= u32_max(c->send_most, was.next_size));

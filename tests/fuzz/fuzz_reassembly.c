@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Any fragments in any order through reassembly, with time, and with buffers that come home late or never. What each
  * piece carries follows from the datagram's name and the place in it: a whole one must carry just that, so that a hole,
- * an octet of another datagram, or a buffer written while it is lent is seen. Eight octets are one step. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
+ * an octet of another datagram, or a buffer written while it is lent is seen. Eight octets are one step. Octets are
+ * what costs: an input has only so many, then its pieces are short. */
 #include "protocols/ip/reassembly.h"
+#include "tests/fuzz/fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define STEP 8U
+#define STEP   8U
+#define STEPS  512U
+#define MANY   (128U << 10) /* octets of an input */
+#define SHORT  256U         /* of a piece, after those */
+#define LARGE  70000U
+#define LOOKED 8U /* steps after which the accounts are looked at */
 
 struct step { /* as it lies in the input */
     uint8_t what, name, offset[2], length[2], flags, rest;
@@ -22,23 +23,29 @@ static uint8_t *buffers;
 static bool lent[REASSEMBLY_DATAGRAMS];
 static struct reassembly_output held[REASSEMBLY_DATAGRAMS];
 static uint64_t now;
+static uint32_t octets; /* of this input's pieces */
+static uint8_t pattern[3 * LARGE];
 
-static void check(bool condition)
+/* Without a period that a place or a name could hide in. */
+static void pattern_make(void)
 {
-    if (!condition)
-        abort();
+    uint32_t x = 1;
+    for (size_t i = 0; i < sizeof pattern; i++) {
+        x = x * 1664525 + 1013904223;
+        pattern[i] = (uint8_t)(x >> 24);
+    }
 }
 
-static uint8_t octet_of(uint8_t source, uint32_t identification, uint32_t offset)
+/* What such a datagram carries, from its octet 0 on. */
+static const uint8_t *octets_of(uint8_t source, uint32_t identification)
 {
-    return (uint8_t)(offset * 31 + (offset >> 8) * 7 + source * 101U + identification * 13U + 1);
+    return pattern + source * 101U + identification * 1877U;
 }
 
 static void check_whole(const struct reassembly_output *whole, uint32_t identification)
 {
     const uint8_t *at = buffers + (size_t)whole->buffer * REASSEMBLY_BUFFER_OCTETS;
-    for (uint32_t i = 0; i < whole->length; i++)
-        check(at[i] == octet_of(whole->source.octets[3], identification, i));
+    check(memcmp(at, octets_of(whole->source.octets[3], identification), whole->length) == 0);
 }
 
 static void release(uint32_t buffer)
@@ -55,12 +62,13 @@ static struct reassembly_fragment fragment_of(const struct step *s)
 {
     uint8_t family = (s->name & 1) != 0 ? ADDRESS_IP6 : ADDRESS_IP4;
     uint32_t scale = (s->flags & 2) != 0 ? 1 : 8; /* as parsed, as a rule */
+    uint32_t length = (uint32_t)(s->length[0] << 8 | s->length[1]) * scale % LARGE;
     return (struct reassembly_fragment){
         .source = {.family = family, .octets = {[3] = (uint8_t)(s->name >> 4)}},
         .destination = {.family = family, .octets = {[3] = 1}},
         .identification = (uint32_t)(s->name >> 1 & 7),
-        .offset = (uint32_t)(s->offset[0] << 8 | s->offset[1]) * scale % 70000,
-        .length = (uint32_t)(s->length[0] << 8 | s->length[1]) * scale % 70000,
+        .offset = (uint32_t)(s->offset[0] << 8 | s->offset[1]) * scale % LARGE,
+        .length = octets > MANY ? length % SHORT : length,
         .header_octets = s->rest & 0x3cU,
         .more = (s->flags & 1) != 0,
         .protocol = (s->flags & 4) != 0 ? 6 : 17,
@@ -71,14 +79,14 @@ static struct reassembly_fragment fragment_of(const struct step *s)
 static void fragment(const struct step *s)
 {
     struct reassembly_fragment f = fragment_of(s);
+    static uint8_t last[LARGE];
     struct reassembly_output whole;
     uint8_t packet[20] = {0x45, (uint8_t)f.identification};
-    uint8_t *payload = malloc(f.length + (f.length == 0)); /* just as much: ASan sees a read behind it */
-    for (uint32_t i = 0; i < f.length; i++)
-        payload[i] = octet_of(f.source.octets[3], f.identification, f.offset + i);
+    uint8_t *payload = last + sizeof last - f.length; /* at the end: ASan sees a read behind it */
+    memcpy(payload, octets_of(f.source.octets[3], f.identification) + f.offset, f.length);
+    octets += f.length;
     enum reassembly_result result = reassembly_input(&engine, now, &f, payload, packet, sizeof packet, &whole);
     check(result < REASSEMBLY_RESULTS);
-    free(payload);
     if (result != REASSEMBLY_COMPLETE)
         return;
     check(whole.buffer < REASSEMBLY_DATAGRAMS && !lent[whole.buffer] && whole.length > 0 && whole.length <= 65535);
@@ -118,12 +126,15 @@ static void check_accounts(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (buffers == NULL)
+    if (buffers == NULL) {
         buffers = malloc((size_t)REASSEMBLY_DATAGRAMS * REASSEMBLY_BUFFER_OCTETS);
+        pattern_make();
+    }
     reassembly_init(&engine, buffers);
     memset(lent, 0, sizeof lent);
     now = 1;
-    for (size_t at = 0; at + STEP <= size && at < 512 * STEP; at += STEP) {
+    octets = 0;
+    for (size_t at = 0; at + STEP <= size && at < STEPS * STEP; at += STEP) {
         struct step s;
         memcpy(&s, data + at, sizeof s);
         if (s.what % 8 == 0)
@@ -132,8 +143,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             pass((uint64_t)s.offset[0] * 1000000);
         else
             fragment(&s);
-        check_accounts();
+        if (at / STEP % LOOKED == 0)
+            check_accounts();
     }
+    check_accounts();
     pass(REASSEMBLY_IP6_US);
     for (uint32_t i = 0; i < REASSEMBLY_DATAGRAMS; i++)
         release(i);

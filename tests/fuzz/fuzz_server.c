@@ -8,6 +8,7 @@
  * as refused or dropped accounts        once its neighbours and sessions are gone, every buffer of its pool is home */
 #include <unistd.h>
 
+#include "protocols/tcp/ring.h"
 #include "tests/fuzz/server_world.h"
 
 static const uint8_t operations[] = {
@@ -276,6 +277,21 @@ static void lane(const struct world *w, struct input *in, const struct world_ses
     (void)w;
 }
 
+/* The application's part of rings that grow: as it should be, near it, or nonsense. */
+static void rings(struct input *in, struct slot_app *s, const struct slot_transport *words)
+{
+    uint8_t how = input_8(in);
+    struct ring_shape r;
+    s->receive_granted = how & 1 ? input_32(in) : 4096U << (how >> 1 & 3);
+    if (!ring_of_word(s->send_ring, RING_SIZE_MAX, &r))
+        r = ring_make(4096);
+    (void)ring_settle(&r, words->send_tail);
+    (void)ring_grow(&r, r.next_size << (1 + (how >> 3 & 1)), s->send_head);
+    s->send_ring = how & 16 ? input_32(in) : ring_word(&r);
+    if ((how & 32) != 0)
+        s->send_ring ^= 1U << input_8(in) % 32;
+}
+
 static void notify(struct input *in, struct arena_app *app, const struct arena_transport *words, uint32_t slots)
 {
     uint32_t slot = input_8(in) % slots;
@@ -285,6 +301,8 @@ static void notify(struct input *in, struct arena_app *app, const struct arena_t
     s->send_head = how & 2 ? input_32(in) : words->slot[slot].send_tail + input_16(in) % 4097;
     s->receive_tail = how & 4 ? input_32(in) : words->slot[slot].receive_head - input_8(in) % 2U * input_8(in);
     s->flags = how & 8 ? input_32(in) : 0;
+    if ((how & 64) != 0)
+        rings(in, s, &words->slot[slot]);
     app->notify[app->notify_producer % ARENA_SLOTS_MAX] = how & 16 ? input_32(in) : slot;
     app->notify_producer += how & 32 ? input_16(in) : 1;
 }
@@ -296,7 +314,7 @@ static void record(struct input *in, struct arena_app *app, const struct session
     uint32_t slot = input_8(in) % a->slots;
     uint8_t how = input_8(in);
     struct slot_app *s = &app->slot[slot];
-    uint8_t *ring = (uint8_t *)app + arena_send_offset(a->slots) + (size_t)slot * a->send_size;
+    uint8_t *ring = (uint8_t *)app + arena_send_offset(a->slots) + (size_t)slot * a->send_most;
     struct datagram_record r = {.length = how & 1 ? input_32(in) : input_16(in) % 2048U,
                                 .port = input_8(in) % 4 + 5000,
                                 .ttl = how & 2 ? input_8(in) : 0,
@@ -341,10 +359,10 @@ static void session(struct world *w, struct input *in)
         word(in, m->control, sizeof *m->control);
         break;
     case 4:
-        word(in, m->app[t], arena_send_octets(a->slots, a->send_size));
+        word(in, m->app[t], arena_send_octets(a->slots, a->send_most));
         break;
     default: /* what an application pays for it can always write, whoever else does */
-        word(in, m->words[t], arena_receive_octets(a->slots, a->receive_size));
+        word(in, m->words[t], arena_receive_octets(a->slots, a->receive_most));
     }
 }
 

@@ -9,6 +9,8 @@
  *   no spin       once tcp_poll() has nothing more the deadline lies ahead
  *   commit        a block or record that has changed was reported
  *   packets       fit the link, and 16 bits of length
+ *   rings         a growth moves no octet that is live or promised; what is live has room; one is over when its tail
+ *                 has reached the turn
  *   flights       sorted, disjoint, within [SND.UNA, SND.MAX], in one order by sequence number and one by time; what
  *                 they sum up to is what the scoreboard says; each record of the pool is free or one connection's
  * and at the end all is closed, time goes by, and nothing may be left. */
@@ -25,7 +27,7 @@ struct fuzz {
     struct tcp_config config;
     uint64_t now;
     struct ip_address ours, theirs;
-    uint32_t ring;
+    uint32_t ring, most;
     uint32_t cookie, cookie_peer, cookie_tsval; /* of the last SYN-ACK that was a stateless reply */
     uint32_t tsval[CONNECTIONS];                /* sent last */
     struct tcp_conn conn[CONNECTIONS];          /* as reported last */
@@ -74,7 +76,8 @@ static void note_output(struct fuzz *f, const struct tcp_output *out)
     check((out->header[13] & (TCP_FLAG_SYN)) || timestamps == ((c->flags & TCP_CONN_TIMESTAMPS) != 0));
     if (out->payload_length == 0)
         return;
-    check((out->stream_offset & (c->send_size - 1)) + out->payload_length <= c->send_size);
+    struct ring_shape ring = tcp_send_ring(c);
+    check(out->payload_length <= ring_run(&ring, out->stream_offset));
     check(!seq_after(out->stream_offset + out->payload_length, c->send_end));
     check(!seq_before(out->stream_offset, c->send_acked));
 }
@@ -229,7 +232,8 @@ static void input(struct fuzz *f, const uint8_t *d)
         return;
     const struct tcp_conn *p = tcp_conn_at(t, place.conn);
     check(place.payload_offset + place.length <= octets - (header[12] >> 4) * 4u);
-    check(place.stream_offset + place.length - p->receive_consumed <= p->receive_size);
+    struct ring_shape ring = tcp_receive_ring(p);
+    check(place.stream_offset + place.length - p->receive_consumed <= ring_room(&ring, p->receive_consumed));
 }
 
 /* ---- the user, the network, the host ---- */
@@ -277,6 +281,64 @@ static void tune(struct fuzz *f, uint32_t i, const uint8_t *d)
     tcp_set_options(f->t, f->now, i, &o);
 }
 
+/* ---- rings that grow ---- */
+/* [first, end) lies where it lay, in as many pieces as there were. */
+static void check_unmoved(const struct ring_shape *was, const struct ring_shape *is, uint32_t first, uint32_t end)
+{
+    for (int n = 0; first != end; n++) {
+        check(n < 4 && ring_position(was, first) == ring_position(is, first));
+        first += u32_min(ring_run(was, first), end - first);
+        check(ring_position(was, first - 1) == ring_position(is, first - 1));
+    }
+}
+
+static void grant(struct fuzz *f, uint32_t i, const uint8_t *d)
+{
+    const struct tcp_conn *c = tcp_conn_at(f->t, i);
+    struct ring_shape was = tcp_receive_ring(c);
+    uint32_t edge = c->receive_consumed;
+    if (conn_is_synchronized(c))
+        edge = seq_max(conn_right_edge(c), c->rcv_adv) - c->irs - 1;
+    tcp_receive_granted(f->t, i, d[3] & 4 ? (uint32_t)d[5] << d[6] % 25 : was.next_size << (1 + d[4] % 3));
+    struct ring_shape is = tcp_receive_ring(c);
+    check(is.next_size <= c->receive_most || is.next_size == was.next_size);
+    check_unmoved(&was, &is, c->receive_consumed, edge);
+}
+
+static void grow(struct fuzz *f, uint32_t i, const uint8_t *d)
+{
+    const struct tcp_conn *c = tcp_conn_at(f->t, i);
+    struct ring_shape was = tcp_send_ring(c), said = was;
+    if (d[3] & 4)
+        said = (struct ring_shape){1U << d[4] % 31, 1U << d[5] % 31, (c->send_end + d[6] * 256U) & ~(RING_STEP - 1)};
+    else
+        (void)ring_grow(&said, u32_min(was.next_size, RING_SIZE_MAX / 8) << (1 + d[4] % 3),
+                        c->send_end + (uint32_t)((int8_t)d[5] * 16));
+    bool grown = tcp_send_grown(f->t, i, &said);
+    struct ring_shape is = tcp_send_ring(c);
+    check(memcmp(&is, grown ? &said : &was, sizeof is) == 0 && is.next_size <= u32_max(c->send_most, was.next_size));
+    check_unmoved(&was, &is, c->send_acked, c->send_end);
+}
+
+static void cork(struct fuzz *f, uint32_t i, const uint8_t *d)
+{
+    if ((d[12] & 3) == 0)
+        tcp_set_cork(f->t, f->now, i, d[3] & 1);
+    else if ((d[12] & 3) == 3)
+        tcp_ring_limits(f->t, i, f->ring << d[4] % 8, f->ring << d[5] % 8);
+    else if (d[12] & 1)
+        grant(f, i, d);
+    else
+        grow(f, i, d);
+}
+
+static void connect(struct fuzz *f, const struct tcp_identity *id)
+{
+    uint32_t index;
+    if (tcp_connect(f->t, f->now, id, f->ring, f->ring, &index) == TCP_CALL_OK)
+        tcp_ring_limits(f->t, index, f->most, f->most);
+}
+
 static void user(struct fuzz *f, const uint8_t *d)
 {
     struct tcp *t = f->t;
@@ -290,7 +352,7 @@ static void user(struct fuzz *f, const uint8_t *d)
     bool listens = c->state == TCP_LISTEN;
     switch (d[11] % 16) {
     case 0:
-        tcp_connect(t, f->now, &id, f->ring, f->ring, &index);
+        connect(f, &id);
         break;
     case 1:
         tcp_send_available(t, f->now, i, d[3] & 1 ? c->send_end + d[4] * 64u : (uint32_t)d[4] << 24);
@@ -316,7 +378,7 @@ static void user(struct fuzz *f, const uint8_t *d)
         tune(f, i, d);
         break;
     case 8:
-        tcp_set_cork(t, f->now, i, d[3] & 1);
+        cork(f, i, d);
         break;
     case 9:
         tcp_accepted(t, i);
@@ -368,11 +430,13 @@ static void finish(struct fuzz *f)
     check(tcp_drained(f->t) && f->t->time_wait.live.count == 0 && f->t->syn_received == 0);
 }
 
-static void begin(struct fuzz *f, void *memory, size_t size, uint8_t how, uint8_t when, uint8_t with)
+static void begin(struct fuzz *f, void *memory, size_t size, const uint8_t *d)
+
 {
     static const uint32_t mtu[] = {1500, 576, 1280, 9000, 65535, 68, 1500, 1500};
     static const uint32_t ring[] = {16384, 1024, 1 << 20, 1 << 30};
     static const uint8_t ip4[2][4] = {{10, 0, 0, 2}, {10, 0, 0, 1}};
+    uint8_t how = d[0], when = d[1], with = d[2];
     uint32_t index;
     f->config = (struct tcp_config){.connections = CONNECTIONS,
                                     .mtu = mtu[how & 7],
@@ -387,6 +451,7 @@ static void begin(struct fuzz *f, void *memory, size_t size, uint8_t how, uint8_
                                     .no_mtu_probing = (with & 32) != 0,
                                     .flights = with & 64 ? 4 : 128};
     f->ring = ring[how >> 4 & 3];
+    f->most = u32_min(f->ring, RING_SIZE_MAX >> d[3] % 8) << d[3] % 8;
     f->ours = ip_address_from_ip4(ip4[0]);
     f->theirs = ip_address_from_ip4(ip4[1]);
     if (how & 64) {
@@ -399,6 +464,7 @@ static void begin(struct fuzz *f, void *memory, size_t size, uint8_t how, uint8_
     f->t = tcp_init(memory, &f->config, f->now);
     struct tcp_identity listener = {.local = f->ours, .local_port = 80, .arena = UINT32_MAX};
     check(tcp_listen(f->t, &listener, 3, f->ring, f->ring, &index) == TCP_CALL_OK);
+    tcp_ring_limits(f->t, index, f->most, f->most);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -408,7 +474,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(&f, 0, sizeof f);
     if (size < HEAD)
         return 0;
-    begin(&f, memory, sizeof memory, data[0], data[1], data[2]);
+    begin(&f, memory, sizeof memory, data);
     for (size_t at = HEAD; at + STEP <= size; at += STEP) {
         const uint8_t *d = data + at;
         if (d[0] % 8 < 2)

@@ -1,36 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "tests/fuzz/server_world.h"
 
-#include <sanitizer/asan_interface.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define REGION   (192U << 20) /* reserved; what is not touched costs nothing */
-#define GAP      256U
 #define START_US 5000000U
 #define ROUNDS   20000 /* more than any input may keep a server busy for */
 #define SLOTS    4U
 #define RING     4096U
+#define MOST     16384U /* that they may grow to */
 #define LONG_US  1000000U
 #define AGES     16 /* longer than a reassembly may last, and the ICMP error after it */
 #define AGE_US   5000000U
 
 const struct server *const world_server = &FUZZ_SERVER_OPERATIONS;
 
-static uint8_t *region;
-static size_t region_used;
 static int device[2] = {-1, -1};
-
-static void *place(size_t octets)
-{
-    void *at = region + region_used;
-    size_t whole = (octets + 63) & ~(size_t)63;
-    check(region_used + whole + GAP <= REGION);
-    ASAN_POISON_MEMORY_REGION((uint8_t *)at + octets, whole - octets + GAP);
-    region_used += whole + GAP;
-    return at;
-}
 
 static void notice(void *domain, enum server_id server, const char *text)
 {
@@ -116,7 +101,7 @@ static void grant_arenas(struct world *w, uint32_t id, bool there)
                                    .generation = 1,
                                    .rights = CAPABILITY_READ,
                                    .object = 100 + id * 2 + row->transport,
-                                   .size = (uint32_t)arena_send_octets(SLOTS, RING),
+                                   .size = (uint32_t)arena_send_octets(SLOTS, MOST),
                                    .base = row->mapped ? (const uint8_t *)w->memory[id].app[row->transport] : NULL};
         if (there)
             check(capability_grant(table, index, &entry));
@@ -152,6 +137,8 @@ void world_session_add(struct world *w, uint32_t id)
                                              .slots = SLOTS,
                                              .send_size = RING,
                                              .receive_size = RING,
+                                             .send_most = MOST,
+                                             .receive_most = MOST,
                                              .app = owner || FUZZ_SERVER == SERVER_NIC ? m->app[t] : NULL,
                                              .transport_words = owner ? m->words[t] : NULL,
                                              .capability = world_arena_index(id, t),
@@ -185,7 +172,8 @@ void world_session_remove(struct world *w, uint32_t id)
 static void channel_attach(struct world *w, enum server_id peer)
 {
     struct world_end *e = &w->end[peer];
-    memset(e->half, 0, sizeof e->half);
+    for (unsigned i = 0; i < 2; i++) /* in the slots lies what lay there: half a megabyte that nobody is to believe */
+        e->half[i].producer = e->half[i].consumer = 0;
     port_detach(&e->there);
     port_attach(&e->here, &e->half[0], &e->half[1], &w->bell);
     port_attach(&e->there, &e->half[1], &e->half[0], NULL);
@@ -217,7 +205,7 @@ static bool range_ok(const struct message_reference *r)
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++)
         for (uint32_t t = 0; t < 2; t++)
             if (r->pool == world_arena_index(id, t))
-                return end <= arena_send_octets(SLOTS, RING);
+                return end <= arena_send_octets(SLOTS, MOST);
     return false;
 }
 
@@ -378,8 +366,8 @@ static void start(struct world *w)
     if (world_server->init(w->state, &w->context, w->now_us) == 0)
         return;
     check(w->damaged);
-    memset(w->state, 0, w->state_octets);
-    memset(w->store, 0, w->context.store_octets);
+    region_zero(w->state, w->state_octets);
+    region_zero(w->store, w->context.store_octets);
     check(world_server->init(w->state, &w->context, w->now_us) == 0);
 }
 
@@ -387,7 +375,7 @@ void world_restart(struct world *w)
 {
     if (w->restarts++ >= WORLD_RESTARTS)
         return;
-    memset(w->state, 0, w->state_octets);
+    region_zero(w->state, w->state_octets);
     w->generation[FUZZ_SERVER]++;
     for (unsigned peer = 0; peer < SERVER_COUNT; peer++) {
         w->end[peer].lies = 0;
@@ -418,18 +406,18 @@ static void sessions_place(struct world *w)
 {
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++) {
         struct world_session *m = &w->memory[id];
-        m->control = place(sizeof *m->control);
-        m->answer = place(sizeof *m->answer);
+        m->control = region_place(sizeof *m->control);
+        m->answer = region_place(sizeof *m->answer);
         for (uint32_t t = 0; t < 2; t++) {
-            m->app[t] = place(arena_send_octets(SLOTS, RING));
-            m->words[t] = place(arena_receive_octets(SLOTS, RING));
+            m->app[t] = region_place(arena_send_octets(SLOTS, MOST));
+            m->words[t] = region_place(arena_receive_octets(SLOTS, MOST));
         }
     }
 }
 
 static struct world *build(void)
 {
-    struct world *w = place(sizeof *w);
+    struct world *w = region_place(sizeof *w);
     configure(w);
     w->now_us = START_US;
     w->bell = (struct doorbell){.fd = -1, .sleep = &w->sleep};
@@ -443,20 +431,20 @@ static struct world *build(void)
     for (unsigned id = 0; id < SERVER_COUNT; id++) {
         w->generation[id] = 1;
         if (id != FUZZ_SERVER && has_pool((enum server_id)id))
-            w->foreign[id] = place(WORLD_POOL);
+            w->foreign[id] = region_place(WORLD_POOL);
     }
     sessions_place(w);
     channels_make(w);
     if (own_octets() > 0)
-        w->pool.base = place(own_octets());
+        w->pool.base = region_place(own_octets());
     if (world_server->store_size != NULL) {
         w->context.store_octets = world_server->store_size();
-        w->context.store = w->store = place(w->context.store_octets);
+        w->context.store = w->store = region_place_pages(w->context.store_octets);
     }
     grant_rights(w);
     grant_pools(w);
     w->state_octets = world_server->state_size(&w->config);
-    void *state = place(w->state_octets);
+    void *state = region_place_pages(w->state_octets);
     for (uint32_t id = 0; id < WORLD_SESSIONS; id++)
         world_session_add(w, id);
     w->state = state;
@@ -467,15 +455,11 @@ static struct world *build(void)
 
 struct world *world_make(void)
 {
-    int image = memfd_create("world", MFD_CLOEXEC);
-    check(image >= 0 && ftruncate(image, REGION) == 0);
-    region = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, image, 0);
-    check(region != MAP_FAILED);
+    region_make();
     if (FUZZ_SERVER == SERVER_NIC)
         check(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, device) == 0);
     struct world *w = build();
-    check(mmap(region, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image, 0) == region);
-    close(image);
+    region_freeze();
     return w;
 }
 
@@ -483,7 +467,7 @@ void world_reset(struct world *w)
 {
     static uint8_t frame[65536];
     (void)w;
-    check(madvise(region, REGION, MADV_DONTNEED) == 0);
+    region_reset();
     for (unsigned i = 0; i < 2 && device[i] >= 0; i++)
         while (read(device[i], frame, sizeof frame) >= 0)
             ;

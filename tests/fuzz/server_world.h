@@ -3,9 +3,7 @@
  * pools that are lent to it, its sessions' memory, its device, time, and the deaths of its neighbours. FUZZ_SERVER says
  * which.
  *
- * All of it lies in one region. It is made once, the server started in it, and that is kept as an image; before each
- * input the region is put back by the kernel (private mapping of the image), page by page that was touched. Between the
- * objects lie gaps that ASan knows. */
+ * All of it lies in one region (server_region.c), which is put back as it was before each input. */
 #ifndef BULKHEAD_TESTS_FUZZ_SERVER_WORLD_H
 #define BULKHEAD_TESTS_FUZZ_SERVER_WORLD_H
 
@@ -85,6 +83,14 @@ void world_finish(struct world *w); /* everybody dies, everything ends: nothing 
 uint16_t world_pool_index(enum server_id owner);
 uint16_t world_arena_index(uint32_t session, uint32_t arena);
 uint32_t world_pool_octets(enum server_id owner);
+
+/* server_region.c: memory that the server's start leaves in some way, and each input finds so. */
+void region_make(void);
+void *region_place(size_t octets); /* zeros; ASan knows their end */
+void *region_place_pages(size_t octets);
+void region_zero(void *at, size_t octets); /* of region_place_pages() */
+void region_freeze(void);                  /* as it is now it is to be: once */
+void region_reset(void);
 
 /* server_packet.c: a packet of some kind, its fields from the input, at `at` (`room` octets of it). *ret_octets is its
  * length; returns what lies before its transport header. */

@@ -5,18 +5,29 @@
 #include "tests/fuzz/fuzz.h"
 
 /* ---- connections, timers, tables ---- */
+/* As ring.h says: [tail, tail + octets) is live. The tail of a growth that began when nothing was is at its turn. */
+static void check_ring(const struct ring_shape *r, uint32_t most, uint32_t tail, uint32_t octets)
+{
+    check(ring_size_is_valid(r->size) && ring_size_is_valid(r->next_size));
+    check(r->size <= r->next_size && r->next_size <= most && r->turn % RING_STEP == 0);
+    check(octets <= ring_room(r, tail) && (!ring_grows(r) || !seq_after(tail, r->turn)));
+}
+
 static void check_conn(const struct tcp_conn *c)
 {
     if (c->state < TCP_SYN_SENT)
         return;
-    check(c->send_end - c->send_acked <= c->send_size);
+    struct ring_shape send = tcp_send_ring(c), receive = tcp_receive_ring(c);
+    check_ring(&send, c->send_most, c->send_acked, c->send_end - c->send_acked);
     check(!seq_before(c->snd_nxt, c->snd_una) && !seq_before(c->snd_max, c->snd_nxt));
     check(c->range_count <= TCP_RANGES_MAX);
     check(conn_send_mss(c) >= TCP_MSS_MIN - TIMESTAMPS_OCTETS && conn_send_mss(c) <= TCP_SUPER_SEGMENT_MAX);
     check(c->rto_us > 0 && c->receive_window_scale <= 14 && c->send_window_scale <= 14);
     if (c->state == TCP_SYN_SENT)
         return;
-    check(c->receive_next - c->receive_consumed <= c->receive_size);
+    check_ring(&receive, c->receive_most, c->receive_consumed, c->receive_next - c->receive_consumed);
+    check(c->range_count == 0 || c->range[c->range_count - 1].end - c->irs - 1 - c->receive_consumed <=
+                                     ring_room(&receive, c->receive_consumed));
     check(c->sack_recent_count <= sizeof c->sack_recent / sizeof c->sack_recent[0]);
     check(!seq_after(c->duplicate.start, c->duplicate.end));
     check(c->cwnd > 0 && c->ssthresh > 0);

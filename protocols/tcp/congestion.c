@@ -9,9 +9,15 @@
  * one that nothing was sent from for a timeout is halved for each, not below the initial window. */
 #include "protocols/tcp/congestion.h"
 
+/* RFC 5681 3.1, by counting octets (RECOMMENDED). What was counted before a reduction is for one segment after it, as
+ * Linux has it: it was acknowledged all the same, of a larger window. */
 static void reno_avoid(struct tcp_conn *c, uint32_t acked)
 {
-    c->cwnd_acked += acked; /* RFC 5681 3.1, by counting octets (RECOMMENDED) */
+    if (c->cwnd_acked >= c->cwnd) {
+        c->cwnd_acked = 0;
+        c->cwnd += conn_send_mss(c);
+    }
+    c->cwnd_acked += acked;
     if (c->cwnd_acked >= c->cwnd) {
         c->cwnd_acked -= c->cwnd;
         c->cwnd += conn_send_mss(c);

@@ -91,7 +91,6 @@ bool ecn_echoed(struct tcp *t, uint64_t now_us, struct tcp_conn *c, const struct
     /* 6.1.2 waits for the timer when one segment is the window already; it is never less than two here (RFC 5681 eq. 4)
      */
     c->cwnd = u32_min(c->cwnd, u32_max(c->ssthresh, 2 * conn_send_mss(c)));
-    c->cwnd_acked = 0;
     ecn_reduced(c);
     return true;
 }

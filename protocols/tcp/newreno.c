@@ -36,7 +36,6 @@ bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked)
         c->cwnd = u32_min(c->ssthresh, u32_max(flight, mss) + mss);
         c->flags &= ~(uint32_t)TCP_CONN_RECOVERY;
         c->duplicate_acks = 0;
-        c->cwnd_acked = 0;
         return false;
     }
     c->cwnd -= u32_min(acked, c->cwnd);

@@ -146,7 +146,6 @@ static void recovery_end(struct tcp *t, struct tcp_conn *c)
 {
     c->flags &= ~(uint32_t)TCP_CONN_RECOVERY;
     c->cwnd = u32_max(c->ssthresh, conn_send_mss(c)); /* RFC 9937 6 */
-    c->cwnd_acked = 0;
     rack_recovered(t, c);
 }
 

@@ -113,7 +113,7 @@ START_TEST(test_no_recovery_of_before_the_timeout)
     in_flight(5);
     advance(&b, 200 * MS);
     expect(&b, A, 1, 1, MSS);
-    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS / 2);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 2 * MSS);
     ck_assert_uint_eq(conn_of(&b)->cwnd, MSS);
     duplicate_acks(1, 5);
     ck_assert_uint_eq(counters_of(&b)->fast_retransmits, 0);

@@ -216,8 +216,8 @@ START_TEST(test_fast_retransmit)
     expect_silence(&b);
     inject(&b, A, 6, 1 + 5 * MSS, 0);
     expect_silence(&b);
-    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS / 2);
-    ck_assert_uint_le(conn_of(&b)->cwnd, 5 * MSS / 2);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 2 * MSS);
+    ck_assert_uint_le(conn_of(&b)->cwnd, 2 * MSS);
 }
 END_TEST
 

@@ -268,7 +268,7 @@ START_TEST(test_reduction)
     send_segments(11, 4, false);
     expect_silence(&b);
     inject(&b, A | E, 1, 1 + 11 * MSS, 0); /* CWR: this is another mark */
-    ck_assert_uint_eq(conn_of(&b)->cwnd, 5 * MSS / 2);
+    ck_assert_uint_eq(conn_of(&b)->cwnd, 2 * MSS);
     inject(&b, A, 1, 1 + 15 * MSS, 0);
     send_segments(15, 1, true);
     ck_assert_uint_eq(counters_of(&b)->ece_in, 4);

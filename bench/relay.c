@@ -243,7 +243,7 @@ static int tap_open(const char *name)
 
 int main(int argc, char **argv)
 {
-    struct sched_param first = {.sched_priority = 1};
+    struct sched_param first = {.sched_priority = 2};
     if (argc != 3) {
         fprintf(stderr, "relay: usage: relay LEFT-TAP RIGHT-TAP\n");
         return 2;

@@ -44,7 +44,7 @@ enum message_operation {
     /* transport -> socket */
     MESSAGE_ANSWER = 32,
     MESSAGE_ESTABLISHED = 33,  /* tcp: a listener has a new connection */
-    MESSAGE_ALIVE = 34,        /* reconciliation: this socket exists here */
+    MESSAGE_ALIVE = 34,        /* reconciliation: this socket exists here; socket 0: a slot that is kept for whoever accepted its connection */
     MESSAGE_LOST = 35,         /* this connection is gone (closed, reset, or lost with an incarnation) */
     MESSAGE_ALIVE_END = 36,    /* ... and no others */
 };

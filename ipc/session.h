@@ -243,6 +243,15 @@ static inline size_t arena_receive_offset(uint32_t slots)
     size_t n = offsetof(struct arena_transport, slot) + slots * sizeof(struct slot_transport);
     return (n + SESSION_PAGE - 1) & ~(size_t)(SESSION_PAGE - 1);
 }
+/* Of what an ARENA says of a ring: its place, and whether that is sound. */
+static inline uint32_t arena_ring_most(uint32_t size, uint32_t most)
+{
+    return most == 0 ? size : most;
+}
+static inline bool arena_ring_is_valid(uint32_t size, uint32_t most)
+{
+    return size >= SLOT_RING_MIN && most >= size && most <= SLOT_RING_MAX && ((size & (size - 1)) | (most & (most - 1))) == 0;
+}
 /* With place for rings of so many octets each. */
 static inline size_t arena_send_octets(uint32_t slots, uint32_t send_most)
 {

@@ -106,7 +106,7 @@ static void update_send_window(struct arrival *a)
     c->snd_wnd_max = u32_max(c->snd_wnd_max, c->snd_wnd);
     c->snd_wl1 = a->s.seq;
     c->snd_wl2 = a->s.ack;
-    if ((c->flags & TCP_CONN_PERSIST) && !c->closed_by_user)
+    if (c->flags & TCP_CONN_PERSIST)
         c->retransmits = 0; /* RFC 9293 3.8.6.1: MUST allow it to stay open as long as it answers */
 }
 

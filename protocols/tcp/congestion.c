@@ -18,11 +18,13 @@ static void reno_avoid(struct tcp_conn *c, uint32_t acked)
     }
 }
 
-static uint32_t reno_reduce(struct tcp_conn *c)
+static uint32_t reno_reduce(const struct tcp_usage *u, const struct tcp_conn *c)
 {
     uint32_t flight = c->snd_max - c->snd_una;
-    if (!(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
-        flight = u32_min(flight, c->cwnd); /* RFC 5681 3.2 step 2: MUST NOT include what limited transmit sent */
+    if (!(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS))) {
+        flight = u32_max(flight, u->flight); /* before the ACK that tells of the loss */
+        flight = u32_min(flight, c->cwnd);   /* RFC 5681 3.2 step 2: MUST NOT include what limited transmit sent */
+    }
     return u32_max(flight / 2, 2 * conn_send_mss(c)); /* equation 4 */
 }
 
@@ -187,13 +189,14 @@ void congestion_resume(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     u->used = 0;
 }
 
-/* RFC 2861 2: half way to what was used. A sender that has filled its ring was held back by the peer, not by its user.
- */
+/* RFC 2861 2: half way to what was used. A sender whose ring is half full or more was held back by the peer, or the
+ * pace, not by its user: who waits for room is woken when a quarter is free, so the ring is hardly ever full to the
+ * last octet. */
 static void shrink_unused(struct tcp_usage *u, struct tcp_conn *c, uint64_t now_us)
 {
     uint32_t used = u32_max(u->used, initial_window(conn_send_mss(c)));
     bool open = !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)) && c->duplicate_acks == 0;
-    if (open && used < c->cwnd && c->send_end - c->send_acked < c->send_size) {
+    if (open && used < c->cwnd && c->send_end - c->send_acked < c->send_size / 2) {
         remember_window(c);
         c->cwnd = c->cwnd - (c->cwnd - used) / 2;
     }
@@ -229,13 +232,16 @@ void congestion_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 void congestion_reduce(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
     (void)now_us;
-    c->ssthresh = is_cubic(t, c) ? cubic_reduce(c) : reno_reduce(c);
+    c->ssthresh = is_cubic(t, c) ? cubic_reduce(c) : reno_reduce(&sender_of(t, c)->usage, c);
     ecn_reduced(c);
 }
 
 void congestion_timeout(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
 {
-    if (c->retransmits <= 1) /* RFC 5681 3.1: held constant when the same segment times out again */
+    bool reduced = (c->flags & TCP_CONN_RECOVERY) && seq_before(c->snd_una, c->recover);
+    /* RFC 5681 3.1: held constant when the same segment times out again; as Linux also within a recovery, which has
+     * answered for this window */
+    if (c->retransmits <= 1 && !reduced)
         congestion_reduce(t, c, now_us);
     if (is_cubic(t, c))
         cubic_timed_out(c);
@@ -276,7 +282,14 @@ void congestion_restore(struct tcp *t, struct tcp_conn *c)
     c->cubic_k_ms = p->cubic_k_ms;
     c->cubic_acked = p->cubic_acked;
     c->cubic_epoch_us = p->cubic_epoch_us;
+    c->flags &= ~(uint32_t)(TCP_CONN_CWR | TCP_CONN_CWR_STATE); /* the next ECE is not answered by this reduction */
     *p = (struct tcp_congestion_prior){0};
+}
+
+/* There is congestion, whatever becomes of what was taken for lost: as Linux, what was saved is not put back. */
+void congestion_confirmed(struct tcp *t, const struct tcp_conn *c)
+{
+    sender_of(t, c)->prior = (struct tcp_congestion_prior){0};
 }
 
 /* Never less than a segment, which may grow (maximum_segment). */

@@ -9,7 +9,9 @@
  * A step lasts 64 s, and a cookie is good in its own and in the next. If the peer offers timestamps, six bits of our
  * TSval, which it echoes, say what window scale it offered, and whether SACK and ECN (as Linux does); else there is none of
  * these.
- * The SYN-ACK is not sent again: the peer sends its SYN again.
+ * The SYN-ACK is not sent again: the peer sends its SYN again. Text that overtakes that ACK has another sequence number
+ * than its cookie says, cannot be told from a guess, and gets the RST of RFC 9293 3.10.7.2 (second), as from Linux: the
+ * connection is lost, which is the price of keeping nothing (RFC 4987 3.6).
  *
  * Cookies are taken only while they were sent lately, so that guessing is worth trying at no other time; a new
  * incarnation takes those of the one before it. When the accept queue is full nothing is answered at all, neither a SYN

@@ -84,6 +84,7 @@ bool ecn_echoed(struct tcp *t, uint64_t now_us, struct tcp_conn *c, const struct
     if ((s->flags & (TCP_FLAG_ECE | TCP_FLAG_SYN)) != TCP_FLAG_ECE)
         return false;
     t->counters.ece_in++;
+    congestion_confirmed(t, c);
     if (c->flags & (TCP_CONN_CWR_STATE | TCP_CONN_RECOVERY | TCP_CONN_LOSS))
         return true;
     congestion_reduce(t, c, now_us);

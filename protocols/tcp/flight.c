@@ -11,11 +11,13 @@
  * always one to write to. One connection takes at most a quarter of the pool. At the limit what goes out joins the last
  * record, and a SACK that would need another one is not heeded: it is known less exactly what is in flight, and a
  * timeout finds what this hides. A peer that SACKs crumbs (CVE-2019-11477 to 11479) splits nothing: blocks count from
- * segment to segment as they were sent; and an ACK looks at so many records and no more (CVE-2018-5390). */
+ * segment to segment as they were sent; and an ACK looks at so many records and no more (CVE-2018-5390), as an
+ * undo does: what it does not come to is LOST still, and goes out again. */
 #include "protocols/tcp/recovery.h"
 
 #define FLIGHTS_OF_ONE_MIN 64U
 #define FLIGHTS_OF_ONE_MAX 16384U
+#define STEPS_OF_AN_UNDO   (4 * FLIGHTS_OF_ONE_MAX)
 
 static uint32_t link_of(const struct tcp *t, const struct tcp_flight *f)
 {
@@ -210,12 +212,12 @@ static void join_last(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32
     time_insert(t, b, flight_at(t, b->newest), f);
 }
 
-void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end)
+void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end, uint32_t mss)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     struct tcp_flight *last = flight_at(t, b->last);
     struct tcp_flight f = {.start = start, .end = end, .sent_us = (uint32_t)now_us, .sends = 1};
-    f.mss = (uint16_t)conn_segment_mss(c);
+    f.mss = (uint16_t)mss;
     if (seq_before(start, c->snd_max)) /* it went out before, and was forgotten */
         f.sends = 2;
     if (last != NULL && melts(last, &f) && b->newest == b->last) {
@@ -234,14 +236,28 @@ void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t st
     b->in_flight += end - start;
 }
 
-void flight_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end)
+/* `f` is cut where what goes out again ends. Segments are smaller now if SACKs go along with them, so that may be
+ * within one of those that went out: what is left of it is a record of its own, and those behind it begin where they
+ * did. */
+static bool cut_resent(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f, uint32_t end)
+{
+    uint32_t sent = (end - f->start) % f->mss;
+    struct tcp_flight *rest = flight_split(t, c, f, end);
+    if (rest == NULL)
+        return false;
+    if (sent != 0 && seq_before(end + rest->mss - sent, rest->end))
+        (void)flight_split(t, c, rest, end + rest->mss - sent);
+    return true;
+}
+
+void flight_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end, uint32_t mss)
 {
     struct tcp_scoreboard *b = board_of(t, c);
-    if (seq_before(end, f->end) && flight_split(t, c, f, end) == NULL)
+    if (seq_before(end, f->end) && !cut_resent(t, c, f, end))
         end = f->end;                      /* the rest goes for sent, until it is found lost again */
     set_flags(t, c, f, TCP_FLIGHT_SACKED); /* in no order for a moment */
     f->sent_us = (uint32_t)now_us;
-    f->mss = (uint16_t)conn_segment_mss(c);
+    f->mss = (uint16_t)mss;
     f->sends = (uint8_t)u32_min(f->sends + 1U, UINT8_MAX);
     set_flags(t, c, f, 0);
     time_insert(t, b, flight_at(t, b->newest), f);
@@ -253,8 +269,9 @@ void flight_lost(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     const struct tcp_flight *hint = flight_at(t, b->lost_hint);
+    bool only = b->lost == 0;
     set_flags(t, c, f, TCP_FLIGHT_LOST);
-    if (hint == NULL || seq_before(f->start, hint->start))
+    if (hint != NULL ? seq_before(f->start, hint->start) : only) /* without a hint there may be others before it */
         b->lost_hint = link_of(t, f);
     (void)melt_both(t, c, f);
 }
@@ -280,35 +297,41 @@ void flights_forget_sacks(struct tcp *t, struct tcp_conn *c)
     b->lost_hint = 0;
 }
 
-/* In the order of sending it stands where it stood. Neighbours were mostly sent one after the other, so the place is
- * looked for from that of the last one. */
-static struct tcp_flight *time_insert_sorted(struct tcp *t, struct tcp_scoreboard *b, struct tcp_flight *from,
-                                             struct tcp_flight *f)
+/* The one after which `f` stands in the order of sending; NULL: it is the oldest. Neighbours were mostly sent one after
+ * the other, so the place is looked for from that of the last one. */
+static struct tcp_flight *place_in_time(struct tcp *t, const struct tcp_scoreboard *b, struct tcp_flight *from,
+                                        const struct tcp_flight *f, uint32_t *steps)
 {
     struct tcp_flight *at = from, *newer = flight_at(t, from != NULL ? from->newer : b->oldest);
     while (at != NULL && rack_sent_after(at->sent_us, at->end, f->sent_us, f->end)) {
         newer = at;
         at = flight_at(t, at->older);
+        ++*steps;
     }
     while (newer != NULL && !rack_sent_after(newer->sent_us, newer->end, f->sent_us, f->end)) {
         at = newer;
         newer = flight_at(t, newer->newer);
+        ++*steps;
     }
-    time_insert(t, b, at, f);
-    return f;
+    return at;
 }
 
 void flights_forget_losses(struct tcp *t, struct tcp_conn *c)
 {
     struct tcp_scoreboard *b = board_of(t, c);
-    struct tcp_flight *from = NULL;
-    for (struct tcp_flight *f = flight_at(t, b->first); f != NULL && b->lost > 0; f = flight_at(t, f->next)) {
+    struct tcp_flight *from = NULL, *f = flight_at(t, b->first);
+    uint32_t steps = 0;
+    for (; f != NULL && b->lost > 0 && steps < STEPS_OF_AN_UNDO; f = flight_at(t, f->next)) {
         if (!(f->flags & TCP_FLIGHT_LOST))
             continue;
+        struct tcp_flight *after = place_in_time(t, b, from, f, &steps);
         set_flags(t, c, f, 0);
-        from = time_insert_sorted(t, b, from, f);
+        time_insert(t, b, after, f);
+        from = f;
     }
     b->lost_hint = 0;
+    if (b->lost > 0)
+        t->counters.flights_full++;
 }
 
 /* ---- acknowledgement ---- */

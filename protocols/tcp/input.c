@@ -131,6 +131,7 @@ static bool check_sequence(struct arrival *a)
         return true;
     if (a->s.payload_length > 0 && !seq_after(a->s.text + a->s.payload_length, c->rcv_nxt)) {
         a->t->counters.duplicates++;
+        ack_duplicate(a->t, c);
         take_timestamp_of_duplicate(a);
     } else {
         a->t->counters.drop_out_of_window++;
@@ -166,7 +167,7 @@ static bool check_reset(struct arrival *a)
     else if (c->state >= TCP_CLOSING)
         conn_end(a->t, c, TCP_ERROR_NONE);
     else
-        conn_end(a->t, c, TCP_ERROR_RESET);
+        conn_end(a->t, c, c->state == TCP_CLOSE_WAIT ? TCP_ERROR_PIPE : TCP_ERROR_RESET);
     return false;
 }
 
@@ -199,17 +200,6 @@ static bool trim_text(const struct tcp_conn *c, const struct segment *s, uint32_
     *ret_start = start;
     *ret_end = end;
     return seq_before(start, end) && ranges_clip(c, ret_start, ret_end);
-}
-
-/* RFC 9293 3.8.6.3: SHOULD delay; MUST within 0.5 s, SHOULD at every second full-sized segment. */
-static void schedule_ack(struct arrival *a, uint32_t octets)
-{
-    struct tcp_conn *c = a->c;
-    c->ack_owed += octets;
-    if (c->ack_owed >= 2 * c->rcv_mss)
-        c->flags |= TCP_CONN_ACK_NOW;
-    else if (c->ack_at_us == 0)
-        c->ack_at_us = a->now_us + TCP_DELAYED_ACK_US;
 }
 
 /* RFC 5681 4.2: a duplicate ACK for every segment out of order; a super-segment is several of them. A peer with SACK
@@ -251,7 +241,7 @@ static void take_in_order(struct arrival *a, uint32_t start, uint32_t end)
     c->rcv_nxt = end;
     ranges_advance(c);
     sack_advance(c);
-    schedule_ack(a, end - start);
+    ack_text(a->t, a->now_us, c, end - start);
     if (held || end != a->s.text + a->s.payload_length)
         c->flags |= TCP_CONN_ACK_NOW; /* RFC 5681 4.2: SHOULD, when it fills a gap; or when cut short */
 }
@@ -277,8 +267,10 @@ static bool process_text(struct arrival *a)
     if (a->s.payload_length == 0 || !receives_text(c))
         return true;
     estimate_mss(a);
-    if ((a->s.text != c->rcv_nxt || c->range_count > 0) && sack_note_duplicate(c, &a->s))
+    if ((a->s.text != c->rcv_nxt || c->range_count > 0) && sack_note_duplicate(c, &a->s)) {
+        ack_duplicate(a->t, c);
         c->flags |= TCP_CONN_ACK_NOW;
+    }
     if (!trim_text(c, &a->s, &start, &end)) {
         if (conn_right_edge(c) == c->rcv_nxt) /* a window probe */
             a->t->counters.drop_out_of_window++;
@@ -287,9 +279,10 @@ static bool process_text(struct arrival *a)
         c->flags |= TCP_CONN_ACK_NOW;
         return true;
     }
-    if (c->closed_by_user) { /* RFC 9293 3.6.1: SHOULD send an RST, the data would be lost */
+    if (c->closed_by_user) { /* RFC 9293 3.6.1: SHOULD send an RST, the data would be lost; just where the peer waits */
         a->t->counters.drop_after_close++;
-        conn_reset(a->t, c, TCP_ERROR_ABORTED);
+        conn_end(a->t, c, TCP_ERROR_ABORTED);
+        reply_reset(a->t, a->meta, &a->s);
         return false;
     }
     if (start == c->rcv_nxt)

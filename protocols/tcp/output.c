@@ -46,8 +46,8 @@ static void header_extend(struct tcp_output *ret, uint32_t octets)
     ret->header[12] = (uint8_t)(ret->header_length / 4 << 4);
 }
 
-/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. RFC 2018 4: SHOULD be in all ACKs while
- * text is held out of order. A SYN's options are output_syn()'s. */
+/* RFC 7323 3.2: once agreed on, it MUST be in every segment, SHOULD be in an RST. RFC 2018 4: SHOULD be in all ACKs
+ * while text is held out of order. A SYN's options are output_syn()'s. */
 static void options_fill(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, struct tcp_output *ret)
 {
     if (c->flags & TCP_CONN_TIMESTAMPS)
@@ -105,9 +105,7 @@ static void emit(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t se
     }
     t->counters.segments_out++;
     sack_reported(t, c);
-    c->flags &= ~(uint32_t)TCP_CONN_ACK_NOW;
-    c->ack_owed = 0;
-    c->ack_at_us = 0;
+    ack_sent(t, now_us, c, length > 0);
 }
 
 static void arm_retransmission(struct tcp_conn *c, uint64_t now_us)
@@ -136,22 +134,24 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
                       struct tcp_output *ret)
 {
     bool last = seq + length == conn_send_fin_seq(c);
-    uint32_t mss = conn_segment_mss(c); /* emit() may make room */
+    uint32_t mss = conn_segment_mss(c); /* emit() may make room: what is noted of the segment is noted before */
     uint32_t end = seq + length + (fin ? 1 : 0);
     uint8_t flags = (uint8_t)((fin ? TCP_FLAG_FIN : 0) | (last && length > 0 ? TCP_FLAG_PSH : 0)), ecn = ECN_NOT_ECT;
     if (length > 0 && !seq_before(seq, c->snd_max))
         flags |= ecn_new_text(c, &ecn);
+    arm_retransmission(c, now_us); /* the loss probe is not later */
+    if ((c->flags & TCP_CONN_SACK) && seq == c->snd_nxt)
+        recovery_sent(t, c, now_us, seq, end, mss);
     emit(t, now_us, c, seq, length, flags, ret);
     ret->ecn = ecn;
     if (seq_before(seq, c->snd_max)) {
         t->counters.retransmits++;
         c->retransmitted++;
         rtt_resent(c);
+        path_resent(t, c, seq, end);
     } else if (!(c->flags & TCP_CONN_SACK)) {
         rtt_start(c, now_us, end);
     }
-    if ((c->flags & TCP_CONN_SACK) && seq == c->snd_nxt)
-        recovery_sent(t, c, now_us, seq, end);
     if (fin)
         fin_goes_out(c);
     if (length % mss != 0) {
@@ -162,7 +162,6 @@ static void send_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32
         c->snd_nxt = end;
     c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
     c->snd_max = seq_max(c->snd_max, end);
-    arm_retransmission(c, now_us);
     congestion_sent(t, c, now_us);
     pacing_sent(t, c, now_us, length);
 }
@@ -335,12 +334,12 @@ static bool output_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c, stru
     struct tcp_flight *f = flight_first_lost(t, c);
     if (f == NULL || (!board_of(t, c)->recovery.resend_now && pacing_holds(t, c, now_us)))
         return false;
-    uint32_t length = resendable(t, c, f), start = f->start;
+    uint32_t length = resendable(t, c, f), start = f->start, mss = conn_segment_mss(c);
     bool fin = start + length == conn_send_fin_seq(c) && seq_after(f->end, start + length);
     if (length == 0 && !fin)
         return false;
+    recovery_resent(t, c, now_us, f, start + length + (fin ? 1 : 0), mss);
     send_text(t, now_us, c, start, length, fin, ret);
-    recovery_resent(t, c, now_us, f, start + length + (fin ? 1 : 0));
     return true;
 }
 
@@ -370,8 +369,8 @@ static bool output_loss_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
     }
     if (f == NULL || length > mss || length > conn_ring_room(c, text_end - length))
         return false;
+    recovery_resent(t, c, now_us, f, f->end, mss);
     send_text(t, now_us, c, text_end - length, length, fin, ret);
-    recovery_resent(t, c, now_us, f, f->end);
     recovery_probed(t, c, true);
     return true;
 }

@@ -16,7 +16,7 @@
 #include "protocols/tcp/recovery.h"
 
 #define BASE_MSS               1024U /* RFC 4821 7.2, as Linux */
-#define BLACK_HOLE_TIMEOUTS    3U    /* as Linux (tcp_retries1) */
+#define BLACK_HOLE_TIMEOUTS    4U    /* as Linux: tcp_retries1 more were for nothing, too */
 #define SEARCH_OVER            8U    /* octets between what passes and what does not: near enough, as Linux */
 #define SEARCH_AGAIN_US        600000000U
 #define PROBE_WINDOW_SUSPECTED 4U  /* of the first, which tells a black hole from an outage */
@@ -101,6 +101,7 @@ void path_acked(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t ack
     if (p->probe_size == 0 || seq_before(c->snd_una, p->probe_seq + p->probe_octets))
         return;
     c->mss = p->probe_size;
+    c->cwnd = u32_max(c->cwnd, conn_send_mss(c)); /* in recovery it may be a segment of before */
     p->probe_size = 0;
     if (p->high - c->mss < SEARCH_OVER)
         p->search_at_us = now_us + SEARCH_AGAIN_US;
@@ -115,6 +116,15 @@ static void probe_failed(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
     t->counters.mtu_probes_lost++;
     if (p->high < c->mss + SEARCH_OVER)
         p->search_at_us = now_us + SEARCH_AGAIN_US;
+}
+
+/* [start, end) goes out again, in pieces that pass: when it is acknowledged nobody knows if the probe that it was part
+ * of arrived. Neither did it fail, if more was lost than it alone (RFC 4821 7.6.4: inconclusive), as Linux. */
+void path_resent(struct tcp *t, const struct tcp_conn *c, uint32_t start, uint32_t end)
+{
+    struct tcp_path *p = path_of(t, c);
+    if (p->probe_size != 0 && seq_before(start, p->probe_seq + p->probe_octets) && seq_after(end, p->probe_seq))
+        p->probe_size = 0;
 }
 
 /* What begins at snd_una is lost. True: it was a probe, and no sign of congestion. */

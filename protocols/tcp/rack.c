@@ -5,7 +5,7 @@
  * retransmission timer would. Section 6 is the first half of this file, section 7 the second.
  *
  * One timer for both (recovery_at_us): while something waits to be found lost, no probe is due. Times of sending are
- * the low 32 bits of microseconds: what is in flight is never so old that they would mislead. */
+ * the low 32 bits of microseconds: what is in flight so long that they would mislead is forgotten (FLIGHT_LIFE_US). */
 #include "protocols/tcp/recovery.h"
 
 #define MIN_RTT_WINDOW_US 300000000U /* as Linux: a longer path is noticed after so long */

@@ -19,6 +19,7 @@
 
 #define STEPS_OF_AN_ACK 2048U /* records that one ACK may cost */
 #define DSACK_REACH     (1U << 30)
+#define FLIGHT_LIFE_US  (1U << 30) /* a quarter of what sent_us can tell apart */
 
 /* ---- what the ACK says ---- */
 
@@ -86,7 +87,8 @@ static void take_rtt(struct tcp *t, struct tcp_conn *c, const struct tcp_deliver
 
 /* ---- proportional rate reduction ---- */
 
-/* RFC 9937 6. */
+/* RFC 9937 6. Its share of what was delivered is rounded up to whole segments, which is what goes out: as if all were
+ * counted in segments, as Linux does. */
 static void prr_update(struct tcp *t, struct tcp_conn *c, uint32_t delivered, bool safe)
 {
     const struct tcp_scoreboard *b = board_of(t, c);
@@ -95,6 +97,7 @@ static void prr_update(struct tcp *t, struct tcp_conn *c, uint32_t delivered, bo
     r->prr_delivered += delivered;
     if (b->in_flight > c->ssthresh) {
         uint64_t allowed = ((uint64_t)r->prr_delivered * c->ssthresh + r->recover_fs - 1) / r->recover_fs;
+        allowed = (allowed + mss - 1) / mss * mss;
         send = allowed > r->prr_out ? (uint32_t)(allowed - r->prr_out) : 0;
     } else {
         send = r->prr_delivered > r->prr_out ? r->prr_delivered - r->prr_out : 0;
@@ -112,6 +115,14 @@ static void episode_begin(struct tcp *t, struct tcp_conn *c, bool timed_out)
     struct tcp_scoreboard *b = board_of(t, c);
     b->probe = (struct tcp_loss_probe){0};
     b->recovery = (struct tcp_episode){.undo_una = c->snd_una, .undo_possible = true, .timed_out = timed_out};
+}
+
+/* RFC 8985 7.4. */
+static void probe_repaired(struct tcp *t, struct tcp_conn *c, const struct tcp_delivery *d)
+{
+    congestion_confirmed(t, c);
+    congestion_reduce(t, c, d->now_us);
+    c->cwnd = u32_max(c->ssthresh, conn_send_mss(c));
 }
 
 /* Something is lost; `in_flight` octets were, before it was known. */
@@ -231,10 +242,8 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
     take_blocks(t, c, &d);
     rack_update(t, c, &d);
     take_rtt(t, c, &d);
-    if (probe_acked(t, c, &d) && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS))) { /* RFC 8985 7.4 */
-        congestion_reduce(t, c, now_us);
-        c->cwnd = u32_max(c->ssthresh, conn_send_mss(c));
-    }
+    if (probe_acked(t, c, &d) && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
+        probe_repaired(t, c, &d);
     if (undo_is_due(t, c, &d) || ((c->flags & TCP_CONN_LOSS) && frto_step(t, c, &d)))
         undo(t, c);
     d.newly_lost = rack_detect(t, c, now_us);
@@ -284,7 +293,8 @@ void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     s->recovery_at_us = 0;
     b->recovery.frto = !again && !reneged;
     b->recovery.resend_now = true;
-    if (c->snd_wnd == 0 || b->first == 0) { /* the window was taken back: probes, and all goes out as if it were new */
+    bool ancient = now_us - c->unacked_at_us > FLIGHT_LIFE_US; /* TCP_USER_TIMEOUT may be weeks */
+    if (c->snd_wnd == 0 || b->first == 0 || ancient) {         /* or the window was taken back: it goes out as new */
         flights_release(t, c);
         c->snd_nxt = c->snd_una;
     }
@@ -297,23 +307,24 @@ uint32_t recovery_room(struct tcp *t, struct tcp_conn *c)
     return window > in_flight ? window - in_flight : 0;
 }
 
-void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end)
+void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end, uint32_t mss)
 {
     struct tcp_scoreboard *b = board_of(t, c);
     if (b->first == 0)
         b->rack.known = false; /* nothing was sent before what arrived last, and that may be long ago */
-    flight_sent(t, c, now_us, start, end);
+    flight_sent(t, c, now_us, start, end, mss);
     if (c->flags & TCP_CONN_RECOVERY)
         b->recovery.prr_out += end - start;
     probe_schedule(t, c, now_us);
 }
 
-void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end)
+void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end,
+                     uint32_t mss)
 {
     struct tcp_episode *r = &board_of(t, c)->recovery;
     uint32_t octets = end - f->start;
     bool first = f->start == c->snd_una;
-    flight_resent(t, c, now_us, f, end);
+    flight_resent(t, c, now_us, f, end, mss);
     r->resend_now = false;
     if (r->frto == 2)
         r->frto = 0; /* nothing new could be sent: RFC 5682 3.1 step 2 b */

@@ -13,7 +13,7 @@ struct tcp_delivery { /* what one ACK says has arrived */
     uint32_t delivered;    /* octets that were not known to be there */
     uint32_t steps;        /* records that may still be looked at */
     bool duplicate;        /* as RFC 5681 2 defines it */
-    bool echoed;            /* and that a CE came */
+    bool echoed;           /* and that a CE came */
     bool original;         /* some of it, before `recover`, went out once only */
     bool resent_acked;     /* some of what is acknowledged cumulatively went out again */
     uint32_t fack;         /* end of the highest of it */
@@ -37,11 +37,12 @@ static inline struct tcp_flight *flight_at(const struct tcp *t, uint32_t link) /
     return link != 0 ? &t->flight[link - 1] : NULL;
 }
 
-/* flight.c. None of these fails: where records are short it is known less exactly what is in flight (flights_full). */
-void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start,
-                 uint32_t end); /* at the end of all */
-void flight_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f,
-                   uint32_t end); /* up to there */
+/* flight.c; `mss` is that of the segments that went out, before their SACKs were taken off the connection. None of
+ * these fails: where records are short it is known less exactly what is in flight (flights_full). */
+void flight_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end,
+                 uint32_t mss); /* at the end of all */
+void flight_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end,
+                   uint32_t mss); /* up to there */
 struct tcp_flight *flight_join(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f);
 struct tcp_flight *flight_split(struct tcp *t, struct tcp_conn *c, struct tcp_flight *f,
                                 uint32_t at);                                  /* right; NULL: full */
@@ -51,7 +52,7 @@ void flights_acked(struct tcp *t, struct tcp_conn *c, struct tcp_delivery *d); /
 /* [start, end) lies in [snd_una, snd_max]. */
 void flights_sacked(struct tcp *t, struct tcp_conn *c, uint32_t start, uint32_t end, struct tcp_delivery *d);
 void flights_forget_sacks(struct tcp *t, struct tcp_conn *c);  /* all that was SACKED is LOST */
-void flights_forget_losses(struct tcp *t, struct tcp_conn *c); /* all that is LOST is in flight again */
+void flights_forget_losses(struct tcp *t, struct tcp_conn *c); /* LOST is in flight again, mostly all */
 
 /* rack.c */
 bool rack_sent_after(uint32_t sent_us, uint32_t end, uint32_t than_us, uint32_t than_end);
@@ -66,7 +67,8 @@ bool probe_acked(struct tcp *t, struct tcp_conn *c, const struct tcp_delivery *d
 
 /* recovery.c: lost text goes out; output.c does it */
 uint32_t recovery_room(struct tcp *t, struct tcp_conn *c); /* octets that the window has room for */
-void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end);
+void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end,
+                     uint32_t mss);
 void recovery_probed(struct tcp *t, struct tcp_conn *c, bool is_retrans); /* snd_nxt is past it */
 
 #endif

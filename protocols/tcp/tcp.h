@@ -48,6 +48,7 @@ enum tcp_error { /* why a connection ended; told to the application by its trans
     TCP_ERROR_NETWORK = 6,     /* as UNREACHABLE: ENETUNREACH */
     TCP_ERROR_PROTOCOL = 7,    /* ... ENOPROTOOPT */
     TCP_ERROR_PROHIBITED = 8,  /* ... EACCES */
+    TCP_ERROR_PIPE = 9,        /* RST after the peer's FIN: EPIPE, as Linux */
 };
 
 enum tcp_congestion { TCP_CONGESTION_DEFAULT = 0, TCP_CONGESTION_RENO = 1, TCP_CONGESTION_CUBIC = 2 }; /* in the store */

@@ -393,6 +393,7 @@ uint32_t congestion_window(const struct tcp_conn *c); /* with limited transmit *
 void congestion_rtt(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t rtt_us); /* each sample */
 void congestion_save(struct tcp *t, const struct tcp_conn *c); /* before a reduction, for ... */
 void congestion_restore(struct tcp *t, struct tcp_conn *c);    /* ... its undoing */
+void congestion_confirmed(struct tcp *t, const struct tcp_conn *c); /* it is not to be undone */
 void congestion_resume(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* nothing in flight, something to send */
 void congestion_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
 void congestion_changed(const struct tcp *t, struct tcp_conn *c, const struct tcp_options *old); /* c->options are new */
@@ -411,7 +412,7 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
                     bool duplicate, bool echoed); /* echoed: a CE, the window does not grow */
 void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* retransmission timer */
 void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us);     /* recovery_at_us */
-void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end); /* at snd_nxt */
+void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end, uint32_t mss); /* at snd_nxt */
 void recovery_resend_all(struct tcp *t, struct tcp_conn *c); /* in other sizes; the window stays */
 
 /* newreno.c: fast retransmit and recovery with a peer that does not SACK */
@@ -422,6 +423,7 @@ bool newreno_partial_ack(struct tcp_conn *c, uint32_t acked);
 void path_begin(struct tcp *t, const struct tcp_conn *c);
 void path_acked(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t acked);
 void path_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+void path_resent(struct tcp *t, const struct tcp_conn *c, uint32_t start, uint32_t end); /* it goes out again */
 bool path_probe_lost(struct tcp *t, uint64_t now_us, struct tcp_conn *c); /* no reduction for it */
 uint32_t path_probe_due(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint32_t available, uint32_t usable);
 void path_probe_sent(struct tcp *t, struct tcp_conn *c, uint32_t octets);
@@ -434,6 +436,12 @@ void autotune_consumed(struct tcp *t, uint64_t now_us, const struct tcp_conn *c)
 bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);
 bool ranges_insert(struct tcp_conn *c, uint32_t start, uint32_t end);
 void ranges_advance(struct tcp_conn *c);
+
+/* delayed_ack.c */
+void ack_text(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t octets); /* so much came in order */
+void ack_duplicate(const struct tcp *t, const struct tcp_conn *c);                  /* it was there before */
+void ack_sent(const struct tcp *t, uint64_t now_us, struct tcp_conn *c, bool with_text);
+void ack_delayed(const struct tcp *t, struct tcp_conn *c); /* long enough */
 
 /* sack.c: what was received, as the peer is told (RFC 2018 4, RFC 2883) */
 void sack_take_syn(const struct tcp *t, struct tcp_conn *c, const struct segment *s);

@@ -76,9 +76,9 @@ struct tcp_hystart { /* hystart.c, RFC 9406 */
 };
 
 struct tcp_pacing { /* pacing.c */
-    uint64_t next_us; /* when the next segment may go out */
+    uint64_t leaked_us;  /* when last */
+    uint32_t filled;     /* octets in the bucket */
     uint32_t min_rtt_us; /* 0: not known */
-    uint32_t reserved;
 };
 
 struct tcp_usage { /* congestion.c: how much of the window is used */
@@ -95,6 +95,12 @@ struct tcp_congestion_prior { /* congestion.c: as in the block, before the last 
     uint32_t cwnd, ssthresh, cwnd_acked;
     uint32_t cubic_w_max, cubic_w_est, cubic_prior, cubic_k_ms, cubic_acked;
     uint64_t cubic_epoch_us;
+};
+
+struct tcp_quick { /* delayed_ack.c */
+    uint64_t text_at_us; /* when text came in order last; 0: never */
+    uint8_t left;        /* ACKs that are not delayed */
+    bool interactive;    /* the user answers what comes: they are all the same */
 };
 
 struct tcp_autotune { /* autotune.c */
@@ -125,6 +131,7 @@ struct tcp_sender {
     struct tcp_usage usage;
     struct tcp_congestion_prior prior;
     struct tcp_autotune autotune;
+    struct tcp_quick quick;
     struct tcp_path path;
     uint64_t recovery_at_us; /* timers; 0: off. RACK's reordering timer, or the loss probe's */
     uint64_t pace_at_us;

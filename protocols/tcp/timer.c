@@ -122,8 +122,15 @@ static void retransmission_timeout(struct tcp *t, uint64_t now_us, struct tcp_co
         c->flags |= TCP_CONN_PERSIST | TCP_CONN_PROBE_NOW;
 }
 
-/* RFC 9293 3.8.6.1: probes go on, further and further apart, as long as they are answered. Those of a
- * connection that its user has closed are numbered all the same. */
+/* Deviates: RFC 9293 3.8.6.1 (MUST-37) lets it stay open for ever, and a peer could so keep our memory when nobody is
+ * left who would give up (RFC 6429 4). As Linux (tcp_probe_timer()) an orphan ends, answered or not, when the probes
+ * are as far apart as they get: 204 s after a first RTO of 200 ms. */
+static bool orphan_is_over(const struct tcp *t, const struct tcp_conn *c)
+{
+    return c->closed_by_user && (uint64_t)c->rto_us << c->probes >= t->config.rto_max_us;
+}
+
+/* RFC 9293 3.8.6.1: probes go on, further and further apart, as long as they are answered. */
 static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
     if (conn_is_corked(c) && c->snd_wnd > 0) { /* it was the cork that held it back */
@@ -131,7 +138,7 @@ static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
         c->retransmit_at_us = c->unacked_at_us = 0;
         return;
     }
-    if (conn_is_given_up(t, now_us, c)) {
+    if (conn_is_given_up(t, now_us, c) || orphan_is_over(t, c)) {
         conn_give_up(t, c, c->closed_by_user);
         return;
     }
@@ -147,10 +154,8 @@ static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
     struct tcp_sender *s = &t->sender[conn_index(t, c)];
-    if (c->ack_at_us != 0 && c->ack_at_us <= now_us) {
-        c->ack_at_us = 0;
-        c->flags |= TCP_CONN_ACK_NOW;
-    }
+    if (c->ack_at_us != 0 && c->ack_at_us <= now_us)
+        ack_delayed(t, c);
     if (s->recovery_at_us != 0 && s->recovery_at_us <= now_us)
         recovery_timer(t, c, now_us);
     if (c->retransmit_at_us != 0 && c->retransmit_at_us <= now_us) {

@@ -35,16 +35,14 @@ static bool slots_good(uint32_t slots)
     return slots >= 1 && slots <= ARENA_SLOTS_MAX;
 }
 
-static bool ring_good(uint32_t octets)
+static bool ring_good(uint32_t octets, uint32_t most)
 {
-    return octets >= SLOT_RING_MIN && octets <= SLOT_RING_MAX && (octets & (octets - 1)) == 0;
+    return arena_ring_is_valid(octets, arena_ring_most(octets, most));
 }
 
 static bool size_good(const struct arena_size *e)
 {
-    return slots_good(e->slots) && ring_good(e->send_size) && ring_good(e->receive_size) &&
-           (e->send_most == 0 ||
-            (ring_good(e->send_most) && e->send_most >= e->send_size && e->receive_most >= e->receive_size));
+    return slots_good(e->slots) && ring_good(e->send_size, e->send_most) && ring_good(e->receive_size, e->receive_most);
 }
 
 /* BULKHEAD_ARENA="slots,send,receive[,most]"; nonsense is passed over. Without `most`, to which both rings may grow,
@@ -79,7 +77,7 @@ int arenas_set_option(int option, uint32_t value)
 {
     bool slots = option == BH_OPTION_TCP_SLOTS || option == BH_OPTION_UDP_SLOTS;
     if (option < BH_OPTION_TCP_SLOTS || option > BH_OPTION_UDP_RECEIVE_SIZE ||
-        !(slots ? slots_good(value) : ring_good(value)))
+        !(slots ? slots_good(value) : ring_good(value, 0)))
         return -EINVAL;
     pthread_mutex_lock(&size_lock);
     size_from_environment(); /* what the program says wins */
@@ -212,8 +210,8 @@ static int arena_make(struct session *s, enum session_transport transport, struc
     a->slots = e.slots;
     a->send_size = e.send_size;
     a->receive_size = e.receive_size;
-    a->send_most = e.send_most != 0 ? e.send_most : e.send_size;
-    a->receive_most = e.receive_most != 0 ? e.receive_most : e.receive_size;
+    a->send_most = arena_ring_most(e.send_size, e.send_most);
+    a->receive_most = arena_ring_most(e.receive_size, e.receive_most);
     a->fresh = true;
     pthread_mutex_init(&a->lock, NULL);
     int error = arena_map(a, fd);
@@ -327,10 +325,11 @@ static bool arenas_refused(const struct session *s, enum session_transport trans
 }
 
 /* The default rings of the first arena may grow, unless it has so many slots that they take too much place. */
-static struct arena_size size_first(enum session_transport transport, struct arena_rings rings,
-                                    const struct arena_count *c)
+static struct arena_size size_wanted(enum session_transport transport, struct arena_rings rings,
+                                     const struct arena_count *c, uint32_t wanted)
 {
     struct arena_size e = size_of(transport);
+    e.slots = slots_grown(transport, rings, c, wanted);
     bool first = c->arenas == 0 && e.send_size == rings.send && e.receive_size == rings.receive;
     uint64_t reserved = (uint64_t)e.slots * ((uint64_t)e.send_most + e.receive_most);
     if (!first || reserved > ARENA_OCTETS_RESERVED)
@@ -345,8 +344,7 @@ static int arenas_add_locked(struct session *s, enum session_transport transport
                              uint32_t wanted)
 {
     struct arena_count c = arenas_count(s, transport, rings);
-    struct arena_size e = size_first(transport, rings, &c);
-    e.slots = slots_grown(transport, rings, &c, wanted);
+    struct arena_size e = size_wanted(transport, rings, &c, wanted);
     bool more = c.arenas > 0 || arenas_have_others(s, transport, rings);
     if (arenas_refused(s, transport, rings))
         return -ENOBUFS;

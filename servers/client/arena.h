@@ -3,7 +3,7 @@
  *
  * A stream's rings begin with the sizes that are asked for, and grow (growth.c) within their places. Only the first arena of
  * the default sizes has place for that: what is reserved counts against the quota, touched or not, and who has many connections
- * shall have room for them.
+ * shall have room for them. Where the policy grants little it has none either: the supervisor lets it take no more than half.
  *
  * All slots of an arena have rings of the same sizes; a socket takes a slot of the sizes that it wants (SO_SNDBUF, SO_RCVBUF),
  * so there are arenas of several sizes side by side, each kind with free slots of its own. A first arena of a kind is about

@@ -93,28 +93,14 @@ int session_grant(struct domain *domain, struct control_message *message)
     return 0;
 }
 
-static bool size_ok(uint32_t octets)
-{
-    return octets >= SLOT_RING_MIN && octets <= SLOT_RING_MAX && (octets & (octets - 1)) == 0;
-}
-
-static uint32_t most_of(uint32_t most, uint32_t octets)
-{
-    return most == 0 ? octets : most;
-}
-
-static bool sizes_ok(uint32_t octets, uint32_t most)
-{
-    return size_ok(octets) && size_ok(most) && most >= octets;
-}
-
 int session_arena_grant(struct domain *domain, struct control_message *message)
 {
     const Bulkhead__Control__Arena *m = message->what->arena;
-    uint32_t send_most = most_of(m->send_most, m->send_size), receive_most = most_of(m->receive_most, m->receive_size);
+    uint32_t send_most = arena_ring_most(m->send_size, m->send_most);
+    uint32_t receive_most = arena_ring_most(m->receive_size, m->receive_most);
     if (m->session >= SESSIONS_MAX || m->arena >= SESSION_ARENAS || m->transport >= SESSION_TRANSPORTS ||
-        m->slots == 0 || m->slots > ARENA_SLOTS_MAX || !sizes_ok(m->send_size, send_most) ||
-        !sizes_ok(m->receive_size, receive_most) || m->index > UINT16_MAX || m->generation > UINT16_MAX ||
+        m->slots == 0 || m->slots > ARENA_SLOTS_MAX || !arena_ring_is_valid(m->send_size, send_most) ||
+        !arena_ring_is_valid(m->receive_size, receive_most) || m->index > UINT16_MAX || m->generation > UINT16_MAX ||
         arena_send_octets(m->slots, send_most) > UINT32_MAX)
         return -EINVAL;
     struct domain_object object = {

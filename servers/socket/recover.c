@@ -300,8 +300,7 @@ bool reconcile_step(struct socket_server *server, enum session_transport t)
     return true;
 }
 
-/* The request in flight is about something that the transport has to have already. */
-static bool wants_endpoint(const struct socket_block *block)
+bool request_wants_endpoint(const struct socket_block *block)
 {
     uint8_t operation = block->request.operation;
     return operation == MESSAGE_SET_OPTION || (operation == MESSAGE_CONNECT && block->transport == SESSION_UDP);
@@ -313,7 +312,8 @@ void reconcile_alive_end(struct socket_server *server, enum session_transport t)
     for (uint32_t i = 0; i < server->high; i++) {
         struct socket_entry *entry = &server->entry[i];
         struct socket_block *block = &entry->block;
-        bool asked = block->request.cookie != 0 && !wants_endpoint(block); /* then its answer says what is there */
+        bool asked =
+            block->request.cookie != 0 && !request_wants_endpoint(block); /* then its answer says what is there */
         if (block->transport != t || entry->alive_epoch == epoch || asked || !socket_at_transport(entry))
             continue;
         if (block->state == SOCKET_LISTENING) { /* a cold start: the name is ours to know, so it listens again */

@@ -302,6 +302,8 @@ void recover_lanes_cold(struct socket_server *server, uint32_t session);
 void recover_orphans(struct socket_server *server);
 void reconcile_begin(struct socket_server *server, enum session_transport t);
 bool reconcile_step(struct socket_server *server, enum session_transport t);
+/* Whether the request in flight is about something that the transport has to have already. */
+bool request_wants_endpoint(const struct socket_block *block);
 void reconcile_alive_end(struct socket_server *server, enum session_transport t);
 void peer_forget(struct socket_server *server, enum session_transport t);
 

@@ -298,6 +298,14 @@ static void answered_gone(struct socket_server *server, struct socket_entry *ent
         request_start(server, entry, MESSAGE_CLOSE, LANE_NONE, 0);
 }
 
+/* udp had lost the socket that it was to connect, and has given it another slot: not the one that is being used. */
+static bool made_anew(const struct socket_block *block, const struct message_socket *socket)
+{
+    return block->request.operation == MESSAGE_CONNECT && request_wants_endpoint(block) &&
+           (block->arena != socket->arena || block->slot != socket->slot ||
+            block->slot_generation != socket->generation);
+}
+
 static void on_answer(struct socket_server *server, enum session_transport t, const struct message *message)
 {
     struct socket_entry *entry = &server->entry[message->cookie & (SOCKETS_MAX - 1)];
@@ -312,9 +320,12 @@ static void on_answer(struct socket_server *server, enum session_transport t, co
         server->counters.drop_malformed++;
         error = ENOBUFS;
     }
-    entry->alive_epoch = server->peer[t].epoch;
+    if (!request_wants_endpoint(block)) /* else the list alone says whether it is there */
+        entry->alive_epoch = server->peer[t].epoch;
     entry->send_request = false;
     socket_changed(server, entry);
+    if (error == 0 && made_anew(block, &message->socket)) /* ahead of its ALIVE_END */
+        socket_gone(server, entry, ECONNRESET);
     if (block->state == SOCKET_GONE) {
         answered_gone(server, entry, error);
         return;
@@ -387,8 +398,25 @@ static void on_established(struct socket_server *server, enum session_transport 
     connection_queue(server, socket->connection, listener);
 }
 
+/* A slot that is kept for whoever accepted its connection: if that is a socket of ours, our list says so. */
+static void on_alive_unclaimed(struct socket_server *server, enum session_transport t,
+                               const struct message_socket *socket)
+{
+    if (t != SESSION_TCP || socket->connection >= CONNECTIONS_MAX) {
+        server->counters.drop_malformed++;
+        return;
+    }
+    const struct connection *connection = &server->connection[socket->connection];
+    if (connection->state == CONNECTION_OWNED && same_connection(connection, socket))
+        server->entry[connection->socket & (SOCKETS_MAX - 1)].alive_epoch = server->peer[t].epoch;
+}
+
 static void on_alive(struct socket_server *server, enum session_transport t, const struct message *message)
 {
+    if (message->socket.socket == 0) {
+        on_alive_unclaimed(server, t, &message->socket);
+        return;
+    }
     struct socket_entry *entry = socket_lookup(server, message->socket.socket);
     if (entry == NULL || entry->block.transport != t)
         server->counters.drop_unknown_socket++; /* it will not be in our list, so the transport closes it */

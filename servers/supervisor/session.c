@@ -311,14 +311,21 @@ void session_fence(struct supervisor *s, uint32_t id)
     fence_set(s, session, session->fence, session->waiting);
 }
 
-static bool ring_size_ok(uint32_t size)
+/* Octets of an arena that its rings may grow into, and do not have yet. */
+static size_t place_of(const struct arena_memory *a)
 {
-    return size >= SLOT_RING_MIN && size <= SLOT_RING_MAX && (size & (size - 1)) == 0;
+    return (size_t)a->slots * (a->send_most - a->send_size) + (size_t)a->slots * (a->receive_most - a->receive_size);
 }
 
-static uint32_t most_of(uint32_t most, uint32_t size)
+/* Place to grow takes no more than half of what there is: the other half is for more sockets, and other sockets. */
+static bool within_quota(const struct session_memory *session, const struct arena_memory *arena, size_t octets)
 {
-    return most == 0 ? size : most;
+    uint64_t most = session->rule.limits.memory_octets;
+    size_t place = place_of(arena);
+    for (uint32_t i = 0; i < session->arenas; i++)
+        place += place_of(&session->arena[i]);
+    return session->arenas < SESSION_ARENAS && session->octets + octets <= most &&
+           (place_of(arena) == 0 || place <= most / 2);
 }
 
 /* Untrusted: request, fd (application). What is reserved counts, whether it is used or not: nobody else sees that. */
@@ -328,26 +335,22 @@ int session_add_arena(struct supervisor *s, uint32_t id, const struct attach_req
     if (session->state != SESSION_ACTIVE || session->fence != FENCE_NONE || request->transport >= SESSION_TRANSPORTS ||
         request->slots == 0 || request->slots > ARENA_SLOTS_MAX)
         return EINVAL;
-    uint32_t send_most = most_of(request->send_most, request->send_size);
-    uint32_t receive_most = most_of(request->receive_most, request->receive_size);
-    if (!ring_size_ok(request->send_size) || !ring_size_ok(request->receive_size) || !ring_size_ok(send_most) ||
-        !ring_size_ok(receive_most) || send_most < request->send_size || receive_most < request->receive_size)
-        return EINVAL;
-    size_t send = arena_send_octets(request->slots, send_most);
-    size_t receive = arena_receive_octets(request->slots, receive_most);
-    if (session->arenas == SESSION_ARENAS || session->octets + send + receive > session->rule.limits.memory_octets)
-        return EDQUOT;
-    struct file_identity file[2];
-    int error = memory_check(s, fd, send, receive, file);
-    if (error != 0)
-        return error;
-    struct arena_memory arena = {.file = {file[0], file[1]},
-                                 .transport = request->transport,
+    struct arena_memory arena = {.transport = request->transport,
                                  .slots = request->slots,
                                  .send_size = request->send_size,
                                  .receive_size = request->receive_size,
-                                 .send_most = send_most,
-                                 .receive_most = receive_most};
+                                 .send_most = arena_ring_most(request->send_size, request->send_most),
+                                 .receive_most = arena_ring_most(request->receive_size, request->receive_most)};
+    if (!arena_ring_is_valid(arena.send_size, arena.send_most) ||
+        !arena_ring_is_valid(arena.receive_size, arena.receive_most))
+        return EINVAL;
+    size_t send = arena_send_octets(arena.slots, arena.send_most);
+    size_t receive = arena_receive_octets(arena.slots, arena.receive_most);
+    if (!within_quota(session, &arena, send + receive))
+        return EDQUOT;
+    int error = memory_check(s, fd, send, receive, arena.file);
+    if (error != 0)
+        return error;
     if (!registry_index_take(&s->registry, CAPABILITY_INDEX_ARENA, &arena.index, &arena.generation))
         return ENOSPC;
     arena.app = segment_read_only(fd[0]);

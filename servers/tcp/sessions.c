@@ -16,6 +16,7 @@ static const int errno_of[] = {
     [TCP_ERROR_NETWORK] = ENETUNREACH,
     [TCP_ERROR_PROTOCOL] = ENOPROTOOPT,
     [TCP_ERROR_PROHIBITED] = EACCES,
+    [TCP_ERROR_PIPE] = EPIPE,
 };
 
 uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection)

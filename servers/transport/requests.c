@@ -58,8 +58,8 @@ static void request_owned(struct transport *t, uint64_t now_us, const struct mes
     t->endpoint[index].flags |= ENDPOINT_OWNED;
 }
 
-/* Of a connection that was lost before anybody had accepted it: it is not in our list, so it is claimed by now or
- * never. */
+/* Of a connection that was lost with an earlier life before we heard that anybody had accepted it (our list named
+ * it): it is claimed by now or never. */
 static bool unclaimed(const struct endpoint *e)
 {
     return e->socket == 0 && e->connection == TRANSPORT_NONE && !(e->flags & ENDPOINT_TOLD);
@@ -205,7 +205,8 @@ static bool session_ends(struct transport *t)
     return did;
 }
 
-/* Our list, as far as there is room: sockets as ALIVE, connections that nobody accepted yet as ESTABLISHED. */
+/* Our list, as far as there is room: sockets as ALIVE, connections that nobody accepted yet as ESTABLISHED, and slots
+ * that are kept for whoever may have accepted them as ALIVE without a socket: its ACCEPTED may have been lost. */
 static bool alive_send(struct transport *t)
 {
     struct message m;
@@ -214,9 +215,10 @@ static bool alive_send(struct transport *t)
         const struct endpoint *e = &t->endpoint[t->alive_cursor];
         if (!(e->flags & ENDPOINT_USED) || (e->flags & ENDPOINT_CLOSED))
             continue;
-        if (e->socket == 0 && !(e->flags & ENDPOINT_TOLD))
+        bool told = (e->flags & ENDPOINT_TOLD) != 0;
+        if (e->socket == 0 && !told && (!unclaimed(e) || e->listener == 0)) /* an orphan's slot is nobody's */
             continue;
-        transport_message_about(t, t->alive_cursor, e->socket != 0 ? MESSAGE_ALIVE : MESSAGE_ESTABLISHED, &m);
+        transport_message_about(t, t->alive_cursor, e->socket == 0 && told ? MESSAGE_ESTABLISHED : MESSAGE_ALIVE, &m);
         if (!port_push(t->socket, &m))
             return did;
         did = true;

@@ -44,10 +44,8 @@ static void notify_resynchronise(struct arena_slots *slots, const struct session
 static void arena_added(struct transport *t, uint32_t session, uint32_t arena, const struct session_arena *a)
 {
     struct arena_slots *slots = &t->session[session].arena[arena];
-    *slots = (struct arena_slots){.slots = a->slots,
-                                  .free = a->slots,
-                                  .ready_producer = ready_start(t->context->incarnation),
-                                  .dirty = true};
+    *slots = (struct arena_slots){
+        .slots = a->slots, .free = a->slots, .ready_producer = ready_start(t->context->incarnation), .dirty = true};
     t->bells |= (uint64_t)1 << session; /* whoever waits is to look at everything once */
     notify_resynchronise(slots, a);
     for (uint32_t i = 0; i < t->endpoint_high; i++) { /* restored before the arena was granted */
@@ -343,8 +341,20 @@ static void publish_figures(struct transport *t, const struct endpoint *e, struc
 static void publish_ready(struct arena_slots *slots, const struct session_arena *a, uint32_t slot)
 {
     struct arena_transport *words = a->transport_words;
-    put_word(&words->ready[slots->ready_producer % ARENA_SLOTS_MAX], slot); /* a reader of this one sees the producer before it */
+    put_word(&words->ready[slots->ready_producer % ARENA_SLOTS_MAX],
+             slot); /* a reader of this one sees the producer before it */
     put_word(&words->ready_producer, ++slots->ready_producer);
+}
+
+/* Whether whoever waits for this socket should look now. How a receive ring lies, and what would be used, is no news:
+ * it is read together with the octets. */
+static bool is_news(const struct transport *t, const struct endpoint *e, const struct slot_words *now,
+                    uint32_t send_size)
+{
+    bool tells_errors = t->operations->session_transport == SESSION_UDP;
+    return (e->flags & ENDPOINT_WAKE) || now->receive_head != e->published.receive_head ||
+           now->state != e->published.state || now->error != e->published.error ||
+           (tells_errors && now->error_count != e->published.error_count) || room_is_news(e, now->send_tail, send_size);
 }
 
 static void publish_endpoint(struct transport *t, struct endpoint *e, const struct session_arena *a)
@@ -352,10 +362,7 @@ static void publish_endpoint(struct transport *t, struct endpoint *e, const stru
     struct slot_transport *words = &a->transport_words->slot[e->slot];
     struct slot_words now = e->words;
     now.send_tail = endpoint_send_tail(t, e);
-    bool wake = (e->flags & ENDPOINT_WAKE) || now.receive_head != e->published.receive_head ||
-                now.state != e->published.state || now.error != e->published.error ||
-                now.error_count != e->published.error_count ||
-                room_is_news(e, now.send_tail, e->send_size != 0 ? e->send_size : a->send_size);
+    bool wake = is_news(t, e, &now, e->send_size != 0 ? e->send_size : a->send_size);
     if (e->flags & ENDPOINT_FRESH)
         put_word(&words->generation, 0);
     if (t->operations->figures != NULL)

@@ -124,7 +124,7 @@ class LabLink(Link):
 class KernelLink(Link):
     """In a network namespace of our own, which this sets up."""
 
-    SETTINGS = {"ipv4/tcp_congestion_control": "reno", "ipv4/tcp_no_metrics_save": "1", "ipv4/tcp_ecn": "2", "ipv4/tcp_syn_linear_timeouts": "0",
+    SETTINGS = {"ipv4/tcp_congestion_control": "reno", "ipv4/tcp_no_metrics_save": "1", "ipv4/tcp_ecn": "2", "ipv4/tcp_mtu_probing": "1", "ipv4/tcp_syn_linear_timeouts": "0",
                 "ipv6/conf/all/accept_dad": "0", "ipv6/conf/default/accept_dad": "0"}
 
     def __init__(self, device="bh0"):

@@ -32,6 +32,18 @@ static uint32_t word16(const uint8_t *at)
     return (uint32_t)at[0] << 8 | at[1];
 }
 
+/* Once in every `blackout_every_us`, not at a time of its own: timers that have backed off to two minutes would meet
+ * each of them, or none. */
+static bool in_blackout(const struct sim *sim, const struct sim_path *path)
+{
+    if (path->blackout_us == 0)
+        return false;
+    uint64_t turn = sim->now_us / path->blackout_every_us, random = sim->scenario->seed ^ turn << 32;
+    uint64_t from_us = sim_random(&random) % (path->blackout_every_us - path->blackout_us);
+    uint64_t at_us = sim->now_us % path->blackout_every_us;
+    return at_us >= from_us && at_us - from_us < path->blackout_us;
+}
+
 bool sim_path_loses(struct sim *sim, uint32_t stack)
 {
     const struct sim_path *path = &sim->scenario->path[stack];
@@ -48,7 +60,7 @@ bool sim_path_loses(struct sim *sim, uint32_t stack)
             return true;
         }
     }
-    if (path->blackout_us != 0 && sim->now_us % path->blackout_every_us < path->blackout_us) {
+    if (in_blackout(sim, path)) {
         sim->lost_in_blackouts++;
         return true;
     }

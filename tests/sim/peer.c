@@ -23,6 +23,8 @@
 #define OPTIONS_MOST 40U
 #define TEXT_MOST    1400U
 #define FRAME_MOST   (LINK_HEADER + IP_HEADER + TCP_HEADER + OPTIONS_MOST + TEXT_MOST)
+#define VAIN         32U
+#define VAIN_MOST    1024U
 #define TURN_US      150000U /* most between two turns of a connection */
 #define TYPE_ARP     0x0806U
 #define PORT_CLIENT  20000U /* the first of those that it connects from */
@@ -55,6 +57,7 @@ struct connection {
     uint32_t iss, snd_una, snd_nxt, edge, shift;
     uint32_t irs, rcv_nxt, seen; /* seen: highest sequence number that came */
     uint64_t turn_us;
+    uint32_t vain; /* turns since something was acknowledged: it slows down, or a slow link would carry nothing else */
     uint8_t head[STREAM_HEAD];
     uint64_t content;
     uint32_t up, down, received, how;
@@ -249,7 +252,8 @@ static void send_text(struct sim_peer *p, struct connection *c)
 
 static void turn(struct sim_peer *p, struct connection *c)
 {
-    c->turn_us = p->sim->now_us + 1000 + sim_below(&p->random, TURN_US);
+    c->turn_us = p->sim->now_us + 1000 + sim_below(&p->random, TURN_US) * (1 + c->vain / VAIN);
+    c->vain += c->vain < VAIN_MOST;
     if (c->phase == PEER_SYN_SENT) {
         say(p, c, c->iss, 0, TCP_FLAG_SYN, 0, 0);
         return;
@@ -313,8 +317,10 @@ static void hear_ack(struct connection *c, uint32_t ack, uint32_t window)
 {
     if (after(ack, c->snd_nxt) && c->phase == PEER_OPEN && ack == c->iss + 1 + out_total(c) + 1)
         c->snd_nxt = ack; /* a FIN that went before the text */
-    if (after(ack, c->snd_una) && !after(ack, c->snd_nxt))
+    if (after(ack, c->snd_una) && !after(ack, c->snd_nxt)) {
+        c->vain = 0;
         c->snd_una = ack;
+    }
     if (after(ack + (window << c->shift), c->edge))
         c->edge = ack + (window << c->shift);
 }
@@ -412,7 +418,7 @@ static void hear(struct sim_peer *p, uint32_t stack, const uint8_t *tcp, uint32_
     c->phase = PEER_OPEN;
     hear_ack(c, word32(tcp + 8), word16(tcp + 14));
     hear_text(p, c, seq, tcp + head, octets - head, (flags & TCP_FLAG_FIN) != 0);
-    if (c->turn_us > p->sim->now_us + 500 && after(c->edge, c->snd_nxt))
+    if (c->vain < VAIN && c->turn_us > p->sim->now_us + 500 && after(c->edge, c->snd_nxt))
         c->turn_us = p->sim->now_us + 500;
 }
 

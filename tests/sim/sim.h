@@ -13,6 +13,7 @@
  *   account.c     what the counters must add up to
  *   peer.c        a third host, whose TCP behaves badly, as it may or not
  *   watch.c       what must hold of every segment of TCP
+ *   scoreboard.c  what a sender knows of what is in flight
  *   path.c        bursts of loss, blackouts, marks, a path that takes less than the link
  *   wide.c seeds.c  random scenarios of every kind, many of them
  *   world.c       the scheduler, quiescence, what must hold
@@ -347,11 +348,18 @@ struct sim_manners {                     /* of a stack's applications */
     uint32_t send_size, receive_size;    /* of a stream's rings; 0: the usual */
 };
 
+struct sim_engine { /* of a stack's tcp */
+    bool no_sack, no_pacing, no_timestamps, no_mtu_probing;
+    uint8_t congestion; /* enum tcp_congestion; 0: its own choice */
+    enum stack_ecn ecn;
+};
+
 struct sim_scenario {
     uint64_t seed;
     bool wide, crashes; /* wide.c made it */
     struct sim_path path[SIM_STACKS]; /* with `wide`, in the place of quality */
     struct sim_manners manners[SIM_STACKS];
+    struct sim_engine engine[SIM_STACKS];
     char partition[SIM_STACKS][PARTITION_TEXT];
     struct impair_config quality;
     uint32_t streams, datagram_clients, datagrams; /* each way if `both` */

@@ -8,31 +8,17 @@
  *   window, ours    the right edge that was advertised is not taken back, and lies within the ring
  *   window, theirs  no text lies beyond the highest right edge that the peer gave, but for a probe's octet
  *   sent            no text that the peer acknowledged is sent again; of new text no more than cwnd is in flight, and
- * what limited transmit adds (RFC 3042) received        what is placed lies within the ring, and not where the
- * application still reads */
+ *                   what limited transmit adds (RFC 3042); with SACK: scoreboard.c
+ *   received        what is placed lies within the ring, and not where the application still reads */
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocols/tcp/tcp_internal.h"
 #include "servers/tcp/tcp_server.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/watch.h"
 
 #define LINK_HEADER  14U
 #define LIMITED      3U /* segments above cwnd: RFC 3042's two, and the one that is not full */
 #define WATCHED_MOST 256U
-
-struct watched { /* a connection, under the engine's index */
-    bool used, acked, edged, pending, gone;
-    uint32_t iss, irs;
-    struct ip_address local, remote;
-    uint16_t local_port, remote_port;
-    uint32_t peer_ack;  /* the highest that the engine took */
-    uint32_t peer_edge; /* the highest right edge that the peer gave */
-    uint32_t sacked;    /* the highest edge of a block that it reported (RFC 2018) */
-    uint32_t ack;       /* the last that went out */
-    uint32_t edge;      /* the right edge that went out */
-    uint32_t stored;    /* rcv_nxt that is in the store; `gone`: there is no block (any more) */
-};
 
 struct sim_watch_tcp {
     const struct tcp *engine; /* of the incarnation that is watched */
@@ -81,8 +67,7 @@ static struct watched *watched_of(const struct tcp *t, uint32_t index)
                                .remote = c->identity.remote,
                                .local_port = c->identity.local_port,
                                .remote_port = c->identity.remote_port,
-                               .peer_ack = c->snd_una,
-                               .sacked = c->snd_una};
+                               .peer_ack = c->snd_una};
     w->high = index >= w->high ? index + 1 : w->high;
     return at;
 }
@@ -97,10 +82,25 @@ static uint32_t word16(const uint8_t *at)
     return (uint32_t)at[0] << 8 | at[1];
 }
 
-static _Noreturn void wrong(const struct watched *w, const char *what, uint32_t value, uint32_t limit)
+_Noreturn void watch_wrong(const struct watched *w, const char *what, uint32_t value, uint32_t limit)
 {
     sim_fail(the_sim, "%c tcp, port %u to %u: %s: %u of %u", 'A' + the_sim->running->stack->index, w->local_port,
              w->remote_port, what, value - w->iss, limit - w->iss);
+}
+
+/* ---- the engine's settings, of its seed and the same in all its lives ---- */
+struct tcp *__real_tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us);
+struct tcp *__wrap_tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us);
+
+struct tcp *__wrap_tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us)
+{
+    const struct sim_engine *e = &the_sim->scenario->engine[the_sim->running->stack->index];
+    struct tcp_config c = *config;
+    c.no_sack = e->no_sack;
+    c.no_pacing = e->no_pacing;
+    c.no_timestamps = e->no_timestamps;
+    c.no_mtu_probing = e->no_mtu_probing;
+    return __real_tcp_init(memory, &c, now_us);
 }
 
 /* ---- in ---- */
@@ -121,14 +121,15 @@ static void check_placement(const struct tcp *t, const struct tcp_placement *p)
 }
 
 /* Untrusted: header. The SACK option's blocks, if any. */
-static void take_sack(struct watched *w, const uint8_t *header, uint32_t octets)
+static void take_sack(struct watched *w, const struct tcp_conn *c, const uint8_t *header, uint32_t octets)
 {
     for (uint32_t at = 20; at + 1 < octets && header[at] != TCP_OPTION_END;) {
         uint32_t length = header[at] == TCP_OPTION_NOP ? 1 : header[at + 1];
         if (length == 0 || at + length > octets)
             return;
         for (uint32_t i = 2; header[at] == 5 && i + 8 <= length; i += 8)
-            w->sacked = seq_max(w->sacked, word32(header + at + i + 4));
+            scoreboard_reported(w, c, word32(header + 8),
+                                (struct tcp_range){word32(header + at + i), word32(header + at + i + 4)});
         at += length;
     }
 }
@@ -157,7 +158,10 @@ enum tcp_input_result __wrap_tcp_input(struct tcp *t, uint64_t now_us, uint32_t 
         w->peer_ack = c->snd_una;
     if ((flags & TCP_FLAG_ACK) == 0 || header_length < 20)
         return result;
-    take_sack(w, header, u32_min(header_length, (header[12] >> 4) * 4U));
+    const struct ip_address scripted = sim_peer_address(); /* which says anything */
+    if (result == TCP_INPUT_DONE && !same(&w->remote, &scripted))
+        take_sack(w, c, header, u32_min(header_length, (header[12] >> 4) * 4U));
+    scoreboard_check(w, t, c);
     uint32_t window = word16(header + 14) << ((flags & TCP_FLAG_SYN) != 0 ? 0 : c->send_window_scale);
     uint32_t edge = word32(header + 8) + window;
     if (!seq_after(word32(header + 8), c->snd_max) && (!w->edged || seq_after(edge, w->peer_edge)))
@@ -179,37 +183,39 @@ static void check_ack(struct watched *w, const struct tcp_conn *c, const struct 
     if ((flags & TCP_FLAG_ACK) == 0 || (flags & TCP_FLAG_RST) != 0)
         return;
     if (w->acked && seq_before(ack, w->ack))
-        wrong(w, "an ACK goes back", ack, w->ack);
+        watch_wrong(w, "an ACK goes back", ack, w->ack);
     /* a SYN's window is never scaled (RFC 7323 2.2), so it may say less than there is */
     if (w->acked && (flags & TCP_FLAG_SYN) == 0 && seq_before(edge + (1U << shift) - 1, w->edge))
-        wrong(w, "the window's right edge goes back", edge, w->edge);
+        watch_wrong(w, "the window's right edge goes back", edge, w->edge);
     if (seq_after(edge, seq_max(most, ack)))
-        wrong(w, "the window is larger than the ring", edge, most);
+        watch_wrong(w, "the window is larger than the ring", edge, most);
     w->ack = ack;
     if (!w->acked || seq_after(edge, w->edge))
         w->edge = edge;
     w->acked = true;
 }
 
-/* New text while nothing was lost: recovery has bounds of its own. */
+/* New text while nothing was lost: recovery has bounds of its own, and so has who gets SACKs (scoreboard.c). */
 static void check_flight(const struct watched *w, const struct tcp_conn *c, uint32_t before, uint32_t end)
 {
-    bool recovers = (c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)) != 0 || seq_after(w->sacked, c->snd_una);
+    bool recovers = (c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS | TCP_CONN_SACK)) != 0;
     uint32_t mss = u32_max(c->mss, TCP_MSS_MIN), most = c->cwnd + LIMITED * mss;
     if (!recovers && seq_after(end, before) && end - c->snd_una > most)
-        wrong(w, "more is in flight than cwnd", end, c->snd_una + c->cwnd);
+        watch_wrong(w, "more is in flight than cwnd", end, c->snd_una + c->cwnd);
 }
 
-static void check_text(struct watched *w, const struct tcp_conn *c, uint32_t snd_max, const struct tcp_output *o)
+static void check_text(struct watched *w, const struct tcp *t, const struct tcp_conn *c, uint32_t snd_max,
+                       const struct tcp_output *o)
 {
     uint32_t seq = word32(o->header + 4), end = seq + o->payload_length;
     if (o->payload_length == 0)
         return;
     if (!seq_after(end, w->peer_ack))
-        wrong(w, "what was acknowledged is sent again", end, w->peer_ack);
+        watch_wrong(w, "what was acknowledged is sent again", end, w->peer_ack);
     if (w->edged && seq_after(end, seq_max(w->peer_edge, seq_max(snd_max, w->peer_ack + 1))))
-        wrong(w, "text lies beyond the peer's window", end, w->peer_edge);
+        watch_wrong(w, "text lies beyond the peer's window", end, w->peer_edge);
     check_flight(w, c, snd_max, end);
+    scoreboard_sent(w, t, c, seq, end);
 }
 
 bool __wrap_tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
@@ -230,7 +236,8 @@ bool __wrap_tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
     w->irs = c->irs;
     check_ack(w, c, ret);
     if (ret->conn < high)
-        check_text(w, c, snd_max[ret->conn], ret);
+        check_text(w, t, c, snd_max[ret->conn], ret);
+    scoreboard_check(w, t, c);
     return true;
 }
 

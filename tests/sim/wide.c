@@ -5,6 +5,7 @@
  * after single writes, and hangs. */
 #include <string.h>
 
+#include "protocols/tcp/tcp.h"
 #include "tests/sim/sim.h"
 
 #define SECOND_US 1000000ULL
@@ -66,6 +67,18 @@ static void manners_draw(uint64_t *random, struct sim_manners *m)
     m->cork = one_in(random, 4) ? 300 : 0;
     m->send_size = 4096U << sim_below(random, 7);
     m->receive_size = 4096U << sim_below(random, 7);
+}
+
+/* As it is shipped mostly; each of its choices is taken back now and then, on one side or on both. */
+static void engine_draw(uint64_t *random, struct sim_engine *e)
+{
+    static const enum stack_ecn ecn[] = {STACK_ECN_PASSIVE, STACK_ECN_ON, STACK_ECN_ON, STACK_ECN_OFF};
+    e->no_sack = one_in(random, 5);
+    e->no_pacing = one_in(random, 5);
+    e->no_timestamps = one_in(random, 5);
+    e->no_mtu_probing = one_in(random, 5);
+    e->congestion = (uint8_t)(one_in(random, 4) ? TCP_CONGESTION_RENO : 0);
+    e->ecn = ecn[sim_below(random, sizeof ecn / sizeof *ecn)];
 }
 
 static void traffic_draw(uint64_t *random, struct sim_scenario *s)
@@ -136,6 +149,7 @@ void sim_wide_scenario(struct sim_scenario *s)
         path_draw(&random, &s->path[1]);
     for (uint32_t k = 0; k < SIM_STACKS; k++) {
         manners_draw(&random, &s->manners[k]);
+        engine_draw(&random, &s->engine[k]);
         random_partition(&random, s->partition[k]);
     }
     traffic_draw(&random, s);

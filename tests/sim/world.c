@@ -10,16 +10,16 @@
 
 #include "tests/sim/sim.h"
 
-#define STEP_US       8U                /* most that a step takes */
-#define CLOSED        9U                /* a port that nobody has */
-#define PROBES_US     (10 * 1000000ULL) /* until addresses are probed */
-#define HUNG_LEAST_US 800000U           /* as servers/supervisor: LIVENESS_TICKS of TICK_US */
-#define HUNG_MORE_US  200000U
-#define ENDING_US     60000000U /* ... SESSION_ENDING_US */
-#define COUNTED_US    500000U   /* until the last of the counters are published */
-#define START_US      5000000U
+#define STEP_US        8U                /* most that a step takes */
+#define CLOSED         9U                /* a port that nobody has */
+#define PROBES_US      (10 * 1000000ULL) /* until addresses are probed */
+#define HUNG_LEAST_US  800000U           /* as servers/supervisor: LIVENESS_TICKS of TICK_US */
+#define HUNG_MORE_US   200000U
+#define ENDING_US      60000000U /* ... SESSION_ENDING_US */
+#define COUNTED_US     500000U   /* until the last of the counters are published */
+#define START_US       5000000U
 #define SETTLE_WIDE_US (20 * 60 * 1000000ULL) /* ... by timers that have backed off to two minutes */
-#define SETTLE_US     (3 * 60 * 1000000ULL) /* for loans to come home, retransmissions and TIME-WAIT included */
+#define SETTLE_US      (3 * 60 * 1000000ULL)  /* for loans to come home, retransmissions and TIME-WAIT included */
 
 enum to { TO_IP4, TO_IP6, TO_LINK_LOCAL, TO_COUNT }; /* a stack's addresses */
 
@@ -293,7 +293,11 @@ static bool counts_mistakes(const struct sim *sim, enum server_id server, const 
         "drop_block_corrupt", "corrupt_blocks",      "refused_ip",        "refused_nic",       "refused_tcp",
         "refused_udp",        "refused_socket",
     };
-    if (sim->forced > 0 && (strcmp(name, "drop_reference") == 0 || strncmp(name, "refused", 7) == 0))
+    static const char *const of_forced[] = {"drop_reference", "drop_range"}; /* drop_range: of one's own segments */
+    for (uint32_t i = 0; sim->forced > 0 && i < sizeof of_forced / sizeof *of_forced; i++)
+        if (strcmp(name, of_forced[i]) == 0)
+            return false;
+    if (sim->forced > 0 && strncmp(name, "refused", 7) == 0)
         return false;
     for (uint32_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
         if (strcmp(name, mistakes[i]) == 0)
@@ -342,8 +346,11 @@ static void stack_make(struct sim *sim, uint32_t index)
     k->index = index;
     if (partition_parse(text, &k->partition, error, sizeof error) != 0)
         sim_fail(sim, "%s", error);
-    k->config = (struct stack_config){
-        .dad = sim->scenario->dad, .mac = {{2, 0, 0, 0, 0, (uint8_t)(1 + index)}}, .mtu = SIM_MTU};
+    k->config = (struct stack_config){.dad = sim->scenario->dad,
+                                      .ecn = sim->scenario->engine[index].ecn,
+                                      .congestion = sim->scenario->engine[index].congestion,
+                                      .mac = {{2, 0, 0, 0, 0, (uint8_t)(1 + index)}},
+                                      .mtu = SIM_MTU};
     addresses_make(&k->config, (uint8_t)(1 + index), sim->scenario->conflict);
     for (uint32_t i = 0; i < sizeof k->config.secret; i++)
         k->config.secret[i] = (uint8_t)(sim->scenario->seed >> i % 8) ^ (uint8_t)(16 * index + i);

@@ -17,6 +17,18 @@
 #include "ipc/session.h"
 
 /* ---- the loop ---- */
+/* Of words that tell of rings any is nonsense, so now and then one that is not. */
+static void lie_of_rings(struct slot_transport *words, unsigned *seed)
+{
+    unsigned chance = (unsigned)rand_r(seed);
+    if ((chance & 1) != 0)
+        __atomic_store_n(&words->receive_ring,
+                         (chance & 0xfffff000) | (12 + chance / 2 % 12) << 5 | (12 + chance / 32 % 12),
+                         __ATOMIC_RELEASE);
+    if ((chance & 2) != 0)
+        __atomic_store_n(&words->rings_wanted, chance & 0x1f1f, __ATOMIC_RELEASE);
+}
+
 static void lie(struct fake_stack *f)
 {
     unsigned seed = f->lie;
@@ -24,8 +36,10 @@ static void lie(struct fake_stack *f)
         struct fake_arena *a = &f->arena[i];
         for (uint32_t s = 0; s < a->slots; s++) {
             uint32_t *word = (uint32_t *)(void *)&a->words->slot[s];
-            for (uint32_t w = 1; w < 7; w++) /* the generation stays, or nothing would be believed */
+            for (uint32_t w = 1; w < sizeof a->words->slot[s] / sizeof *word;
+                 w++) /* the generation stays, or nothing would be believed */
                 __atomic_store_n(&word[w], (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
+            lie_of_rings(&a->words->slot[s], &seed);
         }
         __atomic_store_n(&a->words->notify_consumer, (uint32_t)rand_r(&seed) * 2654435761U, __ATOMIC_RELEASE);
         for (uint32_t n = 0; n < ARENA_SLOTS_MAX; n++)

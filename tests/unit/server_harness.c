@@ -126,14 +126,20 @@ void harness_free(struct harness *h)
 
 void harness_arena(struct harness *h, uint32_t arena, enum session_transport transport, uint32_t slots)
 {
-    h->tx[arena] = fresh(arena_send_octets(slots, HARNESS_SEND));
-    h->rx[arena] = fresh(arena_receive_octets(slots, HARNESS_RECEIVE));
+    harness_arena_place(h, arena, transport, slots, 1);
+}
+
+void harness_arena_place(struct harness *h, uint32_t arena, enum session_transport transport, uint32_t slots,
+                         uint32_t times)
+{
+    h->tx[arena] = fresh(arena_send_octets(slots, times * HARNESS_SEND));
+    h->rx[arena] = fresh(arena_receive_octets(slots, times * HARNESS_RECEIVE));
     h->session[0].arena[arena] = (struct session_arena){.transport = transport,
                                                         .slots = slots,
                                                         .send_size = HARNESS_SEND,
                                                         .receive_size = HARNESS_RECEIVE,
-                                                        .send_most = HARNESS_SEND,
-                                                        .receive_most = HARNESS_RECEIVE,
+                                                        .send_most = times * HARNESS_SEND,
+                                                        .receive_most = times * HARNESS_RECEIVE,
                                                         .app = h->tx[arena],
                                                         .transport_words = h->rx[arena],
                                                         .capability = (uint16_t)(HARNESS_ARENA + arena),
@@ -141,7 +147,7 @@ void harness_arena(struct harness *h, uint32_t arena, enum session_transport tra
     const struct capability pool = {.type = CAPABILITY_POOL,
                                     .generation = 1,
                                     .rights = CAPABILITY_READ,
-                                    .size = (uint32_t)arena_send_octets(slots, HARNESS_SEND),
+                                    .size = (uint32_t)arena_send_octets(slots, times * HARNESS_SEND),
                                     .base = (const uint8_t *)h->tx[arena]};
     grant(&h->ip, (uint16_t)(HARNESS_ARENA + arena), pool);
     h->server->session_added(h->state, 0);
@@ -222,7 +228,7 @@ const uint8_t *harness_at(struct harness *h, const struct message_reference *r)
     ck_assert_uint_lt(arena, SESSION_ARENAS);
     const struct session_arena *a = &h->session[0].arena[arena];
     ck_assert_uint_ge(r->offset, arena_send_offset(a->slots));
-    ck_assert_uint_le(r->offset + r->length, arena_send_octets(a->slots, a->send_size));
+    ck_assert_uint_le(r->offset + r->length, arena_send_octets(a->slots, a->send_most));
     return (const uint8_t *)h->tx[arena] + r->offset;
 }
 
@@ -275,13 +281,13 @@ struct slot_transport *harness_words(struct harness *h, uint32_t arena, uint32_t
 uint8_t *harness_send_ring(struct harness *h, uint32_t arena, uint32_t slot)
 {
     const struct session_arena *a = &h->session[0].arena[arena];
-    return (uint8_t *)h->tx[arena] + arena_send_offset(a->slots) + (size_t)slot * a->send_size;
+    return (uint8_t *)h->tx[arena] + arena_send_offset(a->slots) + (size_t)slot * a->send_most;
 }
 
 uint8_t *harness_receive_ring(struct harness *h, uint32_t arena, uint32_t slot)
 {
     const struct session_arena *a = &h->session[0].arena[arena];
-    return (uint8_t *)h->rx[arena] + arena_receive_offset(a->slots) + (size_t)slot * a->receive_size;
+    return (uint8_t *)h->rx[arena] + arena_receive_offset(a->slots) + (size_t)slot * a->receive_most;
 }
 
 void harness_notify(struct harness *h, uint32_t arena, uint32_t slot)

@@ -47,6 +47,8 @@ void harness_free(struct harness *h);
 /* Death and a new incarnation: state, channels and pool are new, store and session are what they were. */
 void harness_restart(struct harness *h);
 void harness_arena(struct harness *h, uint32_t arena, enum session_transport transport, uint32_t slots);
+/* With place for rings `times` as large, a power of two. */
+void harness_arena_place(struct harness *h, uint32_t arena, enum session_transport transport, uint32_t slots, uint32_t times);
 /* The session's end: the supervisor's word, or the socket server's request first. */
 void harness_session_ended(struct harness *h);
 void harness_session_end(struct harness *h);

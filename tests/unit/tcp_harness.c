@@ -633,3 +633,8 @@ bool wire_step(struct wire *w, uint64_t until_us)
         w->now_us = next;
     return true;
 }
+
+void bench_slow_acks(struct bench *b)
+{
+    b->h.t->sender[b->conn].quick = (struct tcp_quick){.text_at_us = b->h.now_us};
+}

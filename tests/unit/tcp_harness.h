@@ -81,6 +81,7 @@ void bench_fini(struct bench *b);
 uint64_t host_time_of_iss(const struct host *h, const struct ip_address *remote, uint16_t local_port, uint16_t remote_port,
                           uint32_t iss);
 void bench_choose_iss(struct bench *b, uint32_t iss); /* moves time to where the next connection has this one */
+void bench_slow_acks(struct bench *b); /* the first ACKs are over that are not delayed (delayed_ack.c) */
 void bench_state(struct bench *b, enum tcp_state state); /* constructor of each state but CLOSED */
 bool bench_in_time_wait(const struct bench *b); /* whatever TIME-WAIT is kept in */
 void bench_options(struct bench *b, const char *octets, uint32_t length);

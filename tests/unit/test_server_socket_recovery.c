@@ -299,6 +299,101 @@ START_TEST(transport_dies)
 }
 END_TEST
 
+static void go_and_come_back(struct wire_pair *w, enum server_id id)
+{
+    port_detach(&w->server);
+    server_socket.peer_lost(server, id);
+    turn();
+    wire_attach(w);
+    server_socket.peer_attached(server, id, now_us);
+}
+
+/* tcp has an accepted connection without a socket, because ACCEPTED was lost with it. Its whole list comes before we
+ * say ours: the socket is claimed all the same, or its slot would be another's while it is used. Lies claim nothing. */
+START_TEST(accepted_is_claimed)
+{
+    uint32_t l = new_listener(80, 4);
+    struct message e = established(l, 30), m = told(MESSAGE_ALIVE);
+    tell(tcp, &e);
+    struct control_request r = with(about(CONTROL_ACCEPT, l), 0, 9);
+    ask(0, 0, &r);
+    uint32_t s = answer_of(0, 0).socket;
+    go_and_come_back(tcp, SERVER_TCP);
+    m.socket = e.socket;
+    m.socket.listener = 0;
+    m.socket.connection += _i == 1;
+    m.socket.arena += _i == 2;
+    m.socket.slot += _i == 3;
+    m.socket.generation += _i == 4;
+    m.socket.connection |= _i == 5 ? 1U << 31 : 0;
+    wire_send(tcp, &m);
+    m = told(MESSAGE_ALIVE);
+    m.socket.socket = l;
+    wire_send(tcp, &m);
+    m = told(MESSAGE_ALIVE_END);
+    wire_send(tcp, &m);
+    ck_assert_uint_eq(expect(tcp, MESSAGE_OWNED).socket.socket, l);
+    ck_assert_uint_eq(socket_lookup(server, s)->block.state, _i == 0 ? SOCKET_CONNECTED : SOCKET_GONE);
+    ck_assert_uint_eq(server->counters.drop_malformed, _i == 5);
+    if (_i != 0)
+        return;
+    m = expect(tcp, MESSAGE_OWNED);
+    ck_assert_uint_eq(m.socket.socket, s);
+    ck_assert_uint_eq(m.socket.connection, e.socket.connection);
+    ck_assert_uint_eq(m.socket.generation, e.socket.generation);
+}
+END_TEST
+
+/* tcp begins anew, while an option is under way for a connection that it does not know any more: that it answers does
+ * not make it alive. */
+START_TEST(lost_while_an_option_is_set)
+{
+    uint32_t s = new_connected(2);
+    struct control_request r = with(about(CONTROL_SET_OPTION, s), CONTROL_OPTION_NODELAY, 1);
+    ask(0, 0, &r);
+    expect(tcp, MESSAGE_SET_OPTION);
+    go_and_come_back(tcp, SERVER_TCP);
+    expect(tcp, MESSAGE_OWNED);
+    expect(tcp, MESSAGE_OWNED_END);
+    struct message m = expect(tcp, MESSAGE_SET_OPTION);
+    reply(tcp, &m, ENOTCONN, INDEX_NONE, 0); /* ahead of its list, which is empty */
+    ck_assert_int_eq(answer_of(0, 0).error, 0);
+    m = told(MESSAGE_ALIVE_END);
+    tell(tcp, &m);
+    ck_assert_uint_eq(socket_lookup(server, s)->block.state, SOCKET_GONE);
+    ck_assert_uint_eq(answers[0]->word[22].error, ECONNRESET);
+}
+END_TEST
+
+/* As lost_while_connecting, but that the answer comes before the end of the list. */
+START_TEST(made_anew_before_the_list_ends)
+{
+    uint32_t s = new_socket(0, SESSION_UDP, 2);
+    struct control_request r = naming(CONTROL_BIND, s, ours, 53);
+    ask(0, 0, &r);
+    struct message m = expect(udp, MESSAGE_BIND);
+    reply(udp, &m, 0, 4, 53);
+    r = naming(CONTROL_CONNECT, s, theirs, 53);
+    ask(0, 0, &r);
+    expect(udp, MESSAGE_CONNECT);
+    go_and_come_back(udp, SERVER_UDP);
+    expect(udp, MESSAGE_OWNED);
+    expect(udp, MESSAGE_OWNED_END);
+    m = expect(udp, MESSAGE_CONNECT);
+    struct message answer = told(MESSAGE_ANSWER);
+    answer.cookie = m.cookie;
+    answer.socket = (struct message_socket){.socket = s, .connection = 4, .arena = 1, .slot = 5, .generation = 10};
+    tell(udp, &answer); /* the slot is the same, the socket that has it is not */
+    ck_assert_int_eq(answer_of(0, 0).error, ECONNRESET);
+    m = told(MESSAGE_ALIVE_END);
+    tell(udp, &m);
+    ck_assert_uint_eq(answers[0]->word[2].error, ECONNRESET);
+    m = expect(udp, MESSAGE_CLOSE);
+    ck_assert_uint_eq(m.socket.socket, s);
+    reply(udp, &m, 0, INDEX_NONE, 0);
+}
+END_TEST
+
 /* udp comes back without the socket that it is asked to connect, and makes another for it. */
 START_TEST(lost_while_connecting)
 {
@@ -594,10 +689,11 @@ END_TEST
     X(death_before_commit)                                                                                             \
     X(death_after_commit)                                                                                              \
     X(generations_outlive_us)                                                                                          \
-    X(death_in_a_connect) X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends)                         \
-        X(session_end_waits_for_the_dead) X(session_that_never_comes_back) X(transport_dies) X(lost_while_connecting)  \
-            X(long_list) X(full_ring) X(transport_without_right) X(transport_names_impossible_slot)                    \
-                X(store_of_another_kind) X(corrupt_block) X(cold_start)
+    X(death_in_a_connect)                                                                                              \
+    X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends) X(session_end_waits_for_the_dead)             \
+        X(session_that_never_comes_back) X(transport_dies) X(lost_while_connecting) X(long_list) X(full_ring)          \
+            X(transport_without_right) X(transport_names_impossible_slot) X(store_of_another_kind) X(corrupt_block)    \
+                X(cold_start) X(lost_while_an_option_is_set) X(made_anew_before_the_list_ends)
 
 int main(void)
 {
@@ -609,6 +705,7 @@ int main(void)
     TESTS(X)
 #undef X
     tcase_add_loop_test(tc, liars, 0, 8);
+    tcase_add_loop_test(tc, accepted_is_claimed, 0, 6);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -72,9 +72,11 @@ START_TEST(test_connect)
     struct tcp_identity id = {.local = them, .local_port = 80, .arena = NONE};
     uint32_t listener;
     ck_assert_int_eq(tcp_listen(peer.tcp, &id, 4, PEER_RING, PEER_RING, &listener), TCP_CALL_OK);
+    uint32_t told = h->rx[0]->ready_producer;
     struct message m = connect_to(80);
     ck_assert_int_eq(m.socket.error, 0);
     ck_assert_uint_ge(m.source_port, 1024);
+    ck_assert_uint_eq(h->rx[0]->ready_producer, told); /* a SYN is no news to who waits for its answer */
     take_slot(&m);
     struct message again = connect_to(80); /* idempotent */
     ck_assert_uint_eq(again.socket.connection, m.socket.connection);

@@ -180,6 +180,28 @@ START_TEST(test_unused_window_does_not_grow)
 }
 END_TEST
 
+/* Whoever has more written than the peer, or the pace, lets out does not use the window, and loses none of it (RFC 2861
+ * is of users that write little): also while the ring is not full to the last octet, as it is for who waits for a
+ * quarter of it. */
+START_TEST(test_held_back_by_the_peer)
+{
+    uint32_t full = b.send_size - b.send_size / 4;
+    for (int i = 0; i < 8; i++)
+        fill_ring(), send_all(), advance(&b, 10 * MS), ack_all();
+    uint32_t cwnd = conn_of(&b)->cwnd;
+    ck_assert_uint_gt(cwnd, 65535 + 10 * MSS); /* what the peer advertises */
+    for (int i = 0; i < 100; i++) {
+        uint32_t held = conn_of(&b)->send_end - conn_of(&b)->send_acked;
+        if (held < full)
+            make_available(&b, full - held);
+        send_all();
+        advance(&b, 100 * MS);
+        ack_all();
+        ck_assert_uint_ge(conn_of(&b)->cwnd, cwnd);
+    }
+}
+END_TEST
+
 /* In congestion avoidance all of it has to have been in flight. */
 START_TEST(test_unused_window_in_avoidance)
 {
@@ -369,6 +391,7 @@ int main(void)
     tcase_add_test(tc, test_reduction);
     tcase_add_test(tc, test_change);
     tcase_add_test(tc, test_unused_window_does_not_grow);
+    tcase_add_test(tc, test_held_back_by_the_peer);
     tcase_add_test(tc, test_unused_window_in_avoidance);
     tcase_add_test(tc, test_idle);
     tcase_add_test(tc, test_application_limited);

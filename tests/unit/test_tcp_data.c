@@ -386,6 +386,7 @@ END_TEST
 START_TEST(test_delayed_ack)
 {
     established(65535);
+    bench_slow_acks(&b);
     inject(&b, A, 1, 1, 100);
     expect_silence(&b);
     ck_assert_uint_eq(tcp_deadline_us(b.h.t), b.h.now_us + 40 * MS);
@@ -407,9 +408,48 @@ START_TEST(test_delayed_ack)
 }
 END_TEST
 
+/* The first sixteen go out at once, and again after a pause, when the peer begins with one segment. */
+START_TEST(test_quick_ack)
+{
+    established(65535);
+    uint32_t at = 1;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 16; i++, at += 100) {
+            inject(&b, A, at, 1, 100);
+            expect(&b, A, 1, at + 100, 0);
+        }
+        inject(&b, A, at, 1, 100);
+        expect_silence(&b);
+        advance(&b, 40 * MS);
+        expect(&b, A, 1, at += 100, 0);
+        advance(&b, conn_of(&b)->rto_us);
+    }
+}
+END_TEST
+
+/* Who answers what comes needs no other ACK, until he does not answer. */
+START_TEST(test_quick_ack_of_a_dialogue)
+{
+    established(65535);
+    make_available(&b, 10);
+    expect(&b, A | P, 1, 1, 10);
+    inject(&b, A, 1, 11, 100);
+    expect_silence(&b);
+    make_available(&b, 10);
+    expect(&b, A | P, 11, 101, 10);
+    inject(&b, A, 101, 21, 100);
+    expect_silence(&b);
+    advance(&b, 40 * MS);
+    expect(&b, A, 21, 201, 0);
+    inject(&b, A, 201, 21, 100);
+    expect(&b, A, 21, 301, 0);
+}
+END_TEST
+
 START_TEST(test_out_of_order)
 {
     established(65535);
+    bench_slow_acks(&b);
     inject(&b, A, 1001, 1, 1000);
     expect(&b, A, 1, 1, 0);
     inject(&b, A, 3001, 1, 1000);
@@ -618,6 +658,8 @@ int main(void)
         test_many_timers,
         test_timer_moves_away,
         test_delayed_ack,
+        test_quick_ack,
+        test_quick_ack_of_a_dialogue,
         test_out_of_order,
         test_super_segment_out_of_order,
         test_ranges_full,

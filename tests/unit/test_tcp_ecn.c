@@ -161,6 +161,7 @@ END_TEST
 START_TEST(test_echo)
 {
     agreed(false);
+    bench_slow_acks(&b);
     marked(ECN_ECT0, A, 1, 1, 100);
     expect_silence(&b); /* no mark: the ACK is delayed */
     marked(ECN_CE, A, 101, 1, 100);

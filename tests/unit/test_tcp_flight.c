@@ -67,15 +67,17 @@ static void end(void)
 static void check_lists(void)
 {
     const struct tcp_scoreboard *b = board_of(t, c);
-    uint32_t octets[3] = {0}, count = 0, in_order = 0, at = c->snd_una, prev = 0;
+    uint32_t octets[3] = {0}, count = 0, in_order = 0, at = c->snd_una, prev = 0, lost = 0;
     for (uint32_t i = b->first; i != 0; prev = i, i = t->flight[i - 1].next, count++) {
         const struct tcp_flight *f = &t->flight[i - 1];
         require(f->prev == prev && f->start == at && seq_before(f->start, f->end) && f->mss > 0 && f->flags < 3);
         octets[f->flags] += f->end - f->start;
         in_order += f->flags == 0;
+        lost = lost == 0 && f->flags == TCP_FLIGHT_LOST ? i : lost;
         at = f->end;
     }
     require(b->last == prev && at == c->snd_nxt && count == b->count);
+    require(flight_first_lost(t, c) == flight_at(t, lost));
     require(octets[0] == b->in_flight && octets[TCP_FLIGHT_SACKED] == b->sacked && octets[TCP_FLIGHT_LOST] == b->lost);
     prev = 0;
     for (uint32_t i = b->oldest; i != 0; prev = i, i = t->flight[i - 1].newer, in_order--) {
@@ -114,7 +116,7 @@ static void send_some(uint32_t length)
     uint32_t at = c->snd_nxt - ORIGIN;
     if (at + length > SPAN)
         return;
-    flight_sent(t, c, now_us, c->snd_nxt, c->snd_nxt + length);
+    flight_sent(t, c, now_us, c->snd_nxt, c->snd_nxt + length, MSS);
     for (uint32_t i = 0; i < length; i++)
         model[at + i] = (struct octet){IN_FLIGHT, (uint32_t)now_us, 1, i % MSS == 0};
     c->snd_nxt = c->snd_max = c->snd_nxt + length;
@@ -177,7 +179,7 @@ static void resend(void)
         return;
     uint32_t from = f->start - ORIGIN, to = boundary(from + 1 + below(f->end - f->start), 1);
     to = to > f->end - ORIGIN ? f->end - ORIGIN : to;
-    flight_resent(t, c, now_us, f, ORIGIN + to);
+    flight_resent(t, c, now_us, f, ORIGIN + to, MSS);
     for (uint32_t i = from; i < to; i++) {
         model[i].state = IN_FLIGHT;
         model[i].sent_us = (uint32_t)now_us;
@@ -258,7 +260,7 @@ START_TEST(test_pool_is_exhausted)
             else if (below(4) == 0)
                 resend();
             else if (below(20) == 0)
-                flights_forget_sacks(t, c);
+                flights_forget_sacks(t, c), lose_oldest();
             else if (below(8) == 0)
                 c->snd_una = from, flights_acked(t, c, &d);
             else if (seq_before(from, c->snd_nxt))
@@ -330,5 +332,55 @@ START_TEST(test_steps)
 }
 END_TEST
 
+/* Old and new by turns, as a peer makes them that SACKs every second segment, takes it back, and then says that it was
+ * all for nothing: where each belongs in the order of sending is not looked for without end. The rest goes out again.
+ */
+START_TEST(test_undo_costs_are_bounded)
+{
+    static const uint32_t counts[] = {256, 16000};
+    for (uint32_t n = 0; n < 2; n++) {
+        begin(100000, 1);
+        for (uint32_t i = 0; i < counts[n]; i++, now_us++)
+            send_some(1);
+        for (int twice = 0; twice < 2; twice++) {
+            while (board_of(t, c)->oldest != 0)
+                flight_lost(t, c, flight_at(t, board_of(t, c)->oldest));
+            uint32_t i = board_of(t, c)->first;
+            for (uint32_t k = 0; twice == 0 && i != 0; i = flight_at(t, i)->next, k++)
+                if (k % 2 == 0)
+                    flight_resent(t, c, now_us++, flight_at(t, i), flight_at(t, i)->end, MSS);
+        }
+        ck_assert_uint_eq(board_of(t, c)->lost, counts[n]);
+        flights_forget_losses(t, c);
+        check_lists();
+        ck_assert_uint_eq(board_of(t, c)->in_flight + board_of(t, c)->lost, counts[n]);
+        ck_assert_int_eq(board_of(t, c)->lost > 0, n == 1);
+        ck_assert_uint_eq(t->counters.flights_full, n);
+        end();
+    }
+}
+END_TEST
+
+/* Three segments are lost, and go out again smaller: what the peer SACKs late of the second and third is found. */
+START_TEST(test_resent_smaller)
+{
+    begin(100, 1);
+    send_some(3 * MSS);
+    flight_lost(t, c, flight_at(t, board_of(t, c)->first));
+    flight_resent(t, c, ++now_us, flight_first_lost(t, c), ORIGIN + MSS - 12, MSS - 12);
+    check_lists();
+    struct segment s = {0};
+    struct tcp_delivery d = {.segment = &s, .now_us = now_us, .steps = 100};
+    flights_sacked(t, c, ORIGIN + MSS, ORIGIN + 2 * MSS, &d);
+    ck_assert_uint_eq(d.delivered, MSS);
+    flights_sacked(t, c, ORIGIN + 2 * MSS, ORIGIN + 3 * MSS, &d);
+    ck_assert_uint_eq(d.delivered, 2 * MSS);
+    ck_assert_uint_eq(board_of(t, c)->lost, 12);
+    ck_assert_uint_eq(board_of(t, c)->in_flight, MSS - 12);
+    check_lists();
+    end();
+}
+END_TEST
+
 SUITE_RUN("tcp_flight", NULL, NULL, test_as_the_model, test_pool_is_exhausted, test_crumbs, test_share_of_one,
-          test_steps)
+          test_steps, test_undo_costs_are_bounded, test_resent_smaller)

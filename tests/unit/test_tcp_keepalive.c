@@ -320,15 +320,15 @@ START_TEST(test_orphan_fin_wait_2)
 }
 END_TEST
 
-/* The peer answers every probe, and would for ever. */
+/* The peer answers every probe, and would for ever: it lives until they are two minutes apart. */
 START_TEST(test_orphan_zero_window)
 {
     established(0);
     make_available(&b, 500);
     tcp_close(b.h.t, b.h.now_us, b.conn);
     expect_silence(&b);
-    for (int i = 0; i < 8; i++) {
-        advance(&b, 120 * SECOND);
+    for (uint64_t apart_us = conn_of(&b)->rto_us; apart_us < 120 * SECOND; apart_us *= 2) {
+        advance(&b, apart_us);
         expect(&b, A, 1, 1, 1);
         inject(&b, A, 1, 1, 0);
         expect_silence(&b);
@@ -337,6 +337,23 @@ START_TEST(test_orphan_zero_window)
     expect(&b, R | A, 2, 1, 0); /* it lives, and is told */
     expect_ended(TCP_ERROR_TIMED_OUT);
     ck_assert_uint_eq(counters_of(&b)->orphans_ended, 1);
+}
+END_TEST
+
+/* It answers none. */
+START_TEST(test_orphan_zero_window_silent)
+{
+    established(0);
+    make_available(&b, 500);
+    tcp_close(b.h.t, b.h.now_us, b.conn);
+    expect_silence(&b);
+    for (int i = 0; i < 8; i++) {
+        advance(&b, 120 * SECOND);
+        expect(&b, A, 1, 1, 1);
+    }
+    advance(&b, 120 * SECOND);
+    expect(&b, R | A, 2, 1, 0);
+    expect_ended(TCP_ERROR_TIMED_OUT);
 }
 END_TEST
 
@@ -396,16 +413,27 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        test_keepalive_defaults,     test_keepalive_answered,
-        test_keepalive_lazy,         test_keepalive_not_in_flight,
-        test_keepalive_user_timeout, test_keepalive_off,
-        test_keepalive_inherited,    test_keepalive_active,
-        test_keepalive_half_closed,  test_user_timeout,
-        test_user_timeout_long,      test_user_timeout_late,
-        test_user_timeout_progress,  test_user_timeout_zero_window,
-        test_user_timeout_syn,       test_orphan_fin_wait_2,
-        test_orphan_zero_window,     test_soft_error,
-        test_soft_error_forgotten,   test_unreachable_nobody,
+        test_keepalive_defaults,
+        test_keepalive_answered,
+        test_keepalive_lazy,
+        test_keepalive_not_in_flight,
+        test_keepalive_user_timeout,
+        test_keepalive_off,
+        test_keepalive_inherited,
+        test_keepalive_active,
+        test_keepalive_half_closed,
+        test_user_timeout,
+        test_user_timeout_long,
+        test_user_timeout_late,
+        test_user_timeout_progress,
+        test_user_timeout_zero_window,
+        test_user_timeout_syn,
+        test_orphan_fin_wait_2,
+        test_orphan_zero_window,
+        test_orphan_zero_window_silent,
+        test_soft_error,
+        test_soft_error_forgotten,
+        test_unreachable_nobody,
     };
     Suite *suite = suite_create("tcp_keepalive");
     TCase *tc = tcase_create("tcp_keepalive");

@@ -45,7 +45,8 @@ static void one_round_trip(uint64_t rtt_us)
     make_available(&b, b.send_size);
 }
 
-/* In slow start at twice the rate of a window a round trip: it takes half of one. */
+/* In slow start at twice the rate of a window a round trip: but for a first window, which waits for nothing, it takes
+ * half of one. */
 START_TEST(test_spread)
 {
     one_round_trip(100 * MS);
@@ -61,24 +62,55 @@ START_TEST(test_spread)
     }
     ck_assert_uint_eq(sent, window);
     ck_assert_uint_eq(largest, 2 * MSS);
-    ck_assert_uint_eq(times, 10);
-    ck_assert_uint_ge(b.h.now_us - start_us, 45 * MS);
-    ck_assert_uint_le(b.h.now_us - start_us, 50 * MS);
-    ck_assert_uint_eq(counters_of(&b)->paced, 9);
+    ck_assert_uint_eq(times, 5);
+    ck_assert_uint_ge(b.h.now_us - start_us, 15 * MS);
+    ck_assert_uint_le(b.h.now_us - start_us, 20 * MS);
+    ck_assert_uint_eq(counters_of(&b)->paced, 4);
     ck_assert_uint_eq(counters_of(&b)->zero_window_probes, 0);
 }
 END_TEST
 
-/* Who comes late catches up, but with half of an interval at most: no burst. */
+/* A host that comes every 2 ms, where a super-segment is a millisecond's: the rate is what it would be. */
+START_TEST(test_late_each_time)
+{
+    one_round_trip(100 * MS);
+    struct tcp_conn *c = &b.h.t->conn[b.conn];
+    c->cwnd = c->ssthresh = 500 * MSS;
+    ck_assert_uint_eq(pacing_limit(b.h.t, c), 6 * MSS);
+    ck_assert_uint_ge(send_now(NULL), 4 * 6 * MSS); /* at the start, too */
+    advance(&b, 2 * MS);
+    ck_assert_uint_eq(send_now(NULL), 2 * 6 * MSS);
+}
+END_TEST
+
+#define FULL (12 * MSS) /* of 20: a first window, and the segment that does not fit */
+
+/* Who comes late catches up, but with a first window at most. */
 START_TEST(test_late)
 {
     one_round_trip(100 * MS);
-    ck_assert_uint_eq(send_now(NULL), 2 * MSS);
-    advance(&b, 30 * MS); /* six intervals */
-    ck_assert_uint_eq(send_now(NULL), 2 * MSS);
-    uint64_t wait_us = tcp_deadline_us(b.h.t) - b.h.now_us;
-    ck_assert_uint_ge(wait_us, 2 * MS);
-    ck_assert_uint_le(wait_us, 3 * MS);
+    ck_assert_uint_eq(send_now(NULL), FULL);
+    advance(&b, 10 * MS); /* 4 segments */
+    ck_assert_uint_eq(send_now(NULL), 4 * MSS);
+    conn_touched(b.h.t, &b.h.t->conn[b.conn]);
+    b.h.t->conn[b.conn].cwnd = 100 * MSS;
+    advance(&b, 90 * MS); /* 180 */
+    ck_assert_uint_eq(send_now(NULL), FULL);
+}
+END_TEST
+
+/* A window of as many segments as go out at once: no wait, and a debt from before is forgotten. */
+START_TEST(test_small_window)
+{
+    one_round_trip(100 * MS);
+    ck_assert_uint_eq(send_now(NULL), FULL);
+    advance(&b, MS);
+    inject(&b, A, 1, conn_of(&b)->snd_max - b.iss, 0);
+    b.h.t->conn[b.conn].cwnd = 10 * MSS;
+    conn_touched(b.h.t, &b.h.t->conn[b.conn]);
+    conn_ready(b.h.t, &b.h.t->conn[b.conn]);
+    ck_assert_uint_eq(send_now(NULL), 10 * MSS);
+    ck_assert_uint_eq(b.h.t->sender[b.conn].pacing.filled, 0);
 }
 END_TEST
 
@@ -106,8 +138,8 @@ END_TEST
 START_TEST(test_no_probe)
 {
     one_round_trip(100 * MS);
-    ck_assert_uint_eq(send_now(NULL), 2 * MSS);
-    advance(&b, 2 * MS);
+    ck_assert_uint_eq(send_now(NULL), FULL);
+    advance(&b, MS);
     inject(&b, A, 1, conn_of(&b)->snd_max - b.iss, 0);
     ck_assert_uint_eq(send_now(NULL), 0);
     ck_assert(!(conn_of(&b)->flags & TCP_CONN_PERSIST));
@@ -127,8 +159,10 @@ START_TEST(test_size)
     ck_assert_uint_eq(pacing_limit(b.h.t, c), 12 * MSS);
     c->ssthresh = CWND_MAX;
     ck_assert_uint_eq(pacing_limit(b.h.t, c), 20 * MSS);
-    c->cwnd = 10 * MSS;
+    c->cwnd = 11 * MSS;
     ck_assert_uint_eq(pacing_limit(b.h.t, c), 2 * MSS);
+    c->cwnd = 10 * MSS;
+    ck_assert_uint_eq(pacing_limit(b.h.t, c), UINT32_MAX);
     c->ssthresh = 10 * MSS;
     c->snd_una -= 1000 * MSS; /* in recovery: what is out counts, not what PRR leaves of the window */
     ck_assert_uint_eq(pacing_limit(b.h.t, c), 12 * MSS);
@@ -215,5 +249,5 @@ START_TEST(test_against_bursts)
 }
 END_TEST
 
-SUITE_RUN("tcp_pacing", setup_paced, teardown, test_spread, test_late, test_short_path, test_short_path_with_a_queue,
-          test_no_probe, test_size, test_end_while_waiting, test_against_bursts)
+SUITE_RUN("tcp_pacing", setup_paced, teardown, test_spread, test_late, test_late_each_time, test_small_window, test_short_path,
+          test_short_path_with_a_queue, test_no_probe, test_size, test_end_while_waiting, test_against_bursts)

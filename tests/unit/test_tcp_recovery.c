@@ -1,99 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Losses, with a scripted peer that SACKs: what goes out, when, and what becomes of the window. The stream wraps in
- * every test. Segments are counted from 0; the round trip is 100 ms. */
-#include <check.h>
-#include <stdlib.h>
+/* Losses, with a scripted peer that SACKs: what goes out, when, and what becomes of the window. */
 #include <string.h>
 
-#include "protocols/tcp/recovery.h"
 #include "tests/unit/suite.h"
-#include "tests/unit/tcp_bench.h"
-
-#define RTT          (100 * MS)
-#define SEQ(segment) (1 + (uint32_t)(segment)*MSS)
-
-static void init(bool gso)
-{
-    struct tcp_config config = {.connections = 4,
-                                .mtu = 1500,
-                                .secret = {1, 2, 3},
-                                .gso = gso,
-                                .congestion = TCP_CONGESTION_RENO,
-                                .no_pacing = true};
-    bench_init_with(&b, 0xfffffff0U, &config);
-    b.send_size = 1 << 20;
-}
-
-static void setup_sack(void)
-{
-    init(false);
-}
-
-/* With a window of `segments`, and one round trip measured; `syn` are the options of the peer's. */
-static void begin_with(uint32_t segments, const char *syn, uint32_t length, bool timestamps)
-{
-    bench_choose_iss(&b, 0xffffe000U);
-    bench_state(&b, TCP_LISTEN);
-    b.conn = TCP_NONE;
-    bench_options(&b, syn, length);
-    inject(&b, S, 0, 0, 0);
-    expect(&b, S | A, 0, 1, 0);
-    expect_silence(&b);
-    advance(&b, RTT);
-    b.window = 65535;
-    bench_options(&b, "\1\1\x8\xa\0\0\0\1\0\0\0\0", timestamps ? 12 : 0);
-    inject(&b, A, 1, 1, 0);
-    tcp_set_options(b.h.t, b.h.now_us, b.conn, &(struct tcp_options){.nodelay = 1});
-    expect_silence(&b);
-    struct tcp_conn *c = &b.h.t->conn[b.conn];
-    ck_assert(c->flags & TCP_CONN_SACK);
-    c->cwnd = segments * MSS;
-    conn_touched(b.h.t, c);
-    host_drain(&b.h);
-}
-
-static void begin(uint32_t segments)
-{
-    begin_with(segments, "\2\4\5\xb4\1\1\4\2\1\3\3\7", 12, false);
-}
-
-static void sends(uint32_t first, uint32_t count)
-{
-    for (uint32_t i = first; i < first + count; i++)
-        expect(&b, A, SEQ(i), 1, MSS);
-    expect_silence(&b);
-}
-
-/* `count` segments are in flight; a round trip has passed. */
-static void in_flight(uint32_t count)
-{
-    begin(count);
-    make_available(&b, count * MSS);
-    sends(0, count);
-    advance(&b, RTT);
-}
-
-/* ACK of all before segment `ack`, and blocks: pairs of segments, up to -1. */
-static void sack_octets(uint32_t ack, const struct tcp_range *block, uint32_t count)
-{
-    uint8_t o[40] = {1, 1, 5, (uint8_t)(2 + 8 * count)};
-    for (uint32_t i = 0; i < count; i++) {
-        be32 edge[2] = {be32_make(b.iss + block[i].start), be32_make(b.iss + block[i].end)};
-        memcpy(o + 4 + 8 * i, edge, 8);
-    }
-    bench_options(&b, (const char *)o, 4 + 8 * count);
-    inject(&b, A, 1, ack, 0);
-}
-
-static void sack(uint32_t ack, uint32_t from, uint32_t to)
-{
-    sack_octets(SEQ(ack), &(struct tcp_range){SEQ(from), SEQ(to)}, 1);
-}
-
-static struct tcp_scoreboard *board(void)
-{
-    return board_of(b.h.t, conn_of(&b));
-}
+#include "tests/unit/tcp_recovery_bench.h"
 
 /* ---- loss ---- */
 START_TEST(test_one_is_lost)
@@ -170,6 +80,25 @@ START_TEST(test_retransmission_is_lost)
     ck_assert_uint_eq(counters_of(&b)->recoveries, 1);
     ck_assert_uint_eq(counters_of(&b)->timeouts, 0);
     host_drain(&b.h);
+}
+END_TEST
+
+/* RFC 9937, in whole segments as Linux: which of the SACKs let one out. */
+START_TEST(test_proportional_rate_reduction_steps)
+{
+    static const uint8_t sent[] = {1, 1, 1, 0, 1,
+                                   0, 1, 0, 0}; /* two by limited transmit, the lost one, then new ones */
+    in_flight(10);
+    make_available(&b, 20 * MSS);
+    for (uint32_t i = 0; i < sizeof sent; i++) {
+        sack(0, 1, i + 2);
+        advance(&b, 1000);
+        uint32_t octets = 0;
+        while (host_poll(&b.h, &b.seen))
+            octets += b.seen.payload_length;
+        ck_assert_msg(octets == sent[i] * MSS, "SACK %u: %u octets", i, octets);
+        host_drain(&b.h);
+    }
 }
 END_TEST
 
@@ -293,6 +222,34 @@ START_TEST(test_probe_is_acknowledged)
 }
 END_TEST
 
+START_TEST(test_loss_with_many_acknowledged)
+{
+    in_flight(10);
+    sack(4, 5, 10);
+    sends(4, 1);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 5 * MSS);
+}
+END_TEST
+
+/* The window comes down from what was in flight when the ACK came that told of the loss; it may be of all of it. */
+START_TEST(test_probe_repaired_a_loss)
+{
+    in_flight(10);
+    inject(&b, A, 1, SEQ(9), 0);
+    expect_silence(&b);
+    advance(&b, 2 * conn_of(&b)->srtt_us + 200 * MS);
+    sends(9, 1);
+    advance(&b, RTT);
+    inject(&b, A, 1, SEQ(10), 0);
+    make_available(&b, 8 * MSS);
+    sends(10, 8);
+    advance(&b, RTT);
+    inject(&b, A, 1, SEQ(18), 0);
+    expect_silence(&b);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, 4 * MSS);
+}
+END_TEST
+
 /* ---- no loss ---- */
 START_TEST(test_reordering)
 {
@@ -331,18 +288,43 @@ START_TEST(test_dsack)
 }
 END_TEST
 
-/* ---- timeouts ---- */
-static void timed_out(uint32_t count)
-{
-    in_flight(count);
-    struct tcp_sender *s = &b.h.t->sender[b.conn];
-    s->recovery_at_us = 0; /* the probe is looked at elsewhere */
-    advance(&b, conn_of(&b)->rto_us);
-    sends(0, 1);
-    ck_assert_uint_eq(counters_of(&b)->timeouts, 1);
-    ck_assert_uint_eq(conn_of(&b)->cwnd, MSS);
-}
+/* A recovery for nothing, and then an ECE, at the time that the row says: what the DSACK undoes is not its reduction.
+ */
+static const struct {
+    const char *name;
+    bool during, after, behind; /* the ECE comes in recovery, when it is over, behind the DSACK */
+    uint32_t cwnd;
+} echoes[] = {
+    {"none", false, false, false, 10},
+    {"in recovery", true, false, false, 5},
+    {"after it", false, true, false, 2},
+    {"behind the DSACK", false, false, true, 2},
+};
 
+START_TEST(test_undo_and_ecn)
+{
+    in_flight(10);
+    b.h.t->conn[b.conn].flags |= TCP_CONN_ECN;
+    sack(0, 1, 4);
+    sends(0, 1);
+    inject(&b, echoes[_i].during ? A | TCP_FLAG_ECE : A, 1, SEQ(10), 0); /* it was only late */
+    make_available(&b, 2 * MSS);
+    expect(&b, A | TCP_FLAG_CWR, SEQ(10), 1, MSS);
+    expect(&b, P | A, SEQ(11), 1, MSS);
+    expect_silence(&b);
+    advance(&b, RTT);
+    if (echoes[_i].after)
+        inject(&b, A | TCP_FLAG_ECE, 1, SEQ(11), 0);
+    sack(echoes[_i].after ? 11 : 10, 0, 1);
+    if (echoes[_i].behind)
+        inject(&b, A | TCP_FLAG_ECE, 1, SEQ(10), 0);
+    ck_assert_msg(conn_of(&b)->cwnd / MSS == echoes[_i].cwnd, "%s: %u", echoes[_i].name, conn_of(&b)->cwnd / MSS);
+    ck_assert_uint_eq(counters_of(&b)->spurious_recoveries, 1);
+    expect_silence(&b);
+}
+END_TEST
+
+/* ---- timeouts ---- */
 /* RFC 5682 3.1 steps 2 b, 3 b. */
 START_TEST(test_spurious_timeout)
 {
@@ -424,6 +406,83 @@ START_TEST(test_reneging)
 }
 END_TEST
 
+/* The user waits for a day. The low half of the clock comes round, and says nothing of what went out before. */
+START_TEST(test_outage_outlives_the_clock)
+{
+    in_flight(10);
+    uint64_t sent_us = b.h.now_us - RTT;
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, &(struct tcp_options){.nodelay = 1, .user_timeout_ms = 86400000});
+    inject(&b, A, 1, SEQ(1), 0);
+    ck_assert_uint_eq(board()->rack.min_rtt_us, RTT);
+    while (tcp_deadline_us(b.h.t) < sent_us + (1ULL << 32)) {
+        b.h.now_us = tcp_deadline_us(b.h.t);
+        while (host_poll(&b.h, &b.seen))
+            ck_assert_uint_le(b.seen.payload_length, MSS);
+        host_drain(&b.h);
+    }
+    b.h.now_us = sent_us + (1ULL << 32) + MS;
+    inject(&b, A, 1, SEQ(10), 0);
+    expect_silence(&b);
+    ck_assert_uint_ge(board()->rack.min_rtt_us, RTT);
+    ck_assert_uint_ge(conn_of(&b)->srtt_us, RTT);
+    ck_assert_uint_eq(board()->count, 0);
+}
+END_TEST
+
+/* What went out later timed out, too, and is not taken for the first of what is lost. */
+START_TEST(test_reneging_with_more_in_flight)
+{
+    in_flight(4);
+    sack(0, 1, 4);
+    sends(0, 1);
+    inject(&b, A, 1, SEQ(1), 0);
+    advance(&b, MS);
+    make_available(&b, MSS);
+    sends(4, 1);
+    b.h.t->sender[b.conn].recovery_at_us = 0; /* the probe is looked at elsewhere */
+    advance(&b, 2 * conn_of(&b)->rto_us);
+    sends(1, 1);
+    ck_assert_uint_eq(counters_of(&b)->reneged, 1);
+    inject(&b, A, 1, SEQ(2), 0);
+    sends(2, 2);
+}
+END_TEST
+
+/* RFC 4821 7.6.4: the probe was lost, but not it alone. Its octets are acknowledged when they have gone out again, in
+ * smaller segments: that says nothing of its size. */
+START_TEST(test_path_probe_is_inconclusive)
+{
+    begin(20);
+    struct tcp_conn *c = &b.h.t->conn[b.conn];
+    struct tcp_path *path = &b.h.t->sender[b.conn].path;
+    make_available(&b, 1000);
+    expect(&b, A, 1, 1, 1000);
+    expect_silence(&b);
+    c->mss = 1000;
+    path->high = 1460;
+    conn_touched(b.h.t, c);
+    host_drain(&b.h);
+    make_available(&b, 6230);
+    expect(&b, A, 1001, 1, 1230);
+    ck_assert_uint_eq(b.seen.gso_size, 0);
+    for (uint32_t i = 0; i < 5; i++)
+        expect(&b, A, 2231 + i * 1000, 1, 1000);
+    expect_silence(&b);
+    advance(&b, RTT);
+    sack_octets(1, &(struct tcp_range){2231, 7231}, 1);
+    expect(&b, A, 1, 1, 1000);
+    expect(&b, A, 1001, 1, 1000);
+    expect(&b, A, 2001, 1, 230);
+    expect_silence(&b);
+    advance(&b, RTT);
+    inject(&b, A, 1, 7231, 0);
+    ck_assert_uint_eq(conn_of(&b)->mss, 1000);
+    ck_assert_uint_eq(path->probe_size, 0);
+    ck_assert_uint_eq(counters_of(&b)->mtu_probes, 1);
+    ck_assert_uint_eq(counters_of(&b)->mtu_probes_lost, 0);
+}
+END_TEST
+
 /* ---- a peer that lies ---- */
 static const struct {
     const char *name;
@@ -473,6 +532,26 @@ START_TEST(test_super_segments)
 }
 END_TEST
 
+/* The option that reports a duplicate takes room in the segment that it goes with, and none after: the record knows how
+ * large its segments were. */
+START_TEST(test_super_segment_beside_a_dsack)
+{
+    init(true);
+    begin(40);
+    inject(&b, A, 1, 1, 100);
+    inject(&b, A, 1, 1, 100); /* twice */
+    make_available(&b, 10 * (MSS - 12));
+    expect(&b, P | A, 1, 101, 10 * (MSS - 12));
+    ck_assert_uint_eq(b.seen.gso_size, MSS - 12);
+    expect_silence(&b);
+    b.irs += 100;
+    sack_octets(1, &(struct tcp_range){1 + (MSS - 12), 1 + 2 * (MSS - 12)}, 1);
+    ck_assert_uint_eq(board()->sacked, MSS - 12);
+    expect(&b, A, 1, 1, MSS - 12);
+    expect_silence(&b);
+}
+END_TEST
+
 static void add(TCase *tc, const TTest *test, int count)
 {
     if (count > 0)
@@ -491,21 +570,29 @@ int main(void)
                                   test_several_are_lost,
                                   test_retransmission_is_lost,
                                   test_proportional_rate_reduction,
+                                  test_proportional_rate_reduction_steps,
                                   test_tail_is_lost,
                                   test_probe_with_fin,
                                   test_probe_takes_new_text,
+                                  test_probe_repaired_a_loss,
+                                  test_loss_with_many_acknowledged,
                                   test_reordering,
                                   test_dsack,
                                   test_spurious_timeout,
                                   test_true_timeout,
                                   test_timestamps_tell,
-                                  test_reneging};
+                                  test_reneging,
+                                  test_outage_outlives_the_clock,
+                                  test_reneging_with_more_in_flight,
+                                  test_path_probe_is_inconclusive};
     for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++)
         add(tc, tests[i], 0);
     add(tc, test_probe_is_acknowledged, sizeof probes / sizeof probes[0]);
+    add(tc, test_undo_and_ecn, sizeof echoes / sizeof echoes[0]);
     add(tc, test_lies, sizeof lies / sizeof lies[0]);
     tcase_add_checked_fixture(gso, NULL, teardown);
     add(gso, test_super_segments, 0);
+    add(gso, test_super_segment_beside_a_dsack, 0);
     suite_add_tcase(suite, tc);
     suite_add_tcase(suite, gso);
     SRunner *runner = srunner_create(suite);

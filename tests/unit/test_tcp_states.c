@@ -4,7 +4,7 @@
  *   -  nothing                                a  an ACK of all that the segment brought
  *   A  an ACK of what was received before     s  a SYN-ACK
  *   R  <SEQ=SEG.ACK><CTL=RST>                 r  <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>
- * then the state that follows, if it is another; X and a letter: it ended with no error, Reset or reFused.
+ * then the state that follows, if it is another; X and a letter: it ended with 0: no error, Reset, Pipe or reFused.
  *   ?  not said here: TIME-WAIT may answer with an ACK or not */
 #include <check.h>
 #include <stddef.h>
@@ -63,7 +63,7 @@ static const struct row rows[] = {
     {"old text", A, NEXT, -10, MAX, 0, 10, 0, COUNTS(duplicates),
         {"A", "A", "A", "A", "A", "A", "A", "A"}},
     {"text half old", A, NEXT, -10, UNA, 0, 20, 10, 0,
-        {"R", "-", "-", "-", "-", "-", "-", "?"}},
+        {"R", "A", "A", "A", "-", "-", "-", "?"}},
     {"text beyond", A, EDGE, 0, MAX, 0, 10, 0, COUNTS(drop_out_of_window),
         {"A", "A", "A", "A", "A", "A", "A", "?"}},
     {"text far beyond", A, EDGE, 0x70000000, MAX, 0, 10, 0, COUNTS(drop_out_of_window),
@@ -80,9 +80,9 @@ static const struct row rows[] = {
     {"RST, beyond", R, EDGE, 1, UNA, 0, 0, 0, COUNTS(drop_out_of_window),
         {"-", "-", "-", "-", "-", "-", "-", "-"}},
     {"RST, exact", R, NEXT, 0, UNA, 0, 0, 0, COUNTS(resets_in),
-        {"-XR", "-XR", "-XR", "-XR", "-XR", "-X0", "-X0", "?"}},
+        {"-XR", "-XR", "-XR", "-XR", "-XP", "-X0", "-X0", "?"}},
     {"RST and all others, exact", R | S | A | F | U | P, NEXT, 0, UNA, 0, 0, 0, COUNTS(resets_in),
-        {"-XR", "-XR", "-XR", "-XR", "-XR", "-X0", "-X0", "?"}},
+        {"-XR", "-XR", "-XR", "-XR", "-XP", "-X0", "-X0", "?"}},
     {"RST, next but one", R, NEXT, 1, UNA, 0, 0, 0, COUNTS(challenge_acks),
         {"A", "A", "A", "A", "A", "A", "A", "?"}},
     {"RST, at the edge", R, EDGE, 0, UNA, 0, 0, 0, COUNTS(drop_out_of_window),
@@ -119,11 +119,11 @@ static const struct row rows[] = {
         {"-ES", "-", "-F2", "-", "-", "-TW", "-X0", "-"}},
     /* sixth and seventh: URG, text */
     {"text", A | P, NEXT, 0, UNA, 0, 10, 10, 0,
-        {"R", "-", "-", "-", "-", "-", "-", "?"}},
+        {"R", "A", "A", "A", "-", "-", "-", "?"}},
     {"urgent text", A | U, NEXT, 0, UNA, 0, 10, 10, 0,
-        {"R", "-", "-", "-", "-", "-", "-", "?"}},
+        {"R", "A", "A", "A", "-", "-", "-", "?"}},
     {"text and ACK of all", A, NEXT, 0, MAX, 0, 10, 10, 0,
-        {"-ES", "-", "-F2", "-", "-", "-TW", "-X0", "?"}},
+        {"AES", "A", "AF2", "A", "-", "-TW", "-X0", "?"}},
     {"text out of order", A, NEXT, 10, UNA, 0, 10, 0, 0,
         {"R", "A", "A", "A", "-", "-", "-", "?"}},
     /* eighth: FIN */
@@ -259,6 +259,7 @@ static const struct {
     {"TW", TCP_TIME_WAIT, 0},
     {"X0", TCP_CLOSED, 0},
     {"XR", TCP_CLOSED, TCP_ERROR_RESET},
+    {"XP", TCP_CLOSED, TCP_ERROR_PIPE},
     {"XF", TCP_CLOSED, TCP_ERROR_REFUSED},
 };
 

@@ -312,6 +312,7 @@ END_TEST
 START_TEST(test_delayed_ack_is_one)
 {
     established(65535);
+    bench_slow_acks(&b);
     uint64_t first = b.h.now_us;
     for (uint32_t i = 0; i < 5; i++) { /* small ones: the timer of the first counts, and it is set once */
         inject(&b, A, 1 + 10 * i, 1, 10);

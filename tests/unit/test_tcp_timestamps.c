@@ -612,6 +612,7 @@ END_TEST
 START_TEST(test_acks_of_full_segments)
 {
     agreed(PEER_CLOCK);
+    bench_slow_acks(&b);
     tell(A, 1, 1, ROOM, PEER_CLOCK);
     tell(A, 1 + ROOM, 1, ROOM, PEER_CLOCK);
     ck_assert_uint_eq(conn_of(&b)->rcv_mss, ROOM);

@@ -85,11 +85,14 @@ void rack_update(struct tcp *t, struct tcp_conn *c, struct tcp_delivery *d)
         min_rtt_update(r, d->now_us, (uint32_t)d->now_us - d->newest_sent_us);
     if (d->reordered)
         r->reordering_seen = true;
+    if (d->now_us - r->known_at_us > FLIGHT_LIFE_US) /* what was sent since would seem to be older */
+        r->known = false;
     if (d->any) {
         r->rtt_us = (uint32_t)d->now_us - d->sent_us;
         if (!r->known || rack_sent_after(d->sent_us, d->end, r->xmit_us, r->end_seq)) {
             r->xmit_us = d->sent_us;
             r->end_seq = d->end;
+            r->known_at_us = d->now_us;
         }
         if (!r->known)
             r->fack = c->snd_una;
@@ -127,6 +130,8 @@ uint32_t rack_detect(struct tcp *t, struct tcp_conn *c, uint64_t now_us)
     if (r->waits)
         s->recovery_at_us = 0;
     r->waits = false;
+    if (now_us - r->known_at_us > FLIGHT_LIFE_US) /* what is sent now would seem to be older */
+        r->known = false;
     while (r->known && s->board.oldest != 0) {
         struct tcp_flight *f = flight_at(t, s->board.oldest);
         if (!rack_sent_after(r->xmit_us, r->end_seq, f->sent_us, f->end))

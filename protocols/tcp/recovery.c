@@ -19,7 +19,6 @@
 
 #define STEPS_OF_AN_ACK 2048U /* records that one ACK may cost */
 #define DSACK_REACH     (1U << 30)
-#define FLIGHT_LIFE_US  (1U << 30) /* a quarter of what sent_us can tell apart */
 
 /* ---- what the ACK says ---- */
 
@@ -239,6 +238,10 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
                              .echoed = echoed};
     flights_acked(t, c, &d);
     take_blocks(t, c, &d);
+    if (now_us - b->sent_at_us > FLIGHT_LIFE_US) { /* the host slept meanwhile: when things were sent is not known */
+        d.any = d.measured = d.reordered = false;
+        b->rack.known = false;
+    }
     rack_update(t, c, &d);
     take_rtt(t, c, &d);
     if (probe_acked(t, c, &d) && !(c->flags & (TCP_CONN_RECOVERY | TCP_CONN_LOSS)))
@@ -311,6 +314,7 @@ void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t 
     struct tcp_scoreboard *b = board_of(t, c);
     if (b->first == 0)
         b->rack.known = false; /* nothing was sent before what arrived last, and that may be long ago */
+    b->sent_at_us = now_us;
     flight_sent(t, c, now_us, start, end, mss);
     if (c->flags & TCP_CONN_RECOVERY)
         b->recovery.prr_out += end - start;
@@ -323,6 +327,7 @@ void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct 
     struct tcp_episode *r = &board_of(t, c)->recovery;
     uint32_t octets = end - f->start;
     bool first = f->start == c->snd_una;
+    board_of(t, c)->sent_at_us = now_us;
     flight_resent(t, c, now_us, f, end, mss);
     r->resend_now = false;
     if (r->frto == 2)

@@ -5,6 +5,8 @@
 
 #include "protocols/tcp/tcp_internal.h"
 
+#define FLIGHT_LIFE_US  (1U << 30) /* a quarter of what sent_us can tell apart */
+
 struct tcp_delivery { /* what one ACK says has arrived */
     const struct segment *segment;
     uint64_t now_us;

@@ -24,6 +24,7 @@ struct tcp_flight { /* flight.c: a range of the send stream that went out at one
 };
 
 struct tcp_rack { /* rack.c, RFC 8985 5.2 */
+    uint64_t known_at_us; /* when xmit_us was taken */
     uint64_t min_rtt_at_us;
     uint64_t rtt_next_us;     /* RTTVAR does not become smaller before */
     uint32_t rtt_us, min_rtt_us; /* 0: not known */
@@ -54,6 +55,7 @@ struct tcp_episode { /* recovery.c */
 };
 
 struct tcp_scoreboard { /* flight.c */
+    uint64_t sent_at_us;      /* when something went out last */
     uint32_t first, last;     /* flights; record + 1 */
     uint32_t oldest, newest;
     uint32_t sack_hint;       /* where the last block was found; record + 1 */

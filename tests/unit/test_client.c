@@ -15,59 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ipc/session.h"
 #include "servers/client/bulkhead.h"
-#include "tests/unit/fake_stack.h"
-#include "tests/unit/suite.h"
-
-#define PORT 80
-
-static struct fake_stack *fake;
-
-static void setup(void)
-{
-    fake = fake_stack_start();
-}
-
-static void teardown(void)
-{
-    fake_stack_stop(fake);
-}
-
-static struct sockaddr_in at(uint16_t port)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-}
-
-static int connect_to(int fd, uint16_t port)
-{
-    struct sockaddr_in a = at(port);
-    return bh_connect(fd, (struct sockaddr *)&a, sizeof a);
-}
-
-static int bind_to(int fd, uint16_t port)
-{
-    struct sockaddr_in a = at(port);
-    return bh_bind(fd, (struct sockaddr *)&a, sizeof a);
-}
-
-static int listener(void)
-{
-    int fd = bh_socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_ge(fd, BH_DESCRIPTOR_BASE);
-    ck_assert_int_eq(bind_to(fd, PORT), 0);
-    ck_assert_int_eq(bh_listen(fd, 4), 0);
-    return fd;
-}
-
-static void pair_of(int lfd, int ret[2])
-{
-    ret[0] = bh_socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_eq(connect_to(ret[0], PORT), 0);
-    ret[1] = bh_accept(lfd, NULL, NULL);
-    ck_assert_int_ge(ret[1], 0);
-}
+#include "tests/unit/client_bench.h"
 
 static void small_rings(uint32_t slots)
 {
@@ -549,65 +498,6 @@ START_TEST(arguments)
 }
 END_TEST
 
-/* All that is handed out is of the slot's own ring, and readable to its end; the second piece begins where the ring
- * does. */
-static void pieces_are_ours(const struct iovec piece[2])
-{
-    const uint8_t *ring = piece[1].iov_base, *first = piece[0].iov_base;
-    ck_assert_uint_le(piece[1].iov_len, SLOT_RING_MAX);
-    ck_assert(first >= ring && first + piece[0].iov_len <= ring + SLOT_RING_MAX);
-}
-
-/* What a socket says of itself when its transport lies. */
-static void ask_of_itself(int fd)
-{
-    struct tcp_info info;
-    char name[16];
-    int octets;
-    socklen_t length = sizeof octets;
-    ck_assert_int_eq(bh_getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &octets, &length), 0);
-    ck_assert_int_le(octets, (int)SLOT_RING_MAX);
-    ck_assert_int_eq(bh_getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &octets, &length), 0);
-    ck_assert_int_le(octets, (int)SLOT_RING_MAX);
-    length = sizeof name;
-    ck_assert_int_eq(bh_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length), 0);
-    ck_assert(strcmp(name, "reno") == 0 || strcmp(name, "cubic") == 0);
-    length = sizeof info;
-    ck_assert_int_eq(bh_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length), 0);
-}
-
-START_TEST(lying_transport)
-{
-    static uint8_t data[50000];
-    struct iovec piece[2];
-    int fd[2];
-    pair_of(listener(), fd);
-    int udp = bh_socket(AF_INET, SOCK_DGRAM, 0);
-    struct sockaddr_in to = at(7);
-    ck_assert_int_eq(bind_to(udp, 53), 0);
-    for (uint32_t seed = 1; seed < 40; seed++) {
-        fake_stack_lie(fake, seed);
-        for (int i = 0; i < 40; i++) {
-            (void)!bh_send(fd[0], data, sizeof data, MSG_DONTWAIT);
-            (void)!bh_recv(fd[0], data, sizeof data, MSG_DONTWAIT);
-            (void)!bh_sendto(udp, data, 100, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to);
-            (void)!bh_recv(udp, data, sizeof data, MSG_DONTWAIT);
-            if (bh_receive_peek(fd[1], piece, MSG_DONTWAIT) > 0) {
-                pieces_are_ours(piece);
-                memset(data, *(const uint8_t *)piece[0].iov_base, sizeof data);
-            }
-            if (bh_send_reserve(fd[1], piece, MSG_DONTWAIT) > 0) {
-                pieces_are_ours(piece);
-                memset(piece[1].iov_base, 1, piece[1].iov_len);
-            }
-            ask_of_itself(fd[1]);
-            struct pollfd p = {.fd = fd[1], .events = POLLIN | POLLOUT};
-            bh_poll(&p, 1, 0);
-        }
-    }
-}
-END_TEST
-
 START_TEST(stack_gone)
 {
     char got;
@@ -817,6 +707,6 @@ END_TEST
 SUITE_RUN("client", setup, teardown, stream_arrives_whole, without_copy, refused, reset_is_told_once,
           cold_start_told_by_all, cold_start_told_by_words, timeouts_and_nonblocking, poll_of_both_kinds, many_threads,
           lost_answers_are_asked_for_again, arenas_are_added, smaller_arenas_at_the_quota, shutdown_and_close_wake,
-          arguments, lying_transport, stack_gone, stack_gone_unwaited, stack_gone_unpolled, no_pipe_signal,
-          no_pipe_signal_blocked, pipe_signal_of_others_stays, late_attach_answer, signal_ends_a_wait_for_a_server,
+          arguments, stack_gone, stack_gone_unwaited, stack_gone_unpolled, no_pipe_signal, no_pipe_signal_blocked,
+          pipe_signal_of_others_stays, late_attach_answer, signal_ends_a_wait_for_a_server,
           signal_ends_a_followers_wait, signals_do_not_hurt, forked_child_has_nothing, no_stack)

@@ -13,12 +13,19 @@
 #define CRASH_PORTS     10 /* both ends of all channels */
 #define CRASH_MESSAGES  4  /* of each port, the latest first */
 #define CRASH_PACKET    256
+#define CRASH_SERVERS   5
+#define CRASH_CANARY    4096 /* octet n of it is (uint8_t)(n * 151 + 43) */
 
 struct crash_port {
     uint32_t server, peer; /* ids: pulled by, pushed by */
     uint32_t messages;
     uint32_t fresh; /* of these: not given back yet, so of the burst that died */
     struct message message[CRASH_MESSAGES];
+};
+
+struct crash_work { /* of one server; kept up to date while it lives: it tells of every death */
+    _Alignas(64) uint64_t key; /* what it is working on, as the server names it; 0: nothing in particular */
+    uint64_t cleared; /* a suspect that it has worked on since, and committed: no suspect any more */
 };
 
 struct crash_page {
@@ -33,6 +40,9 @@ struct crash_page {
     uint64_t frame[CRASH_FRAMES]; /* program counters, innermost first */
     struct crash_port port[CRASH_PORTS];
     uint8_t packet[CRASH_PACKET];
+    struct crash_work work[CRASH_SERVERS]; /* by id of the server */
+    uint64_t canary; /* address of CRASH_CANARY octets of private memory that nobody writes, 0: none (servers/domain/fault.c) */
+    uint64_t reserved[7];
 };
 _Static_assert(sizeof(struct crash_page) % 8 == 0, "layout");
 

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "capabilities/policy.h"
+#include "ipc/crash.h"
 #include "ipc/doorbell.h"
 #include "ipc/pool.h"
 #include "ipc/port.h"
@@ -54,6 +55,12 @@ enum stack_ecn { /* enum tcp_ecn */
     STACK_ECN_ON = 2, /* and it is asked for */
 };
 
+enum stack_recovery { /* what a new incarnation goes on from */
+    STACK_RECOVERY_RESUME = 0,    /* all that is in the store */
+    STACK_RECOVERY_LISTENERS = 1, /* listeners, but no connection: both ends are told */
+    STACK_RECOVERY_NONE = 2,      /* nothing: an empty store */
+};
+
 struct stack_route { /* beside those of the link, which follow from the addresses, and the gateways */
     struct ip_address prefix;
     uint8_t prefix_length;
@@ -72,6 +79,8 @@ struct stack_config { /* the same for every server and incarnation */
     struct mac_address mac;
     uint32_t mtu;              /* IP octets of a frame */
     uint8_t congestion;        /* enum tcp_congestion; 0: the engine's choice */
+    enum stack_recovery recovery;
+    bool no_commit;            /* measurements only: stores are neither written nor committed */
     uint8_t secret[16];        /* ISNs, ports, cookies */
 };
 
@@ -99,9 +108,24 @@ struct session { /* a granted session, as a domain sees it; made and unmade by t
     struct session_arena arena[SESSION_ARENAS];
 };
 
+#define SUSPECTS_MAX 8 /* keys that a server is told of */
+struct server_suspect { /* what it was working on when it died of a fault of its own */
+    uint64_t key;
+    bool poison;        /* in two deaths in a row with nothing of it committed in between: not again */
+};
+
+struct server_work { /* of one server: what it works on now (DESIGN section 6, poison). Private to the domain but `page` */
+    struct crash_work *page; /* NULL: none */
+    uint32_t suspects;
+    struct server_suspect suspect[SUSPECTS_MAX];
+    uint64_t touched;   /* bit of each suspect that was worked on in this burst: cleared by its commit */
+    uint64_t refused;   /* what was dropped as poison */
+};
+
 struct server_context {
     enum server_id id;
     const struct stack_config *config;
+    struct server_work *work;          /* see server_works_on() */
     uint32_t incarnation;              /* of this domain, from 1 */
     struct port *port[SERVER_COUNT];   /* NULL: no such channel in the topology */
     struct pool *pool;                 /* own buffers: nic receive, ip/tcp/udp headers; NULL none. Fresh every incarnation */
@@ -120,11 +144,32 @@ struct server_context {
     void *domain;
 };
 
+/* Before a server looks at what may kill it: `key` names the connection, datagram source or frame (not 0; the same for the
+ * same thing in every incarnation). False: it is poison, and is to be dropped, or its connection reset. */
+static inline bool server_works_on(const struct server_context *context, uint64_t key)
+{
+    struct server_work *work = context->work;
+    if (work == NULL || work->page == NULL)
+        return true;
+    __atomic_store_n(&work->page->key, key, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < work->suspects; i++) {
+        if (work->suspect[i].key != key)
+            continue;
+        if (work->suspect[i].poison) {
+            work->refused++;
+            return false;
+        }
+        work->touched |= (uint64_t)1 << i;
+    }
+    return true;
+}
+
 struct server {
     const char *name;
     uint32_t pool_buffers, pool_buffer_octets; /* 0: no pool */
     uint32_t pool_extra_octets; /* behind the buffers, in the same segment and under the same capability; the server's to manage */
     size_t (*store_size)(void);                /* NULL: no store */
+    uint32_t store_version;                    /* of its layout, with store_size */
     size_t (*state_size)(const struct stack_config *config); /* zeroed, aligned to 64 */
     /* 0 or a negative errno (the domain then ends). The store may be an earlier incarnation's. */
     int (*init)(void *state, const struct server_context *context, uint64_t now_us);

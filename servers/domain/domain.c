@@ -52,6 +52,7 @@ static int start_server(struct domain *domain, struct domain_server *at)
     if (at->server->store_size != NULL && c->store == NULL)
         return -ENODATA;
     c->config = &domain->config;
+    c->work = &at->work;
     c->incarnation = domain->incarnation;
     c->session = domain->session;
     c->counter = domain->counters->counter[c->id];

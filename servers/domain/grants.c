@@ -53,7 +53,8 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
             return -EINVAL;
     }
     if (from->n_gateway > 2 || from->n_route > STACK_ROUTES_MAX || from->dad > STACK_DAD_OFF ||
-        from->ecn > STACK_ECN_ON || from->congestion > TCP_CONGESTION_CUBIC)
+        from->ecn > STACK_ECN_ON || from->congestion > TCP_CONGESTION_CUBIC ||
+        from->recovery > STACK_RECOVERY_NONE)
         return -EINVAL;
     for (size_t i = 0; i < from->n_gateway; i++)
         if (!grant_address(from->gateway[i], &c.gateway[i]))
@@ -64,10 +65,23 @@ static int config_read(const Bulkhead__Control__Configure *from, struct stack_co
     c.dad = (enum stack_dad)from->dad;
     c.ecn = (enum stack_ecn)from->ecn;
     c.congestion = (uint8_t)from->congestion;
+    c.recovery = (enum stack_recovery)from->recovery;
+    c.no_commit = from->no_commit;
     memcpy(c.mac.octets, from->mac.data, sizeof c.mac.octets);
     memcpy(c.secret, from->secret.data, sizeof c.secret);
     *ret = c;
     return 0;
+}
+
+/* What the servers here died of before. Those that are too many are passed over: they cost another death at most. */
+static void suspects_read(struct domain *domain, const Bulkhead__Control__Configure *from)
+{
+    for (size_t i = 0; i < from->n_suspect; i++) {
+        const Bulkhead__Control__Suspect *m = from->suspect[i];
+        struct domain_server *at = domain_server_at(domain, m->server);
+        if (at != NULL && at->work.suspects < SUSPECTS_MAX)
+            at->work.suspect[at->work.suspects++] = (struct server_suspect){.key = m->key, .poison = m->poison};
+    }
 }
 
 int grant_configure(struct domain *domain, struct control_message *message)
@@ -89,6 +103,11 @@ int grant_configure(struct domain *domain, struct control_message *message)
     void *crash;
     if (grant_map(message, m->crash_fd, sizeof *domain->crash, true, &crash) == 0)
         domain->crash = crash; /* without it, deaths are silent ones */
+    for (uint32_t id = 0; id < SERVER_COUNT && domain->crash != NULL; id++) {
+        domain->server[id].work.page = &domain->crash->work[id];
+        domain->server[id].work.page->key = domain->server[id].work.page->cleared = 0;
+    }
+    suspects_read(domain, m);
     domain->status = status;
     domain->counters = counters;
     domain->incarnation = m->incarnation;

@@ -50,6 +50,19 @@ static void detach_broken(struct domain *domain)
     }
 }
 
+/* All that this server worked on in the burst is committed, and it lives. */
+static void work_done(struct server_work *work)
+{
+    if (work->page == NULL)
+        return;
+    __atomic_store_n(&work->page->key, 0, __ATOMIC_RELAXED);
+    for (; work->touched != 0; work->touched &= work->touched - 1) {
+        struct server_suspect *suspect = &work->suspect[__builtin_ctzll(work->touched)];
+        __atomic_store_n(&work->page->cleared, suspect->key, __ATOMIC_RELAXED);
+        suspect->key = 0;
+    }
+}
+
 void domain_settle(struct domain *domain)
 {
     for (uint32_t id = 0; id < SERVER_COUNT && domain->started; id++) {
@@ -64,6 +77,9 @@ void domain_settle(struct domain *domain)
     }
     for (uint32_t p = 0; p < domain->port_count; p++)
         port_flush(&domain->port[p]->port);
+    for (uint32_t id = 0; id < SERVER_COUNT; id++)
+        if (domain->server[id].server != NULL)
+            work_done(&domain->server[id].work);
 }
 
 bool domain_round(struct domain *domain)

@@ -46,6 +46,7 @@ struct domain_server {
     void *state;
     struct domain_port *port[SERVER_COUNT];
     struct pool pool;
+    struct server_work work;
     struct server_context context;
 };
 

@@ -104,6 +104,8 @@ static void configure(struct supervisor *s, struct domain *d)
     what.dad = s->options.dad;
     what.ecn = s->options.ecn;
     what.congestion = s->options.congestion;
+    what.recovery = s->options.recovery;
+    what.no_commit = s->options.no_commit;
     what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
     what.mtu = s->mtu;
     what.secret = (ProtobufCBinaryData){sizeof s->secret, s->secret};

@@ -30,6 +30,10 @@ enum key {
     KEY_DAD,
     KEY_ECN,
     KEY_CONGESTION,
+    KEY_RECOVERY,
+    KEY_STANDBY,
+    KEY_HANG,
+    KEY_COMMIT,
     KEY_RUN_DIR,
     KEY_PLACEMENT,
     KEY_POLICY,
@@ -62,6 +66,12 @@ static const struct argp_option options[] = {
      "explicit congestion notification for TCP: for peers that ask for it (the default), asked for too, or never", 0},
     {"congestion", KEY_CONGESTION, "cubic|reno", 0,
      "TCP's congestion control where an application does not choose (TCP_CONGESTION), by default cubic", 0},
+    {"recovery", KEY_RECOVERY, "resume|listeners|none", 0,
+     "what a restarted server goes on from: all (the default), its listeners but no connection, or nothing", 0},
+    {"standby", KEY_STANDBY, "on|off", 0, "keep a started spare of each domain (the default), or start one when it is needed", 0},
+    {"hang", KEY_HANG, "MS", 0, "a domain that does not move for so long is replaced: 200 to 60000, by default 1000", 0},
+    {"commit", KEY_COMMIT, "on|off", 0,
+     "for measurements: off keeps no state for the next incarnation, so that every restart loses what there was", 0},
     {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead",
      0},
     {"placement", KEY_PLACEMENT, "packed|spread|none", 0, "how domains are put on CPUs, by default packed", 0},
@@ -212,6 +222,39 @@ static int congestion_parse(struct parse *parse, const char *value)
     return complain(parse, "--congestion", value, "write cubic or reno");
 }
 
+static int recovery_parse(struct parse *parse, const char *value)
+{
+    static const char *const names[] = {[STACK_RECOVERY_RESUME] = "resume",
+                                        [STACK_RECOVERY_LISTENERS] = "listeners",
+                                        [STACK_RECOVERY_NONE] = "none"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            parse->options->recovery = (enum stack_recovery)i;
+            return 0;
+        }
+    }
+    return complain(parse, "--recovery", value, "write resume, listeners or none");
+}
+
+static int off_parse(struct parse *parse, const char *name, const char *value, bool *ret_off)
+{
+    bool off = strcmp(value, "off") == 0;
+    if (!off && strcmp(value, "on") != 0)
+        return complain(parse, name, value, "write on or off");
+    *ret_off = off;
+    return 0;
+}
+
+static int hang_parse(struct parse *parse, const char *value)
+{
+    char *end = NULL;
+    unsigned long ms = strtoul(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || ms < OPTIONS_HANG_LEAST || ms > OPTIONS_HANG_MOST)
+        return complain(parse, "--hang", value, "write milliseconds, 200 to 60000");
+    parse->options->hang_ms = (uint32_t)ms;
+    return 0;
+}
+
 static int tap_parse(struct parse *parse, const char *value, const char *name)
 {
     struct options *o = parse->options;
@@ -331,6 +374,14 @@ static int setting_parse(struct parse *parse, int key, const char *value)
         return ecn_parse(parse, value);
     case KEY_CONGESTION:
         return congestion_parse(parse, value);
+    case KEY_RECOVERY:
+        return recovery_parse(parse, value);
+    case KEY_STANDBY:
+        return off_parse(parse, "--standby", value, &o->no_standby);
+    case KEY_COMMIT:
+        return off_parse(parse, "--commit", value, &o->no_commit);
+    case KEY_HANG:
+        return hang_parse(parse, value);
     case KEY_RUN_DIR:
         return run_dir_parse(parse, value);
     case KEY_PLACEMENT:

@@ -17,6 +17,8 @@
 #define OPTIONS_MTU_LEAST 576
 #define OPTIONS_MTU_LEAST6 1280 /* RFC 8200 5 */
 #define OPTIONS_MTU_MOST 9000
+#define OPTIONS_HANG_LEAST 200   /* ms */
+#define OPTIONS_HANG_MOST  60000
 #define OPTIONS_USAGE   2 /* exit status of wrong usage */
 
 enum placement {
@@ -41,6 +43,9 @@ struct options {
     uint8_t congestion; /* enum tcp_congestion; 0: the default */
     enum stack_dad dad;
     enum stack_ecn ecn;
+    enum stack_recovery recovery;
+    bool no_commit, no_standby;
+    uint32_t hang_ms; /* silence after which a domain hangs; 0: the default */
     bool dad_given; /* else what fits the device */
     char run_dir[OPTIONS_RUN_DIR];
     char config[OPTIONS_PATH]; /* files; empty: none */

@@ -111,6 +111,19 @@ enum domain_fault { FAULT_NONE, FAULT_PLANNED, FAULT_KILL, FAULT_HUNG, FAULT_STA
 
 struct outgoing;
 
+struct spare { /* standby.c: a started, sandboxed process that waits for its grants */
+    struct process process; /* pid 0: none */
+    int control;            /* -1: none */
+    struct file_identity control_file;
+    bool ready;             /* it has said Standby */
+    uint64_t make_us;       /* when to start one; 0: not wanted now */
+};
+#define SUSPECTS_KEPT SUSPECTS_MAX
+struct server_health { /* health.c: of one server, over its incarnations (DESIGN section 6, poison) */
+    struct server_suspect suspect[SUSPECTS_KEPT];
+    uint32_t suspects, oldest;
+};
+
 struct domain {
     uint32_t index;
     const char *name;
@@ -149,6 +162,8 @@ struct domain {
     uint64_t died_kill_us, noticed_us, spawned_us, standby_us, granted_us, ready_us; /* of the latest death and life */
     uint32_t logs_left;                                                              /* until the next tick */
     char last_words[EVENT_TEXT];
+    struct spare spare;
+    char program[OPTIONS_PATH]; /* file that its next incarnations run; empty: the one beside the supervisor */
 };
 
 /* ---- memory that the supervisor keeps ---- */
@@ -159,7 +174,9 @@ struct server_memory {
     uint16_t pool_index, pool_generation;
     uint32_t pool_node, store_node;
     uint64_t store_octets;
+    uint32_t store_version; /* of what is in the store */
     int store;
+    struct server_health health;
 };
 struct channel_memory {
     int half[2]; /* written by end[0], end[1]; -1 none, or both ends in one domain */
@@ -322,6 +339,9 @@ enum watch {
     WATCH_MANAGE_PROCESS,
     WATCH_MANAGE,
     WATCH_AUDIT,
+    WATCH_SPARE,         /* a spare's pidfd */
+    WATCH_SPARE_CONTROL,
+    WATCH_INJECTOR,
     WATCH_CAPTURE_LISTENER,
     WATCH_CAPTURE,
     WATCH_WIRE,
@@ -367,6 +387,30 @@ static inline bool domain_lives(const struct domain *domain) /* has grants */
 {
     return domain->state == DOMAIN_GRANTED || domain->state == DOMAIN_RUNNING;
 }
+
+/* ---- standby.c ---- */
+/* The spare becomes the domain's process: its state is STANDBY. False: there is none that is ready. */
+bool standby_take(struct supervisor *s, struct domain *domain);
+void standby_make(struct supervisor *s, struct domain *domain); /* soon, unless it is turned off */
+void standby_end(struct supervisor *s, struct domain *domain);  /* there is to be none (of this program) */
+void standby_event(struct supervisor *s, struct domain *domain, enum watch what); /* its pidfd or socket */
+
+/* ---- health.c ---- */
+/* Of a domain that has died, before its crash page is used again: why, in words for the event; suspects are noted. */
+void health_died(struct supervisor *s, struct domain *domain, int signal);
+/* What its servers are to be told (Configure.suspect). */
+uint32_t health_suspects(const struct supervisor *s, const struct domain *domain, Bulkhead__Control__Suspect *ret,
+                         uint32_t most);
+
+/* ---- inject.c ---- */
+/* NULL, and the reply with this id comes later; or why not. */
+const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Inject *request);
+void inject_ended(struct supervisor *s, uint32_t index);
+void inject_struck(struct supervisor *s, struct domain *domain, const Bulkhead__Control__Faulted *what); /* untrusted: what */
+
+/* ---- repartition.c ---- */
+const char *repartition_start(struct supervisor *s, uint64_t id, const char *partition); /* as inject_start() */
+void repartition_advance(struct supervisor *s);
 
 /* ---- control.c ---- */
 /* Sends or queues; `fd` are duplicated, those marked in `owned` (a mask) are closed in any case. A negative descriptor

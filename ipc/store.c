@@ -113,6 +113,8 @@ enum store_block store_read(const struct store *store, uint32_t index, void *ret
 
 static void put(struct store *store, uint32_t index, const void *block, uint32_t octets)
 {
+    if (store->off)
+        return;
     struct store_header *header = (struct store_header *)store->memory;
     if (index >= header->used) /* before the copy: what is below `used` is looked at by the next incarnation */
         __atomic_store_n(&header->used, index + 1, __ATOMIC_RELAXED);

@@ -18,6 +18,7 @@ struct store {
     uint32_t block_count;
     uint64_t burst;      /* number of the burst being gathered */
     bool dirty;          /* something was put since the last commit */
+    bool off;            /* measurements only: nothing is put from now on */
     uint8_t *current;    /* for each block: 0, 1, or 2 for "none"; caller's memory, block_count octets */
 };
 

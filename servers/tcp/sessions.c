@@ -175,7 +175,7 @@ static void address(const struct transport *t, const struct endpoint *e, struct 
 void tcp_block_put(struct tcp_server *s, uint32_t connection)
 {
     const struct tcp_conn *c = tcp_conn_at(s->engine, connection);
-    if (c->state == TCP_CLOSED)
+    if (c->state == TCP_CLOSED || s->store.off)
         return; /* erased when the engine reports it */
     uint32_t e = tcp_endpoint_of(s, connection);
     union tcp_stored stored;

@@ -50,6 +50,7 @@ static int init(void *state, const struct server_context *context, uint64_t now_
                            s->current);
     if (error < 0)
         return error;
+    s->store.off = context->config->no_commit;
     struct udp_config c = engine_config(context->config);
     s->engine = udp_init((uint8_t *)state + transport_align64(sizeof *s), &c, now_us);
     transport_init(&s->transport, context, &udp_operations, s->endpoint, s->dirty, DATAGRAM_SOCKETS_MAX, now_us);

@@ -169,6 +169,19 @@ START_TEST(test_death_at_any_write)
 }
 END_TEST
 
+START_TEST(test_off_keeps_nothing)
+{
+    struct store store = opened(memory);
+    store.off = true;
+    put_value(&store, 3, 7);
+    store_commit(&store);
+    store_erase(&store, 3);
+    struct store next = opened(memory);
+    ck_assert_uint_eq(store_used(&next), 0);
+    ck_assert_int_eq(value_of(&next, 3), -1);
+}
+END_TEST
+
 START_TEST(test_other_layout_is_refused)
 {
     struct store store = opened(memory);
@@ -181,4 +194,4 @@ START_TEST(test_other_layout_is_refused)
 END_TEST
 
 SUITE_RUN("store", setup, teardown, test_committed_is_found, test_uncommitted_never_happened,
-          test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_other_layout_is_refused)
+          test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_off_keeps_nothing, test_other_layout_is_refused)

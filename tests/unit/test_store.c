@@ -194,4 +194,5 @@ START_TEST(test_other_layout_is_refused)
 END_TEST
 
 SUITE_RUN("store", setup, teardown, test_committed_is_found, test_uncommitted_never_happened,
-          test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_off_keeps_nothing, test_other_layout_is_refused)
+          test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_off_keeps_nothing,
+          test_other_layout_is_refused)

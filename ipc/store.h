@@ -42,6 +42,10 @@ enum store_block store_read(const struct store *store, uint32_t index, void *ret
 void store_put(struct store *store, uint32_t index, const void *block);
 /* The same of a block of which all behind the first `octets` is zero. */
 void store_put_part(struct store *store, uint32_t index, const void *block, uint32_t octets);
+/* The same without a copy of it: the caller writes the block, which has its first `octets` and is zero behind them, to where
+ * store_begin() says, and ends that before anything else is done with the store. NULL: the store is off, and there is no end. */
+void *store_begin(struct store *store, uint32_t index) __attribute__((warn_unused_result));
+void store_end(struct store *store, uint32_t index, uint32_t octets);
 void store_erase(struct store *store, uint32_t index);
 /* Makes the whole burst the state of the store. Nothing of the burst may be let out before. */
 void store_commit(struct store *store);

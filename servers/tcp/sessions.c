@@ -175,24 +175,24 @@ static void address(const struct transport *t, const struct endpoint *e, struct 
 void tcp_block_put(struct tcp_server *s, uint32_t connection)
 {
     const struct tcp_conn *c = tcp_conn_at(s->engine, connection);
-    if (c->state == TCP_CLOSED || s->store.off)
+    struct tcp_block *b = c->state == TCP_CLOSED ? NULL : store_begin(&s->store, TCP_STORE_CONNECTION(connection));
+    if (b == NULL)
         return; /* erased when the engine reports it */
     uint32_t e = tcp_endpoint_of(s, connection);
-    union tcp_stored stored;
     uint32_t used = (uint32_t)(offsetof(struct tcp_conn, range) + c->range_count * sizeof c->range[0]);
-    memset(&stored, 0, offsetof(struct tcp_block, conn));
-    memcpy(&stored.block.conn, c, used);
-    stored.block.endpoint = e;
+    memset(b, 0, offsetof(struct tcp_block, conn));
+    memcpy(&b->conn, c, used);
+    b->endpoint = e;
     if (e != TRANSPORT_NONE) {
-        stored.block.socket = s->transport.endpoint[e].socket;
-        stored.block.listener = s->transport.endpoint[e].listener;
-        stored.block.options = s->transport.endpoint[e].options;
-        stored.block.ttl = s->transport.endpoint[e].ttl;
-        stored.block.traffic_class = s->transport.endpoint[e].traffic_class;
-        stored.block.tuning = s->transport.endpoint[e].tuning;
+        const struct endpoint *from = &s->transport.endpoint[e];
+        b->socket = from->socket;
+        b->listener = from->listener;
+        b->options = from->options;
+        b->ttl = from->ttl;
+        b->traffic_class = from->traffic_class;
+        b->tuning = from->tuning;
     }
-    store_put_part(&s->store, TCP_STORE_CONNECTION(connection), &stored,
-                   (uint32_t)offsetof(struct tcp_block, conn) + used);
+    store_end(&s->store, TCP_STORE_CONNECTION(connection), (uint32_t)offsetof(struct tcp_block, conn) + used);
 }
 
 void tcp_held_put(struct tcp_server *s, uint32_t endpoint)

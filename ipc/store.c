@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* See store.h. On the checksum: XXH3 (libxxhash) of the payload, mixed with the block's index and the copy's number, presence
- * and length, so that a copy that strays to another block's place does not pass for good. (Not XXH3's seed: each call with
- * one derives a secret of its own.) */
+/* See store.h. On the checksum: XXH3 (libxxhash) of the payload, mixed with the block's index and the copy's number,
+ * presence and length, so that a copy that strays to another block's place does not pass for good. (Not XXH3's seed:
+ * each call with one derives a secret of its own.) */
 #include "ipc/store.h"
 
 #include <errno.h>

@@ -162,4 +162,5 @@ def main():
         datagrams.stop()
 
 
-main()
+if __name__ == "__main__":
+    main()

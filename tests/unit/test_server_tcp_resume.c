@@ -155,7 +155,7 @@ START_TEST(test_closed_with_text_on_its_way)
     ck_assert(tcp_conn_at(peer.tcp, peer.conn)->fin_received);
     ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
     harness_restart(h); /* FIN-WAIT-2 of nobody */
-    tcp_close(peer.tcp, h->now_us, peer.conn);
+    tcp_shutdown_send(peer.tcp, h->now_us, peer.conn);
     pump(6);
     ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_NONE);
     ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_CLOSED);

@@ -17,15 +17,29 @@ import statistics
 import sys
 import time
 
-from inside import SERVERS, STACK, bulkhead, connects, counters, domains, events, last_event, wait_for
+from inside import SERVERS, connects, domains, events, wait_for
 from steady import PORT, Datagrams, Load, verdict
 
 TOLD_SECONDS = 5  # both ends of a connection that does not go on have heard of it
 
 
+unanswered = 0
+
+
+def hosts(servers):
+    """The domains of these servers by pid. On a crowded machine the management plane may let a question go by: nothing."""
+    global unanswered
+    try:
+        return {d["pid"]: d for d in domains() if set(d["servers"]) & set(servers)}
+    except AssertionError as error:
+        unanswered += 1
+        print(f"{error} (load {os.getloadavg()[0]:.0f})", flush=True)
+        return {}
+
+
 def running(servers):
-    """The domains of these servers by pid, if all of them run; else nothing."""
-    found = {d["pid"]: d for d in domains() if set(d["servers"]) & set(servers)}
+    """The same, if all of them run."""
+    found = hosts(servers)
     return found if all(d["state"] == "running" for d in found.values()) else {}
 
 
@@ -55,8 +69,7 @@ class Killer:
         name = "+".join(servers)
         self.counted[name] = self.counted.get(name, 0) + 1
         if self.rng.random() < 0.125:  # once more, as soon as there is something to kill
-            again = wait_for("a next incarnation", lambda: {p: d for p, d in ((d["pid"], d) for d in domains() if set(d["servers"])
-                             & set(servers)) if p and p not in victims}, 20, 0)
+            again = wait_for("a next incarnation", lambda: [p for p in hosts(servers) if p and p not in victims], 20, 0)
             for pid in again:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -67,8 +80,11 @@ class Killer:
 
     def settle(self):
         """The load goes on everywhere; how long the longest gap of each process was since the last kill."""
-        self.load.moves()
+        start = time.monotonic()
+        self.load.moves(told=self.verbose)
         self.gaps += self.load.ask("report", "gap_ms")
+        if self.verbose:
+            print(f"{self.counted}: all go on after {time.monotonic() - start:.3f} s, gaps {self.gaps[-4:]} ms", flush=True)
 
 
 def plan(arguments, rng):
@@ -86,6 +102,8 @@ def plan(arguments, rng):
 def report(load, killer, datagrams, started):
     print(f"{sum(killer.counted.values())} kills that count in {time.monotonic() - started:.0f} s, {killer.during} more during a recovery: "
           + ", ".join(f"{name} {n}" for name, n in sorted(killer.counted.items())), flush=True)
+    if unanswered:
+        print(f"{unanswered} questions to the management plane without an answer", flush=True)
     gaps = sorted(killer.gaps)
     if gaps:
         print(f"longest gap of any stream of a process around a kill: median {statistics.median(gaps):.0f} ms, "
@@ -99,13 +117,13 @@ def whole(load, killer, datagrams, started, stop):
     report(load, killer, datagrams, started)
     wrong = verdict(ends)
     totals = [one for pair in ends for one in pair]
-    print(f"{totals[0]['streams'] + totals[1 + 1]['streams']} connections, {sum(t['sent'] for t in totals)} octets, "
+    print(f"{sum(connected['streams'] for connected, _ in ends)} connections, {sum(t['sent'] for t in totals)} octets, "
           f"{sum(t['lost'] for t in totals)} ends lost, {sum(t['wrong'] for t in totals)} octets wrong", flush=True)
     assert stop is None, stop
     assert not wrong, f"{len(wrong)} complaints: " + "; ".join(wrong[:8])
     assert ports == load.ports, "connections were made again"
     assert datagrams.wrong == 0, f"{datagrams.wrong} datagrams with wrong octets"
-    cold = [e for e in events() if e["kind"] in ("cold", "gave-up")]
+    cold = [e for e in events() if e["kind"] in ("cold", "failed")]
     assert not cold, f"escalation: {cold[:3]}"
 
 

@@ -70,18 +70,23 @@ class Load:
     def lost(self):
         return sum(self.ask("report", "lost"))
 
-    def moves(self, seconds=20):
-        """Waits until every stream that is not lost has received something."""
+    def moves(self, seconds=20, told=False):
+        """Waits until every stream that is not lost has received something. `told`: shows what Linux says of those that do not in a second."""
         def received():
             return {(i, s["number"]): s["received"] for i, one in enumerate(self.all) for s in one.ask("streams")["stream"]
                     if not s["lost"]}
-        before = received()
+        before, late_at = received(), time.monotonic() + (1 if told else 2 * seconds)
         missing = []
 
         def all_moved():
-            nonlocal missing
+            nonlocal missing, late_at
             now = received()
             missing = [key for key in before if now.get(key, STOPPED) <= before[key]]
+            if missing and time.monotonic() > late_at:
+                late_at += 2 * seconds
+                ports = {self.ports[one][number] for one, number in missing}
+                lines = subprocess.run(["ss", "-tnioOH"], capture_output=True, text=True).stdout.splitlines()
+                print("late:", missing, *[line for line in lines if any(f":{port} " in line for port in ports - {PORT})], sep="\n  ", flush=True)
             return not missing
         try:
             wait_for("every stream to go on", all_moved, seconds, 0.02)

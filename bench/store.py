@@ -15,11 +15,11 @@ import sys
 from inside import APPS, BUILD, STACK, domain_of
 
 PORT = 9100
-WORK = (  # name, label, unit, whether more is better
-    ("out", "bulk, stack to Linux", "Gb/s", True),
-    ("in", "bulk, Linux to stack", "Gb/s", True),
-    ("one", "request/response, 1 connection", "us", False),
-    ("hundred", "request/response, 100 connections", "a second", True),
+WORK = (  # name, label, unit
+    ("out", "bulk, stack to Linux", "Gb/s"),
+    ("in", "bulk, Linux to stack", "Gb/s"),
+    ("one", "request/response, 1 connection", "us"),
+    ("hundred", "request/response, 100 connections", "a second"),
 )
 SWITCH = ("on", "off")
 
@@ -29,6 +29,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=9, help="default %(default)s")
     p.add_argument("--octets", default="1g", help="of a bulk transfer (default %(default)s)")
     p.add_argument("--round-trips", type=int, default=20000, help="default %(default)s; on 100 connections five times as many")
+    p.add_argument("--work", default=",".join(name for name, *_ in WORK), help="default %(default)s")
     p.add_argument("--partition", default="nic|ip|tcp|udp|socket", help="default %(default)s")
     p.add_argument("--json", help="file for all that was measured")
     p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -61,19 +62,21 @@ def work(server, server_options, client, client_options, pattern, units):
 def inside(a):
     gigabits, octets = r"([\d.]+) Gb/s", int(float(a.octets.replace("g", "e9").replace("m", "e6")))
     megabytes = octets / 1e6
-    print(json.dumps({
-        "out": work("bh-source", ("--listen", PORT, "--octets", octets), "bh-sink", (), gigabits, megabytes),
-        "in": work("bh-sink", ("--listen", PORT), "bh-source", ("--octets", octets), gigabits, megabytes),
-        "one": work("bh-echo", (PORT,), "bh-rr", ("--count", a.round_trips), r"median ([\d.]+) us", a.round_trips),
-        "hundred": work("bh-echo", (PORT,), "bh-rr", ("--connections", 100, "--count", 5 * a.round_trips), r"([\d.]+) a second",
-                        5 * a.round_trips)}))
+    what = {
+        "out": (("bh-source", ("--listen", PORT, "--octets", octets), "bh-sink", ()), gigabits, megabytes),
+        "in": (("bh-sink", ("--listen", PORT), "bh-source", ("--octets", octets)), gigabits, megabytes),
+        "one": (("bh-echo", (PORT,), "bh-rr", ("--count", a.round_trips)), r"median ([\d.]+) us", a.round_trips),
+        "hundred": (("bh-echo", (PORT,), "bh-rr", ("--connections", 100, "--count", 5 * a.round_trips)), r"([\d.]+) a second",
+                    5 * a.round_trips),
+    }
+    print(json.dumps({name: work(*what[name][0], *what[name][1:]) for name in a.work.split(",")}))
 
 
 # ---- outside ----
 
 def measure(a, switch):
     done = subprocess.run([BUILD / "bulkhead", "lab", "--partition", a.partition, "--commit", switch, "--", "python3", "bench/store.py",
-                           "--inside", "--octets", a.octets, "--round-trips", str(a.round_trips)], stdout=subprocess.PIPE, text=True)
+                           "--inside", "--octets", a.octets, "--round-trips", str(a.round_trips), "--work", a.work], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(f"bench/store: the measurement with --commit {switch} failed")
     return json.loads(done.stdout)
@@ -92,7 +95,9 @@ def interval(values):
 def table(a, rounds):
     print(f"What the store costs: {a.partition}, {len(rounds)} rounds of --commit on and off, {os.cpu_count()} CPUs; ratio on : off, 95 % interval")
     print(f"{'':<36} {'on':>9} {'off':>9}  {'':<9} {'ratio':<22} {'tcp CPU on':>11} {'off':>7}  {'ratio'}")
-    for name, label, unit, _ in WORK:
+    for name, label, unit in WORK:
+        if name not in a.work.split(","):
+            continue
         row = []
         for figure in ("reached", "cpu_us"):
             on, off = ([r[s][name][figure] for r in rounds] for s in SWITCH)

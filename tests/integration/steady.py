@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from inside import APPS, HOST, STACK, wait_for
+from inside import APPS, HOST6, STACK, wait_for
 
 PORT, UDP_PORT = 7100, 7200
 
@@ -41,15 +41,15 @@ class Steady:
 
 
 class Load:
-    """Bulk streams and requests both ways: half of the connections opened by Linux, half by the stack's application."""
+    """Bulk streams and requests both ways: half of the connections opened by Linux over IPv4, half by the stack's application over IPv6."""
 
     def __init__(self, bulk=4, requests=100, wait=("epoll", "poll")):
         count = (bulk + requests) // 2
         self.server = Steady("bulkhead", "--wait", wait[0], "--connections", count, "--listen", PORT)
-        self.linux_server = Steady("linux", "--connections", count, "--listen", f"{HOST}:{PORT}")
+        self.linux_server = Steady("linux", "--connections", count, "--listen", PORT)
         some = "--bulk", bulk // 2, "--requests", requests // 2
         self.linux = Steady("linux", *some, f"{STACK}:{PORT}")
-        self.client = Steady("bulkhead", "--wait", wait[1], "--connections", count, *some, f"{HOST}:{PORT}")
+        self.client = Steady("bulkhead", "--wait", wait[1], "--connections", count, *some, f"[{HOST6}]:{PORT}")
         self.all = [self.server, self.linux_server, self.linux, self.client]
         wait_for("all connections", lambda: sum(self.ask("report", "streams")) == 4 * count)
         self.ports = self.ports_now()

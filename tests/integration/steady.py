@@ -157,10 +157,13 @@ class Datagrams:
                 self.sent += 1
                 try:
                     s.send(data)
-                    while (got := s.recv(2048)) != data:
-                        number = int.from_bytes(got[:8], "big")  # an earlier one, late
-                        self.wrong += got[8:] != bytes((number + i) & 255 for i in range(400)) or number >= self.sent
-                    self.answered += 1
+                    got = b""
+                    while got != data:  # or an earlier one, late
+                        got = s.recv(2048)
+                        number = int.from_bytes(got[:8], "big")
+                        right = number < self.sent and got[8:] == bytes((number + i) & 255 for i in range(400))
+                        self.answered += right
+                        self.wrong += not right
                 except TimeoutError:
                     pass
                 except OSError:

@@ -34,7 +34,7 @@ static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, u
     c->options = block->options;
 }
 
-/* The SYN goes out again at the next turn: its timer is overdue. Untrusted: block (who wrote the store may have been
+/* The SYN goes out again at the next turn, which is no timeout. Untrusted: block (who wrote the store may have been
  * taken over). What a SYN-ACK will say is not taken from it, what is taken has been looked at or cannot do harm. */
 static void restore_syn_sent(struct tcp *t, struct tcp_conn *c, const struct tcp_conn *block)
 {
@@ -51,8 +51,6 @@ static void restore_syn_sent(struct tcp *t, struct tcp_conn *c, const struct tcp
     c->retransmits = block->retransmits;
     c->retransmitted = block->retransmitted;
     c->rto_us = u32_max(t->config.rto_min_us, u32_min(block->rto_us, t->config.rto_max_us));
-    c->unacked_at_us = block->unacked_at_us < t->started_us ? block->unacked_at_us : t->started_us;
-    c->retransmit_at_us = 1;
 }
 
 /* ---- connections ---- */

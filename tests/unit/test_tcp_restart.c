@@ -39,9 +39,16 @@ static void app_write(struct app *a)
         tcp_shutdown_send(a->h->t, a->h->now_us, a->conn);
 }
 
-static void app_read(struct app *a)
+/* One that has ended is known by what was reported of it: it is not put back. */
+static const struct tcp_conn *conn_seen(const struct app *a)
 {
     const struct tcp_conn *c = host_conn(a->h, a->conn);
+    return c->state == TCP_CLOSED ? &a->h->shadow[a->conn] : c;
+}
+
+static void app_read(struct app *a)
+{
+    const struct tcp_conn *c = conn_seen(a);
     uint32_t n = c->receive_next - a->read;
     if (a->slow > 0 && n > a->slow)
         n = a->slow;
@@ -57,7 +64,7 @@ static void app_step(struct app *a)
 {
     if (a->conn == TCP_NONE || a->done)
         return;
-    const struct tcp_conn *c = host_conn(a->h, a->conn);
+    const struct tcp_conn *c = conn_seen(a);
     app_read(a);
     if (c->state == TCP_CLOSED) {
         a->done = a->read == c->receive_next;
@@ -91,26 +98,26 @@ static const struct run {
     uint32_t timeouts; /* at most, of both */
     uint32_t mark;
 } runs[] = {
-    {"clean", .deaths = 20, .gso = true, .ring = 262144, .up = 5000000, .down = 5000000, .limit_us = 2000000},
-    {"clean, long path", .deaths = 20, .gso = true, .split = true, .ring = 262144, .up = 3000000, .down = 0,
+    {"clean", .deaths = 150, .gso = true, .ring = 262144, .up = 5000000, .down = 5000000, .limit_us = 2000000},
+    {"clean, long path", .deaths = 150, .gso = true, .split = true, .ring = 262144, .up = 3000000, .down = 0,
      .delay_us = 20000, .limit_us = 12000000},
-    {"no timestamps", .deaths = 20, .gso = true, .no_timestamps = true, .ring = 262144, .up = 3000000, .down = 0,
+    {"no timestamps", .deaths = 150, .gso = true, .no_timestamps = true, .ring = 262144, .up = 3000000, .down = 0,
      .delay_us = 20000, .limit_us = 12000000},
-    {"one side dies", .deaths = 30, .only_client = true, .ring = 65536, .up = 1000000, .down = 1000000,
+    {"one side dies", .deaths = 150, .only_client = true, .ring = 65536, .up = 1000000, .down = 1000000,
      .limit_us = 4000000},
-    {"deaf while dead", .deaths = 10, .dead_us = 3000, .gso = true, .split = true, .ring = 262144, .up = 5000000,
+    {"deaf while dead", .deaths = 60, .dead_us = 3000, .gso = true, .split = true, .ring = 262144, .up = 5000000,
      .down = 1000000, .delay_us = 500, .limit_us = 60000000, .timeouts = 100},
-    {"deaf, 1 % lost", .loss = 10, .deaths = 10, .dead_us = 3000, .gso = true, .split = true, .ring = 262144,
+    {"deaf, 1 % lost", .loss = 10, .deaths = 60, .dead_us = 3000, .gso = true, .split = true, .ring = 262144,
      .up = 2000000, .down = 1000000, .delay_us = 500, .limit_us = 120000000, .timeouts = 1000},
-    {"closed windows", .deaths = 50, .gso = true, .ring = 4096, .up = 300000, .down = 100000, .slow = 700,
+    {"closed windows", .deaths = 200, .gso = true, .ring = 4096, .up = 300000, .down = 100000, .slow = 700,
      .limit_us = 60000000, .timeouts = 100},
-    {"reordered", .reorder = 200, .deaths = 10, .gso = true, .ring = 262144, .up = 3000000, .down = 3000000,
+    {"reordered", .reorder = 200, .deaths = 60, .gso = true, .ring = 262144, .up = 3000000, .down = 3000000,
      .limit_us = 20000000, .timeouts = 10},
-    {"no SACK", .deaths = 20, .gso = true, .no_sack = true, .ring = 65536, .up = 2000000, .down = 500000,
+    {"no SACK", .deaths = 150, .gso = true, .no_sack = true, .ring = 65536, .up = 2000000, .down = 500000,
      .delay_us = 1000, .limit_us = 60000000, .timeouts = 100},
-    {"no SACK, deaf, 1 % lost", .loss = 10, .deaths = 10, .dead_us = 3000, .no_sack = true, .ring = 65536, .up = 500000,
+    {"no SACK, deaf, 1 % lost", .loss = 10, .deaths = 60, .dead_us = 3000, .no_sack = true, .ring = 65536, .up = 500000,
      .down = 500000, .delay_us = 500, .limit_us = 300000000, .timeouts = 1000},
-    {"1 % marked", .deaths = 20, .gso = true, .split = true, .ring = 262144, .up = 3000000, .down = 3000000,
+    {"1 % marked", .deaths = 150, .gso = true, .split = true, .ring = 262144, .up = 3000000, .down = 3000000,
      .limit_us = 20000000, .mark = 10},
     {"short", .deaths = 300, .dead_us = 100, .ring = 65536, .up = 1000, .down = 1000, .limit_us = 60000000,
      .timeouts = 100},

@@ -115,6 +115,17 @@ static void bound_timing(const struct tcp *t, struct tcp_conn *c)
     keepalive_restored(c, t->started_us);
 }
 
+/* Received, or held. */
+static bool duplicate_is_sound(const struct tcp_conn *c)
+{
+    struct tcp_range d = c->duplicate;
+    bool found = d.end - d.start <= 1U << 30 && c->rcv_nxt - d.end <= 1U << 30;
+    for (uint32_t i = 0; i < c->range_count; i++)
+        found |=
+            !seq_before(d.start, c->range[i].start) && seq_before(d.start, d.end) && !seq_after(d.end, c->range[i].end);
+    return found;
+}
+
 /* What was heard of the peer, and is owed to it. */
 static void bound_receiving(const struct tcp *t, struct tcp_conn *c)
 {
@@ -125,7 +136,7 @@ static void bound_receiving(const struct tcp *t, struct tcp_conn *c)
     c->last_ack_sent = behind(c->last_ack_sent, c->rcv_nxt, c->rcv_nxt);
     c->acks_owed = u32_min(c->acks_owed, TCP_ACKS_OWED_MAX);
     c->sack_recent_count = u32_min(c->sack_recent_count, TCP_SACK_BLOCKS_MAX);
-    if (c->duplicate.end - c->duplicate.start > 1U << 30 || edge - c->duplicate.end > 1U << 30)
+    if (!duplicate_is_sound(c))
         c->duplicate = (struct tcp_range){0, 0};
     c->soft_error = c->soft_error <= TCP_ERROR_PROHIBITED ? c->soft_error : TCP_ERROR_NONE;
 }

@@ -434,7 +434,7 @@ START_TEST(test_options_and_timers_stay)
 }
 END_TEST
 
-SUITE_RUN("tcp_restore", setup, teardown, test_first_segment, test_states_end, test_orphan_in_fin_wait_2_ends,
+SUITE_RUN("tcp_resume", setup, teardown, test_first_segment, test_states_end, test_orphan_in_fin_wait_2_ends,
           test_child_finds_its_listener, test_child_without_listener, test_peer_had_all, test_peer_lacks_the_tail,
           test_peer_lacks_the_middle, test_older_ack, test_probe_unanswered, test_in_recovery, test_after_a_timeout,
           test_without_sack, test_closed_window, test_held_text, test_window_is_not_taken_back, test_rings_grow_on,

@@ -43,25 +43,31 @@ def running(servers):
     return found if all(d["state"] == "running" for d in found.values()) else {}
 
 
+def send_kill(pid):
+    """False: it is not there any more (a starved domain may have been replaced as hung, on a crowded machine)."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        return True
+    except ProcessLookupError:
+        return False
+
+
 class Killer:
     def __init__(self, load, rng, verbose):
         self.load, self.rng, self.verbose = load, rng, verbose
         self.counted = {}
-        self.during = self.unloaded = 0
+        self.during = self.gone = 0
         self.gaps = []
 
     def _strike(self, servers):
-        """SIGKILL to each domain at once. Number of those that were there."""
-        victims = wait_for(f"{servers} to run", lambda: running(servers), 20)
-        time.sleep(self.rng.random() * 0.03)
-        try:
+        """SIGKILL to each of their domains at once, with octets in flight. Their pids."""
+        while True:
+            victims = wait_for(f"{servers} to run", lambda: running(servers), 20)
+            time.sleep(self.rng.random() * 0.03)
             wait_for("octets in flight", lambda: self.load.unsent() > 0, 20, 0)
-        except AssertionError:
-            self.unloaded += 1
-            raise
-        for pid in victims:
-            os.kill(pid, signal.SIGKILL)
-        return victims
+            if sum([send_kill(pid) for pid in victims]) == len(victims):
+                return victims
+            self.gone += 1
 
     def kill(self, servers):
         self.load.ask("mark", "lost")
@@ -70,12 +76,7 @@ class Killer:
         self.counted[name] = self.counted.get(name, 0) + 1
         if self.rng.random() < 0.125:  # once more, as soon as there is something to kill
             again = wait_for("a next incarnation", lambda: [p for p in hosts(servers) if p and p not in victims], 20, 0)
-            for pid in again:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                    self.during += 1
-                except ProcessLookupError:
-                    pass
+            self.during += sum([send_kill(pid) for pid in again])
         wait_for(f"{name} to run again", lambda: (now := running(servers)) and not set(now) & set(victims), 20, 0.001)
 
     def settle(self):
@@ -102,8 +103,8 @@ def plan(arguments, rng):
 def report(load, killer, datagrams, started):
     print(f"{sum(killer.counted.values())} kills that count in {time.monotonic() - started:.0f} s, {killer.during} more during a recovery: "
           + ", ".join(f"{name} {n}" for name, n in sorted(killer.counted.items())), flush=True)
-    if unanswered:
-        print(f"{unanswered} questions to the management plane without an answer", flush=True)
+    if unanswered or killer.gone:
+        print(f"{unanswered} questions to the management plane without an answer; {killer.gone} times the victim had gone", flush=True)
     gaps = sorted(killer.gaps)
     if gaps:
         print(f"longest gap of any stream of a process around a kill: median {statistics.median(gaps):.0f} ms, "

@@ -170,7 +170,7 @@ class Datagrams:
                     self.refused += 1
                 time.sleep(0.002)
 
-    def answers(self, seconds=5):
+    def answers(self, seconds=20):
         before = self.answered
         wait_for("a datagram to be answered", lambda: self.answered > before, seconds)
 

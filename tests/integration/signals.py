@@ -23,7 +23,7 @@ SIGNALS = {
     "TERM": ("signal TERM", True),
     "SYS": ("signal SYS", False),  # the filter kills without asking
     "KILL": ("signal KILL", False),
-    "STOP": ("signal KILL: hangs, killed", False),
+    "STOP": ("signal KILL: hangs: it stands still, silent for ", False),
 }
 
 

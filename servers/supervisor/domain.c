@@ -398,7 +398,6 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
     acknowledgement_due(s, d, d->attach_epoch, &d->attach_deadline_us, now);
     if (d->deadline_us != 0 && now >= d->deadline_us) {
         d->deadline_us = now + START_US;
-        s->health.hangs_start += d->fault == FAULT_NONE;
-        domain_kill(d, FAULT_START);
+        health_not_ready(s, d);
     }
 }

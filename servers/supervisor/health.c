@@ -117,7 +117,8 @@ static void blame(struct supervisor *s, const struct domain *d, const char *how)
 void health_died(struct supervisor *s, struct domain *d, int signo)
 {
     uint64_t now = now_us();
-    if (d->state != DOMAIN_RUNNING && !page_speaks(d))
+    bool started = d->state == DOMAIN_RUNNING || (d->state == DOMAIN_GRANTED && d->fault == FAULT_LOOP);
+    if (!started && !page_speaks(d))
         return; /* the page is of an earlier life */
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         if (hosts(d, id))
@@ -166,6 +167,17 @@ void health_hangs(struct supervisor *s, struct domain *d)
     s->health.hangs_loop += loops;
     s->health.hangs_stop += !loops;
     domain_kill(d, loops ? FAULT_LOOP : FAULT_HUNG);
+}
+
+void health_not_ready(struct supervisor *s, struct domain *d)
+{
+    uint64_t since = d->state == DOMAIN_GRANTED ? d->granted_us : d->spawned_us, now = now_us();
+    bool loops = process_cpu_us(d->process.pid) >= (now - since) / LIVENESS_LOOP; /* it has started by so much less */
+    if (d->fault == FAULT_NONE) {
+        s->health.hangs_start++;
+        d->silent_us = now - since;
+    }
+    domain_kill(d, loops && d->state == DOMAIN_GRANTED ? FAULT_LOOP : FAULT_START);
 }
 
 void health_lies(struct supervisor *s, struct domain *d, const struct domain *accuser, const char *what)

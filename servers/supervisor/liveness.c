@@ -65,5 +65,5 @@ bool liveness_tick(struct liveness *l, uint64_t counter, uint32_t most, int cpu,
 bool liveness_loops(const struct liveness *l, uint64_t cpu_us, uint64_t now_us)
 {
     uint64_t used = cpu_us > l->cpu_us ? cpu_us - l->cpu_us : 0;
-    return used > 0 && used >= (now_us - l->moved_us) / LIVENESS_LOOP;
+    return used >= LIVENESS_LOOP_US || (used > 0 && used >= (now_us - l->moved_us) / LIVENESS_LOOP);
 }

@@ -13,7 +13,8 @@
 
 #define LIVENESS_TICKS    5 /* without a move: hung, at least. Ticks, so that a stalled supervisor blames nobody */
 #define LIVENESS_EXCUSES  20
-#define LIVENESS_LOOP     32 /* who used one part in this many of its silence is in a loop; who stands still uses nothing */
+#define LIVENESS_LOOP     32 /* who used one part in this many of its silence is in a loop; who stands still uses nothing ... */
+#define LIVENESS_LOOP_US  10000 /* ... and so much, however long that took on a starved CPU */
 #define LIVENESS_VISIT_US 100000 /* a CPU that takes longer to let us run gives nobody a fair turn */
 
 struct liveness {

@@ -435,6 +435,7 @@ uint32_t health_suspects(const struct supervisor *s, const struct domain *domain
 uint64_t health_hang_us(const struct supervisor *s); /* the deadline for a sign of life, and for an answer */
 uint64_t health_tick_us(const struct supervisor *s);
 void health_hangs(struct supervisor *s, struct domain *domain); /* killed, as a loop or a stop */
+void health_not_ready(struct supervisor *s, struct domain *domain); /* in time: likewise */
 /* `accuser` (NULL: the supervisor itself) has found that it lies: killed, told. `what`: anybody's text. */
 void health_lies(struct supervisor *s, struct domain *domain, const struct domain *accuser, const char *what);
 /* After a death that was counted in domain->unhealthy: the next step of escalation, if it is due. */

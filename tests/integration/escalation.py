@@ -2,13 +2,16 @@
 """Inside a lab whose programs lie in PLACE: bulkhead-domain becomes one whose tcp cannot start, until it has gone through all the
 steps of escalation, and then the right one again. Each step is an event; applications hear ECONNRESET, and go on with new sockets.
 With an argument: --recovery of that kind, and what is left after a death."""
+import errno
 import os
 import pathlib
 import shutil
 import socket
 import sys
 
-from inside import BUILD, STACK, application, bulkhead, connects, counters, domain_of, domains, events, last_event, main, wait_for
+from stack_socket import StackSocket
+
+from inside import BUILD, HOST, STACK, application, bulkhead, connects, counters, domain_of, domains, events, last_event, main, wait_for
 
 PORT = 7007
 
@@ -23,7 +26,23 @@ def kinds(number):
     return [e["kind"] for e in events(number)]
 
 
+def error_of(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
+def connected(listener):
+    """(socket of the stack in this very session, its peer)"""
+    s = StackSocket(socket.AF_INET, socket.SOCK_STREAM)
+    s.connect(listener.getsockname())
+    return s, listener.accept()[0]
+
+
 def test_all_steps():
+    listener = socket.create_server((HOST, PORT + 2))
+    own, peer = connected(listener)
     number, before = last_event(), {d["name"]: d["incarnation"] for d in domains()}
     with application("bh-echo", PORT, ready=PORT), socket.create_connection((STACK, PORT), 5) as open_one:
         replace("tests/hostile/cannot-start")
@@ -40,7 +59,6 @@ def test_all_steps():
         for d in domains():
             deaths = d["incarnation"] - before[d["name"]]
             assert deaths == 1 if d["name"] != "tcp" else deaths > 6, (d["name"], deaths)
-        wait_for("its healthy interval", lambda: connects(PORT + 1) or True)
         open_one.settimeout(5)
         try:
             open_one.sendall(b"still?")
@@ -48,6 +66,11 @@ def test_all_steps():
         except ConnectionResetError:
             got = None
         assert got is None, f"the peer was not reset: {got}"
+    assert error_of(own.recv, 10) == "ECONNRESET"
+    own.close()
+    own, peer = connected(listener)  # the session goes on
+    peer.sendall(b"again")
+    assert own.recv(10) == b"again"
     table = counters("supervisor")
     assert table["restarts_cold"] == table["restarts_stack"] == 1 and table["restarts_waited"] >= 4, table
     with application("bh-echo", PORT + 1, ready=PORT + 1):  # a new one is served

@@ -91,5 +91,16 @@ START_TEST(test_visit)
 }
 END_TEST
 
+START_TEST(a_loop_burns_its_cpu)
+{
+    l = (struct liveness){.moved_us = 1000000, .cpu_us = 500};
+    ck_assert(!liveness_loops(&l, 500, 2000000));
+    ck_assert(!liveness_loops(&l, 400, 1000000)); /* unknown */
+    ck_assert(!liveness_loops(&l, 1500, 2000000));
+    ck_assert(liveness_loops(&l, 500 + 200000 / LIVENESS_LOOP, 1200000));
+    ck_assert(liveness_loops(&l, 500 + LIVENESS_LOOP_US, 60000000)); /* starved, but it does not rest */
+}
+END_TEST
+
 SUITE_RUN("liveness", setup, NULL, test_silent, test_a_move_starts_over, test_cpu_is_away, test_cpu_is_back,
-          test_deadline, test_visit)
+          test_deadline, test_visit, a_loop_burns_its_cpu)

@@ -29,8 +29,10 @@ static bool hosts(const struct domain *d, uint32_t id)
 static bool own_fault(const struct domain *d, int signo)
 {
     static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
-    if (d->fault != FAULT_NONE)
-        return d->fault == FAULT_LOOP;
+    if (d->fault == FAULT_LOOP)
+        return true;
+    if (d->fault == FAULT_KILL || d->fault == FAULT_PLANNED || d->fault == FAULT_STACK)
+        return false; /* whatever it died of, it was asked to */
     for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++)
         if (signo == own[i])
             return true;

@@ -51,14 +51,23 @@ static const struct {
     enum domain_fault fault;
     bool own;
 } ends[] = {
-    {"SEGV", SIGSEGV, FAULT_NONE, true},       {"BUS", SIGBUS, FAULT_NONE, true},
-    {"ILL", SIGILL, FAULT_NONE, true},         {"FPE", SIGFPE, FAULT_NONE, true},
-    {"ABRT", SIGABRT, FAULT_NONE, true},       {"SYS", SIGSYS, FAULT_NONE, true},
-    {"a loop", SIGKILL, FAULT_LOOP, true},     {"KILL", SIGKILL, FAULT_NONE, false},
-    {"TERM", SIGTERM, FAULT_NONE, false},      {"exit", 0, FAULT_NONE, false},
-    {"a stop", SIGKILL, FAULT_HUNG, false},    {"asked for", SIGSEGV, FAULT_KILL, false},
-    {"planned", 0, FAULT_PLANNED, false},      {"a lie", SIGKILL, FAULT_PROTOCOL, false},
-    {"all anew", SIGKILL, FAULT_STACK, false}, {"not started", SIGKILL, FAULT_START, false},
+    {"SEGV", SIGSEGV, FAULT_NONE, true},
+    {"BUS", SIGBUS, FAULT_NONE, true},
+    {"ILL", SIGILL, FAULT_NONE, true},
+    {"FPE", SIGFPE, FAULT_NONE, true},
+    {"ABRT", SIGABRT, FAULT_NONE, true},
+    {"SYS", SIGSYS, FAULT_NONE, true},
+    {"a loop", SIGKILL, FAULT_LOOP, true},
+    {"KILL", SIGKILL, FAULT_NONE, false},
+    {"TERM", SIGTERM, FAULT_NONE, false},
+    {"exit", 0, FAULT_NONE, false},
+    {"a stop", SIGKILL, FAULT_HUNG, false},
+    {"asked for", SIGSEGV, FAULT_KILL, false},
+    {"a fault, while it was being killed as hung", SIGSEGV, FAULT_HUNG, true},
+    {"planned", 0, FAULT_PLANNED, false},
+    {"a lie", SIGKILL, FAULT_PROTOCOL, false},
+    {"all anew", SIGKILL, FAULT_STACK, false},
+    {"not started", SIGKILL, FAULT_START, false},
 };
 
 START_TEST(own_faults_make_suspects)

@@ -160,14 +160,12 @@ uint64_t health_tick_us(const struct supervisor *s)
 
 void health_hangs(struct supervisor *s, struct domain *d)
 {
-    if (d->process.pidfd < 0 || d->fault != FAULT_NONE)
-        return;
     uint64_t counter = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED), now = now_us();
     bool silent = counter == d->liveness.counter && d->liveness.moved_us != 0;
     bool loops = silent && liveness_loops(&d->liveness, process_cpu_us(d->process.pid), now);
     d->silent_us = silent ? now - d->liveness.moved_us : 0;
-    s->health.hangs_loop += loops;
-    s->health.hangs_stop += !loops;
+    s->health.hangs_loop += d->fault == FAULT_NONE && loops;
+    s->health.hangs_stop += d->fault == FAULT_NONE && !loops;
     domain_kill(d, loops ? FAULT_LOOP : FAULT_HUNG);
 }
 

@@ -35,6 +35,12 @@ static void domain_print(const Bulkhead__Manage__Domain *domain)
         snprintf(private, sizeof(private), "%" PRIu64 " KiB", domain->private_kib);
     printf("%-24s %-24s %8u %11u %-10s %8s %10s %9.3fs\n", cli_printable(domain->name), servers, domain->pid,
            domain->incarnation, cli_printable(domain->state), uptime, private, (double)domain->cpu_us / 1e6);
+    if (domain->unhealthy == 0)
+        return;
+    printf("  %u failed start%s in a row", domain->unhealthy, domain->unhealthy == 1 ? "" : "s");
+    if (domain->backoff_us != 0)
+        printf(", the next one in %" PRIu64 " ms", domain->backoff_us / 1000);
+    printf("\n");
 }
 
 static void list_print(const Bulkhead__Manage__DomainList *list)

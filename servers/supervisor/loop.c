@@ -89,7 +89,7 @@ static int secrets_make(struct supervisor *s)
 
 int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
-    s->start_us = s->tick_us = now_us();
+    s->start_us = s->tick_us = s->watch_us = now_us();
     s->next_object = 1;
     s->audit = (struct process){0, -1, false};
     memory_init(s);
@@ -241,16 +241,20 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
 
 static void deadlines(struct supervisor *s, uint64_t now)
 {
-    bool tick = now - s->tick_us >= TICK_US;
+    bool tick = now - s->tick_us >= TICK_US, watch = now - s->watch_us >= health_tick_us(s);
     if (tick) {
         s->tick_us = now;
         attach_tick(s);
         sessions_tick(s);
         wire_tick(s);
     }
+    if (watch)
+        s->watch_us = now;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         if (tick)
             domain_tick(s, &s->domain[i]);
+        if (watch)
+            domain_watch(s, &s->domain[i]);
         domain_deadlines(s, &s->domain[i], now);
     }
     sessions_deadlines(s, now);
@@ -269,6 +273,7 @@ static void earlier(uint64_t *least, uint64_t deadline)
 static uint64_t next_deadline(const struct supervisor *s)
 {
     uint64_t least = s->tick_us + TICK_US;
+    earlier(&least, s->watch_us + health_tick_us(s));
     for (uint32_t i = 0; i < s->domain_count; i++) {
         const struct domain *d = &s->domain[i];
         if (d->state == DOMAIN_DOWN && !s->stopping)

@@ -36,6 +36,9 @@ START_TEST(a_lie_ends_the_liar)
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    ck_assert_str_eq(s->event[0].kind, "lie");
+    ck_assert_str_eq(s->event[0].subject, "tcp");
+    ck_assert_uint_eq(s->health.lies, 1);
 }
 END_TEST
 

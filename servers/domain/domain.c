@@ -117,6 +117,7 @@ int domain_dispatch(struct domain *domain, struct control_message *message)
 {
     static domain_handler *const handlers[] = {
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CONFIGURE] = grant_configure,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SLOT] = grant_slot,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BELL] = grant_bell,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CHANNEL] = grant_channel,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITY] = grant_capability,

@@ -19,7 +19,6 @@
 
 #define AUDIT_SECONDS   5
 #define ROWS_OCTETS     (80U << 10) /* of a reply; the rows of more sessions than that are left out */
-#define SERVES_SESSIONS (SERVER_BIT(SERVER_SOCKET) | SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP))
 #define BIT(principal)  (1U << (principal))
 #define NO_SESSION      (-1)
 
@@ -67,20 +66,31 @@ static uint32_t neighbours_of(const struct supervisor *s, const struct domain *d
     return hosts_of(s, servers) & ~BIT(d->index);
 }
 
-static void domain_grants(const struct supervisor *s, const struct domain *d, struct audit_grants *ret)
+/* By which its server is woken: the primary one of a domain, whose name it has then, or one more, or nobody's. */
+static void slot_grants(const struct supervisor *s, enum server_id id, struct audit_grants *ret)
 {
-    uint32_t own = BIT(d->index), neighbours = neighbours_of(s, d);
-    bool serves = (d->servers & SERVES_SESSIONS) != 0;
+    const struct domain *d = s->server[id].domain;
+    const struct slot *slot = &s->slot[id];
+    bool waits = (layout_slots(d->servers) & SERVER_BIT(id)) != 0;
+    uint32_t own = waits ? BIT(d->index) : 0, neighbours = d->primary == id ? neighbours_of(s, d) : 0;
+    const char *name = d->primary == id ? d->name : topology_server_name(id);
+    bool serves = (SERVES_SESSIONS & SERVER_BIT(id)) != 0;
     struct audit_grant *grant =
-        grant_add(ret, d->status_fd, AUDIT_SEGMENT, own, neighbours | BIT(AUDIT_SUPERVISOR), "status-%s", d->name);
+        grant_add(ret, slot->status_fd, AUDIT_SEGMENT, own, neighbours | BIT(AUDIT_SUPERVISOR), "status-%s", name);
     if (grant != NULL)
         grant->applications = serves;
+    grant = grant_add(ret, slot->bell_read, AUDIT_PIPE, neighbours, own, "bell-%s", name);
+    if (grant != NULL)
+        grant->applications = serves;
+}
+
+static void domain_grants(const struct domain *d, struct audit_grants *ret)
+{
+    uint32_t own = BIT(d->index);
+    struct audit_grant *grant;
     grant_add(ret, d->counter_fd, AUDIT_SEGMENT, own, BIT(AUDIT_SUPERVISOR), "counters-%s", d->name);
     grant_add(ret, d->crash_fd, AUDIT_SEGMENT, own, BIT(AUDIT_SUPERVISOR), "crash-%s", d->name);
     grant_add(ret, d->filter_fd, AUDIT_SEGMENT, 0, own, "filter-%s", d->name);
-    grant = grant_add(ret, d->bell_read, AUDIT_PIPE, neighbours, own, "bell-%s", d->name);
-    if (grant != NULL)
-        grant->applications = serves;
     if (ret->count < AUDIT_GRANTS_MAX && d->process.pid != 0) {
         grant = &ret->grant[ret->count++];
         *grant = (struct audit_grant){
@@ -213,7 +223,9 @@ static void grants_fill(const struct supervisor *s, struct audit_grants *ret)
 {
     principals_fill(s, ret);
     for (uint32_t i = 0; i < s->domain_count; i++)
-        domain_grants(s, &s->domain[i], ret);
+        domain_grants(&s->domain[i], ret);
+    for (unsigned id = 0; id < SERVER_COUNT; id++)
+        slot_grants(s, (enum server_id)id, ret);
     server_grants(s, ret);
     for (uint32_t id = 0; id < SESSIONS_MAX; id++)
         session_grants(s, &s->session[id], ret);

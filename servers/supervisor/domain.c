@@ -4,7 +4,6 @@
  * done. A death without a healthy interval before it counts; after UNHEALTHY_FREE of them in a row the next start
  * waits, longer each time. */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,74 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "capabilities/filter.h"
 #include "ipc/segment.h"
 #include "servers/supervisor/supervisor.h"
 
 #define SEND_BUFFER (1 << 20) /* most grants go out without waiting */
-
-/* Through a read-only open file, so that our mapping cannot become writable either. */
-static int watch_segment(int fd, size_t size, void **ret)
-{
-    int copy = segment_read_only(fd);
-    if (copy < 0)
-        return copy;
-    int result = segment_map(copy, size, false, ret);
-    close(copy);
-    return result;
-}
-
-static int domain_init(struct supervisor *s, uint32_t index)
-{
-    struct domain *d = &s->domain[index];
-    const struct partition_domain *from = &s->options.partition.domain[index];
-    *d = (struct domain){.index = index,
-                         .name = from->name,
-                         .servers = from->servers,
-                         .control = -1,
-                         .process = {0, -1, false},
-                         .logs_left = LOGS_A_TICK};
-    d->queue_end = &d->queue;
-    s->own_uids = spawn_uid(index, &d->uid);
-    d->cpu = spawn_cpu(s->options.placement, index);
-    for (unsigned id = 0; id < SERVER_COUNT; id++) {
-        if ((d->servers & SERVER_BIT(id)) != 0)
-            s->server[id].domain = d;
-    }
-    int pipe_ends[2];
-    void *status, *counters, *crash;
-    bool reads_device = (d->servers & SERVER_BIT(SERVER_NIC)) != 0 && s->options.driver == NETDRV_TAP;
-    d->filter_fd = filter_create(reads_device ? FILTER_DEVICE : 0);
-    if (d->filter_fd < 0)
-        return d->filter_fd;
-    d->status_fd = segment_create("status", sizeof(struct status_page));
-    d->counter_fd = segment_create("counters", sizeof(struct counter_page));
-    d->crash_fd = segment_create("crash", sizeof(struct crash_page));
-    if (d->status_fd < 0 || d->counter_fd < 0 || d->crash_fd < 0 || pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) < 0)
-        return -errno;
-    d->bell_read = pipe_ends[0];
-    d->bell_write = pipe_ends[1];
-    int result = watch_segment(d->status_fd, sizeof(struct status_page), &status);
-    if (result == 0)
-        result = watch_segment(d->counter_fd, sizeof(struct counter_page), &counters);
-    if (result == 0)
-        result = watch_segment(d->crash_fd, sizeof(struct crash_page), &crash);
-    if (result < 0)
-        return result;
-    d->status = status;
-    d->counters = counters;
-    d->crash = crash;
-    return 0;
-}
-
-int domains_init(struct supervisor *s)
-{
-    s->domain_count = s->options.partition.count;
-    int result = 0;
-    for (uint32_t i = 0; i < s->domain_count && result == 0; i++)
-        result = domain_init(s, i);
-    return result == 0 && !rights_begin(s) ? -ENOSPC : result;
-}
 
 static void become(struct supervisor *s, struct domain *d)
 {
@@ -203,11 +138,11 @@ static bool was_healthy(const struct domain *d)
 }
 
 /* The dead one's words in shared memory: nobody is to believe that it sleeps, or is awake, for good. */
-static void status_clear(const struct domain *d)
+static void status_clear(const struct slot *slot)
 {
-    uint32_t word = __atomic_load_n(&d->status->sleep, __ATOMIC_RELAXED);
+    uint32_t word = __atomic_load_n(&slot->status->sleep, __ATOMIC_RELAXED);
     void *memory; /* writable only now: the page has one writer at any time */
-    if ((word & 1) == 0 || segment_map(d->status_fd, sizeof(struct status_page), true, &memory) < 0)
+    if ((word & 1) == 0 || segment_map(slot->status_fd, sizeof(struct status_page), true, &memory) < 0)
         return;
     struct status_page *status = memory;
     __atomic_store_n(&status->sleep, word + 1, __ATOMIC_RELAXED);
@@ -251,7 +186,8 @@ static void died(struct supervisor *s, struct domain *d)
     died_event(s, d, how);
     d->died_kill_us = d->kill_us;
     s->deaths++;
-    status_clear(d);
+    for (uint32_t left = layout_slots(d->servers); left != 0; left &= left - 1)
+        status_clear(&s->slot[__builtin_ctz(left)]);
     rights_died(s, d);
     session_forget_domain(s, d);
     if (s->stopping)

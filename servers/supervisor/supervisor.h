@@ -4,6 +4,7 @@
  *
  *   main.c options.c   command line          loop.c      epoll, signals, deadlines, start and orderly end
  *   rundir.c device.c wire.c  what it opens  spawn.c     a process in namespaces of its own
+ *   layout.c           which domain hosts what   change.c repartition.c  planned restarts, another partition
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
  *   rights.c caps.c    the derivation tree of all that was granted
@@ -111,6 +112,13 @@ enum domain_fault { FAULT_NONE, FAULT_PLANNED, FAULT_KILL, FAULT_HUNG, FAULT_STA
 
 struct outgoing;
 
+#define SERVES_SESSIONS (SERVER_BIT(SERVER_SOCKET) | SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP))
+struct slot { /* layout.c: by which a server is woken, for good; nobody waits for it where its domain has another for it */
+    int status_fd, bell_read, bell_write;
+    uint32_t bell_node, status_node;
+    const struct status_page *status;
+};
+
 struct spare { /* standby.c: a started, sandboxed process that waits for its grants */
     struct process process; /* pid 0: none */
     int control;            /* -1: none */
@@ -139,6 +147,7 @@ struct domain {
     struct file_identity control_file; /* of its end */
     struct outgoing *queue, **queue_end;
     uint32_t queued;
+    enum server_id primary; /* whose slot it is woken by: bell and status are that one's */
     /* persist across incarnations */
     int filter_fd, status_fd, counter_fd, crash_fd, bell_read, bell_write;
     uint32_t bell_node, status_node, counter_node, crash_node;
@@ -187,8 +196,8 @@ struct channel_memory {
 enum object_type {
     OBJECT_POOL = 1,      /* part: server */
     OBJECT_RING,          /* part: server that writes, server that reads */
-    OBJECT_BELL,          /* part: domain */
-    OBJECT_STATUS,        /* part: domain */
+    OBJECT_BELL,          /* part: server */
+    OBJECT_STATUS,        /* part: server */
     OBJECT_COUNTERS,      /* part: domain */
     OBJECT_CRASH,         /* part: domain */
     OBJECT_CAPTURE,       /* part: server that writes, server at the other end */
@@ -304,6 +313,7 @@ struct supervisor {
     bool own_uids;
     uint32_t domain_count;
     struct domain domain[SERVER_COUNT];
+    struct slot slot[SERVER_COUNT];
     struct server_memory server[SERVER_COUNT];
     struct channel_memory channel[TOPOLOGY_CHANNELS];
     struct registry registry;
@@ -372,8 +382,15 @@ void wire_accept(struct supervisor *s);
 void wire_receive(struct supervisor *s);
 void wire_tick(struct supervisor *s);
 
-/* ---- domain.c ---- */
+/* ---- layout.c ---- */
 int domains_init(struct supervisor *s) __attribute__((warn_unused_result));
+/* Of a domain of these servers: the one that it is woken by, and all that it waits for, as a mask of servers. */
+enum server_id layout_primary(uint32_t servers);
+uint32_t layout_slots(uint32_t servers);
+/* All are dead: other domains, with no life yet. 0, and a negative errno: nothing has changed. -ENOSPC: they lack rights. */
+int layout_change(struct supervisor *s, const struct partition *to) __attribute__((warn_unused_result));
+
+/* ---- domain.c ---- */
 void domain_spawn(struct supervisor *s, struct domain *domain);
 void domain_kill(struct domain *domain, enum domain_fault fault);
 void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
@@ -432,6 +449,8 @@ bool memory_forget_stores(struct supervisor *s, uint32_t servers);
 /* ---- rights.c ---- */
 void rights_init(struct supervisor *s);
 bool rights_begin(struct supervisor *s) __attribute__((warn_unused_result)); /* roots that are there from the start */
+bool rights_domain(struct supervisor *s, struct domain *d) __attribute__((warn_unused_result)); /* those of its pages */
+void rights_domain_end(struct supervisor *s, struct domain *d);
 /* A new object, whose number is made if `from` has none. False: no room. */
 bool rights_mint(struct supervisor *s, uint32_t under, const struct registry_grant *from, uint32_t *ret_node)
     __attribute__((warn_unused_result));
@@ -495,6 +514,7 @@ void sessions_tick(struct supervisor *s);
 void sessions_deadlines(struct supervisor *s, uint64_t now);
 void session_forget_domain(struct supervisor *s, const struct domain *domain);
 void session_domain_ready(struct supervisor *s, const struct domain *domain);
+void sessions_relaid(struct supervisor *s); /* all domains are dead, and others now */
 
 /* ---- manage_link.c, status.c, event.c ---- */
 void manage_start(struct supervisor *s);

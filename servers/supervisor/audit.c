@@ -97,6 +97,16 @@ static void domain_grants(const struct domain *d, struct audit_grants *ret)
             .file = d->control_file, .object = AUDIT_SOCKET, .writers = own, .readers = own, .session = NO_SESSION};
         snprintf(grant->name, sizeof grant->name, "control-%s", d->name);
     }
+    if (ret->count < AUDIT_GRANTS_MAX && d->spare.process.pid != 0) {
+        own = BIT(AUDIT_SPARE + d->index);
+        grant = &ret->grant[ret->count++];
+        *grant = (struct audit_grant){.file = d->spare.control_file,
+                                      .object = AUDIT_SOCKET,
+                                      .writers = own,
+                                      .readers = own,
+                                      .session = NO_SESSION};
+        snprintf(grant->name, sizeof grant->name, "control-spare-%s", d->name);
+    }
 }
 
 static uint32_t pool_readers(const struct supervisor *s, enum server_id owner)
@@ -208,6 +218,12 @@ static void principals_fill(const struct supervisor *s, struct audit_grants *ret
                                       .own_user_namespace = d->process.user_namespace,
                                       .sandboxed = d->state == DOMAIN_STANDBY || domain_lives(d)};
         text_copy(p->name, sizeof p->name, d->name, strlen(d->name));
+        p = &ret->principal[AUDIT_SPARE + i];
+        *p = (struct audit_principal){.pid = d->spare.process.pid,
+                                      .uid = d->uid,
+                                      .own_user_namespace = d->spare.process.user_namespace,
+                                      .sandboxed = d->spare.ready};
+        snprintf(p->name, sizeof p->name, "spare-%.32s", d->name);
     }
     ret->principal[AUDIT_MANAGE] = (struct audit_principal){.pid = s->manage.pid,
                                                             .uid = geteuid(),
@@ -351,9 +367,10 @@ static void report_fill(const struct supervisor *s, const struct audit_grants *g
     report->unsettled = result->unsettled;
     segments_report(grants, result, report);
     report->domain = calloc(AUDIT_PRINCIPALS, sizeof(Bulkhead__Manage__AuditDomain *));
-    for (uint32_t p = 0; p <= AUDIT_MANAGE && report->domain != NULL; p++) {
+    for (uint32_t p = 0; p < AUDIT_PRINCIPALS && report->domain != NULL; p++) {
+        bool spare = p >= AUDIT_SPARE && audit_is_domain(grants, p) && grants->principal[p].pid != 0;
         Bulkhead__Manage__AuditDomain *m =
-            p < grants->domains || p == AUDIT_MANAGE ? domain_report(grants, facts, result, p) : NULL;
+            p < grants->domains || p == AUDIT_MANAGE || spare ? domain_report(grants, facts, result, p) : NULL;
         if (m != NULL)
             report->domain[report->n_domain++] = m;
     }

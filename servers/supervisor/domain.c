@@ -16,7 +16,7 @@
 
 #define SEND_BUFFER (1 << 20) /* most grants go out without waiting */
 
-static void become(struct supervisor *s, struct domain *d)
+static int become(const struct domain *d, int control)
 {
     Bulkhead__Control__Become what = BULKHEAD__CONTROL__BECOME__INIT;
     to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
@@ -30,7 +30,7 @@ static void become(struct supervisor *s, struct domain *d)
     what.filter_fd = 0;
     message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BECOME;
     message.become = &what;
-    control_send(s, d, &message, &d->filter_fd, 1, 0);
+    return control_send_first(control, &message, d->filter_fd);
 }
 
 static uint64_t backoff_us(const struct domain *d)
@@ -52,7 +52,8 @@ static void retry_later(struct supervisor *s, struct domain *d)
                   d->unhealthy, wait / 1000);
 }
 
-static int process_start(struct supervisor *s, struct domain *d)
+int domain_process_start(struct supervisor *s, const struct domain *d, enum watch process, enum watch control,
+                         struct spare *ret)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -62,17 +63,38 @@ static int process_start(struct supervisor *s, struct domain *d)
         setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     struct stat st;
     if (fstat(pair[1], &st) == 0)
-        d->control_file = (struct file_identity){st.st_dev, st.st_ino};
-    struct spawn_request request = {.program = "bulkhead-domain", .control = pair[1], .uid = d->uid, .cpu = d->cpu};
-    int result = spawn_process(&request, &d->process);
+        ret->control_file = (struct file_identity){st.st_dev, st.st_ino};
+    struct spawn_request request = {.program = d->program[0] != '\0' ? d->program : "bulkhead-domain",
+                                    .control = pair[1],
+                                    .uid = d->uid,
+                                    .cpu = d->cpu};
+    int result = spawn_process(&request, &ret->process);
     close(pair[1]);
-    d->last_pid = d->process.pid;
+    ret->control = pair[0];
     if (result == 0)
-        result = loop_watch(s, d->process.pidfd, WATCH_PROCESS, d->index);
+        result = loop_watch(s, ret->process.pidfd, process, d->index);
     if (result == 0)
-        result = loop_watch(s, pair[0], WATCH_CONTROL, d->index);
-    d->control = pair[0];
-    return result;
+        result = loop_watch(s, ret->control, control, d->index);
+    return result == 0 ? become(d, ret->control) : result;
+}
+
+void domain_needs(struct supervisor *s, const struct domain *d, const struct server_needs needs[SERVER_COUNT])
+{
+    for (unsigned id = 0; id < SERVER_COUNT; id++) {
+        struct server_memory *m = &s->server[id];
+        if ((d->servers & SERVER_BIT(id)) == 0)
+            continue;
+        bool fits = needs[id].store_version == m->store_version && needs[id].store_octets <= m->store_octets;
+        if (m->store >= 0 && !fits && memory_forget_stores(s, SERVER_BIT(id)))
+            event_add(s, "cold", topology_server_name((enum server_id)id), d->incarnation, NULL, 0,
+                      "its program keeps another state (version %u, not %u): it starts with an empty store",
+                      needs[id].store_version, m->store_version);
+        m->pool_octets = needs[id].pool_octets;
+        if (m->store >= 0) /* the store is there for good */
+            continue;
+        m->store_octets = needs[id].store_octets;
+        m->store_version = needs[id].store_version;
+    }
 }
 
 void domain_spawn(struct supervisor *s, struct domain *d)
@@ -83,14 +105,22 @@ void domain_spawn(struct supervisor *s, struct domain *d)
     d->ack_epoch = d->attach_epoch = d->kill_us = 0;
     d->start_waits = false;
     d->last_words[0] = '\0';
-    d->state = DOMAIN_SPAWNED;
-    d->deadline_us = now_us() + START_US;
-    int result = process_start(s, d);
-    d->spawned_us = now_us();
-    if (result == 0) {
-        become(s, d);
+    if (standby_take(s, d)) {
+        d->spawned_us = now_us();
+        domain_standby(s, d);
         return;
     }
+    struct spare started = {.process = {0, -1, false}, .control = -1};
+    d->state = DOMAIN_SPAWNED;
+    d->deadline_us = now_us() + START_US;
+    int result = domain_process_start(s, d, WATCH_PROCESS, WATCH_CONTROL, &started);
+    d->spawned_us = now_us();
+    d->process = started.process;
+    d->last_pid = d->process.pid;
+    d->control = started.control;
+    d->control_file = started.control_file;
+    if (result == 0)
+        return;
     event_add(s, "failed", d->name, d->incarnation, NULL, 0, "cannot be started: %s", strerror(-result));
     snprintf(d->last_words, sizeof d->last_words, "cannot be started: %s", strerror(-result));
     if (d->process.pidfd >= 0) {
@@ -270,6 +300,7 @@ void domain_ready(struct supervisor *s, struct domain *d)
     if (d->noticed_us != 0)
         restored_event(s, d);
     session_domain_ready(s, d);
+    standby_make(s, d);
     if (!s->started)
         all_started(s);
 }

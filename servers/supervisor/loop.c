@@ -141,6 +141,7 @@ void supervisor_stop(struct supervisor *s)
     message.stop = &stop;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         struct domain *d = &s->domain[i];
+        standby_end(s, d);
         if (domain_lives(d) && d->fault == FAULT_NONE)
             d->fault = FAULT_PLANNED;
         if (domain_lives(d))
@@ -156,6 +157,7 @@ static bool stop_advance(struct supervisor *s, uint64_t now)
     bool processes = false;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         struct domain *d = &s->domain[i];
+        processes = processes || d->spare.process.pidfd >= 0;
         if (d->process.pidfd < 0)
             continue;
         processes = true;
@@ -209,6 +211,10 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
         if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
             control_receive(s, &s->domain[index]);
         break;
+    case WATCH_SPARE:
+    case WATCH_SPARE_CONTROL:
+        standby_event(s, &s->domain[index], (enum watch)(event->data.u64 >> 32));
+        break;
     case WATCH_MANAGE_PROCESS:
         manage_died(s);
         break;
@@ -254,6 +260,7 @@ static void deadlines(struct supervisor *s, uint64_t now)
         domain_deadlines(s, &s->domain[i], now);
     }
     sessions_deadlines(s, now);
+    standby_deadlines(s, now);
     if (s->place_freed)
         attach_waiting(s);
     if (s->manage.pidfd < 0 && !s->stopping && now >= s->manage_retry_us)
@@ -266,9 +273,10 @@ static void earlier(uint64_t *least, uint64_t deadline)
         *least = deadline;
 }
 
-static uint64_t next_deadline(const struct supervisor *s)
+static uint64_t next_deadline(struct supervisor *s)
 {
     uint64_t least = s->tick_us + TICK_US;
+    earlier(&least, standby_deadline(s));
     for (uint32_t i = 0; i < s->domain_count; i++) {
         const struct domain *d = &s->domain[i];
         if (d->state == DOMAIN_DOWN && !s->stopping)

@@ -71,6 +71,7 @@ static Bulkhead__Manage__Domain *domain_status(const struct domain *d)
     m->pid = (uint32_t)d->process.pid;
     m->uid = d->uid;
     m->incarnation = d->incarnation;
+    m->spare_pid = d->spare.ready ? (uint32_t)d->spare.process.pid : 0;
     m->state = text_new(state_name(d));
     m->bursts = __atomic_load_n(&d->status->bursts, __ATOMIC_RELAXED);
     if (d->state == DOMAIN_RUNNING)
@@ -158,6 +159,7 @@ void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply)
         }
     }
     counter_add(list, "supervisor", "deaths", s->deaths);
+    counter_add(list, "supervisor", "spares_taken", s->spares_taken);
     counter_add(list, "supervisor", "attaches_refused", s->refused_attaches);
     counter_add(list, "supervisor", "attaches_refused_by_policy", s->policy_refusals);
     counter_add(list, "supervisor", "manage_dropped", s->manage_dropped);

@@ -5,6 +5,7 @@
  *   main.c options.c   command line          loop.c      epoll, signals, deadlines, start and orderly end
  *   rundir.c device.c wire.c  what it opens  spawn.c     a process in namespaces of its own
  *   layout.c           which domain hosts what   change.c repartition.c  planned restarts, another partition
+ *   standby.c          a started spare of each domain
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
  *   rights.c caps.c    the derivation tree of all that was granted
@@ -80,7 +81,7 @@ struct file_identity {
 
 /* ---- processes ---- */
 struct spawn_request {
-    const char *program;  /* beside the supervisor's own executable */
+    const char *program;  /* beside the supervisor's own executable, or an absolute path */
     const char *argument; /* argv[1], NULL none */
     int control;          /* becomes descriptor 3 */
     uint32_t uid;         /* outside; inside it is 0 */
@@ -119,12 +120,20 @@ struct slot { /* layout.c: by which a server is woken, for good; nobody waits fo
     const struct status_page *status;
 };
 
+struct server_needs { /* as Standby says it of a server */
+    uint32_t pool_octets, store_version;
+    uint64_t store_octets;
+};
 struct spare { /* standby.c: a started, sandboxed process that waits for its grants */
     struct process process; /* pid 0: none */
     int control;            /* -1: none */
     struct file_identity control_file;
     bool ready;             /* it has said Standby */
+    bool lied;
     uint64_t make_us;       /* when to start one; 0: not wanted now */
+    uint64_t since_us;      /* started, then: ready since */
+    uint32_t failures;      /* that ended unasked, in a row */
+    struct server_needs needs[SERVER_COUNT];
 };
 #define SUSPECTS_KEPT SUSPECTS_MAX
 struct server_health { /* health.c: of one server, over its incarnations (DESIGN section 6, poison) */
@@ -331,7 +340,7 @@ struct supervisor {
     uint64_t manage_retry_us, manage_since_us;
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
     uint64_t change_count;
-    uint64_t manage_dropped, refused_attaches, policy_refusals, deaths;
+    uint64_t manage_dropped, refused_attaches, policy_refusals, deaths, spares_taken;
     int capture_listener;
     struct capture_memory capture[CAPTURES_MAX];
     struct crash crash;
@@ -392,6 +401,12 @@ int layout_change(struct supervisor *s, const struct partition *to) __attribute_
 
 /* ---- domain.c ---- */
 void domain_spawn(struct supervisor *s, struct domain *domain);
+/* Starts a process for it, watched as `process` and `control`, and tells it what to become: into *ret, also in part when it
+ * fails. 0, or a negative errno. */
+int domain_process_start(struct supervisor *s, const struct domain *domain, enum watch process, enum watch control,
+                         struct spare *ret) __attribute__((warn_unused_result));
+/* What its next incarnation needs. A store of another layout is forgotten. */
+void domain_needs(struct supervisor *s, const struct domain *domain, const struct server_needs needs[SERVER_COUNT]);
 void domain_kill(struct domain *domain, enum domain_fault fault);
 void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
 void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd is readable */
@@ -406,11 +421,15 @@ static inline bool domain_lives(const struct domain *domain) /* has grants */
 }
 
 /* ---- standby.c ---- */
-/* The spare becomes the domain's process: its state is STANDBY. False: there is none that is ready. */
+/* The spare becomes the domain's process, in STANDBY. False: there is none that is ready. */
 bool standby_take(struct supervisor *s, struct domain *domain);
 void standby_make(struct supervisor *s, struct domain *domain); /* soon, unless it is turned off */
 void standby_end(struct supervisor *s, struct domain *domain);  /* there is to be none (of this program) */
 void standby_event(struct supervisor *s, struct domain *domain, enum watch what); /* its pidfd or socket */
+/* There is a spare that is ready, and it can go on from what is in the stores. */
+bool standby_fits(const struct supervisor *s, const struct domain *domain);
+uint64_t standby_deadline(struct supervisor *s); /* 0: none */
+void standby_deadlines(struct supervisor *s, uint64_t now);
 
 /* ---- health.c ---- */
 /* Of a domain that has died, before its crash page is used again: why, in words for the event; suspects are noted. */
@@ -435,6 +454,11 @@ void repartition_advance(struct supervisor *s);
 void control_send(struct supervisor *s, struct domain *domain, const to_domain *message, const int *fd, uint32_t count,
                   uint32_t owned);
 void control_receive(struct supervisor *s, struct domain *domain); /* untrusted: all of it */
+/* The first message to a process, on its fresh socket. 0, or a negative errno. */
+int control_send_first(int socket, const to_domain *message, int fd) __attribute__((warn_unused_result));
+/* Untrusted: message (domain). What each of its servers needs, bounded. False: nonsense. */
+bool control_standby_read(const struct domain *domain, const Bulkhead__Control__Standby *message,
+                          struct server_needs ret[SERVER_COUNT]);
 void control_flush(struct supervisor *s, struct domain *domain);
 void control_close(struct supervisor *s, struct domain *domain);
 

@@ -36,8 +36,9 @@ static void domain_print(const Bulkhead__Manage__Domain *domain)
     char spare[16] = "-";
     if (domain->spare_pid != 0)
         snprintf(spare, sizeof(spare), "%u", domain->spare_pid);
-    printf("%-24s %-24s %8u %8s %11u %-10s %8s %10s %9.3fs\n", cli_printable(domain->name), servers, domain->pid, spare,
-           domain->incarnation, cli_printable(domain->state), uptime, private, (double)domain->cpu_us / 1e6);
+    printf("%-24s %-24s %8u %8s %11u %-10s %8s %10s %9.3fs%s%s\n", cli_printable(domain->name), servers, domain->pid, spare,
+           domain->incarnation, cli_printable(domain->state), uptime, private, (double)domain->cpu_us / 1e6, domain->program[0] != '\0' ? "  " : "",
+           cli_printable(domain->program));
 }
 
 static void list_print(const Bulkhead__Manage__DomainList *list)

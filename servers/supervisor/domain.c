@@ -97,6 +97,20 @@ void domain_needs(struct supervisor *s, const struct domain *d, const struct ser
     }
 }
 
+void domain_process_take(struct supervisor *s, struct domain *d, struct spare *from)
+{
+    d->process = from->process;
+    d->last_pid = d->process.pid;
+    d->control = from->control;
+    d->control_file = from->control_file;
+    loop_watch_output(s, d->process.pidfd, WATCH_PROCESS, d->index, false);
+    loop_watch_output(s, d->control, WATCH_CONTROL, d->index, false);
+    from->process = (struct process){0, -1, false};
+    from->control = -1;
+    from->ready = false;
+    domain_needs(s, d, from->needs);
+}
+
 void domain_spawn(struct supervisor *s, struct domain *d)
 {
     d->incarnation++;
@@ -105,7 +119,7 @@ void domain_spawn(struct supervisor *s, struct domain *d)
     d->ack_epoch = d->attach_epoch = d->kill_us = 0;
     d->start_waits = false;
     d->last_words[0] = '\0';
-    if (standby_take(s, d)) {
+    if (change_take(s, d) || standby_take(s, d)) {
         d->spawned_us = now_us();
         domain_standby(s, d);
         return;
@@ -129,6 +143,7 @@ void domain_spawn(struct supervisor *s, struct domain *d)
         process_reap(&d->process, text, sizeof text);
     }
     control_close(s, d);
+    d->program[0] = '\0'; /* if that is why: the one beside us is there */
     d->unhealthy++;
     retry_later(s, d);
 }
@@ -222,6 +237,9 @@ static void died(struct supervisor *s, struct domain *d)
     session_forget_domain(s, d);
     if (s->stopping)
         return;
+    change_died(s, d, how);
+    if (repartition_died(s, d, how))
+        return;
     if (!s->started && d->unhealthy > UNHEALTHY_FREE) {
         fprintf(stderr, "bulkhead: domain %s does not start: %s%s%s\n", d->name, how,
                 d->last_words[0] != '\0' ? ": " : "", d->last_words);
@@ -301,6 +319,8 @@ void domain_ready(struct supervisor *s, struct domain *d)
         restored_event(s, d);
     session_domain_ready(s, d);
     standby_make(s, d);
+    change_ready(s, d);
+    repartition_ready(s);
     if (!s->started)
         all_started(s);
 }

@@ -125,6 +125,7 @@ static int layout_filter(const struct supervisor *s, uint32_t servers)
 int domains_init(struct supervisor *s)
 {
     int result = 0;
+    change_init(s);
     s->domain_count = s->options.partition.count;
     for (unsigned id = 0; id < SERVER_COUNT && result == 0; id++)
         result = slot_make(&s->slot[id]);

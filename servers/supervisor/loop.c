@@ -154,7 +154,7 @@ void supervisor_stop(struct supervisor *s)
 /* True: nothing lives any more. */
 static bool stop_advance(struct supervisor *s, uint64_t now)
 {
-    bool processes = false;
+    bool processes = change_stop(s);
     for (uint32_t i = 0; i < s->domain_count; i++) {
         struct domain *d = &s->domain[i];
         processes = processes || d->spare.process.pidfd >= 0;
@@ -214,6 +214,11 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
     case WATCH_SPARE:
     case WATCH_SPARE_CONTROL:
         standby_event(s, &s->domain[index], (enum watch)(event->data.u64 >> 32));
+        repartition_advance(s);
+        break;
+    case WATCH_CANDIDATE:
+    case WATCH_CANDIDATE_CONTROL:
+        change_event(s, index, (enum watch)(event->data.u64 >> 32));
         break;
     case WATCH_MANAGE_PROCESS:
         manage_died(s);
@@ -261,6 +266,8 @@ static void deadlines(struct supervisor *s, uint64_t now)
     }
     sessions_deadlines(s, now);
     standby_deadlines(s, now);
+    change_deadlines(s, now);
+    repartition_deadlines(s, now);
     if (s->place_freed)
         attach_waiting(s);
     if (s->manage.pidfd < 0 && !s->stopping && now >= s->manage_retry_us)
@@ -277,6 +284,8 @@ static uint64_t next_deadline(struct supervisor *s)
 {
     uint64_t least = s->tick_us + TICK_US;
     earlier(&least, standby_deadline(s));
+    earlier(&least, change_deadline(s));
+    earlier(&least, repartition_deadline(s));
     for (uint32_t i = 0; i < s->domain_count; i++) {
         const struct domain *d = &s->domain[i];
         if (d->state == DOMAIN_DOWN && !s->stopping)

@@ -110,18 +110,9 @@ bool standby_take(struct supervisor *s, struct domain *d)
     struct spare *spare = &d->spare;
     if (!spare->ready || spare->control < 0 || s->stopping)
         return false;
-    d->process = spare->process;
-    d->last_pid = d->process.pid;
-    d->control = spare->control;
-    d->control_file = spare->control_file;
-    loop_watch_output(s, d->process.pidfd, WATCH_PROCESS, d->index, false);
-    loop_watch_output(s, d->control, WATCH_CONTROL, d->index, false);
-    spare->process = (struct process){0, -1, false};
-    spare->control = -1;
-    spare->ready = false;
+    domain_process_take(s, d, spare);
     spare->failures = 0;
     s->spares_taken++;
-    domain_needs(s, d, spare->needs);
     return true;
 }
 

@@ -51,7 +51,7 @@ static const char *state_name(const struct domain *d)
     if (d->state == DOMAIN_RUNNING)
         return "running";
     if (d->state == DOMAIN_DOWN)
-        return "failed";
+        return d->retry_us == UINT64_MAX ? "restarting" : "failed"; /* repartition.c */
     return d->noticed_us != 0 ? "restarting" : "starting";
 }
 
@@ -70,6 +70,7 @@ static Bulkhead__Manage__Domain *domain_status(const struct domain *d)
     }
     m->pid = (uint32_t)d->process.pid;
     m->uid = d->uid;
+    m->program = text_new(d->program);
     m->incarnation = d->incarnation;
     m->spare_pid = d->spare.ready ? (uint32_t)d->spare.process.pid : 0;
     m->state = text_new(state_name(d));

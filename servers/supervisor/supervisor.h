@@ -280,6 +280,28 @@ struct wire_link {
     int mine, peer, peer_bell; /* of the link: our half, theirs (read-only), their doorbell; peer -1: no hello yet */
 };
 
+struct change { /* change.c: a restart of one domain that somebody waits for */
+    uint64_t id;            /* of the request; 0: none */
+    uint64_t deadline_us;
+    uint32_t incarnation;   /* which is to run; 0: the candidate is not ready yet */
+    struct spare candidate; /* a process of another program */
+    char program[OPTIONS_PATH], former[OPTIONS_PATH]; /* empty: the same one */
+    char said[EVENT_TEXT];
+};
+enum repartition_phase {
+    REPARTITION_NONE,
+    REPARTITION_ENDING,
+    REPARTITION_STARTING,
+    REPARTITION_BACK_ENDING,
+    REPARTITION_BACK_STARTING,
+};
+struct repartition { /* repartition.c */
+    enum repartition_phase phase;
+    uint64_t id, since_us, ended_us, deadline_us;
+    struct partition from, to;
+    char why[EVENT_TEXT]; /* it went back */
+};
+
 struct event {
     uint64_t number, time_us;
     char kind[EVENT_KIND], subject[EVENT_SUBJECT], text[EVENT_TEXT];
@@ -323,6 +345,8 @@ struct supervisor {
     uint32_t domain_count;
     struct domain domain[SERVER_COUNT];
     struct slot slot[SERVER_COUNT];
+    struct change change[SERVER_COUNT]; /* of each domain */
+    struct repartition repartition;
     struct server_memory server[SERVER_COUNT];
     struct channel_memory channel[TOPOLOGY_CHANNELS];
     struct registry registry;
@@ -361,6 +385,8 @@ enum watch {
     WATCH_SPARE,         /* a spare's pidfd */
     WATCH_SPARE_CONTROL,
     WATCH_INJECTOR,
+    WATCH_CANDIDATE,     /* change.c, as the spare's two */
+    WATCH_CANDIDATE_CONTROL,
     WATCH_CAPTURE_LISTENER,
     WATCH_CAPTURE,
     WATCH_WIRE,
@@ -407,6 +433,8 @@ int domain_process_start(struct supervisor *s, const struct domain *domain, enum
                          struct spare *ret) __attribute__((warn_unused_result));
 /* What its next incarnation needs. A store of another layout is forgotten. */
 void domain_needs(struct supervisor *s, const struct domain *domain, const struct server_needs needs[SERVER_COUNT]);
+/* It is its process from now on: what *from was waits for its grants. */
+void domain_process_take(struct supervisor *s, struct domain *domain, struct spare *from);
 void domain_kill(struct domain *domain, enum domain_fault fault);
 void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
 void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd is readable */
@@ -444,9 +472,31 @@ const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Mana
 void inject_ended(struct supervisor *s, uint32_t index);
 void inject_struck(struct supervisor *s, struct domain *domain, const Bulkhead__Control__Faulted *what); /* untrusted: what */
 
+/* ---- change.c ---- */
+void change_init(struct supervisor *s);
+/* As inject_start(). `program`: empty, or what its next incarnations run. Untrusted: program. */
+const char *change_start(struct supervisor *s, struct domain *domain, uint64_t id, const char *program);
+void change_reply(struct supervisor *s, uint64_t id, const char *error); /* NULL: done */
+bool change_is_on(const struct supervisor *s, uint64_t id); /* 0: any */
+/* The candidate becomes the domain's process, in STANDBY. False: there is none that is ready. */
+bool change_take(struct supervisor *s, struct domain *domain);
+void change_event(struct supervisor *s, uint32_t index, enum watch what);
+void change_ready(struct supervisor *s, const struct domain *domain);
+void change_died(struct supervisor *s, struct domain *domain, const char *how);
+void change_deadlines(struct supervisor *s, uint64_t now);
+uint64_t change_deadline(const struct supervisor *s); /* 0: none */
+bool change_stop(struct supervisor *s);               /* true: there are candidates, which are ending */
+
 /* ---- repartition.c ---- */
 const char *repartition_start(struct supervisor *s, uint64_t id, const char *partition); /* as inject_start() */
 void repartition_advance(struct supervisor *s);
+bool repartition_is_on(const struct supervisor *s);
+bool repartition_ends_all(const struct supervisor *s); /* no domain is started now */
+/* True: what follows from this death is done. */
+bool repartition_died(struct supervisor *s, const struct domain *domain, const char *how);
+void repartition_ready(struct supervisor *s);
+void repartition_deadlines(struct supervisor *s, uint64_t now);
+uint64_t repartition_deadline(const struct supervisor *s); /* 0: none */
 
 /* ---- control.c ---- */
 /* Sends or queues; `fd` are duplicated, those marked in `owned` (a mask) are closed in any case. A negative descriptor

@@ -131,7 +131,8 @@ static void recovery_begin(struct tcp *t, struct tcp_conn *c, uint64_t now_us, u
     episode_begin(t, c, false);
     congestion_save(t, c);
     bool alone = b->lost <= t->sender[conn_index(t, c)].path.probe_octets;
-    if (path_probe_lost(t, now_us, c) && alone)
+    bool excused = resume_excuses(t, c); /* it is our own death that lost it */
+    if ((path_probe_lost(t, now_us, c) && alone) || excused)
         c->ssthresh = u32_max(c->cwnd, 2 * conn_send_mss(c));
     else
         congestion_reduce(t, c, now_us);
@@ -238,6 +239,7 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
                              .echoed = echoed};
     flights_acked(t, c, &d);
     take_blocks(t, c, &d);
+    resume_acked(t, c, &d);
     if (now_us - b->sent_at_us > FLIGHT_LIFE_US) { /* the host slept meanwhile: when things were sent is not known */
         d.any = d.measured = d.reordered = false;
         b->rack.known = false;

@@ -126,6 +126,15 @@ struct tcp_path { /* path.c */
     uint64_t search_at_us; /* not before this */
 };
 
+struct tcp_resume { /* resume.c: of a connection that was put back */
+    uint32_t end;         /* what was sent before it; with `excused` or `probing` */
+    uint32_t probe_start, probe_end; /* the segment that went out first; with `probing` */
+    uint32_t sent_us;     /* when, the low 32 bits */
+    bool due;             /* it has not gone out yet */
+    bool probing;         /* nothing has told yet that it arrived */
+    bool excused;         /* no reduction for the first loss */
+};
+
 struct tcp_sender {
     struct tcp_scoreboard board;
     struct tcp_hystart hystart;
@@ -135,6 +144,7 @@ struct tcp_sender {
     struct tcp_autotune autotune;
     struct tcp_quick quick;
     struct tcp_path path;
+    struct tcp_resume resume;
     uint64_t recovery_at_us; /* timers; 0: off. RACK's reordering timer, or the loss probe's */
     uint64_t pace_at_us;
 };

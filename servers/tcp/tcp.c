@@ -11,7 +11,7 @@
  * loan; SERVER_BURST messages of each port a burst. At each limit things wait where they are (rings, arenas) or are
  * refused by a counted drop or an errno.
  *
- * Left out: recovery of established connections (they are reset, both ends told). */
+ * Recovery: recover.c. */
 #include <errno.h>
 #include <string.h>
 

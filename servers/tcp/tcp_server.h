@@ -95,6 +95,7 @@ void tcp_options_apply(struct tcp_server *s, const struct endpoint *e,
 /* sessions.c */
 extern const struct transport_operations tcp_operations;
 uint32_t tcp_endpoint_of(const struct tcp_server *s, uint32_t connection);
+void tcp_words(struct tcp_server *s, uint32_t endpoint); /* those of its connection */
 void tcp_block_put(struct tcp_server *s, uint32_t connection);
 void tcp_held_put(struct tcp_server *s, uint32_t endpoint); /* its connection has ended */
 void tcp_time_waits_put(struct tcp_server *s, uint32_t group);

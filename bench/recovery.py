@@ -112,12 +112,12 @@ class Load:
                 self.rounds += 1
             time.sleep(0.001)
         with socket.create_connection((STACK, PORT), 5) as s:
-            s.settimeout(10)
+            s.setblocking(False)
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self.stop:  # it does not wait for answers: what was lost in the death is not to be what is measured
-                s.sendall(b"?" * 64)
                 with contextlib.suppress(BlockingIOError):
-                    if not s.recv(4096, socket.MSG_DONTWAIT):
+                    s.send(b"?" * 64)
+                    if not s.recv(4096):
                         raise ConnectionResetError
                     self.rounds += 1
                 time.sleep(0.001)

@@ -154,7 +154,7 @@ void domain_kill(struct domain *d, enum domain_fault fault)
         return;
     if (d->fault == FAULT_NONE)
         d->fault = fault;
-    if (d->kill_us == 0)
+    if (d->kill_us == 0 && fault != FAULT_NONE) /* else it is dying already, nobody knows since when */
         d->kill_us = now_us();
     process_signal(&d->process, SIGKILL);
 }

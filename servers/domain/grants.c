@@ -82,6 +82,8 @@ static void suspects_read(struct domain *domain, const Bulkhead__Control__Config
         if (at != NULL && at->work.suspects < SUSPECTS_MAX)
             at->work.suspect[at->work.suspects++] = (struct server_suspect){.key = m->key, .poison = m->poison};
     }
+    if (from->n_suspect > 0)
+        domain->poison_until_us = domain_clock_us() + POISON_US;
 }
 
 int grant_configure(struct domain *domain, struct control_message *message)

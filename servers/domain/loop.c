@@ -55,12 +55,21 @@ static void work_done(struct server_work *work)
 {
     if (work->page == NULL)
         return;
-    __atomic_store_n(&work->page->key, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&work->page->key, CRASH_WORK_NONE, __ATOMIC_RELAXED);
     for (; work->touched != 0; work->touched &= work->touched - 1) {
-        struct server_suspect *suspect = &work->suspect[__builtin_ctzll(work->touched)];
-        __atomic_store_n(&work->page->cleared, suspect->key, __ATOMIC_RELAXED);
-        suspect->key = 0;
+        work->suspect[__builtin_ctzll(work->touched)].key = CRASH_WORK_NONE;
+        uint64_t cleared = work->page->cleared | (work->touched & -work->touched);
+        __atomic_store_n(&work->page->cleared, cleared, __ATOMIC_RELAXED);
     }
+}
+
+static void poison_forget(struct domain *domain)
+{
+    if (domain->poison_until_us == 0 || domain->now_us < domain->poison_until_us)
+        return;
+    domain->poison_until_us = 0;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++)
+        domain->server[id].work.suspects = 0;
 }
 
 void domain_settle(struct domain *domain)
@@ -268,6 +277,7 @@ int domain_loop(struct domain *domain)
         if (domain->now_us - domain->looked_us >= LOOK_US) {
             domain->looked_us = domain->now_us;
             counters_of_ports(domain);
+            poison_forget(domain);
             result = look(domain);
         } else if (!moved) {
             result = idle(domain);

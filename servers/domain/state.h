@@ -75,6 +75,7 @@ struct domain {
     bool device_gone;
     uint64_t now_us;    /* of the round */
     uint64_t looked_us; /* last look at the control socket */
+    uint64_t poison_until_us; /* 0: there is none */
     uint64_t stuck_us;  /* how long to wait for room */
     uint32_t port_count;
     uint32_t ports_named; /* in the counter page */

@@ -47,7 +47,7 @@ static void tell_lost(struct supervisor *s, struct domain *domain, uint32_t lost
     what.n_objects = rights_ask_lost(s, domain, lost, what.epoch, objects, SERVER_COUNT);
     domain->losing = lost;
     domain->ack_epoch = what.epoch;
-    domain->ack_deadline_us = now_us() + ACKNOWLEDGE_US;
+    domain->ack_deadline_us = now_us() + health_hang_us(s);
     message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_LOST;
     message.peer_lost = &what;
     control_send(s, domain, &message, NULL, 0, 0);

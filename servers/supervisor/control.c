@@ -211,9 +211,9 @@ static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__
     snprintf(text, sizeof text, "channel from %s: %.100s", topology_server_name((enum server_id)message->peer),
              message->why);
     log_event(s, domain, "broken", message->server, text);
-    domain_kill(s->server[message->peer].domain, FAULT_PROTOCOL);
+    health_lies(s, s->server[message->peer].domain, domain, text);
     if (accuses_too_much(domain))
-        domain_kill(domain, FAULT_PROTOCOL);
+        health_lies(s, domain, NULL, "accuses its neighbours again and again");
     return true;
 }
 
@@ -279,7 +279,7 @@ void control_receive(struct supervisor *s, struct domain *domain)
         if (message != NULL)
             bulkhead__control__from_domain__free_unpacked(message, NULL);
         if (!sense) {
-            domain_kill(domain, FAULT_PROTOCOL);
+            health_lies(s, domain, NULL, "an impossible message to the supervisor");
             return;
         }
     }

@@ -47,6 +47,7 @@ static void retry_later(struct supervisor *s, struct domain *d)
     uint64_t wait = backoff_us(d);
     d->state = DOMAIN_DOWN;
     d->retry_us = now_us() + wait;
+    s->health.restarts_waited += wait > 0;
     if (wait > 0)
         event_add(s, "backoff", d->name, d->incarnation, &wait, 1, "%u failed starts in a row: waits %lu ms",
                   d->unhealthy, wait / 1000);
@@ -200,15 +201,21 @@ static void died_event(struct supervisor *s, const struct domain *d, const char 
         [FAULT_NONE] = "",
         [FAULT_PLANNED] = ", as asked",
         [FAULT_KILL] = ", as asked",
-        [FAULT_HUNG] = ": hangs, killed",
+        [FAULT_LOOP] = ": hangs: it loops",
+        [FAULT_HUNG] = ": hangs: it stands still",
         [FAULT_START] = ": did not get ready in time, killed",
         [FAULT_PROTOCOL] = ": killed for a lie",
         [FAULT_GRANT] = ": killed",
+        [FAULT_STACK] = ": all start anew",
     };
     uint64_t span = d->kill_us != 0 ? d->noticed_us - d->kill_us : 0;
-    char text[80];
-    snprintf(text, sizeof text, "%s%s", how, faults[d->fault]);
-    if (!s->stopping && d->fault != FAULT_PLANNED)
+    char text[128];
+    bool hangs = d->fault == FAULT_LOOP || d->fault == FAULT_HUNG;
+    if (hangs && d->silent_us > 0)
+        snprintf(text, sizeof text, "%s%s, silent for %lu ms, killed", how, faults[d->fault], d->silent_us / 1000);
+    else
+        snprintf(text, sizeof text, "%s%s", how, hangs ? ": hangs: does not answer, killed" : faults[d->fault]);
+    if (!s->stopping && d->fault != FAULT_PLANNED && d->fault != FAULT_STACK)
         crash_note(s, d, text);
     event_add(s, "died", d->name, d->incarnation, &span, d->kill_us != 0 ? 1 : 0, "%s%s%s%s%.60s", text,
               s->crash.file[0] != '\0' ? "; report: " : "", s->crash.file,
@@ -220,9 +227,11 @@ static void died(struct supervisor *s, struct domain *d)
     char how[48];
     d->noticed_us = now_us();
     loop_unwatch(s, d->process.pidfd);
-    process_reap(&d->process, how, sizeof how);
+    int signo = process_reap(&d->process, how, sizeof how);
+    health_died(s, d, signo);
     bool healthy = was_healthy(d) || d->fault == FAULT_PLANNED;
-    bool counted = d->fault != FAULT_KILL; /* who kills on purpose shall see what the stack does, not the back-off */
+    /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts */
+    bool counted = d->fault != FAULT_KILL && d->fault != FAULT_STACK;
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
     d->state = DOMAIN_DOWN;
     d->ack_epoch = d->attach_epoch = d->deadline_us = d->revoke_deadline_us = 0;
@@ -247,10 +256,9 @@ static void died(struct supervisor *s, struct domain *d)
         supervisor_stop(s);
         return;
     }
-    /* DESIGN section 6, escalation: perhaps it is its store that it cannot start from */
-    if (d->unhealthy == UNHEALTHY_COLD && memory_forget_stores(s, d->servers))
-        event_add(s, "cold", d->name, d->incarnation, NULL, 0,
-                  "%u failed starts in a row: the next one has an empty store", d->unhealthy);
+    if (!healthy && counted)
+        health_escalate(s, d);
+    d->recovery = health_recovery(s, d);
     if (backoff_us(d) > 0)
         retry_later(s, d);
     else
@@ -286,8 +294,9 @@ static void restored_event(struct supervisor *s, const struct domain *d)
     if (d->died_kill_us != 0)
         snprintf(noticed, sizeof noticed, "noticed %.2f ms after the kill; ", ms(d->died_kill_us, d->noticed_us));
     event_add(s, "restored", d->name, d->incarnation, span, EVENT_SPANS,
-              "%sfrom the notice on: next process waits %.2f ms, everyone let go %.2f ms, runs %.2f ms", noticed,
-              ms(d->noticed_us, d->standby_us), ms(d->noticed_us, d->granted_us), ms(d->noticed_us, d->ready_us));
+              "%sfrom the notice on: next process waits %.2f ms, everyone let go %.2f ms, runs %.2f ms; recovery %s",
+              noticed, ms(d->noticed_us, d->standby_us), ms(d->noticed_us, d->granted_us),
+              ms(d->noticed_us, d->ready_us), d->recovery != NULL ? d->recovery : "none");
 }
 
 static void all_started(struct supervisor *s)
@@ -337,22 +346,31 @@ void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
 void domain_tick(struct supervisor *s, struct domain *d)
 {
     (void)s;
-    uint64_t counter = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED);
     d->logs_left = LOGS_A_TICK;
-    if (d->state != DOMAIN_RUNNING)
+}
+
+void domain_watch(struct supervisor *s, struct domain *d)
+{
+    uint64_t counter = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED);
+    if (d->state != DOMAIN_RUNNING || counter != d->liveness.counter || d->liveness.moved_us == 0) {
         liveness_start(&d->liveness, counter);
-    else if (liveness_tick(&d->liveness, counter, d->cpu, cpu_visit))
-        domain_kill(d, FAULT_HUNG);
+        d->liveness.moved_us = now_us();
+        d->liveness.cpu_us = process_cpu_us(d->process.pid);
+    } else if (liveness_tick(&d->liveness, counter, (uint32_t)(health_hang_us(s) / health_tick_us(s)), d->cpu,
+                             cpu_visit)) {
+        health_hangs(s, d);
+    }
 }
 
 /* An answer that was asked for with `epoch` (0: none) is late. */
-static void acknowledgement_due(struct domain *d, uint64_t epoch, uint64_t *deadline_us, uint64_t now)
+static void acknowledgement_due(struct supervisor *s, struct domain *d, uint64_t epoch, uint64_t *deadline_us,
+                                uint64_t now)
 {
     if (epoch == 0 || *deadline_us == 0 || now < *deadline_us)
         return;
-    *deadline_us = now + ACKNOWLEDGE_US;
+    *deadline_us = now + health_hang_us(s);
     if (liveness_blames(&d->liveness, d->cpu, cpu_visit))
-        domain_kill(d, FAULT_HUNG);
+        health_hangs(s, d);
 }
 
 void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
@@ -362,11 +380,12 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
             domain_spawn(s, d);
         return;
     }
-    acknowledgement_due(d, d->ack_epoch, &d->ack_deadline_us, now);
-    acknowledgement_due(d, 1, &d->revoke_deadline_us, now);
-    acknowledgement_due(d, d->attach_epoch, &d->attach_deadline_us, now);
+    acknowledgement_due(s, d, d->ack_epoch, &d->ack_deadline_us, now);
+    acknowledgement_due(s, d, 1, &d->revoke_deadline_us, now);
+    acknowledgement_due(s, d, d->attach_epoch, &d->attach_deadline_us, now);
     if (d->deadline_us != 0 && now >= d->deadline_us) {
         d->deadline_us = now + START_US;
+        s->health.hangs_start += d->fault == FAULT_NONE;
         domain_kill(d, FAULT_START);
     }
 }

@@ -109,6 +109,11 @@ static void configure(struct supervisor *s, struct domain *d)
     what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
     what.mtu = s->mtu;
     what.secret = (ProtobufCBinaryData){sizeof s->secret, s->secret};
+    Bulkhead__Control__Suspect suspect[SUSPECTS_TOLD], *suspects[SUSPECTS_TOLD];
+    what.n_suspect = health_suspects(s, d, suspect, SUSPECTS_TOLD);
+    for (size_t i = 0; i < what.n_suspect; i++)
+        suspects[i] = &suspect[i];
+    what.suspect = suspects;
     what.status_fd = 0;
     what.counter_fd = 1;
     what.doorbell_fd = 2;

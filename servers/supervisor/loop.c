@@ -110,7 +110,7 @@ static void run_soon(void)
 
 int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
-    s->start_us = s->tick_us = now_us();
+    s->start_us = s->tick_us = s->watch_us = now_us();
     s->next_object = 1;
     s->audit = (struct process){0, -1, false};
     run_soon();
@@ -274,16 +274,20 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
 
 static void deadlines(struct supervisor *s, uint64_t now)
 {
-    bool tick = now - s->tick_us >= TICK_US;
+    bool tick = now - s->tick_us >= TICK_US, watch = now - s->watch_us >= health_tick_us(s);
     if (tick) {
         s->tick_us = now;
         attach_tick(s);
         sessions_tick(s);
         wire_tick(s);
     }
+    if (watch)
+        s->watch_us = now;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         if (tick)
             domain_tick(s, &s->domain[i]);
+        if (watch)
+            domain_watch(s, &s->domain[i]);
         domain_deadlines(s, &s->domain[i], now);
     }
     sessions_deadlines(s, now);
@@ -308,6 +312,7 @@ static uint64_t next_deadline(struct supervisor *s)
     earlier(&least, standby_deadline(s));
     earlier(&least, change_deadline(s));
     earlier(&least, repartition_deadline(s));
+    earlier(&least, s->watch_us + health_tick_us(s));
     for (uint32_t i = 0; i < s->domain_count; i++) {
         const struct domain *d = &s->domain[i];
         if (d->state == DOMAIN_DOWN && !s->stopping)

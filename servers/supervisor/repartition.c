@@ -100,7 +100,7 @@ void repartition_advance(struct supervisor *s)
     start_all(s, back || result < 0 ? REPARTITION_BACK_STARTING : REPARTITION_STARTING);
 }
 
-bool repartition_died(struct supervisor *s, const struct domain *d, const char *how)
+bool repartition_died(struct supervisor *s, struct domain *d, const char *how)
 {
     if (s->repartition.phase == REPARTITION_STARTING && d->unhealthy >= UNHEALTHY_BACK) {
         go_back(s, d, how);
@@ -108,6 +108,7 @@ bool repartition_died(struct supervisor *s, const struct domain *d, const char *
     }
     if (!repartition_ends_all(s))
         return false;
+    d->recovery = health_recovery(s, d); /* as for any other end */
     repartition_advance(s);
     return true;
 }

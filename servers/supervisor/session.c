@@ -531,7 +531,7 @@ void sessions_deadlines(struct supervisor *s, uint64_t now)
         for (uint32_t i = 0; i < s->domain_count; i++) {
             struct domain *d = &s->domain[i];
             if ((session->waiting & (1U << i)) != 0 && liveness_blames(&d->liveness, d->cpu, cpu_visit))
-                domain_kill(d, FAULT_HUNG);
+                health_hangs(s, d);
         }
     }
 }

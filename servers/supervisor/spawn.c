@@ -241,22 +241,24 @@ void process_signal(const struct process *process, int signo)
         syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0);
 }
 
-void process_reap(struct process *process, char *ret_text, size_t size)
+int process_reap(struct process *process, char *ret_text, size_t size)
 {
     siginfo_t info = {0};
-    int result;
+    int result, signo = 0;
     do
         result = waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED);
     while (result < 0 && errno == EINTR);
+    if (result == 0 && info.si_code != CLD_EXITED)
+        signo = info.si_status;
+    else if (result == 0 && info.si_status > 128 && info.si_status < 128 + 64) /* its last words said that it was one */
+        signo = info.si_status - 128;
     if (result < 0)
         snprintf(ret_text, size, "ended");
-    else if (info.si_code == CLD_EXITED && info.si_status > 128 && info.si_status < 128 + 64)
-        snprintf(ret_text, size, "signal %s",
-                 sigabbrev_np(info.si_status - 128) ? sigabbrev_np(info.si_status - 128) : "?");
-    else if (info.si_code == CLD_EXITED)
-        snprintf(ret_text, size, "exit status %d", info.si_status);
+    else if (signo != 0)
+        snprintf(ret_text, size, "signal %s", sigabbrev_np(signo) ? sigabbrev_np(signo) : "?");
     else
-        snprintf(ret_text, size, "signal %s", sigabbrev_np(info.si_status) ? sigabbrev_np(info.si_status) : "?");
+        snprintf(ret_text, size, "exit status %d", info.si_status);
     close(process->pidfd);
     *process = (struct process){0, -1, false};
+    return signo;
 }

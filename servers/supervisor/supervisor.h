@@ -34,14 +34,16 @@
 #include "servers/supervisor/options.h"
 #include "servers/topology/topology.h"
 
-#define TICK_US              200000  /* how often liveness is looked at */
-#define ACKNOWLEDGE_US       1000000 /* a survivor that has not let go of the dead by then is hung */
+#define TICK_US              200000  /* how often this and that is looked at */
+#define HANG_US              1000000 /* silence after which a domain hangs, unless --hang says otherwise */
+#define ACKNOWLEDGE_US       HANG_US /* a survivor that has not let go of the dead by then is hung */
 #define START_US             5000000 /* from spawn to Standby, from grants to Ready */
 #define STOP_US              500000  /* orderly end of everything; then killed */
 #define RESTART_US           200000  /* orderly end of one domain */
 #define HEALTHY_US           10000   /* a life that ran for this long ... */
 #define HEALTHY_BURSTS       2       /* ... and did this much was no failed start */
 #define UNHEALTHY_COLD       3       /* failed starts in a row after which the next one is cold: from an empty store */
+#define UNHEALTHY_STACK      6       /* and after which all domains are replaced, with empty stores */
 #define UNHEALTHY_FREE       5       /* failed starts in a row without a pause */
 #define BACKOFF_FIRST_US     10000
 #define BACKOFF_LAST_US      1000000
@@ -94,8 +96,8 @@ struct process {
 };
 int spawn_process(const struct spawn_request *request, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
-/* Collects a process whose pidfd is readable; *ret_text says how it ended. */
-void process_reap(struct process *process, char *ret_text, size_t size);
+/* Collects a process whose pidfd is readable; *ret_text says how it ended. The signal that it died of; 0: none. */
+int process_reap(struct process *process, char *ret_text, size_t size);
 /* uid that domain `index` gets, and whether it has one of its own. */
 bool spawn_uid(uint32_t index, uint32_t *ret);
 /* The `n`th CPU for this placement, -1 for none. */
@@ -109,7 +111,17 @@ enum domain_state {
     DOMAIN_GRANTED, /* has its grants, is starting */
     DOMAIN_RUNNING,
 };
-enum domain_fault { FAULT_NONE, FAULT_PLANNED, FAULT_KILL, FAULT_HUNG, FAULT_START, FAULT_PROTOCOL, FAULT_GRANT };
+enum domain_fault {
+    FAULT_NONE,
+    FAULT_PLANNED,
+    FAULT_KILL,
+    FAULT_LOOP, /* hangs, and burns its CPU */
+    FAULT_HUNG, /* hangs, and does nothing, or does not answer */
+    FAULT_START,
+    FAULT_PROTOCOL,
+    FAULT_GRANT,
+    FAULT_STACK /* no fault of its own: everything starts anew */
+};
 
 struct outgoing;
 
@@ -136,9 +148,22 @@ struct spare { /* standby.c: a started, sandboxed process that waits for its gra
     struct server_needs needs[SERVER_COUNT];
 };
 #define SUSPECTS_KEPT SUSPECTS_MAX
+#define SUSPECTS_TOLD (SERVER_COUNT * SUSPECTS_KEPT) /* to one domain */
+#define HEALTH_COUNTERS(X)                                                                                             \
+    X(restarts_resume) X(restarts_listeners) X(restarts_none) /* by what the next incarnation was to go on from */      \
+    X(restarts_cold)  /* failed starts: with empty stores of its own */                                                \
+    X(restarts_stack) /* and then everybody's */                                                                       \
+    X(restarts_waited) /* back-off */                                                                                  \
+    X(hangs_loop) X(hangs_stop) X(hangs_start) X(lies) X(suspects) X(poisons)
+struct health_counters {
+#define X(name) uint64_t name;
+    HEALTH_COUNTERS(X)
+#undef X
+};
 struct server_health { /* health.c: of one server, over its incarnations (DESIGN section 6, poison) */
-    struct server_suspect suspect[SUSPECTS_KEPT];
-    uint32_t suspects, oldest;
+    struct server_suspect suspect[SUSPECTS_KEPT]; /* oldest first; so does its next incarnation number them */
+    uint64_t since_us[SUSPECTS_KEPT];
+    uint32_t suspects;
 };
 
 struct domain {
@@ -174,6 +199,9 @@ struct domain {
     uint32_t accusations;                /* channels that it reported broken since ... */
     uint64_t accused_since_us;
     uint32_t unhealthy;                  /* failed starts in a row */
+    bool cold;                           /* its next life has empty stores */
+    uint64_t silent_us;                  /* of one that hangs: for how long; 0: it moves, but does not answer */
+    const char *recovery;                /* what its present life goes on from, in a word */
     struct liveness liveness;
     uint64_t started_bursts;
     uint64_t kill_us; /* when this incarnation was killed or told to stop; 0 not */
@@ -365,6 +393,8 @@ struct supervisor {
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
     uint64_t change_count;
     uint64_t manage_dropped, refused_attaches, policy_refusals, deaths, spares_taken;
+    struct health_counters health;
+    uint64_t watch_us; /* last look at liveness */
     int capture_listener;
     struct capture_memory capture[CAPTURES_MAX];
     struct crash crash;
@@ -442,6 +472,7 @@ void domain_standby(struct supervisor *s, struct domain *domain);
 void domain_ready(struct supervisor *s, struct domain *domain);
 void domain_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
+void domain_watch(struct supervisor *s, struct domain *domain); /* every health_tick_us() */
 void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);
 static inline bool domain_lives(const struct domain *domain) /* has grants */
 {
@@ -460,11 +491,20 @@ uint64_t standby_deadline(struct supervisor *s); /* 0: none */
 void standby_deadlines(struct supervisor *s, uint64_t now);
 
 /* ---- health.c ---- */
-/* Of a domain that has died, before its crash page is used again: why, in words for the event; suspects are noted. */
-void health_died(struct supervisor *s, struct domain *domain, int signal);
+/* Of a domain that has died, of `signo` (0: none), before its crash page is used again: suspects are noted. */
+void health_died(struct supervisor *s, struct domain *domain, int signo);
 /* What its servers are to be told (Configure.suspect). */
 uint32_t health_suspects(const struct supervisor *s, const struct domain *domain, Bulkhead__Control__Suspect *ret,
                          uint32_t most);
+uint64_t health_hang_us(const struct supervisor *s); /* the deadline for a sign of life, and for an answer */
+uint64_t health_tick_us(const struct supervisor *s);
+void health_hangs(struct supervisor *s, struct domain *domain); /* killed, as a loop or a stop */
+/* `accuser` (NULL: the supervisor itself) has found that it lies: killed, told. `what`: anybody's text. */
+void health_lies(struct supervisor *s, struct domain *domain, const struct domain *accuser, const char *what);
+/* After a death that was counted in domain->unhealthy: the next step of escalation, if it is due. */
+void health_escalate(struct supervisor *s, struct domain *domain);
+/* Before its next life: what it is not to go on from is forgotten. What it goes on from, in words. */
+const char *health_recovery(struct supervisor *s, struct domain *domain);
 
 /* ---- inject.c ---- */
 /* NULL, and the reply with this id comes later; or why not. */
@@ -493,7 +533,7 @@ void repartition_advance(struct supervisor *s);
 bool repartition_is_on(const struct supervisor *s);
 bool repartition_ends_all(const struct supervisor *s); /* no domain is started now */
 /* True: what follows from this death is done. */
-bool repartition_died(struct supervisor *s, const struct domain *domain, const char *how);
+bool repartition_died(struct supervisor *s, struct domain *domain, const char *how);
 void repartition_ready(struct supervisor *s);
 void repartition_deadlines(struct supervisor *s, uint64_t now);
 uint64_t repartition_deadline(const struct supervisor *s); /* 0: none */

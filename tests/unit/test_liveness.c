@@ -26,7 +26,7 @@ static void setup(void)
 static unsigned ticks_until_hung(unsigned most)
 {
     for (unsigned i = 1; i <= most; i++)
-        if (liveness_tick(&l, 7, 0, visit))
+        if (liveness_tick(&l, 7, LIVENESS_TICKS, 0, visit))
             return i;
     return 0;
 }
@@ -40,11 +40,11 @@ END_TEST
 START_TEST(test_a_move_starts_over)
 {
     ck_assert_uint_eq(ticks_until_hung(LIVENESS_TICKS - 1), 0);
-    ck_assert(!liveness_tick(&l, 8, 0, visit));
+    ck_assert(!liveness_tick(&l, 8, LIVENESS_TICKS, 0, visit));
     ck_assert_uint_eq(visits, LIVENESS_TICKS - 1); /* who moves is not visited */
     for (unsigned i = 1; i < LIVENESS_TICKS; i++)
-        ck_assert(!liveness_tick(&l, 8, 0, visit));
-    ck_assert(liveness_tick(&l, 8, 0, visit));
+        ck_assert(!liveness_tick(&l, 8, LIVENESS_TICKS, 0, visit));
+    ck_assert(liveness_tick(&l, 8, LIVENESS_TICKS, 0, visit));
 }
 END_TEST
 

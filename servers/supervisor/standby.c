@@ -24,7 +24,7 @@ typedef Bulkhead__Control__FromDomain from_domain;
 
 static bool wanted(const struct supervisor *s)
 {
-    return !s->options.no_standby && !s->stopping;
+    return !s->options.no_standby && !s->stopping && !repartition_ends_all(s);
 }
 
 static bool is_there(const struct spare *spare)

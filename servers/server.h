@@ -30,8 +30,8 @@ enum server_id { SERVER_NIC = 0, SERVER_IP = 1, SERVER_TCP = 2, SERVER_UDP = 3, 
 #define RECEIVE_BUFFERS 192  /* of nic: three bursts; each transport may hold nearly half of them */
 #define SERVER_BURST    64   /* messages taken from one port in one burst */
 #define SESSIONS_MAX    64
-#define SOCKETS_MAX     8192 /* of the socket server, all sessions together */
-#define CONNECTIONS_MAX 8192 /* of tcp */
+#define SOCKETS_MAX     16384 /* of the socket server, all sessions together */
+#define CONNECTIONS_MAX 16384 /* of tcp */
 #define DATAGRAM_SOCKETS_MAX 1024 /* of udp */
 #define STACK_ADDRESSES_MAX  8 /* link-local ones included */
 #define STACK_ROUTES_MAX     16

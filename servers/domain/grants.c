@@ -120,6 +120,25 @@ int grant_configure(struct domain *domain, struct control_message *message)
     return 0;
 }
 
+int grant_slot(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Slot *m = message->what->slot;
+    void *status;
+    if (!domain->configured || domain->started || domain->slot_count == DOMAIN_SLOTS)
+        return -EINVAL;
+    int result = grant_map(message, m->status_fd, sizeof *domain->status, true, &status);
+    if (result != 0)
+        return result;
+    struct domain_slot slot = {.doorbell = control_take(message, m->doorbell_fd), .status = status};
+    if (slot.doorbell < 0) {
+        segment_unmap(status, sizeof *domain->status);
+        return -EBADF;
+    }
+    doorbell_wake(&slot.status->sleep);
+    domain->slot[domain->slot_count++] = slot;
+    return 0;
+}
+
 int grant_bell(struct domain *domain, struct control_message *message)
 {
     const Bulkhead__Control__Bell *m = message->what->bell;

@@ -13,7 +13,7 @@
 #define REUSE_DELAY   64U    /* ids that rest in the free list before the oldest is used again */
 #define EPHEMERAL_MIN 32768U /* as Linux */
 #define EPHEMERAL_MAX 60999U
-#define COOKIE_SHIFT  13 /* a cookie is counter << 13 | index of the socket: increasing, and found without a search */
+#define COOKIE_SHIFT  14 /* a cookie is counter << 14 | index of the socket: increasing, and found without a search */
 _Static_assert(SOCKETS_MAX == 1U << COOKIE_SHIFT, "an index fits a cookie");
 
 /* One name for code, test and `bulkhead stat`. */

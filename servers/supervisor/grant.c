@@ -127,6 +127,23 @@ static void configure(struct supervisor *s, struct domain *d)
     control_send(s, d, &message, fd, 4, owned);
 }
 
+/* What else it is woken by. */
+static void slots(struct supervisor *s, struct domain *d)
+{
+    for (uint32_t left = layout_slots(d->servers) & ~SERVER_BIT(d->primary); left != 0; left &= left - 1) {
+        const struct slot *slot = &s->slot[__builtin_ctz(left)];
+        Bulkhead__Control__Slot what = BULKHEAD__CONTROL__SLOT__INIT;
+        MESSAGE(message, SLOT);
+        message.slot = &what;
+        what.status_fd = 0;
+        what.doorbell_fd = 1;
+        bool may = rights_have(s, slot->status_node, d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL &&
+                   rights_have(s, slot->bell_node, d->index, CAPABILITY_RECEIVE) != NULL;
+        int fd[] = {may ? slot->status_fd : -EACCES, may ? pipe_reopen(slot->bell_read, false) : -EACCES};
+        control_send(s, d, &message, fd, 2, 1U << 1);
+    }
+}
+
 static void bells(struct supervisor *s, struct domain *d)
 {
     uint32_t neighbours = 0;
@@ -554,6 +571,7 @@ void grant_device(struct supervisor *s, struct domain *d, bool again)
 static void grant_all(struct supervisor *s, struct domain *d)
 {
     configure(s, d);
+    slots(s, d);
     bells(s, d);
     channels(s, d, d->servers);
     right_entries(s, d, d->servers);

@@ -59,10 +59,14 @@ int spawn_cpu(enum placement placement, uint32_t n)
     return -1;
 }
 
-/* Beside our own executable; opened here, because the domain's uid may not be able to walk there. */
+/* Beside our own executable, if it is no path; opened here, because the domain's uid may not be able to walk there. */
 static int program_open(const char *program)
 {
     char path[PATH_MAX];
+    if (program[0] == '/') {
+        int fd = open(program, O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+    }
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
     if (n < 0)
         return -errno;

@@ -41,7 +41,7 @@ static const char *state_name(const struct domain *d)
     if (d->state == DOMAIN_RUNNING)
         return "running";
     if (d->state == DOMAIN_DOWN)
-        return "failed";
+        return d->retry_us == UINT64_MAX ? "restarting" : "failed"; /* repartition.c */
     return d->noticed_us != 0 ? "restarting" : "starting";
 }
 
@@ -60,7 +60,9 @@ static Bulkhead__Manage__Domain *domain_status(const struct domain *d)
     }
     m->pid = (uint32_t)d->process.pid;
     m->uid = d->uid;
+    m->program = text_new(d->program);
     m->incarnation = d->incarnation;
+    m->spare_pid = d->spare.ready ? (uint32_t)d->spare.process.pid : 0;
     m->state = text_new(state_name(d));
     m->bursts = __atomic_load_n(&d->status->bursts, __ATOMIC_RELAXED);
     if (d->state == DOMAIN_RUNNING)
@@ -151,6 +153,7 @@ void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply)
         }
     }
     counter_add(list, "supervisor", "deaths", s->deaths);
+    counter_add(list, "supervisor", "spares_taken", s->spares_taken);
 #define X(name) counter_add(list, "supervisor", #name, s->health.name);
     HEALTH_COUNTERS(X)
 #undef X

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,6 +78,19 @@ static int program_open(const char *program)
         return -ENAMETOOLONG;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
+}
+
+void spawn_slice(uint64_t ns)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime_ns, deadline_ns, period_ns;
+    } attribute = {.size = sizeof attribute, .nice = getpriority(PRIO_PROCESS, 0), .runtime_ns = ns};
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)syscall(SYS_sched_setattr, 0, &attribute, 0);
 }
 
 /* ---- in the child ---- */
@@ -150,6 +164,7 @@ static void __attribute__((noreturn)) child(const struct spawn_request *request,
         CPU_SET((unsigned)request->cpu, &set);
         sched_setaffinity(0, sizeof set, &set); /* where it runs is no matter of safety */
     }
+    spawn_slice(0);
     int control = request->control;
     if (standard_descriptors(&control, &program) < 0)
         _exit(EXIT_SPAWN);
@@ -193,6 +208,29 @@ static pid_t clone_child(uint64_t flags, int *pidfd)
     return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
 
+/* -1: no matter, its end takes longer. */
+static int mounts_open(pid_t pid)
+{
+    char path[48];
+    snprintf(path, sizeof path, "/proc/%d/ns/mnt", pid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* The child has them too, and is now the last. */
+static void buried_leave(struct buried *buried)
+{
+    while (buried->count > 0)
+        close(buried->fd[--buried->count]);
+}
+
+void process_bury(struct process *process, struct buried *buried)
+{
+    if (process->mounts == 0 || buried->count == BURIED_MAX)
+        return;
+    buried->fd[buried->count++] = process->mounts - 1;
+    process->mounts = 0;
+}
+
 static int spawn_with(const struct spawn_request *request, int program, bool user, struct process *ret)
 {
     int gate[2], pidfd = -1;
@@ -203,7 +241,9 @@ static int spawn_with(const struct spawn_request *request, int program, bool use
         close(gate[1]);
         child(request, program, gate[0], user);
     }
-    int result = pid < 0 ? -errno : 0;
+    int result = pid < 0 ? -errno : 0, mounts = result == 0 ? mounts_open(pid) : -1;
+    if (result == 0 && request->buried != NULL)
+        buried_leave(request->buried);
     if (result == 0 && user)
         result = user_map(pid, request->uid);
     /* 'g': it may set its groups, since nobody denied it */
@@ -212,14 +252,14 @@ static int spawn_with(const struct spawn_request *request, int program, bool use
     close(gate[0]);
     close(gate[1]);
     if (result < 0 && pid > 0) {
-        struct process failed = {pid, pidfd, user};
+        struct process failed = {pid, pidfd, user, mounts + 1};
         char text[8];
         process_signal(&failed, SIGKILL);
         process_reap(&failed, text, sizeof text);
         return result;
     }
     if (result == 0)
-        *ret = (struct process){pid, pidfd, user};
+        *ret = (struct process){pid, pidfd, user, mounts + 1};
     return result;
 }
 
@@ -258,5 +298,7 @@ void process_reap(struct process *process, char *ret_text, size_t size)
     else
         snprintf(ret_text, size, "signal %s", sigabbrev_np(info.si_status) ? sigabbrev_np(info.si_status) : "?");
     close(process->pidfd);
-    *process = (struct process){0, -1, false};
+    if (process->mounts != 0)
+        close(process->mounts - 1);
+    *process = (struct process){0, -1, false, 0};
 }

@@ -116,7 +116,7 @@ bool standby_take(struct supervisor *s, struct domain *d)
     d->control_file = spare->control_file;
     loop_watch_output(s, d->process.pidfd, WATCH_PROCESS, d->index, false);
     loop_watch_output(s, d->control, WATCH_CONTROL, d->index, false);
-    spare->process = (struct process){0, -1, false};
+    spare->process = (struct process){0, -1, false, 0};
     spare->control = -1;
     spare->ready = false;
     spare->failures = 0;
@@ -133,6 +133,7 @@ static void ended(struct supervisor *s, struct domain *d)
     struct spare *spare = &d->spare;
     bool asked = spare->control < 0 && !spare->lied; /* standby_end() */
     loop_unwatch(s, spare->process.pidfd);
+    process_bury(&spare->process, &s->buried);
     process_reap(&spare->process, how, sizeof how);
     control_end(s, spare);
     snprintf(text, sizeof text, "%s%s", how, spare->lied ? ": killed for a lie" : "");

@@ -110,6 +110,25 @@ START_TEST(test_waits_for_accept)
 }
 END_TEST
 
+/* Nobody knows of it but the peer, which has our SYN-ACK: it is the same connection that its ACK completes. */
+START_TEST(test_handshake_in_between)
+{
+    listen_answer();
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(1);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+    h->now_us += 100000; /* another time, another initial sequence number */
+    harness_restart(h);
+    pump(4);
+    struct message m;
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &m));
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &m));
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    goes_on(&m);
+}
+END_TEST
+
 /* ACCEPTED died with us: the socket server's list says it again. */
 START_TEST(test_accepted_is_said_again)
 {
@@ -194,5 +213,5 @@ START_TEST(test_corrupt_block_costs_its_own)
 END_TEST
 
 SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
-          test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_accepted_is_said_again,
+          test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between, test_accepted_is_said_again,
           test_closed_with_text_on_its_way, test_corrupt_block_costs_its_own)

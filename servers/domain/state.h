@@ -44,6 +44,7 @@ struct domain_object { /* a pool or TX arena that table entries may name */
 struct domain_server {
     const struct server *server; /* NULL: not here */
     void *state;
+    size_t state_octets; /* of it, made before the configuration was known */
     struct domain_port *port[SERVER_COUNT];
     struct pool pool;
     struct server_work work;

@@ -412,8 +412,13 @@ static bool output_resumed(struct tcp *t, uint64_t now_us, struct tcp_conn *c, s
     bool fin;
     if (!resume_output(t, now_us, c, &length, &fin))
         return false;
+    uint64_t unacked_at_us = c->unacked_at_us; /* the user's patience goes on, too */
     resume_sent(t, now_us, c, c->snd_una + length + (fin ? 1 : 0));
     send_text(t, now_us, c, c->snd_una, length, fin, ret);
+    if (unacked_at_us != 0) {
+        c->unacked_at_us = unacked_at_us;
+        c->retransmit_at_us = user_timeout_clamp(t, c, now_us, c->retransmit_at_us);
+    }
     return true;
 }
 

@@ -34,7 +34,7 @@ static void restore_listener(struct tcp_conn *c, const struct tcp_conn *block, u
     c->options = block->options;
 }
 
-/* The SYN goes out again at the next turn: its timer is overdue. Untrusted: block (who wrote the store may have been
+/* The SYN goes out again at the next turn, which is no timeout. Untrusted: block (who wrote the store may have been
  * taken over). What a SYN-ACK will say is not taken from it, what is taken has been looked at or cannot do harm. */
 static void restore_syn_sent(struct tcp *t, struct tcp_conn *c, const struct tcp_conn *block)
 {
@@ -51,8 +51,6 @@ static void restore_syn_sent(struct tcp *t, struct tcp_conn *c, const struct tcp
     c->retransmits = block->retransmits;
     c->retransmitted = block->retransmitted;
     c->rto_us = u32_max(t->config.rto_min_us, u32_min(block->rto_us, t->config.rto_max_us));
-    c->unacked_at_us = block->unacked_at_us < t->started_us ? block->unacked_at_us : t->started_us;
-    c->retransmit_at_us = 1;
 }
 
 /* ---- connections ---- */
@@ -117,6 +115,17 @@ static void bound_timing(const struct tcp *t, struct tcp_conn *c)
     keepalive_restored(c, t->started_us);
 }
 
+/* Received, or held. */
+static bool duplicate_is_sound(const struct tcp_conn *c)
+{
+    struct tcp_range d = c->duplicate;
+    bool found = d.end - d.start <= 1U << 30 && c->rcv_nxt - d.end <= 1U << 30;
+    for (uint32_t i = 0; i < c->range_count; i++)
+        found |=
+            !seq_before(d.start, c->range[i].start) && seq_before(d.start, d.end) && !seq_after(d.end, c->range[i].end);
+    return found;
+}
+
 /* What was heard of the peer, and is owed to it. */
 static void bound_receiving(const struct tcp *t, struct tcp_conn *c)
 {
@@ -127,7 +136,7 @@ static void bound_receiving(const struct tcp *t, struct tcp_conn *c)
     c->last_ack_sent = behind(c->last_ack_sent, c->rcv_nxt, c->rcv_nxt);
     c->acks_owed = u32_min(c->acks_owed, TCP_ACKS_OWED_MAX);
     c->sack_recent_count = u32_min(c->sack_recent_count, TCP_SACK_BLOCKS_MAX);
-    if (c->duplicate.end - c->duplicate.start > 1U << 30 || edge - c->duplicate.end > 1U << 30)
+    if (!duplicate_is_sound(c))
         c->duplicate = (struct tcp_range){0, 0};
     c->soft_error = c->soft_error <= TCP_ERROR_PROHIBITED ? c->soft_error : TCP_ERROR_NONE;
 }

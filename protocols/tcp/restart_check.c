@@ -47,8 +47,9 @@ static bool send_is_sound(const struct tcp_conn *b)
         return false;
     if (b->state == TCP_SYN_RECEIVED)
         return b->snd_una == b->iss && b->send_acked == 0 && b->snd_nxt - b->iss <= out && out <= 1;
-    if (b->send_acked != acked &&
-        b->snd_una != b->iss) /* at iss: the stream has just come round, see conn_refresh_offsets() */
+    bool came_round =
+        b->snd_una == b->iss && acked - b->send_acked <= ring.next_size; /* conn_refresh_offsets() waits */
+    if (b->send_acked != acked && !came_round)
         return false;
     return b->snd_nxt - b->snd_una <= out && out <= end - b->snd_una && (!b->fin_sent || b->snd_max == end) &&
            conn_fin_acked(b) == (b->state == TCP_FIN_WAIT_2);

@@ -10,9 +10,9 @@
  * has. It was sent after all the rest, so when it is known to have arrived (its ACK, by its timestamp; or a D-SACK of
  * it: the peer had it already) RACK takes for lost what is not SACKed then, and that goes out within the one round
  * trip. It is no timeout: neither the window nor the RTO knows of it. Nor is the window reduced for the losses of that
- * episode: they are those of the host's death (Deviates: RFC 5681 3.1; a loss on the path that is among them is
- * answered at the next one). An episode that was under way has had its reduction: recovery ends, at ssthresh; after a
- * timeout slow start goes on.
+ * episode: they are those of the host's death, and nothing of them is on the path, so what is to go out again
+ * is not spread either (Deviates: RFC 5681 3.1, RFC 9937; a loss on the path among them is answered at the next one).
+ * An episode that was under way has had its reduction: recovery ends, at ssthresh; after a timeout slow start goes on.
  *
  * A peer without SACK: when the probe is answered all that is left goes out again, as new, within the window.
  *
@@ -26,12 +26,12 @@ static struct tcp_resume *resume_of(const struct tcp *t, const struct tcp_conn *
     return &t->sender[conn_index(t, c)].resume;
 }
 
-/* Of any size: a SACK may end anywhere in it. */
+/* Of any size: a SACK may end anywhere in it. Sent so long ago that RACK need not wait for what the path may reorder. */
 static void scoreboard_again(struct tcp *t, struct tcp_conn *c)
 {
     struct tcp_scoreboard *b = board_of(t, c);
-    uint64_t before_us = t->started_us - 1;
-    b->sent_at_us = before_us;
+    uint64_t before_us = t->started_us - 1 - b->rack.min_rtt_us / 4;
+    b->sent_at_us = t->started_us;
     flight_sent(t, c, before_us, c->snd_una, c->snd_nxt, 1);
 }
 

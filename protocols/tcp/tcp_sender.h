@@ -50,6 +50,7 @@ struct tcp_episode { /* recovery.c */
     uint64_t resent_at_us;  /* when the first of them went out; 0: nothing did */
     bool undo_possible;
     bool timed_out;         /* it began with a timeout */
+    bool excused;           /* the window stays as it was (resume.c) */
     bool resend_now;        /* the first lost segment goes out whatever the window says */
     uint8_t frto;           /* step of RFC 5682 3.1; 0: it is not looked at */
 };

@@ -21,8 +21,10 @@
 
 #include "servers/supervisor/supervisor.h"
 
-#define NAMESPACES (CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
-#define UID_FIRST  1879048192U /* of domain 0; a range that no distribution hands out */
+#define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID)
+#define NAMESPACES_OWN                                                                                                 \
+    (CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) /* the child makes them: one of the net may wait for others' */
+#define UID_FIRST  1879048192U                   /* of domain 0; a range that no distribution hands out */
 #define EXIT_SPAWN 127
 #define CONTROL_FD 3
 
@@ -156,6 +158,8 @@ static void __attribute__((noreturn)) child(const struct spawn_request *request,
     char go;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || read(gate, &go, 1) != 1)
         _exit(EXIT_SPAWN); /* the supervisor died, or could not map our uid */
+    if (unshare(NAMESPACES_OWN) < 0)
+        _exit(EXIT_SPAWN);
     if ((user ? become_root_inside(go == 'g') : become_uid(request->uid)) < 0)
         _exit(EXIT_SPAWN);
     if (request->cpu >= 0) {

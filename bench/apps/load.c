@@ -29,6 +29,7 @@
 
 const char *argp_program_version = "bh-load (Bulkhead)";
 volatile int load_ending;
+static volatile int marked;
 
 struct flow {
     enum load_kind kind;
@@ -37,7 +38,8 @@ struct flow {
     bool connecting, live, closing;
     uint64_t begun_ns, next_ns, sent_ns; /* of the connection; next action; latest request */
     uint64_t last_ns, gap_ns, gap_at_ns; /* latest progress, the longest pause and when it began */
-    uint64_t rounds, failed, connects, lost, late, answered_ns; /* latter: when the latest success had been begun */
+    uint64_t rounds, failed, broken, connects, lost, late,
+        answered_ns; /* latter: when the latest success had been begun */
     uint64_t error_ns;
     uint16_t port;
     bool stuck;
@@ -181,6 +183,7 @@ static void flow_broken(struct flow *f, int error)
         f->error_ns = load.now_ns;
     f->s.error = error;
     f->failed++;
+    f->broken += !f->connecting && error != ETIMEDOUT; /* not by our own impatience */
     flow_close(f);
     f->next_ns = load.now_ns + TRY_LATER_NS; /* of a short one */
 }
@@ -375,12 +378,12 @@ static void tell(void)
 static void flow_tell(struct flow *f)
 {
     printf("{\"flow\": \"%s\", \"key\": %" PRIu64 ", \"port\": %u, \"connects\": %" PRIu64 ", \"failed\": %" PRIu64
-           ", \"rounds\": %" PRIu64 ", \"sent\": %" PRIu64 ", \"received\": %" PRIu64 ", \"wrong\": %" PRId64
-           ", \"error\": \"%s\", \"error_ns\": %" PRIu64 ", \"gap_ns\": %" PRIu64 ", \"gap_at_ns\": %" PRIu64
-           ", \"lost\": %" PRIu64 ", \"late\": %" PRIu64 ", \"eof\": %s, \"stuck\": %s}\n",
-           load_kind_name[f->kind], f->hello.key, f->port, f->connects, f->failed, f->rounds, f->s.sent, f->s.received,
-           (int64_t)f->s.wrong, f->s.error != 0 ? strerror(f->s.error) : "", f->error_ns, f->gap_ns, f->gap_at_ns,
-           f->lost, f->late, f->s.eof ? "true" : "false", f->stuck ? "true" : "false");
+           ", \"broken\": %" PRIu64 ", \"rounds\": %" PRIu64 ", \"sent\": %" PRIu64 ", \"received\": %" PRIu64
+           ", \"wrong\": %" PRId64 ", \"error\": \"%s\", \"error_ns\": %" PRIu64 ", \"gap_ns\": %" PRIu64
+           ", \"gap_at_ns\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"late\": %" PRIu64 ", \"eof\": %s, \"stuck\": %s}\n",
+           load_kind_name[f->kind], f->hello.key, f->port, f->connects, f->failed, f->broken, f->rounds, f->s.sent,
+           f->s.received, (int64_t)f->s.wrong, f->s.error != 0 ? strerror(f->s.error) : "", f->error_ns, f->gap_ns,
+           f->gap_at_ns, f->lost, f->late, f->s.eof ? "true" : "false", f->stuck ? "true" : "false");
 }
 
 static void kind_tell(enum load_kind kind, uint64_t end_ns)
@@ -398,6 +401,16 @@ static void kind_tell(enum load_kind kind, uint64_t end_ns)
 }
 
 /* ---- all of it ---- */
+/* From now on are the longest pauses. */
+static void mark(void)
+{
+    for (size_t i = 0; i < load.count; i++)
+        load.flow[i].gap_ns = 0;
+    for (enum load_kind kind = 0; kind < LOAD_KINDS; kind++)
+        load.kind[kind].gap_ns = 0;
+    marked = 0;
+}
+
 static void turn(void)
 {
     struct epoll_event event[EVENTS];
@@ -405,6 +418,8 @@ static void turn(void)
     if (n < 0 && errno != EINTR)
         app_fail(errno, "cannot wait");
     load.now_ns = app_now_ns();
+    if (marked)
+        mark();
     for (int i = 0; i < n; i++) {
         struct flow *f = event[i].data.ptr;
         if (f->connecting)
@@ -490,8 +505,10 @@ static void flows_make(void)
 
 static void on_signal(int number)
 {
-    (void)number;
-    load_ending = 1;
+    if (number == SIGUSR1)
+        marked = 1;
+    else
+        load_ending = 1;
 }
 
 int main(int argc, char **argv)
@@ -501,6 +518,7 @@ int main(int argc, char **argv)
     app_parse(&argp, argc, argv, &load);
     sigaction(SIGTERM, &end, NULL);
     sigaction(SIGINT, &end, NULL);
+    sigaction(SIGUSR1, &end, NULL);
     app_attach(&load.app);
     if (load.serve)
         load_serve(&load.app, &load.address);

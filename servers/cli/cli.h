@@ -87,5 +87,6 @@ int cli_inject(const struct cli_arguments *arguments);
 int cli_capture(const struct cli_arguments *arguments);
 int cli_up(int argc, char **argv);
 int cli_lab(int argc, char **argv);
+int cli_campaign(int argc, char **argv);
 
 #endif

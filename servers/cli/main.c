@@ -46,6 +46,8 @@ static const struct cli_command commands[] = {
      .run = cli_capture},
     {"lab", "[UP-OPTIONS] [--as-root] -- COMMAND...",
      "Runs COMMAND on a private Linux host (10.77.0.1) beside a stack of its own (10.77.0.2).", .run_raw = cli_lab},
+    {"campaign", "[OPTIONS]", "Injects many faults, each in a lab of its own under load, and tells what each one reached.",
+     .run_raw = cli_campaign},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -90,7 +90,8 @@ def plant(plan, flows):
         ports = established_ports()
         if not ports:
             return "no connection to disturb"
-        rule = f"table inet plant {{ chain in {{ type filter hook input priority 0; tcp dport {ports[0]} reject with tcp reset\n }} }}\n"
+        rule = ("table inet plant {\n chain in {\n  type filter hook input priority 0;\n"
+                f"  tcp dport {ports[0]} reject with tcp reset\n }}\n}}\n")
         done = subprocess.run(["nft", "-f", "-"], input=rule, text=True, capture_output=True)
         return done.stderr.strip() or None
     status, _, error = ask("inject", plan["other"], kind if kind in ("kill", "stop") else f"plant-{kind}", "--seed", plan["fault_seed"])

@@ -30,7 +30,7 @@ struct offsets { /* among which to choose; count 0: all of our own code */
 bool code_open(const struct injection *injection, struct image *image, csh *ret_decoder)
 {
     char error[IMAGE_ERROR];
-    if (image_open(injection->pid, image, error) < 0)
+    if (image_open(injection->pid, true, image, error) < 0)
         report(REPORT_REFUSED, "%s", error);
     else if (cs_open(CS_ARCH_X86, CS_MODE_64, ret_decoder) != CS_ERR_OK ||
              cs_option(*ret_decoder, CS_OPT_DETAIL, CS_OPT_ON) != CS_ERR_OK)

@@ -188,7 +188,7 @@ static int units_read(int fd, struct image *image)
     return image->own_octets > 0 ? 0 : -ENODATA;
 }
 
-int image_open(pid_t pid, struct image *ret, char ret_error[IMAGE_ERROR])
+int image_open(pid_t pid, bool own, struct image *ret, char ret_error[IMAGE_ERROR])
 {
     int fd = -1;
     *ret = (struct image){0};
@@ -203,7 +203,7 @@ int image_open(pid_t pid, struct image *ret, char ret_error[IMAGE_ERROR])
         step = "find its functions (a stripped program?)";
         result = sections_read(elf, ret);
     }
-    if (result == 0) {
+    if (result == 0 && own) {
         step = "tell our own code from that of libraries (built without debug information?)";
         result = units_read(fd, ret);
     }

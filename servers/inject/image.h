@@ -35,8 +35,9 @@ struct image {
     uint64_t unwind, unwind_octets; /* section .eh_frame; 0: none */
 };
 
-/* Of a living process. 0, or a negative errno with one line in ret_error. Everything lasts until the process ends. */
-int image_open(pid_t pid, struct image *ret, char ret_error[IMAGE_ERROR]) __attribute__((warn_unused_result));
+/* Of a living process; `own`: also which functions are our own. 0, or a negative errno with one line in ret_error.
+ * Everything lasts until the process ends. */
+int image_open(pid_t pid, bool own, struct image *ret, char ret_error[IMAGE_ERROR]) __attribute__((warn_unused_result));
 /* The octets of the file that are loaded at this address, if there are so many; or NULL. */
 const uint8_t *image_bytes(const struct image *image, uint64_t address, uint64_t octets);
 /* The function that has this address, or NULL. */

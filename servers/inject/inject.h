@@ -19,6 +19,7 @@ struct injection {
 
 enum report {
     REPORT_PLACED = 'R',  /* it is in place */
+    REPORT_DONE = 'D',    /* and that is all */
     REPORT_REFUSED = 'X', /* why not */
     REPORT_EVENT = 'E',
 };

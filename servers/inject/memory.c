@@ -20,6 +20,7 @@
 #define PAGES_MAX  (1U << 18)
 #define PAGE_THERE (1ULL << 63 | 1ULL << 62) /* /proc/PID/pagemap: present or swapped */
 #define WORD       8U
+#define USED_TRIES 256
 
 struct word {
     const struct map *map;
@@ -47,7 +48,7 @@ static size_t pages_read(const struct injection *injection, const struct maps *m
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     for (uint32_t i = 0; i < maps->count && fd >= 0; i++) {
         const struct map *map = &maps->map[i];
-        uint64_t from = map->kind == MAP_STACK ? sp & ~(uint64_t)(PAGE - 1) : map->start, entry;
+        uint64_t from = map->kind == MAP_STACK ? sp / PAGE * PAGE : map->start, entry;
         if (!is_wanted(injection, map, kinds))
             continue;
         for (; from < map->end && count < PAGES_MAX; from += PAGE)
@@ -83,15 +84,33 @@ static uint64_t address_given(const struct injection *injection, const struct ma
     return 0;
 }
 
-static uint64_t address_any(struct injection *injection, const struct maps *maps, enum map_kind kinds, uint64_t sp)
+/* Where the frames of a stack end, and arguments and environment begin (proc(5): startstack). */
+static uint64_t stack_base(pid_t pid)
 {
+    char path[48], line[1024] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "re");
+    const char *at = file != NULL && fgets(line, sizeof line, file) != NULL ? strrchr(line, ')') : NULL;
+    for (unsigned field = 2; at != NULL && field < 28; field++)
+        at = strchr(at + 1, ' ');
+    if (file != NULL)
+        fclose(file);
+    return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
+}
+
+/* A word that is not zero, if one is soon found: what was never used is read by nobody. */
+static uint64_t address_any(struct injection *injection, const struct tracee *tracee, const struct maps *maps,
+                            enum map_kind kinds, uint64_t sp)
+{
+    uint64_t base = stack_base(injection->pid), address = 0, word = 0;
+    if (kinds == MAP_STACK && base > sp)
+        return (sp + random_next(&injection->random) % (base - sp)) & ~(uint64_t)(WORD - 1);
     uint64_t *page = calloc(PAGES_MAX, sizeof *page);
     size_t count = page == NULL ? 0 : pages_read(injection, maps, kinds, sp, page);
-    uint64_t address = 0;
-    if (count > 0) {
+    for (unsigned i = 0; i < USED_TRIES && count > 0 && word == 0; i++) {
         address = page[random_next(&injection->random) % count] + random_next(&injection->random) % PAGE / WORD * WORD;
-        if (kinds == MAP_STACK && address < sp) /* the page of its end */
-            address = (sp + random_next(&injection->random) % (PAGE - sp % PAGE)) & ~(uint64_t)(WORD - 1);
+        if (!trace_read(tracee, address, &word, sizeof word))
+            break;
     }
     free(page);
     return address;
@@ -181,16 +200,16 @@ static bool word_choose(struct injection *injection, const struct tracee *tracee
     }
     bool given = injection->place[0] != '\0';
     *ret = (struct word){0};
-    ret->address = given ? address_given(injection, maps) : address_any(injection, maps, kinds, registers.rsp);
+    ret->address = given ? address_given(injection, maps) : address_any(injection, tracee, maps, kinds, registers.rsp);
     ret->map = map_of(maps, ret->address);
-    if (ret->map == NULL || !trace_read(tracee, ret->address, &ret->before, sizeof ret->before)) {
-        report(REPORT_REFUSED,
-               given ? "nothing writable is at %.60s of '%s': write stack:OFF, heap:OFF, store:OFF, pool:OFF, ring:OFF "
-                       "or arena:OFF"
-                     : "%.0s'%s' has no such memory in use",
-               injection->place, injection->server);
+    bool there = ret->map != NULL && trace_read(tracee, ret->address, &ret->before, sizeof ret->before);
+    if (!there && given)
+        report(REPORT_REFUSED, "nothing writable is at '%.60s': stack:, heap:, store:, pool:, ring: or arena: and OFF",
+               injection->place);
+    else if (!there)
+        report(REPORT_REFUSED, "'%s' has no such memory in use", injection->server);
+    if (!there)
         return false;
-    }
     uint64_t random = random_next(&injection->random);
     ret->after = kinds == MAP_ANY ? random : ret->before ^ 1ULL << random % 64;
     return true;

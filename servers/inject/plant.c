@@ -23,8 +23,7 @@ static uint64_t text_place(struct injection *injection, const struct image *imag
     for (uint32_t n = 0; n + 1 < image->functions; n++) {
         uint32_t i = (start + n) % (image->functions - 1);
         uint64_t end = image->function[i].address + image->function[i].octets;
-        if (image->function[i].own && image->function[i + 1].own && image->function[i + 1].address > end + 1 &&
-            image->function[i + 1].address < end + 16)
+        if (image->function[i + 1].address > end + 1 && image->function[i + 1].address < end + 16)
             return end + 1;
     }
     return 0;
@@ -78,7 +77,7 @@ static void plant_memory(struct injection *injection, struct tracee *tracee, con
     }
     octet ^= 0x10;
     if (trace_write(tracee, address, &octet, 1))
-        report(REPORT_PLACED, "%s: done at 0x%" PRIx64, injection->fault, address - image->bias);
+        report(REPORT_DONE, "%s: done at 0x%" PRIx64, injection->fault, address - image->bias);
     else
         report(REPORT_REFUSED, "cannot write the memory of the domain: %s", strerror(errno));
 }
@@ -91,7 +90,7 @@ static bool plant_signal(const struct injection *injection)
     if (signo == 0)
         return false;
     if (kill(injection->pid, signo) == 0)
-        report(REPORT_PLACED, "%s: done", injection->fault);
+        report(REPORT_DONE, "%s: done", injection->fault);
     else
         report(REPORT_REFUSED, "cannot signal the domain: %s", strerror(errno));
     return true;
@@ -112,7 +111,7 @@ void inject_plant(struct injection *injection)
         report(REPORT_REFUSED, "no fault named '%.40s': see `bulkhead inject --help`", injection->fault);
         return;
     }
-    if (image_open(injection->pid, &image, error) < 0) {
+    if (image_open(injection->pid, false, &image, error) < 0) {
         report(REPORT_REFUSED, "%s", error);
         return;
     }

@@ -138,7 +138,7 @@ void inject_verify(struct injection *injection)
     struct tracee tracee;
     struct findings findings = {{0}, {0}};
     char error[IMAGE_ERROR];
-    int result = image_open(injection->pid, &image, error);
+    int result = image_open(injection->pid, false, &image, error);
     if (result < 0) {
         report(REPORT_REFUSED, "%s", error);
         return;
@@ -151,7 +151,7 @@ void inject_verify(struct injection *injection)
     if (trace_stop(&tracee) == TRACE_GONE)
         report(REPORT_REFUSED, "the domain ended first: try again");
     else if (verify_all(injection, &tracee, &image, &findings))
-        report(REPORT_PLACED, "ok: %s", findings.looked);
+        report(REPORT_DONE, "ok: %s", findings.looked);
     else
         report(REPORT_REFUSED, "damaged: %s", findings.wrong);
     trace_close(&tracee);

@@ -20,7 +20,6 @@
 #define TIMEOUT_MS     2000
 #define TIMEOUT_MS_MAX 600000
 #define PLACE_OCTETS   1024
-#define REPORT_OCTETS  1024
 
 static const struct {
     const char *name;
@@ -191,34 +190,43 @@ const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Mana
 
 static void report(struct supervisor *s, struct injector *at, const char *what)
 {
-    if (what[0] == 'E') {
+    if (what[0] == 'E')
         event_add(s, "inject", at->domain->name, at->incarnation, NULL, 0, "%s", what + 1);
-        return;
-    }
+    else if (at->id != 0)
+        answer(s, at->id, what[0] == 'X' ? "" : what + 1, what[0] == 'X' ? what + 1 : "");
+    at->id = what[0] == 'E' ? at->id : 0;
+}
+
+static void injector_end(struct supervisor *s, struct injector *at)
+{
+    char text[32];
+    process_signal(&at->process, SIGKILL); /* it says no more: it has ended, or is about to */
+    process_reap(&at->process, text, sizeof text);
+    loop_unwatch(s, at->reports);
+    close(at->reports);
+    if (at->last_words[0] != '\0')
+        report(s, at, at->last_words);
     if (at->id != 0)
-        answer(s, at->id, what[0] == 'R' ? what + 1 : "", what[0] == 'R' ? "" : what + 1);
-    at->id = 0;
+        report(s, at, "Xbulkhead-inject ended before it was done: try again");
+    at->domain = NULL;
 }
 
 void inject_ended(struct supervisor *s, uint32_t index)
 {
     struct injector *at = &s->injector[index];
-    char octets[REPORT_OCTETS], text[REPORT_OCTETS];
+    char octets[INJECT_TEXT];
     ssize_t n = recv(at->reports, octets, sizeof octets, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n > 1) {
-        text_copy(text, sizeof text, octets, (size_t)n);
-        report(s, at, text);
+    if (n <= 1) {
+        injector_end(s, at);
         return;
     }
-    process_signal(&at->process, SIGKILL); /* it says no more: it has ended, or is about to */
-    process_reap(&at->process, text, sizeof text);
-    if (at->id != 0)
-        report(s, at, "Xbulkhead-inject ended before the fault was in place: try again");
-    loop_unwatch(s, at->reports);
-    close(at->reports);
-    at->domain = NULL;
+    text_copy(at->last_words, sizeof at->last_words, octets, (size_t)n);
+    if (octets[0] == 'R') { /* all else waits for its end: then it may be followed by another request */
+        report(s, at, at->last_words);
+        at->last_words[0] = '\0';
+    }
 }
 
 /* Untrusted: what (domain). It is believed about itself, as often as it may log. */

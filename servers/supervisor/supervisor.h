@@ -291,12 +291,14 @@ struct crash { /* a death whose report is to be written */
 };
 
 #define INJECTORS_MAX SERVER_COUNT
+#define INJECT_TEXT   600
 struct injector {
     struct domain *domain; /* NULL: free */
     uint32_t incarnation;
     struct process process;
     int reports;
     uint64_t id; /* of the request; 0: answered */
+    char last_words[INJECT_TEXT]; /* first octet: of which kind */
 };
 
 struct supervisor {

@@ -86,6 +86,8 @@ bool domain_round(struct domain *domain)
 {
     bool moved = false;
     domain->now_us = domain_clock_us();
+    if (domain->fault != NULL)
+        moved = fault_round(domain);
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         const struct domain_server *at = &domain->server[id];
         domain->running = id;

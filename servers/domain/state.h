@@ -72,6 +72,8 @@ struct domain {
     uint32_t ports_named; /* in the counter page */
     struct domain_server server[SERVER_COUNT];
     struct domain_capture *capture; /* of each port; NULL: there was never one */
+    struct domain_fault *fault;     /* NULL: never told to do one */
+    uint8_t *canary;                /* CRASH_CANARY octets that nobody writes */
     struct domain_bell bell[DOMAIN_BELLS];
     struct domain_port *port[DOMAIN_PORTS];
     struct session *session; /* SESSIONS_MAX */
@@ -115,6 +117,11 @@ domain_handler barrier_peer_lost, barrier_peer_attached;
 
 /* ---- capture.c ---- */
 domain_handler capture_set;
+
+/* ---- fault.c ---- */
+domain_handler fault_set;
+/* What a fault does in the servers' stead, before their bursts. True: something moved. With domain->fault only. */
+bool fault_round(struct domain *domain);
 
 /* ---- counters.c ---- */
 void counters_of_ports(struct domain *domain);

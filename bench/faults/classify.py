@@ -10,6 +10,7 @@ DISTURBED_US = 500_000   # a pause of the other transport that is no noise
 SLOWER = 0.7             # of the golden rate in its slowest window (and of the same run's before the fault)
 WINDOW_NS = 400_000_000
 STREAMS = ("bulk", "rr")
+STILL = "stood still for"
 
 
 def victim_of(domains, server):
@@ -119,7 +120,7 @@ def disturbed(seen, victim, golden):
         return f"{len(broken)} flows of {'/'.join(kinds)}, port {f['port']}: {f['error'] or ('stuck' if f['stuck'] else 'wrong octets')}"
     pause = gap_us(load, kinds)
     limit = max(DISTURBED_US, 3 * max(golden["gap_us"].get(k, 0) for k in kinds))
-    return f"{'/'.join(kinds)} stood still for {pause / 1000:.0f} ms" if pause > limit else None
+    return f"{'/'.join(kinds)} {STILL} {pause / 1000:.0f} ms" if pause > limit else None
 
 
 def escapes(seen, victim, golden, changed):
@@ -172,9 +173,11 @@ def outcome(plan, seen, golden):
              "lost": broken_count(load), "stuck": len(stuck(load)), "gap_us": gap_us(load, ("bulk", "rr", "short", "udp")),
              "other_gap_us": gap_us(load, other_transport(seen, victim)), "restarted": victim in changed, "down_us": down_us(seen, victim),
              "unverified": sorted(n for n, t in seen["verify"].items() if t and t.startswith("?"))}
-    away = escapes(seen, victim, golden, changed)
+    away, pause = escapes(seen, victim, golden, changed), disturbed(seen, victim, golden)
     found["factor"], slow = slower(seen, golden)
     found["outcome"], found["why"] = worst(seen, golden, found, away, slow)
+    # Resting on time alone, of which a busy machine takes some as well: to be seen again before it is believed.
+    found["time_alone"] = found["outcome"] == "degraded" or (found["outcome"] == "escaped" and len(away) == 1 and STILL in (pause or ""))
     found["affected"] = affected(seen, victim, found, changed, away)
     return found
 

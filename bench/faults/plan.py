@@ -8,7 +8,8 @@ GROUPS = {  # of classes that `bulkhead inject` knows
     "fail-stop": ("kill", "segv", "abort"),
     "hang": ("stop", "loop", "block", "slow"),
     "memory": ("wild-write", "flip-heap", "flip-stack", "flip-store", "flip-pool", "flip-ring", "flip-arena"),
-    "code": ("flip-text", "nop", "branch-inverted", "operand", "register", "pointer", "loop-bound", "init-missing"),
+    "code": ("flip-text", "nop", "branch-inverted", "branch-dropped", "operand", "register-source", "register-destination", "pointer", "loop-bound",
+             "init-missing"),
     "resource": ("leak", "mute", "flood", "exhaust"),
     "message": ("field", "drop", "duplicate", "reorder", "replay", "forge", "lost-bell"),
 }

@@ -61,7 +61,7 @@ class Injector:
         """(True, False or None: not known yet; the event) from the events since the fault was put in."""
         mine = [e for e in found if e["kind"] == "inject" and e["subject"] == domain]
         for event in mine:
-            if "not activated" in event["text"]:
+            if "not activated" in event["text"] or "activation unknown" in event["text"]:  # if it showed, it was
                 return False, event
             if "activated" in event["text"]:
                 return True, event

@@ -119,6 +119,10 @@ def report(lines):
             parts += ["recovery", recovery(runs, partition)]
     if worst(runs):
         parts += ["worst cases", worst(runs)]
+    again = [r for r in runs if r.get("earlier") and r["outcome"] != r["earlier"][0][0]]
+    if again:
+        parts.append(f"{len(again)} verdicts that rested on time alone did not come again, and count as what came then: "
+                     + ", ".join(f"{r['earlier'][0][0]} -> {r['outcome']} (seed {r['seed']}, {r['partition']})" for r in again[:WORST_SHOWN]))
     if broken:
         parts.append(f"{broken} runs did not come about: they say nothing of the stack, and count nowhere")
     return "\n\n".join(parts)

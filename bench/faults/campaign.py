@@ -335,7 +335,7 @@ def plants(labs, options):
         golden_make(labs, output, options, pool)
         todo = [planning.plant_plan(kind, i, options.loads[0]) for i, kind in enumerate(options.plants)]
         for plan, line in zip(todo, pool.map(lambda p: one(labs, output, "factored", p, {}, options), todo)):
-            found = line is not None and line.get("outcome") == "escaped"
+            found = line is not None and line.get("outcome") == "escaped" and planning.PLANTS[plan["class"].removeprefix("plant-")] in line["why"]
             missed += not found
             said = "interrupted" if line is None else line.get("why") or line.get("broken") or line.get("outcome")
             print(f"{'found ' if found else 'MISSED'} {plan['class']}: {said}", flush=True)

@@ -17,7 +17,8 @@ CLASSES = {name: group for group, names in GROUPS.items() for name in names}
 NOT_THERE = {("flip-store", "nic"), ("flip-store", "ip"),  # they keep none
              ("flip-arena", "nic"), ("flip-arena", "ip"), ("flip-arena", "socket"),  # they write none
              ("flip-pool", "socket")}
-PLANTS = ("text", "rodata", "canary", "store", "kill", "stop", "connection")
+PLANTS = {  # kind: what finds it says this
+    "text": "verify: ", "rodata": "verify: ", "canary": "verify: ", "store": "verify: ", "kill": "replaced", "stop": "replaced", "connection": ", port "}
 LOADS = {  # options of bh-load: the main load, and a little of all else beside it
     "bulk": ("--bulk", "3", "--rate", "1500000", "--rr", "2", "--short", "1", "--udp", "1"),
     "rr": ("--bulk", "1", "--rate", "200000", "--rr", "20", "--short", "1", "--udp", "1"),
@@ -53,6 +54,6 @@ def plan(seed, classes, servers, loads):
 def plant_plan(kind, index, load):
     """A run with a harmless fault and one escape that is planted."""
     server = "udp" if kind == "connection" else "tcp"
-    other = {"kill": "udp", "stop": "ip", "store": "udp"}.get(kind, "nic")
+    other = {"kill": "udp", "stop": "ip", "store": "socket"}.get(kind, "nic")
     return {"seed": index, "server": server, "class": f"plant-{kind}", "group": "plant", "load": load, "moment_s": 0.15, "fault_seed": index,
             "peer": "", "count": 0, "other": other}

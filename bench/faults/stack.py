@@ -83,7 +83,7 @@ def verify(server):
     return f"? {error}"
 
 
-def plant(plan, flows):
+def plant(plan):
     """An escape on purpose, for the instrument to find. None, or why it could not be planted."""
     kind = plan["class"].removeprefix("plant-")
     if kind == "connection":

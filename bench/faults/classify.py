@@ -139,7 +139,7 @@ def slower(seen, golden):
         before, after = rate(kind, seen["mark_ns"] - WINDOW_NS, seen["mark_ns"]), rate(kind, seen["end_ns"] - WINDOW_NS, seen["end_ns"])
         normal = min(x for x in (before, golden["rate"].get(name)) if x is not None) if before is not None else None
         if normal and after is not None and after < SLOWER * normal:
-            factor = normal / max(after, 1)
+            factor = round(normal / max(after, normal / 1000), 2)
             worst = max(worst, (factor, name))
     return worst
 

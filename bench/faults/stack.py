@@ -53,7 +53,11 @@ class Injector:
 
     def put_in(self):
         """(what it says, None) or (None, why not)."""
-        status, out, error = ask(*self.arguments(), "--json", seconds=20)
+        for _ in range(5):
+            status, out, error = ask(*self.arguments(), "--json", seconds=20)
+            if status == 0 or "try again" not in error:
+                break
+            time.sleep(0.1)
         return (json.loads(out)["text"], None) if status == 0 else (None, error or f"status {status}")
 
     @staticmethod

@@ -11,6 +11,7 @@ LETTERS = {"escaped": "ESC", "wrong data": "wrong", "service lost": "lost!", "se
            "hang": "hang", "degraded": "slow", "transparent": "transp", "no effect": "none", "not activated": "not act"}
 TRAFFIC = ("tcp connections", "udp traffic")
 WORST_SHOWN = 12
+QUIET_US = 200_000
 
 
 def table(head, rows):
@@ -105,9 +106,19 @@ def worst(runs):
     return "\n".join(lines)
 
 
+def busy(lines):
+    """A word on the machine, if without a fault there were pauses that no stack makes."""
+    pauses = [(max(g["gap_us"].values()), g) for g in lines if g["type"] == "golden" and g["gap_us"]]
+    pause, golden = max(pauses, key=lambda p: p[0], default=(0, None))
+    if pause <= QUIET_US:
+        return []
+    return [f"The machine was busy: golden runs had pauses of up to {pause / 1000:.0f} ms ({golden['load']}, {golden['partition']}); verdicts that rest on "
+            "time say little."]
+
+
 def report(lines):
     runs = [x for x in lines if x["type"] == "run" and "outcome" in x and x["group"] != "plant"]
-    parts, broken = [], sum(x["type"] == "run" and "outcome" not in x for x in lines)
+    parts, broken = busy(lines), sum(x["type"] == "run" and "outcome" not in x for x in lines)
     for partition in sorted({r["partition"] for r in runs}):  # factored is before monolithic
         some = [r for r in runs if r["partition"] == partition]
         parts.append(f"== {partition}: {len(some)} runs, {len(activated(some))} activated, {len(manifested(some))} manifested ==")

@@ -37,7 +37,7 @@ def seen():
     load = {"flows": [flow("bulk", 1), flow("rr", 2), flow("short", 3), flow("udp", 0)], "kinds": {"bulk": kind(), "udp": kind(octets=[100] * 300)},
             "served": [{"served": "bulk", "key": 1, "sent": 200, "received": 100, "wrong": -1, "eof": True, "error": "", "open": False}],
             "served_all": {"wrong_datagrams": 0}, "ended": {}}
-    return {"before": domains(), "after": domains(), "events": [], "load": load, "activated": True, "activation_text": "", "mark_ns": 1400 * MS,
+    return {"before": domains(), "after": domains(), "events": [], "load": load, "activated": True, "activation_text": "", "said": "", "mark_ns": 1400 * MS,
             "end_ns": 3000 * MS, "strike_us": 1_500_000, "realtime_us": 0, "reached_us": 5000, "reached_after_restart": None, "unreached": "",
             "verify": {"nic": None, "ip": None, "udp": None, "socket": None}}
 

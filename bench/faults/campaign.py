@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import signal
 import statistics
 import subprocess
@@ -32,6 +33,7 @@ LAB_S = 120  # a run that takes longer is ended
 TRIES = 3    # of a run that did not come about
 CONFIRMATIONS = 3
 TELL_S = 15
+PLACE = re.compile(r"\btext:0x[0-9a-f]+")  # as `bulkhead inject --place` takes it
 
 
 def fail(message, status=1):
@@ -182,8 +184,10 @@ def golden_run(labs, key, index):
 
 def coverage_make(labs, output, options, pool):
     """Which instructions each server runs under each load: code faults are chosen among these. Of the factored partition, for all."""
-    if not any(planning.CLASSES[c] == "code" for c in options.classes) or options.out is None:
+    if not any(planning.CLASSES[c] == "code" for c in options.classes) or options.place:
         return {}
+    if options.out is None:
+        fail("code faults are chosen where a server's golden run was: say --out FILE, beside which that is kept, or --place")
     folder = pathlib.Path(f"{options.out}.coverage").resolve()
     folder.mkdir(exist_ok=True)
     done = {(c["server"], c["load"]): c for c in output.of("coverage")}
@@ -207,7 +211,8 @@ def kept(seen):
     streams = [f for f in load["flows"] if f["flow"] in classify.STREAMS]
     short = [f for f in load["flows"] if f["flow"] == "short"]
     udp = [f for f in load["flows"] if f["flow"] == "udp"]
-    return {"activated": seen["activated"], "activation": seen["activation_text"], "said": seen["said"], "events": seen["events"],
+    place = PLACE.search(seen["said"] or "")
+    return {"place": place.group() if place else "", "activated": seen["activated"], "activation": seen["activation_text"], "said": seen["said"], "events": seen["events"],
             "strike_us": seen["strike_us"], "reached_us": seen["reached_us"], "ended": load["ended"],
             "traffic": {"connects": sum(f["connects"] for f in streams), "octets": sum(f["sent"] + f["received"] for f in streams),
                         "short": {k: sum(f[k] for f in short) for k in ("connects", "failed", "broken")},
@@ -247,7 +252,8 @@ def run_confirmed(labs, partition, plan, full, golden, options):
 
 def one(labs, output, partition, plan, places, options):
     file = places.get((plan["server"], plan["load"]))
-    full = {**plan, "kind": "fault", "options": planning.LOADS[plan["load"]], "timeout_ms": options.timeout, **({"places": str(file)} if file else {})}
+    full = {**plan, "kind": "fault", "options": planning.LOADS[plan["load"]], "timeout_ms": options.timeout, "place": options.place,
+            **({"places": str(file)} if file else {})}
     seen, line = run_confirmed(labs, partition, plan, full, golden_of(output, partition, plan["load"]), options)
     if line is None:
         return None
@@ -432,6 +438,7 @@ def options_parse(argv):
     parser.add_argument("--shard", type=shard, default=[1, 1], metavar="I/N", help="only each Nth run, from the Ith on")
     parser.add_argument("--lanes", type=count(1, 64), default=4, metavar="N", help="labs beside each other (default 4)")
     parser.add_argument("--timeout", type=count(1, 60_000), default=TIMEOUT_MS, metavar="MS", help="patience with the activation")
+    parser.add_argument("--place", metavar="WHERE", help="of a code fault, as `bulkhead inject` has it, to see a run again")
     parser.add_argument("--plant", dest="plants", nargs="?", type=names(planning.PLANTS), const=list(planning.PLANTS), default=None, metavar="KIND[,KIND]",
                         help="instead: plants an escape of each kind, which has to be found")
     parser.add_argument("--verbose", action="store_true", help="all that was seen")

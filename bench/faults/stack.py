@@ -48,7 +48,8 @@ class Injector:
         found = ["inject", p["server"], p["class"], "--seed", p["fault_seed"], "--timeout", self.timeout_ms]
         found += ["--peer", p["peer"]] if p["peer"] else []
         found += ["--count", p["count"]] if p["count"] else []
-        found += ["--place", f"from:{self.places}"] if p["group"] == "code" and self.places else []
+        place = p.get("place") or (f"from:{self.places}" if p["group"] == "code" and self.places else None)
+        found += ["--place", place] if place else []
         return found
 
     def put_in(self):

@@ -10,7 +10,7 @@ import stats
 LETTERS = {"escaped": "ESC", "wrong data": "wrong", "service lost": "lost!", "service lost until restart": "lost", "connections lost": "conn",
            "hang": "hang", "degraded": "slow", "transparent": "transp", "no effect": "none", "not activated": "not act"}
 TRAFFIC = ("tcp connections", "udp traffic")
-WORST_SHOWN = 12
+WORST_SHOWN, WORST_EACH = 12, 5
 QUIET_US = 200_000
 
 
@@ -91,18 +91,22 @@ def recovery(runs, partition):
 
 def reproduce(run):
     return (f"bulkhead campaign --seed {run['seed']} --runs 1 --partition {shlex.quote(run['partition'])} --classes {run['class']} "
-            f"--servers {run['server']} --loads {run['load']}")
+            f"--servers {run['server']} --loads {run['load']}" + (f" --place {run['place']}" if run.get("place") else ""))
 
 
 def worst(runs):
     """The worst cases with what reproduces each."""
     bad = [r for r in runs if classify.OUTCOMES.index(r["outcome"]) < classify.OUTCOMES.index("transparent")]
     bad.sort(key=lambda r: (r["partition"] != "factored", classify.OUTCOMES.index(r["outcome"]), -r["factor"], -r["gap_us"]))
-    lines = []
-    for r in bad[:WORST_SHOWN]:
+    lines, of = [], collections.Counter()
+    for r in bad:
+        of[r["partition"], r["outcome"]] += 1
+        if of[r["partition"], r["outcome"]] > WORST_EACH:
+            continue
         lines += [f"{r['outcome']}: {r['class']} in {r['server']}, {r['partition']}, seed {r['seed']}: {r['why'][:300]}", f"    {reproduce(r)}"]
-    if len(bad) > WORST_SHOWN:
-        lines.append(f"... and {len(bad) - WORST_SHOWN} more")
+    more = sum(max(0, n - WORST_EACH) for n in of.values())
+    if more:
+        lines.append(f"... and {more} more")
     return "\n".join(lines)
 
 

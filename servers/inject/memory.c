@@ -98,7 +98,13 @@ static uint64_t stack_base(pid_t pid)
     return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
 }
 
-/* A word that is not zero, if one is soon found: what was never used is read by nobody. */
+/* Eight equal octets are what memory is cleared with. */
+static bool is_used(uint64_t word)
+{
+    return word != (word & 0xff) * 0x0101010101010101ULL;
+}
+
+/* A word that is used, if one is soon found: nobody reads the others. */
 static uint64_t address_any(struct injection *injection, const struct tracee *tracee, const struct maps *maps,
                             enum map_kind kinds, uint64_t sp)
 {
@@ -107,7 +113,7 @@ static uint64_t address_any(struct injection *injection, const struct tracee *tr
         return (sp + random_next(&injection->random) % (base - sp)) & ~(uint64_t)(WORD - 1);
     uint64_t *page = calloc(PAGES_MAX, sizeof *page);
     size_t count = page == NULL ? 0 : pages_read(injection, maps, kinds, sp, page);
-    for (unsigned i = 0; i < USED_TRIES && count > 0 && word == 0; i++) {
+    for (unsigned i = 0; i < USED_TRIES && count > 0 && !is_used(word); i++) {
         address = page[random_next(&injection->random) % count] + random_next(&injection->random) % PAGE / WORD * WORD;
         if (!trace_read(tracee, address, &word, sizeof word))
             break;
@@ -148,9 +154,8 @@ static bool was_read(const struct tracee *tracee, csh decoder, const struct imag
         return true;
     image_name(image, registers.rip - image->bias - 1, ret_where, size);
     unsigned access = access_before(decoder, image, registers.rip);
-    if (access == CS_AC_READ || access == CS_AC_WRITE)
-        return access == CS_AC_READ;
-    return (access & CS_AC_READ) != 0 || !trace_read(tracee, word->address, &now, sizeof now) || now == word->after;
+    bool changed = trace_read(tracee, word->address, &now, sizeof now) && now != word->after;
+    return changed ? access == (CS_AC_READ | CS_AC_WRITE) : access != CS_AC_WRITE; /* the decoder errs at times */
 }
 
 static void await_access(struct tracee *tracee, const struct injection *injection, const struct image *image,
@@ -167,15 +172,17 @@ static void await_access(struct tracee *tracee, const struct injection *injectio
             trace_go(tracee);
     } while (event == TRACE_BREAKPOINT);
     char where[80];
+    bool others = (word->map->kind & (MAP_POOL | MAP_RING | MAP_ARENA | MAP_OTHER)) != 0; /* may have read it, unseen */
+    const char *not = others ? "activation unknown" : "not activated";
     if (event == TRACE_WATCHPOINT && was_read(tracee, decoder, image, word, where, sizeof where))
         report(REPORT_EVENT, "%s: activated after %.3f ms, read by %s: %s", injection->fault,
                (double)(trace_now_us() - start) / 1000, where, text);
     else if (event == TRACE_WATCHPOINT)
-        report(REPORT_EVENT, "%s: not activated, written over by %s: %s", injection->fault, where, text);
+        report(REPORT_EVENT, "%s: %s, written over by %s: %s", injection->fault, not, where, text);
     else if (event == TRACE_GONE)
         report(REPORT_EVENT, "%s: activation unknown, the domain ended: %s", injection->fault, text);
     else
-        report(REPORT_EVENT, "%s: not activated within %" PRIu64 " ms: %s", injection->fault,
+        report(REPORT_EVENT, "%s: %s, the domain did not touch it within %" PRIu64 " ms: %s", injection->fault, not,
                injection->timeout_us / 1000, text);
 }
 

@@ -80,8 +80,9 @@ def test_golden_run():
     said = inject("tcp", "coverage", "--timeout", "1500", "--place", f"to:{COVERED}")
     assert "which of" in said, said
     text = event_of(number, "coverage")
+    assert "coverage: done" in text, (text, events(number))
     offsets = [int(line, 16) for line in open(COVERED)]
-    assert "done" in text and len(offsets) > 1000 and offsets == sorted(set(offsets)), f"{text}: {len(offsets)}"
+    assert len(offsets) > 1000 and offsets == sorted(set(offsets)), f"{text}: {len(offsets)}"
     assert not [e for e in events(number) if e["kind"] == "died"], "the golden run killed it"
     assert verified("tcp") is None, verified("tcp")
 
@@ -96,9 +97,16 @@ def test_code():
 
 
 def test_memory():
-    for i, fault in enumerate(MEMORY):
-        print(put(fault, "--seed", str(i)), flush=True)
-    assert "read by" in "".join(put("flip-stack", "--seed", str(i)) for i in range(4)), "no read of the stack was seen"
+    factored = len(domains()) > 1
+    texts = [put(fault, "--seed", str(i)) for i, fault in enumerate(MEMORY) if factored or fault != "flip-ring"]
+    if not factored:
+        assert "no such memory" in refused("tcp", "flip-ring"), "a ring between servers of one domain"
+    print("\n".join(texts), flush=True)
+    for seed in range(100, 115):
+        if any("read by" in text for text in texts):
+            return
+        texts.append(put("flip-heap", "--seed", str(seed)))
+    raise AssertionError(f"no read of what was damaged was seen: {texts}")
 
 
 def test_stop_and_kill():
@@ -132,26 +140,43 @@ def injectors(supervisor):
     return [int(line.split()[0]) for line in found.splitlines() if "bulkhead-inject"[:15] in line]
 
 
-def test_killed_tracer():
-    fresh()
-    before, number = running()["incarnation"], last_event()
+def tracer_killed(*arguments):
+    """Puts a fault into tcp that would wait for long, and kills who traces it."""
     supervisor = json.loads(bulkhead("ps", "--json"))["supervisor_pid"]
-    inject("tcp", "coverage", "--timeout", "20000", "--place", f"to:{folder.name}/never")
+    said = inject("tcp", *arguments, "--timeout", "20000")
     text = refused("tcp", "verify")
     assert "on its way" in text, text
     tracer = injectors(supervisor)
     assert len(tracer) == 1, tracer
     os.kill(tracer[0], signal.SIGKILL)
     wait_for("tcp to be free again", lambda: "on its way" not in (verified("tcp") or ""), 10, 0.05)
-    assert running()["incarnation"] == before and verified("tcp") is None, (verified("tcp"), events(number))
+    running()
+    assert verified("tcp") is None, verified("tcp")
+    return said
+
+
+def test_killed_tracer():
+    """One that waits at a place where nobody comes by; and one of a golden run, whose victim dies if it comes by in between."""
+    fresh()
+    covered = {int(line, 16) for line in open(COVERED)}
+    for seed in range(50):
+        number, before = last_event(), running()["incarnation"]
+        said = inject("tcp", "nop", "--seed", str(seed), "--timeout", "1")
+        event_of(number, "nop")
+        place = said.split()[5].rstrip(":")
+        if int(place[5:], 16) not in covered:
+            break
+    assert place in tracer_killed("nop", "--place", place)
+    assert running()["incarnation"] == before, events(number)
+    tracer_killed("coverage", "--place", f"to:{folder.name}/never")
     assert not os.path.exists(f"{folder.name}/never")
     reachable()
 
 
 def test_plants():
     server = "socket"
-    for plant, word in (("plant-text", "text"), ("plant-rodata", "read-only data"), ("plant-store", "store"),
-                        ("plant-canary", "canary")):
+    for plant, word in (("plant-text", "text"), ("plant-rodata", "read-only data"), ("plant-canary", "canary"),
+                        ("plant-store", "store")):  # the last: what is in a store stays
         assert verified(server) is None, verified(server)
         if plant == "plant-canary" and "no canary page" in inject(server, "verify"):
             print("no canary page in this build: not planted", flush=True)
@@ -163,8 +188,6 @@ def test_plants():
         before = running(server)["incarnation"]
         bulkhead("kill", server)
         wait_for("a clean one", lambda: (d := domain_of(server))["incarnation"] > before and d["state"] == "running", 15, 0.02)
-        if plant == "plant-store":
-            wait_for("the store to be good again", lambda: verified(server) is None, 5, 0.1)
     for plant in ("plant-kill", "plant-stop"):
         before = running("udp")["incarnation"]
         inject("udp", plant)

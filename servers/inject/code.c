@@ -123,13 +123,15 @@ static bool place_choose(struct injection *injection, csh decoder, const struct 
                          struct place *ret)
 {
     struct offsets offsets = {0};
+    uint64_t start = injection->random;
     *ret = (struct place){0};
     if (!offsets_read(injection->place, &offsets))
         return false;
     for (unsigned i = 0; i < (offsets.count == 1 ? 1 : TRIES); i++) {
         uint64_t random = random_next(&injection->random);
         uint64_t offset = offsets.count > 0 ? offsets.offset[random % offsets.count] : offset_any(image, random);
-        if (place_suits(decoder, image, mutation, offset, random_next(&injection->random), ret)) {
+        uint64_t what = start ^ offset; /* not of the search: at a place that is named it is the same */
+        if (place_suits(decoder, image, mutation, offset, random_next(&what), ret)) {
             free(offsets.offset);
             return true;
         }

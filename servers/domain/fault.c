@@ -10,7 +10,7 @@
  *  slow          SLOW_US_LEAST to SLOW_US_MOST of computing more, by the seed, in `count` rounds
  *  leak, mute    `count` messages; flood: `count` of random content, in every round as many as the ring takes
  *  exhaust       `count` buffers of the server's pool, again and again as they come home; a server without a pool asks
- * the peer for as many sockets
+ *                the peer for as many sockets
  *
  * Here a count of 0 is once for what is done to one message or round (hang, slow, messages), and for good for what has
  * no single time (leak, mute, flood, exhaust). What cannot be done is a Log, and no death.

@@ -372,11 +372,17 @@ static bool is_silent(const struct inject_port *inject, const struct message *me
     return kind == INJECT_MUTE || (kind == INJECT_LEAK && message->operation == MESSAGE_RETURN);
 }
 
+/* A beat of the channel is nothing that a server says: it is lost with all else, or not at all. */
+static bool is_spared(const struct inject_port *inject, const struct message *message)
+{
+    return message->operation == MESSAGE_RETURN && message->count == 0 && inject->plan->kind != INJECT_MUTE;
+}
+
 static bool inject_port_push(struct port *port, const struct message *message)
 {
     struct inject_port *inject = port->wrapper;
     life_follow(inject, port);
-    if (!port->attached || inject->plan == NULL || inject_over(inject->plan))
+    if (!port->attached || inject->plan == NULL || inject_over(inject->plan) || is_spared(inject, message))
         return inner_push(inject, port, message);
     if (is_silent(inject, message)) {
         strike(inject, message, "not said");
@@ -466,7 +472,7 @@ static struct message flood_message(struct inject_port *inject)
         memcpy((uint8_t *)&m + field->offset, (const uint8_t *)&random + field->offset, field->octets);
     }
     m.flags = 0;
-    m.count = m.operation == MESSAGE_RETURN ? (uint8_t)inject_draw(&plan->random, MESSAGE_RETURNS_MAX + 1) : 0;
+    m.count = m.operation == MESSAGE_RETURN ? (uint8_t)(1 + inject_draw(&plan->random, MESSAGE_RETURNS_MAX)) : 0;
     memset(m.reserved1, 0, sizeof m.reserved1);
     return m;
 }

@@ -10,7 +10,7 @@
  *  slow          SLOW_US_LEAST to SLOW_US_MOST of computing more, by the seed, in `count` rounds
  *  leak, mute    `count` messages; flood: `count` of random content, in every round as many as the ring takes
  *  exhaust       `count` buffers of the server's pool, again and again as they come home; a server without a pool asks
- * the peer for as many sockets
+ *                the peer for as many sockets
  *
  * Here a count of 0 is once for what is done to one message or round (hang, slow, messages), and for good for what has
  * no single time (leak, mute, flood, exhaust). What cannot be done is a Log, and no death.
@@ -25,8 +25,9 @@
 
 #define SLOW_US_LEAST 1000
 #define SLOW_US_MOST  20000
-#define ASKED_SLOTS   64 /* what a request for a socket names: any of so many slots of ... */
-#define ASKED_PLACES  8  /* ... so many sessions, arenas */
+#define ASKED_SOCKET  0x80000000U /* and up: ids of nobody */
+#define ASKED_SLOTS   64          /* what a request for a socket names: any of so many slots of ... */
+#define ASKED_PLACES  8           /* ... so many sessions, arenas */
 
 struct server_fault {
     struct domain *domain;
@@ -113,7 +114,7 @@ static struct message request_for_socket(struct inject_plan *plan, enum server_i
                         .capability = CAPABILITY_INDEX_PEER,
                         .generation = 1};
     m.cookie = inject_draw(&plan->random, UINT32_MAX);
-    m.socket = (struct message_socket){.socket = inject_draw(&plan->random, UINT16_MAX),
+    m.socket = (struct message_socket){.socket = ASKED_SOCKET | inject_draw(&plan->random, ASKED_SOCKET),
                                        .session = inject_draw(&plan->random, ASKED_PLACES),
                                        .connection = UINT32_MAX,
                                        .arena = inject_draw(&plan->random, ASKED_PLACES),

@@ -13,7 +13,8 @@ import time
 from inside import SERVERS, STACK, Echo, application, bulkhead, domain_of, domains, echoes, events, last_event, wait_for
 
 TCP, UDP = 7007, 7008
-PATIENCE_S = 8
+PATIENCE_S = 15
+GOOD_S = 0.5
 NEIGHBOURS = {"nic": ["ip"], "ip": ["nic", "tcp", "udp"], "tcp": ["ip", "socket"], "udp": ["ip", "socket"], "socket": ["tcp", "udp"]}
 OF_SERVER = ("loop", "block", "slow", "exhaust")
 OF_CHANNEL = ("leak", "mute", "flood", "field", "drop", "duplicate", "reorder", "replay", "forge", "lost-bell")
@@ -79,11 +80,14 @@ def one(server, fault, peer, seed, count, load):
         missing()
     good, down = 0, 0.0
     first_good = lacks = None
-    while good < 3 and time.monotonic() < deadline:
+    since_good = time.monotonic()
+    while (good < 3 or time.monotonic() < since_good + GOOD_S) and time.monotonic() < deadline:
         lacks = missing()
         good = 0 if lacks else good + 1
         if lacks:
-            down = time.monotonic() - start
+            since_good = time.monotonic()
+            down = since_good - start
+        time.sleep(0.02)
     told = [e for e in events(since) if e["kind"] in ("died", "broken", "inject", "cold", "backoff")]
     died = [e["subject"] for e in told if e["kind"] == "died"]
     activated = is_activated(since, fault)

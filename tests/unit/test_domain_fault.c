@@ -38,7 +38,7 @@ static uint32_t reply_count(void)
 {
     struct message m;
     uint32_t count = 0;
-    while (port_pull(&f.nic, &m))
+    while (nic_pull(&m))
         count++;
     port_flush(&f.nic);
     return count;
@@ -144,7 +144,7 @@ static uint32_t run_harm(uint32_t kind, uint64_t seed, uint32_t count, uint64_t 
         send_to_ip(1000 + i, 100, 50);
     struct message m;
     for (int quiet_ms = 0; quiet_ms < QUIET_MS; quiet_ms++, usleep(1000)) {
-        while (port_pull(&f.nic, &m)) {
+        while (nic_pull(&m)) {
             quiet_ms = 0;
             sum = sum * 31 + m.cookie * 7 + m.reference[0].generation;
             wrong += m.cookie < highest;

@@ -39,7 +39,9 @@ static bool ring_push(struct port *port, const struct message *message)
     port->counters.pushed++;
     if (message->operation == MESSAGE_RETURN)
         port->returns_unrung += message->count;
-    else
+    else if (message->operation == MESSAGE_SEND || message->operation == MESSAGE_RECEIVE)
+        port->lent++;
+    if (message->operation != MESSAGE_RETURN)
         port->quiet_output = false;
     return true;
 }
@@ -57,16 +59,34 @@ static bool envelope_ok(const struct message *m)
            memcmp(m->reserved1, zero, sizeof zero) == 0;
 }
 
+static bool is_beat(const struct message *m)
+{
+    return m->operation == MESSAGE_RETURN && m->count == 0;
+}
+
+static void came_home(struct port *port, const struct message *m)
+{
+    if (m->operation != MESSAGE_RETURN)
+        return;
+    port->counters.returned += m->count;
+    port->lent -= m->count < port->lent ? m->count : port->lent;
+}
+
 static bool ring_pull(struct port *port, struct message *ret)
 {
     if (!port->attached)
         return false;
     while (ring_take(&port->ring, ret)) { /* ends: a ring full at most, as nothing is released within */
-        if (envelope_ok(ret)) {
-            port->counters.pulled++;
-            return true;
+        if (!envelope_ok(ret)) {
+            port->counters.malformed++;
+            continue;
         }
-        port->counters.malformed++;
+        port->counters.heard++;
+        if (is_beat(ret))
+            continue;
+        came_home(port, ret);
+        port->counters.pulled++;
+        return true;
     }
     return false;
 }
@@ -87,6 +107,7 @@ void port_attach(struct port *port, struct ring_half *mine, const struct ring_ha
     port->attachments++;
     port->quiet_output = true;
     port->returns_unrung = 0;
+    port->lent = 0;
 }
 
 void port_detach(struct port *port)

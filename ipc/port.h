@@ -13,6 +13,8 @@
 
 struct port_counters {
     uint64_t pushed, pulled, full, malformed;
+    uint64_t heard;    /* messages that came, beats among them */
+    uint64_t returned; /* loans that came home */
 };
 
 struct port {
@@ -24,6 +26,7 @@ struct port {
     bool attached;                 /* false between the death of a peer and the next incarnation */
     uint32_t attachments;          /* how often it was attached: wrappers tell one life of the channel from the next */
     bool quiet_output;             /* all that was pushed since the last flush were returned loans */
+    uint32_t lent;                 /* packets of this life that went out and are not home, as far as messages tell */
     uint32_t returns_unrung;       /* returned loans that were flushed without ringing */
     struct port_counters counters;
 };
@@ -44,7 +47,8 @@ static inline bool port_push(struct port *port, const struct message *message)
     return port->operations->push(port, message);
 }
 /* Untrusted: what the peer wrote. The message is a private copy whose envelope (slot count for its operation, reserved
- * octets, flags, count) has been checked; malformed ones are counted and skipped. False: none. */
+ * octets, flags, count) has been checked; malformed ones are counted and skipped, and so are beats: a RETURN of nothing, which
+ * says that somebody is there. False: none. */
 static inline bool port_pull(struct port *port, struct message *ret)
 {
     return port->operations->pull(port, ret);

@@ -190,3 +190,67 @@ uint32_t store_used(const struct store *store)
 {
     return ((const struct store_header *)store->memory)->used;
 }
+
+/* ---- from outside ---- */
+
+static bool header_fits(const struct store_header *header, size_t octets)
+{
+    size_t copy = copy_octets(header->block_octets);
+    return header->magic == STORE_MAGIC && header->block_octets > 0 && header->block_octets <= octets &&
+           header->block_count <= (octets - sizeof *header) / (2 * copy) && header->used <= header->block_count;
+}
+
+size_t store_extent(const void *memory, size_t octets)
+{
+    const struct store_header *header = memory;
+    if (octets < sizeof *header || !header_fits(header, octets))
+        return sizeof *header;
+    return sizeof *header + 2 * (size_t)header->used * copy_octets(header->block_octets);
+}
+
+/* The newest committed copy of a block, or NULL. */
+static const struct store_copy *committed_copy(const struct store *store, uint32_t index)
+{
+    uint64_t committed = ((const struct store_header *)store->memory)->committed;
+    const struct store_copy *newest = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        const struct store_copy *copy = copy_at(store, index, i);
+        if (copy->burst != 0 && copy->burst <= committed && (newest == NULL || copy->burst > newest->burst))
+            newest = copy;
+    }
+    return newest;
+}
+
+enum store_block store_verify(const void *memory, size_t octets, uint32_t *ret_block, uint32_t *ret_good)
+{
+    const struct store_header *header = memory;
+    struct store store = {.memory = (uint8_t *)(uintptr_t)memory, .block_octets = header->block_octets};
+    *ret_block = STORE_HEADER;
+    *ret_good = 0;
+    if (header->magic == 0)
+        return STORE_BLOCK_EMPTY;
+    if (!header_fits(header, octets))
+        return STORE_BLOCK_CORRUPT;
+    for (uint32_t i = 0; i < header->used; i++) {
+        const struct store_copy *copy = committed_copy(&store, i);
+        *ret_block = i;
+        if (copy != NULL && (copy->octets > header->block_octets || copy->checksum != copy_checksum(i, copy)))
+            return STORE_BLOCK_CORRUPT;
+        *ret_good += copy != NULL && copy->present;
+    }
+    return STORE_BLOCK_GOOD;
+}
+
+bool store_payload(const void *memory, size_t octets, size_t *ret_at)
+{
+    const struct store_header *header = memory;
+    struct store store = {.memory = (uint8_t *)(uintptr_t)memory, .block_octets = header->block_octets};
+    for (uint32_t i = 0; header_fits(header, octets) && i < header->used; i++) {
+        const struct store_copy *copy = committed_copy(&store, i);
+        if (copy == NULL || !copy->present || copy->octets == 0 || copy->octets > header->block_octets)
+            continue;
+        *ret_at = (size_t)(copy->payload - (const uint8_t *)memory);
+        return true;
+    }
+    return false;
+}

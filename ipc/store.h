@@ -50,4 +50,14 @@ void store_erase(struct store *store, uint32_t index);
 /* Makes the whole burst the state of the store. Nothing of the burst may be let out before. */
 void store_commit(struct store *store);
 
+/* ---- a look from outside, at a copy of a store: nothing of it is believed ---- */
+#define STORE_HEADER UINT32_MAX
+/* Octets of the part that was ever written, from the first 64 of `octets`; 64 if there is nothing, or only nonsense. */
+size_t store_extent(const void *header, size_t octets);
+/* Of a copy of that part: CORRUPT and which block in *ret_block (STORE_HEADER: not even that); EMPTY: nothing was ever
+ * written; or GOOD. *ret_good counts the blocks that are there. */
+enum store_block store_verify(const void *copy, size_t octets, uint32_t *ret_block, uint32_t *ret_good);
+/* Where in it some octet of a committed block is. False: there is none. */
+bool store_payload(const void *copy, size_t octets, size_t *ret_at);
+
 #endif

@@ -14,7 +14,9 @@
 
 #include "ipc/capture.h"
 
-#define SECONDS_MAX 1000000000U
+#define SECONDS_MAX    1000000000U
+#define TIMEOUT_MS_MAX 600000
+#define OPTION_MARK    (1 << 24) /* above all options: tells them from letters */
 
 static void complain(const char *command, const char *format, va_list values)
 {
@@ -85,6 +87,13 @@ static const struct {
     {"revoke", OPTION_REVOKE, required_argument, "--revoke ID      take this entry of a table back, by its ID"},
     {"binary", OPTION_BINARY, required_argument,
      "--binary FILE    what it runs from now on; one that does not fit is refused, and nothing happens"},
+    {"seed", OPTION_SEED, required_argument, "--seed N         what is left to chance follows from it (default 0)"},
+    {"peer", OPTION_PEER, required_argument, "--peer SERVER    message faults: only of the channel to this server"},
+    {"place", OPTION_PLACE, required_argument,
+     "--place WHERE    instead of by chance: text:0xOFF, from:FILE (one 0xOFF a line), stack:OFF, heap:OFF, store:OFF,\n"
+     "                   pool:OFF, ring:OFF, arena:OFF; coverage writes to:FILE"},
+    {"timeout", OPTION_TIMEOUT, required_argument,
+     "--timeout MS     patience with the activation (default 2000), or how long coverage looks"},
 };
 
 #define OPTIONS_KNOWN (sizeof(options_known) / sizeof(options_known[0]))
@@ -92,6 +101,8 @@ static const struct {
 void cli_help(const struct cli_command *command)
 {
     printf("Usage: bulkhead %s %s\n%s\n\n", command->name, command->synopsis, command->summary);
+    if (command->more != NULL)
+        printf("%s\n", command->more);
     for (size_t i = 0; i < OPTIONS_KNOWN; i++)
         if ((command->options & options_known[i].option) != 0)
             printf("  %s\n", options_known[i].help);
@@ -157,7 +168,7 @@ static const char *option_take(struct cli_arguments *arguments, enum cli_option 
     case OPTION_COUNT:
         return number_parse(value, UINT64_MAX, &arguments->count) && arguments->count > 0
                    ? NULL
-                   : "--count needs a number of packets, such as 10";
+                   : "--count needs a number above 0, such as 10";
     case OPTION_SECONDS:
         return number_parse(value, SECONDS_MAX, &arguments->seconds) && arguments->seconds > 0
                    ? NULL
@@ -182,6 +193,21 @@ static const char *option_take(struct cli_arguments *arguments, enum cli_option 
     case OPTION_BINARY:
         arguments->binary = value;
         return NULL;
+    case OPTION_SEED:
+        return number_parse(value, UINT64_MAX, &arguments->seed) ? NULL : "--seed needs a number, such as 1";
+    case OPTION_PEER:
+        arguments->peer = value;
+        return NULL;
+    case OPTION_PLACE:
+        arguments->place = value;
+        return NULL;
+    case OPTION_TIMEOUT: {
+        uint64_t ms = 0;
+        if (!number_parse(value, TIMEOUT_MS_MAX, &ms) || ms == 0)
+            return "--timeout needs milliseconds, 1 to 600000";
+        arguments->timeout_ms = (uint32_t)ms;
+        return NULL;
+    }
     case OPTION_SIGNAL:
         return signal_parse(value, &arguments->signal) ? NULL
                                                        : "--signal needs a signal's name or number, such as SEGV or 11";
@@ -218,7 +244,7 @@ static bool server_known(const char *name)
 
 static int operands_take(const struct cli_command *command, int count, char **operand, struct cli_arguments *arguments)
 {
-    int most = command->takes_server || command->takes_channel || command->takes_partition;
+    int most = (command->takes_server || command->takes_channel || command->takes_partition) + command->takes_fault;
     if (count > most)
         return cli_wrong(command->name, "unexpected argument %s; see `bulkhead %s --help`", operand[most],
                          command->name);
@@ -237,6 +263,11 @@ static int operands_take(const struct cli_command *command, int count, char **op
     if (!server_known(operand[0]))
         return cli_wrong(command->name, "no server %s; name one of nic, ip, tcp, udp, socket, manage", operand[0]);
     arguments->server = operand[0];
+    if (command->takes_fault && count == 1)
+        return cli_wrong(command->name, "name a fault, such as kill or flip-text; see `bulkhead %s --help`",
+                         command->name);
+    if (command->takes_fault)
+        arguments->fault = operand[1];
     return CLI_OK;
 }
 
@@ -248,7 +279,7 @@ static int options_take(const struct cli_command *command, int argc, char **argv
     for (size_t i = 0; i < OPTIONS_KNOWN; i++)
         if ((command->options & options_known[i].option) != 0)
             accepted[count++] = (struct option){options_known[i].name, options_known[i].has_argument, NULL,
-                                                (int)(options_known[i].option | 1 << 16)};
+                                                (int)(options_known[i].option | OPTION_MARK)};
     const char *letters = (command->options & OPTION_WRITE) != 0 ? ":hw:" : ":h";
     opterr = 0;
     optind = 1;
@@ -264,7 +295,7 @@ static int options_take(const struct cli_command *command, int argc, char **argv
         if (found == '?')
             return cli_wrong(command->name, "unknown option %s; see `bulkhead %s --help`", argv[optind - 1],
                              command->name);
-        enum cli_option option = found == 'w' ? OPTION_WRITE : (enum cli_option)(found & 0xffff);
+        enum cli_option option = found == 'w' ? OPTION_WRITE : (enum cli_option)(found & (OPTION_MARK - 1));
         const char *wrong = option_take(arguments, option, optarg);
         if (wrong != NULL)
             return cli_wrong(command->name, "%s", wrong);

@@ -25,6 +25,10 @@ enum cli_option { /* bits: which a command takes */
                   OPTION_DOT = 1 << 13,
                   OPTION_REVOKE = 1 << 14,
                   OPTION_BINARY = 1 << 15,
+                  OPTION_SEED = 1 << 20,
+                  OPTION_PEER = 1 << 21,
+                  OPTION_PLACE = 1 << 22,
+                  OPTION_TIMEOUT = 1 << 23,
 };
 
 struct cli_arguments {
@@ -41,16 +45,21 @@ struct cli_arguments {
     const char *channel, *file; /* capture */
     uint64_t count, seconds;    /* 0: no limit */
     uint32_t snap;
+    const char *fault, *peer, *place; /* inject; NULL: not given */
+    uint64_t seed;
+    uint32_t timeout_ms; /* 0: the default */
 };
 
 struct cli_command {
     const char *name;
     const char *synopsis; /* after the name */
     const char *summary;
+    const char *more; /* of its help; NULL: nothing */
     unsigned options; /* enum cli_option */
     bool takes_server;
     bool takes_channel;
     bool takes_partition;
+    bool takes_fault; /* after the server */
     int (*run)(const struct cli_arguments *arguments); /* an exit status */
     int (*run_raw)(int argc, char **argv);             /* instead: parses for itself */
 };
@@ -79,8 +88,10 @@ int cli_restart(const struct cli_arguments *arguments);
 int cli_repartition(const struct cli_arguments *arguments);
 int cli_down(const struct cli_arguments *arguments);
 int cli_audit(const struct cli_arguments *arguments);
+int cli_inject(const struct cli_arguments *arguments);
 int cli_capture(const struct cli_arguments *arguments);
 int cli_up(int argc, char **argv);
 int cli_lab(int argc, char **argv);
+int cli_campaign(int argc, char **argv);
 
 #endif

@@ -27,6 +27,19 @@ static const struct cli_command commands[] = {
      .options = OPTION_RUN_DIR | OPTION_BINARY, .takes_server = true, .run = cli_restart},
     {"repartition", "PARTITION [--run-dir DIR]", "Groups the servers of a running stack into other domains.",
      .options = OPTION_RUN_DIR, .takes_partition = true, .run = cli_repartition},
+    {"inject", "SERVER FAULT [OPTIONS]",
+     "Puts a fault into the domain of a server, for evaluation; `bulkhead events` tells when it is activated.",
+     .more =
+         "  fail-stop: kill segv abort; hang: stop loop block slow; resource: leak mute flood exhaust\n"
+         "  messages: field drop duplicate reorder replay forge lost-bell\n"
+         "  memory: wild-write flip-heap flip-stack flip-store flip-pool flip-ring flip-arena\n"
+         "  code: flip-text nop branch-inverted branch-dropped operand register-source register-destination pointer\n"
+         "        loop-bound init-missing\n"
+         "  without a fault: coverage (what runs, to:FILE), verify (nothing is damaged; exit status 1 if something "
+         "is)\n"
+         "  to test what looks for damage: plant-text plant-rodata plant-canary plant-store plant-kill plant-stop\n",
+     .options = OPTION_RUN_DIR | OPTION_JSON | OPTION_SEED | OPTION_PEER | OPTION_COUNT | OPTION_PLACE | OPTION_TIMEOUT,
+     .takes_server = true, .takes_fault = true, .run = cli_inject},
     {"audit", "[--json] [--run-dir DIR]",
      "Compares what the kernel says of every domain with what it was granted; exit status 1 if they differ.",
      .options = OPTION_RUN_DIR | OPTION_JSON, .run = cli_audit},
@@ -36,6 +49,8 @@ static const struct cli_command commands[] = {
      .run = cli_capture},
     {"lab", "[UP-OPTIONS] [--as-root] -- COMMAND...",
      "Runs COMMAND on a private Linux host (10.77.0.1) beside a stack of its own (10.77.0.2).", .run_raw = cli_lab},
+    {"campaign", "[OPTIONS]", "Injects many faults, each in a lab of its own under load, and tells what each one reached.",
+     .run_raw = cli_campaign},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

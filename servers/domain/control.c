@@ -172,6 +172,20 @@ int control_send_broken(struct control *control, uint32_t server, uint32_t peer,
     return control_send(control, &m);
 }
 
+int control_send_faulted(struct control *control, uint32_t server, uint32_t kind, const char *what)
+{
+    char text[LOG_OCTETS];
+    snprintf(text, sizeof text, "%s", what);
+    Bulkhead__Control__Faulted faulted = BULKHEAD__CONTROL__FAULTED__INIT;
+    faulted.server = server;
+    faulted.kind = kind;
+    faulted.text = text;
+    control_from_domain m = BULKHEAD__CONTROL__FROM_DOMAIN__INIT;
+    m.what_case = BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_FAULTED;
+    m.faulted = &faulted;
+    return control_send(control, &m);
+}
+
 void control_log(struct control *control, uint32_t level, uint32_t server, const char *text, int error)
 {
     char line[LOG_OCTETS];

@@ -51,6 +51,9 @@ int control_send_ack(struct control *control, uint64_t epoch) __attribute__((war
 int control_send_session_done(struct control *control, uint32_t session) __attribute__((warn_unused_result));
 int control_send_broken(struct control *control, uint32_t server, uint32_t peer, const char *why)
     __attribute__((warn_unused_result));
+/* A Fault has struck: what it did, in one line. */
+int control_send_faulted(struct control *control, uint32_t server, uint32_t kind, const char *text)
+    __attribute__((warn_unused_result));
 /* What was not said for want of room is not said. `level` as syslog(3): 3 error, 4 warning, 6 info. */
 void control_log(struct control *control, uint32_t level, uint32_t server, const char *text, int error);
 

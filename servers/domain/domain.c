@@ -18,6 +18,7 @@
 #include "servers/domain/state.h"
 
 #define WARM_OCTETS_MAX (512U << 10) /* of a state that is not large, and does not say what of it is touched first */
+#define CANARY_PLACE    4096         /* a page, as it is compared by others */
 #define STOPPED         1            /* a handler's outcome: an orderly end */
 
 void *domain_memory(size_t octets)
@@ -80,6 +81,8 @@ static int start(struct domain *domain, struct control_message *message)
             return result;
         }
     }
+    if (domain->crash != NULL)
+        __atomic_store_n(&domain->crash->canary, (uint64_t)(uintptr_t)domain->canary, __ATOMIC_RELEASE);
     domain->started = true;
     counters_of_ports(domain);
     return control_send_ready(&domain->control, domain->incarnation);
@@ -137,6 +140,7 @@ int domain_dispatch(struct domain *domain, struct control_message *message)
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_RAISE] = die,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP] = stop,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPTURE] = capture_set,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_FAULT] = fault_set,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_REVOKE] = grant_revoke,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITIES] = grant_capabilities,
     };
@@ -172,12 +176,24 @@ static void warm(struct domain *domain)
     }
 }
 
+/* It lies in the middle of one private mapping, on a page of its own, without a guard on either side: behind all that this
+ * file keeps of the domain and before what it keeps of sessions, so that what runs out of either, or is wild, hits it. */
+static void canary_fill(uint8_t *canary)
+{
+    for (uint32_t n = 0; n < CRASH_CANARY; n++)
+        canary[n] = (uint8_t)(n * 151 + 43);
+}
+
 static struct domain *domain_new(int control_fd, uint32_t servers, const struct server *const table[SERVER_COUNT])
 {
-    struct domain *domain = domain_memory(sizeof *domain);
-    struct session *sessions = domain_memory(SESSIONS_MAX * sizeof *sessions);
-    if (domain == NULL || sessions == NULL)
+    size_t before = (sizeof(struct domain) + CANARY_PLACE - 1) / CANARY_PLACE * CANARY_PLACE;
+    uint8_t *memory = domain_memory(before + CRASH_CANARY + SESSIONS_MAX * sizeof(struct session));
+    if (memory == NULL)
         return NULL;
+    struct domain *domain = (struct domain *)(void *)memory;
+    struct session *sessions = (struct session *)(void *)(memory + before + CRASH_CANARY);
+    domain->canary = memory + before;
+    canary_fill(domain->canary);
     domain->control.fd = control_fd;
     domain->table = table;
     domain->servers = servers;

@@ -303,6 +303,7 @@ int grant_revoke(struct domain *domain, struct control_message *message)
         return -EINVAL;
     if (port->port.table.entry[m->index].generation == m->generation)
         capability_revoke(&port->port.table, (uint16_t)m->index);
+    port->watch.revoked = true;
     return control_send_ack(&domain->control, m->epoch);
 }
 

@@ -37,17 +37,21 @@ uint64_t domain_clock_us(void)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* A peer whose indices are impossible loses its channel, and only that. */
+void domain_accuse(struct domain *domain, struct domain_port *port, const char *why)
+{
+    port->broken = true;
+    port_detach(&port->port);
+    int result = control_send_broken(&domain->control, port->server, port->peer, why);
+    (void)result; /* a socket that takes no message is noticed by the loop's next look */
+}
+
 static void detach_broken(struct domain *domain)
 {
     for (uint32_t p = 0; p < domain->port_count; p++) {
         struct domain_port *port = domain->port[p];
         if (!port->port.attached || !port->port.ring.broken || port->broken)
             continue;
-        port->broken = true;
-        port_detach(&port->port);
-        int result = control_send_broken(&domain->control, port->server, port->peer, "impossible ring index");
-        (void)result; /* a socket that takes no message is noticed by the loop's next look */
+        domain_accuse(domain, port, "impossible ring index");
     }
 }
 
@@ -96,6 +100,8 @@ bool domain_round(struct domain *domain)
 {
     bool moved = false;
     domain->now_us = domain_clock_us();
+    if (domain->fault != NULL)
+        moved = fault_round(domain);
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         const struct domain_server *at = &domain->server[id];
         domain->running = id;
@@ -282,7 +288,9 @@ int domain_loop(struct domain *domain)
             if (domain->now_us - domain->looked_us >= LOOK_US)
                 break;
         }
-        int result = 0;
+        int result = domain->now_us - domain->watched_us >= WATCH_TICK_US ? watch_tick(domain) : 0;
+        if (result != 0)
+            return result;
         if (domain->now_us - domain->looked_us >= LOOK_US) {
             domain->looked_us = domain->now_us;
             counters_later(domain);

@@ -30,12 +30,20 @@ struct domain_channel { /* the two halves, as mapped here */
     uint32_t bell;          /* index of the bell to ring; DOMAIN_NOBODY: local */
 };
 
+struct domain_watch { /* of a neighbour, over one life of the channel: watch.c */
+    uint32_t attachments;
+    bool revoked;                             /* entries of its were: it may name them without a lie */
+    uint32_t silent, kept, lies;              /* ticks */
+    uint64_t liveness, heard, returned, refused; /* at the last tick that counted */
+};
+
 struct domain_port {
     struct port port;
     enum server_id server, peer;
     struct domain_channel channel; /* attached */
     struct domain_channel staged;  /* granted, to be attached by PeerAttached */
     bool broken;                   /* told */
+    struct domain_watch watch;
 };
 
 struct domain_object { /* a pool or TX arena that table entries may name */
@@ -54,6 +62,7 @@ struct domain_server {
     struct domain_port *port[SERVER_COUNT];
     struct pool pool;
     struct server_work work;
+    uint32_t bare; /* ticks without a buffer */
     struct server_context context;
 };
 
@@ -76,6 +85,7 @@ struct domain {
     bool device_gone;
     uint64_t now_us;     /* of the round */
     uint64_t looked_us;  /* last look at the control socket */
+    uint64_t watched_us; /* last look at the neighbours */
     uint64_t counted_us; /* the ports' counters, the last time */
     uint64_t poison_until_us; /* 0: there is none */
     uint64_t stuck_us;   /* how long to wait for room */
@@ -83,6 +93,8 @@ struct domain {
     uint32_t ports_named; /* in the counter page */
     struct domain_server server[SERVER_COUNT];
     struct domain_capture *capture; /* of each port; NULL: there was never one */
+    struct domain_fault *fault;     /* NULL: never told to do one */
+    uint8_t *canary;                /* CRASH_CANARY octets that nobody writes */
     struct domain_bell bell[DOMAIN_BELLS];
     struct domain_port *port[DOMAIN_PORTS];
     struct session *session; /* SESSIONS_MAX */
@@ -127,10 +139,22 @@ domain_handler barrier_peer_lost, barrier_peer_attached;
 /* ---- capture.c ---- */
 domain_handler capture_set;
 
+/* ---- fault.c ---- */
+domain_handler fault_set;
+/* What a fault does in the servers' stead, before their bursts. True: something moved. With domain->fault only. */
+bool fault_round(struct domain *domain);
+
+/* ---- watch.c ---- */
+#define WATCH_TICK_US 180000 /* every other idle round */
+/* Says a beat to each neighbour and looks at what they do. 0, or a negative errno: a pool is lost to its own server. */
+int watch_tick(struct domain *domain);
+
 /* ---- counters.c ---- */
 void counters_of_ports(struct domain *domain);
 
 /* ---- loop.c ---- */
+/* A peer that lies loses its channel to this server, and only that; the supervisor hears of it. */
+void domain_accuse(struct domain *domain, struct domain_port *port, const char *why);
 /* One round of all servers. True: something moved. */
 bool domain_round(struct domain *domain);
 /* What servers changed outside a round is committed, published and flushed. */

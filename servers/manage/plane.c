@@ -101,6 +101,13 @@ static const char *request_objection(const Bulkhead__Manage__Request *request, b
             return changes;
         known = request->revoke->base.n_unknown_fields == 0;
         break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_INJECT:
+        if (!may_change)
+            return changes;
+        if (!server_name_fits(request->inject->server))
+            return bad_name;
+        known = request->inject->base.n_unknown_fields == 0;
+        break;
     case BULKHEAD__MANAGE__REQUEST__WHAT__NOT_SET:
     default:
         known = false;

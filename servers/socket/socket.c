@@ -10,7 +10,7 @@
  *
  *     OPEN --BIND--> BOUND --LISTEN--> LISTENING        (tcp binds here; udp, LISTEN and CONNECT ask the transport)
  *       \--------------\-----CONNECT--> CONNECTED <--ACCEPT-- connection queued at a listener
- *     any --LOST, or absent from ALIVE--> GONE          any --CLOSE--> CLOSING --ANSWER--> free
+ *     connected --LOST, any absent from ALIVE--> GONE    any --CLOSE--> CLOSING --ANSWER--> free
  *
  * What is stored: for each socket a block (identity, name, slot, the request in flight), for each lane its last answer,
  * and the last cookie (recover.c). What is derived: lists, held ports, accept queues. A connection that was not

@@ -469,6 +469,10 @@ static void on_lost(struct socket_server *server, enum session_transport t, cons
     }
     if (entry->block.state == SOCKET_CLOSING)
         return; /* the answer to CLOSE comes */
+    if (t != SESSION_TCP || entry->block.state == SOCKET_LISTENING) {
+        server->counters.drop_not_lost++; /* a name is ours to know; what a transport has lost of them its list tells */
+        return;
+    }
     int error = message->socket.error;
     server->counters.lost++;
     socket_gone(server, entry, error < 0 || error > 4095 ? ECONNRESET : error);

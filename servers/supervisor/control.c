@@ -255,6 +255,9 @@ static bool dispatch(struct supervisor *s, struct domain *domain, const from_dom
     case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_LOG:
         log_event(s, domain, "log", message->log->server, message->log->text);
         return true;
+    case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_FAULTED:
+        inject_struck(s, domain, message->faulted);
+        return true;
     default:
         return false;
     }

@@ -238,6 +238,9 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
     case WATCH_AUDIT:
         audit_ended(s);
         break;
+    case WATCH_INJECTOR:
+        inject_ended(s, index);
+        break;
     case WATCH_WIRE:
         wire_receive(s);
         break;

@@ -105,7 +105,7 @@ void manage_died(struct supervisor *s)
 
 /* ---- requests ---- */
 
-static struct domain *domain_find(struct supervisor *s, const char *name)
+struct domain *domain_find(struct supervisor *s, const char *name)
 {
     enum server_id id;
     for (uint32_t i = 0; i < s->domain_count; i++) {
@@ -128,7 +128,7 @@ static char *unknown(const char *name)
     return reply_error("no server or domain named '%s': nic, ip, tcp, udp, socket, or what `bulkhead ps` shows", name);
 }
 
-static char *serve_kill(struct supervisor *s, const Bulkhead__Manage__Kill *request)
+char *serve_kill(struct supervisor *s, const Bulkhead__Manage__Kill *request)
 {
     if (request->signal == 0 || request->signal > SIGNALS_MAX)
         return strdup("signal: give a number from 1 to 31");
@@ -238,6 +238,12 @@ static bool serve(struct supervisor *s, const Bulkhead__Manage__Request *request
         if (refusal == NULL)
             return false;
         error = strdup(refusal);
+        break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_INJECT:
+        refusal = done_before(s, request->id) ? "" : inject_start(s, request->id, request->inject);
+        if (refusal == NULL)
+            return false;
+        error = refusal[0] != '\0' ? strdup(refusal) : NULL;
         break;
     default:
         error = strdup("this request is not known here");

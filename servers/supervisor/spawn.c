@@ -279,6 +279,28 @@ int spawn_process(const struct spawn_request *request, struct process *ret)
     return result;
 }
 
+int spawn_beside(const char *const *argument, int control, struct process *ret)
+{
+    int program = program_open(argument[0]), pidfd = -1;
+    if (program < 0)
+        return program;
+    pid_t parent = getpid(), pid = clone_child(0, &pidfd);
+    if (pid == 0) {
+        char *environment[] = {NULL};
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent ||
+            standard_descriptors(&control, &program) < 0)
+            _exit(EXIT_SPAWN);
+        signals_reset();
+        execveat(program, "", (char *const *)(uintptr_t)argument, environment, AT_EMPTY_PATH);
+        _exit(EXIT_SPAWN);
+    }
+    int result = pid < 0 ? -errno : 0;
+    close(program);
+    if (result == 0)
+        *ret = (struct process){pid, pidfd, false};
+    return result;
+}
+
 void process_signal(const struct process *process, int signo)
 {
     if (process->pidfd >= 0)

@@ -104,6 +104,8 @@ struct process {
     int mounts;          /* descriptor of its mount namespace, plus 1; 0: not held */
 };
 int spawn_process(const struct spawn_request *request, struct process *ret) __attribute__((warn_unused_result));
+/* A trusted program beside the supervisor's own, in its namespaces and with its uid; argument[0] names it. */
+int spawn_beside(const char *const *argument, int control, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
 void process_bury(struct process *process, struct buried *buried); /* it is dead: before process_reap() */
 /* Collects a process whose pidfd is readable; *ret_text says how it ended. The signal that it died of; 0: none. */
@@ -369,6 +371,17 @@ struct crash { /* a death whose report is to be written */
     struct crash_page page;
 };
 
+#define INJECTORS_MAX SERVER_COUNT
+#define INJECT_TEXT   600
+struct injector {
+    struct domain *domain; /* NULL: free */
+    uint32_t incarnation;
+    struct process process;
+    int reports;
+    uint64_t id; /* of the request; 0: answered */
+    char last_words[INJECT_TEXT]; /* first octet: of which kind */
+};
+
 struct supervisor {
     struct options options;
     struct policy policy;
@@ -402,6 +415,8 @@ struct supervisor {
     bool place_freed; /* of a session: whose hello is held may have it */
     struct process manage, audit;
     struct buried buried;
+    struct injector injector[INJECTORS_MAX];
+    char inject_error[EVENT_TEXT]; /* of the latest refusal */
     int manage_link;
     uint64_t manage_retry_us, manage_since_us;
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
@@ -524,7 +539,7 @@ const char *health_recovery(struct supervisor *s, struct domain *domain);
 /* ---- inject.c ---- */
 /* NULL, and the reply with this id comes later; or why not. */
 const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Inject *request);
-void inject_ended(struct supervisor *s, uint32_t index);
+void inject_ended(struct supervisor *s, uint32_t index); /* an injector says something, or has ended */
 void inject_struck(struct supervisor *s, struct domain *domain, const Bulkhead__Control__Faulted *what); /* untrusted: what */
 
 /* ---- change.c ---- */
@@ -652,6 +667,8 @@ void manage_receive(struct supervisor *s);
 void manage_close(struct supervisor *s);
 void manage_send_event(struct supervisor *s, const struct event *event);
 void manage_reply(struct supervisor *s, Bulkhead__Manage__Reply *reply);
+struct domain *domain_find(struct supervisor *s, const char *name); /* by its own, or one of its servers'; or NULL */
+char *serve_kill(struct supervisor *s, const Bulkhead__Manage__Kill *request); /* NULL, or why not (to be freed) */
 const char *status_walls(const struct supervisor *s); /* which trust model holds */
 void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_caps(struct supervisor *s, uint32_t skip, Bulkhead__Manage__Reply *reply); /* caps.c: a page of the tree */

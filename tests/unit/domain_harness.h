@@ -59,7 +59,9 @@ struct fixture {
     struct counter_page *counters;
     struct crash_page *crash;
     int status_fd, counter_fd, crash_fd, nic_status_fd;
-    struct port nic; /* our end */
+    struct port nic;            /* our end */
+    struct message nic_message; /* pulled by nic_has_message() */
+    bool nic_has;
     struct capability entries[CAPABILITY_TABLE_MAX];
     struct doorbell ring;
     uint64_t *store;
@@ -83,7 +85,8 @@ void grant_all(void);
 uint64_t value_of(uint32_t server, uint32_t what);
 void until(bool (*is)(uint64_t), uint64_t argument);
 void send_to_ip(uint64_t cookie, uint32_t offset, uint32_t length);
-bool nic_has_message(uint64_t argument);
+bool nic_has_message(uint64_t argument); /* anything but a beat; nic_pull() takes it */
+bool nic_pull(struct message *ret);
 void comes_back(uint64_t cookie);
 void started(void);
 void fence(void);

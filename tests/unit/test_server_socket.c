@@ -216,6 +216,27 @@ START_TEST(tcp_connect)
 }
 END_TEST
 
+/* What a transport has lost of names its list tells after its restart, and nothing else does. */
+START_TEST(names_are_not_lost)
+{
+    uint32_t u = new_socket(0, SESSION_UDP, 0), l = new_listener(80, 4);
+    struct control_request r = naming(CONTROL_BIND, u, any4, 53);
+    ask(0, 0, &r);
+    struct message m = expect(udp, MESSAGE_BIND), lost = told(MESSAGE_LOST);
+    reply(udp, &m, 0, 11, 53);
+    ck_assert_int_eq(answer_of(0, 0).error, 0);
+    lost.socket.socket = u;
+    tell(udp, &lost);
+    lost.socket.socket = l;
+    tell(tcp, &lost);
+    ck_assert_uint_eq(server->counters.drop_not_lost, 2);
+    ck_assert_uint_eq(server->counters.lost, 0);
+    struct message e = established(l, 5);
+    tell(tcp, &e);
+    ck_assert_uint_eq(answers[0]->word[3].accept_ready, 1);
+}
+END_TEST
+
 START_TEST(close_asks_the_transport)
 {
     uint32_t s = new_connected(11);
@@ -745,7 +766,7 @@ END_TEST
     X(ids_rest_before_reuse)                                                                                           \
     X(foreign_socket)                                                                                                  \
     X(tcp_bind)                                                                                                        \
-    X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect) X(close_asks_the_transport) X(close_overtakes_a_request)  \
+    X(tcp_name_conflicts) X(listen_arguments) X(tcp_connect) X(names_are_not_lost) X(close_asks_the_transport) X(close_overtakes_a_request)  \
         X(udp_names) X(udp_connect_binds_first) X(accept_one) X(accept_refusals) X(listener_shut_down) X(options)      \
             X(option_values) X(options_travel) X(options_of_streams_travel) X(ring_sizes_in_time)                      \
                 X(tcp_names_of_two_families) X(addresses_of_two_families) X(what_is_permitted) X(udp_shared_name)      \

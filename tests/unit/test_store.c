@@ -233,6 +233,69 @@ START_TEST(test_other_layout_is_refused)
 }
 END_TEST
 
+static enum store_block verified(const void *copy, uint32_t *ret_block, uint32_t *ret_good)
+{
+    return store_verify(copy, store_octets(OCTETS, BLOCKS), ret_block, ret_good);
+}
+
+/* A look from outside sees the committed blocks, and every octet of theirs that is another; what is not committed is no matter. */
+START_TEST(test_verified_from_outside)
+{
+    uint32_t block = 0, good = 0;
+    size_t octets = store_octets(OCTETS, BLOCKS), at = 0;
+    ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_EMPTY);
+    ck_assert_uint_eq(store_extent(memory, octets), 64);
+    struct store store = opened(memory);
+    ck_assert(!store_payload(memory, octets, &at));
+    put_value(&store, 1, 7);
+    put_value(&store, 2, 8);
+    store_commit(&store);
+    put_value(&store, 2, 9); /* begun, not committed */
+    ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_GOOD);
+    ck_assert_uint_eq(good, 2);
+    ck_assert_uint_eq(store_extent(memory, octets), store_octets(OCTETS, 3));
+    ck_assert(store_payload(memory, octets, &at));
+    for (unsigned i = 0; i < OCTETS; i++) {
+        memory[at + i] ^= 0x10;
+        ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_CORRUPT);
+        ck_assert_uint_eq(block, 1);
+        memory[at + i] ^= 0x10;
+    }
+    store_commit(&store);
+    ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_GOOD);
+}
+END_TEST
+
+/* Headers that lie lead nowhere. */
+START_TEST(test_verified_nonsense)
+{
+    size_t octets = store_octets(OCTETS, BLOCKS), at = 0;
+    struct store store = opened(memory);
+    put_value(&store, 1, 7);
+    store_commit(&store);
+    uint8_t *header = malloc(64);
+    memcpy(header, memory, 64);
+    for (unsigned i = 0; i < 24; i++) {
+        for (unsigned bit = 0; bit < 8; bit++) {
+            uint32_t block = 0, good = 0;
+            memory[i] ^= (uint8_t)(1U << bit);
+            size_t extent = store_extent(memory, octets);
+            ck_assert_uint_ge(extent, 64);
+            ck_assert_uint_le(extent, octets);
+            (void)!verified(memory, &block, &good);
+            (void)store_payload(memory, octets, &at);
+            memcpy(memory, header, 64);
+        }
+    }
+    memset(memory + 16, 0xff, 8); /* block_count, used */
+    uint32_t block = 0, good = 0;
+    ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_CORRUPT);
+    ck_assert_uint_eq(block, STORE_HEADER);
+    free(header);
+}
+END_TEST
+
 SUITE_RUN("store", setup, teardown, test_committed_is_found, test_uncommitted_never_happened,
           test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_written_in_place,
-          test_copy_elsewhere_is_corrupt, test_off_keeps_nothing, test_other_layout_is_refused)
+          test_copy_elsewhere_is_corrupt, test_off_keeps_nothing, test_other_layout_is_refused,
+          test_verified_from_outside, test_verified_nonsense)

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Neighbours that live and do not serve are accused, others are not. The test is nic: its loop goes round as `lives`
+ * says, and each step of STEP_MS it does what the row says. */
+#include <poll.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ipc/inject.h"
+#include "tests/unit/domain_harness.h"
+
+#define STEP_MS  20
+#define STEPS    200
+#define NO_ENTRY 999
+
+static struct {
+    const char *name;
+    bool lives, beats, asks, takes, gives_back, lies, revoked;
+    const char *accused; /* NULL: it is not */
+} rows[] = {
+    {"beats and serves", true, true, true, true, true, false, false, NULL},
+    {"beats, and nobody wants anything", true, true, false, true, true, false, false, NULL},
+    {"says nothing", true, false, false, true, false, false, false, "says nothing"},
+    {"is stopped", false, false, false, false, false, false, false, NULL},
+    {"takes and keeps", true, true, true, true, false, false, false, "does not give back what it was lent"},
+    {"takes nothing", true, true, true, false, false, false, false, NULL},
+    {"lies on and on", true, true, false, true, true, true, false, "goes on naming what it may not"},
+    {"names what was revoked", true, true, false, true, true, true, true, NULL},
+};
+
+static void give_back(uint32_t count)
+{
+    struct message m = {.operation = MESSAGE_RETURN, .capability = 1, .generation = 1, .count = (uint8_t)count};
+    ck_assert(port_push(&f.nic, &m));
+}
+
+static void step(uint32_t i, uint32_t n)
+{
+    struct message m;
+    uint32_t taken = 0;
+    if (rows[i].lives)
+        __atomic_fetch_add(&f.nic_status->liveness, 1, __ATOMIC_RELAXED);
+    if (rows[i].beats)
+        give_back(0);
+    if (rows[i].asks && n % 8 == 0 && f.nic.lent < 16)
+        send_to_ip(n, 100, 50);
+    m = (struct message){.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1};
+    m.reference[0] = (struct message_reference){.pool = NO_ENTRY, .generation = 1, .length = 4};
+    if (rows[i].lies)
+        ck_assert(port_push(&f.nic, &m));
+    while (rows[i].takes && port_pull(&f.nic, &m))
+        taken += m.operation == MESSAGE_RECEIVE;
+    if (rows[i].gives_back && taken > 0)
+        give_back(taken);
+    port_flush(&f.nic);
+    usleep(STEP_MS * 1000);
+}
+
+/* What the domain says of its neighbour, if anything within the time. */
+static void accusation(char *ret, size_t size)
+{
+    struct pollfd p = {.fd = f.control, .events = POLLIN};
+    ret[0] = '\0';
+    if (poll(&p, 1, 0) != 1)
+        return;
+    Bulkhead__Control__FromDomain *m = hear();
+    ck_assert_uint_eq(m->what_case, BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_CHANNEL_BROKEN);
+    ck_assert_uint_eq(m->channel_broken->server, SERVER_IP);
+    ck_assert_uint_eq(m->channel_broken->peer, SERVER_NIC);
+    snprintf(ret, size, "%s", m->channel_broken->why);
+    bulkhead__control__from_domain__free_unpacked(m, NULL);
+}
+
+START_TEST(who_does_not_serve_is_accused)
+{
+    char said[128] = "";
+    started();
+    if (rows[_i].revoked) {
+        SAY_(revoke, REVOKE, Revoke, inner.epoch = 7, inner.server = SERVER_IP, inner.peer = SERVER_NIC,
+             inner.index = NO_ENTRY, inner.generation = 1);
+        EXPECT(ACK);
+    }
+    for (uint32_t n = 0; n < STEPS && said[0] == '\0'; n++) {
+        step((uint32_t)_i, n);
+        accusation(said, sizeof said);
+    }
+    ck_assert_msg(strcmp(said, rows[_i].accused != NULL ? rows[_i].accused : "") == 0, "%s: '%s'", rows[_i].name, said);
+}
+END_TEST
+
+/* Whose buffers are all gone, and nobody has them, ends: the next incarnation has a fresh pool. */
+START_TEST(a_lost_pool_is_the_end)
+{
+    started();
+    SAY_(fault, FAULT, Fault, inner.server = SERVER_TCP, inner.kind = INJECT_EXHAUST, inner.peer = SERVER_COUNT);
+    EXPECT(FAULTED);
+    EXPECT(LOG);
+    int status = status_of_end();
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), DOMAIN_EXIT_PROTOCOL);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("domain_watch");
+    TCase *tc = tcase_create("domain_watch");
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_loop_test(tc, who_does_not_serve_is_accused, 0, sizeof rows / sizeof rows[0]);
+    tcase_add_test(tc, a_lost_pool_is_the_end);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -15,6 +15,7 @@ struct port_counters {
     uint64_t pushed, pulled, full, malformed;
     uint64_t heard;    /* messages that came, beats among them */
     uint64_t returned; /* loans that came home */
+    uint64_t foreign;  /* well-formed, and nothing that is said on this channel: counted by the server that pulled it */
 };
 
 struct port {

@@ -25,9 +25,8 @@
 
 #define SLOW_US_LEAST 1000
 #define SLOW_US_MOST  20000
-#define ASKED_SOCKET  0x80000000U /* and up: ids of nobody */
-#define ASKED_SLOTS   64          /* what a request for a socket names: any of so many slots of ... */
-#define ASKED_PLACES  8           /* ... so many sessions, arenas */
+#define ASKED_SLOTS   64 /* what a request for a socket names: any of so many slots of ... */
+#define ASKED_PLACES  8  /* ... so many sessions, arenas */
 
 struct server_fault {
     struct domain *domain;
@@ -107,6 +106,12 @@ static void exhaust_pool(struct server_fault *fault, struct pool *pool)
         (void)inject_strike(&fault->plan, "takes the buffers of its pool");
 }
 
+static uint32_t new_id(struct inject_plan *plan)
+{
+    uint32_t index = SOCKETS_MAX / 2 + inject_draw(&plan->random, SOCKETS_MAX / 2); /* the table is used from below */
+    return inject_draw(&plan->random, UINT16_MAX) << 16 | index;
+}
+
 /* Another socket for somebody: to a transport what the socket server always asks, for nobody who wanted it. */
 static struct message request_for_socket(struct inject_plan *plan, enum server_id peer)
 {
@@ -114,7 +119,7 @@ static struct message request_for_socket(struct inject_plan *plan, enum server_i
                         .capability = CAPABILITY_INDEX_PEER,
                         .generation = 1};
     m.cookie = inject_draw(&plan->random, UINT32_MAX);
-    m.socket = (struct message_socket){.socket = ASKED_SOCKET | inject_draw(&plan->random, ASKED_SOCKET),
+    m.socket = (struct message_socket){.socket = new_id(plan),
                                        .session = inject_draw(&plan->random, ASKED_PLACES),
                                        .connection = UINT32_MAX,
                                        .arena = inject_draw(&plan->random, ASKED_PLACES),

@@ -42,7 +42,7 @@ static uint32_t kept_limit(enum server_id borrower)
 
 static uint64_t refusals(const struct port *port)
 {
-    uint64_t sum = port->counters.malformed;
+    uint64_t sum = port->counters.malformed + port->counters.foreign;
     for (uint32_t i = 0; i < CAPABILITY_REFUSALS; i++)
         sum += port->table.refused[i];
     return sum;

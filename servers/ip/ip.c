@@ -249,12 +249,14 @@ static bool take_from_nic(struct ip *ip, uint64_t now_us)
     bool moved = false;
     for (unsigned i = 0; i < SERVER_BURST && port_pull(ip->nic, &m); i++) {
         moved = true;
-        if (m.operation == MESSAGE_RECEIVE)
+        if (m.operation == MESSAGE_RECEIVE) {
             ip_receive(ip, now_us, &m);
-        else if (m.operation == MESSAGE_RETURN)
+        } else if (m.operation == MESSAGE_RETURN) {
             ip_returned_by_nic(ip, &m);
-        else
+        } else {
             ip->counters.drop_operation++;
+            ip->nic->counters.foreign++;
+        }
     }
     return moved;
 }
@@ -272,14 +274,16 @@ static bool kept_send(struct ip *ip, uint64_t now_us, enum server_id from)
 
 static void take_message(struct ip *ip, uint64_t now_us, enum server_id from, const struct message *m)
 {
-    if (m->operation == MESSAGE_SEND)
+    if (m->operation == MESSAGE_SEND) {
         (void)ip_send(ip, now_us, from, m); /* what is kept is seen by the caller */
-    else if (m->operation == MESSAGE_RETURN)
+    } else if (m->operation == MESSAGE_RETURN) {
         ip_returned_by_transport(ip, now_us, from, m);
-    else if (m->operation == MESSAGE_UNREACHABLE)
+    } else if (m->operation == MESSAGE_UNREACHABLE) {
         ip_send_unreachable(ip, now_us, from, m);
-    else
+    } else {
         ip->counters.drop_operation++;
+        ip->context.port[from]->counters.foreign++;
+    }
 }
 
 /* Once there is a new nic, everyone has let go of the old one's buffers: what says so is in the ring already. */

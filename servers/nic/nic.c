@@ -84,12 +84,14 @@ static bool take_from_ip(struct nic *nic, uint64_t now_us)
         if (!port_pull(nic->ip, &m))
             break;
         moved = true;
-        if (m.operation == MESSAGE_SEND)
+        if (m.operation == MESSAGE_SEND) {
             nic_send(nic, now_us, &m);
-        else if (m.operation == MESSAGE_RETURN)
+        } else if (m.operation == MESSAGE_RETURN) {
             loans_home(nic, &m);
-        else
+        } else {
             nic->counters.drop_operation++;
+            nic->ip->counters.foreign++;
+        }
     }
     return moved;
 }

@@ -512,6 +512,7 @@ static void on_message(struct socket_server *server, enum session_transport t, c
     if (operation >= sizeof notices / sizeof notices[0] || notices[operation].run == NULL ||
         (notices[operation].tcp_only && t != SESSION_TCP)) {
         server->counters.drop_operation++;
+        port->counters.foreign++;
         return;
     }
     const struct message_socket *about = &message->socket;

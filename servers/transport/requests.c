@@ -157,6 +157,7 @@ static void request_take(struct transport *t, uint64_t now_us, const struct mess
         break;
     default:
         t->counters.drop_operation++;
+        t->socket->counters.foreign++;
     }
 }
 

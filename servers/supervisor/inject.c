@@ -38,7 +38,7 @@ static const struct {
 /* One line in s->inject_error, printable whatever the request says. */
 static const char *refuse(struct supervisor *s, const char *format, const char *what)
 {
-    char copy[48];
+    char copy[100];
     text_copy(copy, sizeof copy, what, strlen(what));
     snprintf(s->inject_error, sizeof s->inject_error, format, copy);
     return s->inject_error;

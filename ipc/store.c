@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* See store.h. On the checksum: XXH3 (libxxhash), seeded with the block's index, over the copy's number, presence and
- * payload, so that a copy that strays to another block's place does not pass for good. */
+/* See store.h. On the checksum: XXH3 (libxxhash) of the payload, mixed with the block's index and the copy's number,
+ * presence and length, so that a copy that strays to another block's place does not pass for good. (Not XXH3's seed:
+ * each call with one derives a secret of its own.) */
 #include "ipc/store.h"
 
 #include <errno.h>
@@ -8,7 +9,7 @@
 
 #include <xxhash.h>
 
-#define STORE_MAGIC 0x42484b53544f5232ULL /* "BHKSTOR2" */
+#define STORE_MAGIC 0x42484b53544f5233ULL /* "BHKSTOR3" */
 #define COPY_NONE   2
 
 struct store_header { /* first 64 octets */
@@ -49,8 +50,8 @@ static struct store_copy *copy_at(const struct store *store, uint32_t index, uns
 
 static uint64_t copy_checksum(uint32_t index, const struct store_copy *copy)
 {
-    uint64_t seed = copy->burst * 2 + copy->present + ((uint64_t)index << 40) + ((uint64_t)copy->octets << 20);
-    return XXH3_64bits_withSeed(copy->payload, copy->octets, seed);
+    uint64_t which[3] = {copy->burst, (uint64_t)index << 32 | copy->octets, copy->present};
+    return XXH3_64bits(copy->payload, copy->octets) ^ XXH3_64bits(which, sizeof which);
 }
 
 /* The newest copy whose number is at most `committed`; newer ones are erased (their burst never happened). */
@@ -111,7 +112,8 @@ enum store_block store_read(const struct store *store, uint32_t index, void *ret
     return STORE_BLOCK_GOOD;
 }
 
-static void put(struct store *store, uint32_t index, const void *block, uint32_t octets)
+/* The spare copy, or the one that was put in this burst, in the state of a burst that has not happened. */
+static struct store_copy *copy_begin(struct store *store, uint32_t index)
 {
     struct store_header *header = (struct store_header *)store->memory;
     if (index >= header->used) /* before the copy: what is below `used` is looked at by the next incarnation */
@@ -126,13 +128,36 @@ static void put(struct store *store, uint32_t index, const void *block, uint32_t
     }
     copy->burst = store->burst;
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* from here on the copy is of a burst that has not happened */
-    copy->present = block != NULL;
+    store->current[index] = (uint8_t)which;
+    return copy;
+}
+
+static void copy_end(struct store *store, uint32_t index, struct store_copy *copy, bool present, uint32_t octets)
+{
+    copy->present = present;
     copy->octets = octets;
+    copy->checksum = copy_checksum(index, copy);
+    store->dirty = true;
+}
+
+void *store_begin(struct store *store, uint32_t index)
+{
+    return store->off ? NULL : copy_begin(store, index)->payload;
+}
+
+void store_end(struct store *store, uint32_t index, uint32_t octets)
+{
+    copy_end(store, index, copy_at(store, index, store->current[index]), true, octets);
+}
+
+static void put(struct store *store, uint32_t index, const void *block, uint32_t octets)
+{
+    if (store->off)
+        return;
+    struct store_copy *copy = copy_begin(store, index);
     if (block != NULL)
         memcpy(copy->payload, block, octets);
-    copy->checksum = copy_checksum(index, copy);
-    store->current[index] = (uint8_t)which;
-    store->dirty = true;
+    copy_end(store, index, copy, block != NULL, octets);
 }
 
 void store_put(struct store *store, uint32_t index, const void *block)

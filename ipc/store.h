@@ -18,6 +18,7 @@ struct store {
     uint32_t block_count;
     uint64_t burst;      /* number of the burst being gathered */
     bool dirty;          /* something was put since the last commit */
+    bool off;            /* measurements only: nothing is put from now on */
     uint8_t *current;    /* for each block: 0, 1, or 2 for "none"; caller's memory, block_count octets */
 };
 
@@ -41,6 +42,10 @@ enum store_block store_read(const struct store *store, uint32_t index, void *ret
 void store_put(struct store *store, uint32_t index, const void *block);
 /* The same of a block of which all behind the first `octets` is zero. */
 void store_put_part(struct store *store, uint32_t index, const void *block, uint32_t octets);
+/* The same without a copy of it: the caller writes the block, which has its first `octets` and is zero behind them, to where
+ * store_begin() says, and ends that before anything else is done with the store. NULL: the store is off, and there is no end. */
+void *store_begin(struct store *store, uint32_t index) __attribute__((warn_unused_result));
+void store_end(struct store *store, uint32_t index, uint32_t octets);
 void store_erase(struct store *store, uint32_t index);
 /* Makes the whole burst the state of the store. Nothing of the burst may be let out before. */
 void store_commit(struct store *store);

@@ -69,8 +69,10 @@ static void ack_of_new_data(struct arrival *a, bool echoed)
     rtt_acked(a->t, c, a->now_us, &a->s);
     path_acked(a->t, a->now_us, c, acked);
     autotune_send(a->t, c);
-    if (!(c->flags & TCP_CONN_SACK)) /* else: recovery_acked() */
+    if (!(c->flags & TCP_CONN_SACK)) { /* else: recovery_acked() */
         window_without_sack(a, echoed ? 0 : acked, flight);
+        resume_acked_in_order(a->t, a->now_us, c, &a->s);
+    }
     if (c->flags & TCP_CONN_PERSIST) {
         if (c->snd_una == conn_send_fin_seq(c)) {
             c->flags &= ~(uint32_t)(TCP_CONN_PERSIST | TCP_CONN_PROBE_NOW);

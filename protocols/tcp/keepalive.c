@@ -53,6 +53,15 @@ void keepalive_set(struct tcp_conn *c, uint64_t now_us, const struct tcp_options
         c->keep_at_us = now_us;
 }
 
+void keepalive_restored(struct tcp_conn *c, uint64_t now_us)
+{
+    uint64_t most_us = now_us + (keep_idle_us(c) > keep_interval_us(c) ? keep_idle_us(c) : keep_interval_us(c));
+    if (!keep_applies(c))
+        c->keep_at_us = 0;
+    else if (c->keep_at_us == 0 || c->keep_at_us > most_us)
+        c->keep_at_us = now_us + keep_idle_us(c);
+}
+
 /* RFC 9293 3.8.4: one probe without an answer MUST NOT be the end; as Linux `keep_count` of them are, or, if there is a
  * user timeout, that. */
 static bool keep_is_over(const struct tcp_conn *c, uint64_t silent_us)

@@ -56,6 +56,65 @@ void child_established(struct tcp *t, struct tcp_conn *child)
     conn_touched(t, listener);
 }
 
+/* ---- after a restart (restart.c) ---- */
+static bool was_born_of(const struct tcp_conn *listener, const struct tcp_conn *child)
+{
+    return listener->state == TCP_LISTEN && listener->identity.local_port == child->identity.local_port;
+}
+
+static void adopt(struct tcp *t, struct tcp_conn *listener, struct tcp_conn *child, bool accept_pending)
+{
+    child->flags |= TCP_CONN_PASSIVE;
+    child_add(t, listener, child);
+    if (!accept_pending)
+        return;
+    listener->syn_received--;
+    t->syn_received--;
+    listener->accept_queue++;
+    child->accept_pending = 1;
+}
+
+void child_restored(struct tcp *t, struct tcp_conn *child)
+{
+    struct tcp_side *side = &t->side[conn_index(t, child)];
+    bool accept_pending = child->accept_pending;
+    if (!conn_is_child(child)) {
+        child->listener = child->listener < t->config.connections ? child->listener : TCP_NONE;
+        return;
+    }
+    child->accept_pending = 0;
+    if (was_born_of(&t->conn[child->listener], child)) {
+        adopt(t, &t->conn[child->listener], child, accept_pending);
+        return;
+    }
+    child->flags &= ~(uint32_t)TCP_CONN_PASSIVE;
+    side->orphan = accept_pending ? ORPHAN_ESTABLISHED : ORPHAN_SYN_RECEIVED;
+    t->orphans = true;
+}
+
+void listener_restored(struct tcp *t, struct tcp_conn *listener)
+{
+    for (uint32_t i = 0; t->orphans && i < t->fresh; i++) {
+        struct tcp_conn *c = &t->conn[i];
+        if (t->side[i].orphan == ORPHAN_NONE || c->listener != conn_index(t, listener) || !was_born_of(listener, c))
+            continue;
+        bool established = c->state != TCP_SYN_RECEIVED;
+        t->side[i].orphan = ORPHAN_NONE;
+        adopt(t, listener, c, established);
+        conn_touched(t, c);
+    }
+}
+
+void orphans_settle(struct tcp *t)
+{
+    for (uint32_t i = 0; i < t->fresh; i++) {
+        if (t->side[i].orphan == ORPHAN_SYN_RECEIVED && t->conn[i].state == TCP_SYN_RECEIVED)
+            conn_reset(t, &t->conn[i], TCP_ERROR_ABORTED);
+        t->side[i].orphan = ORPHAN_NONE;
+    }
+    t->orphans = false;
+}
+
 bool accept_queue_is_full(const struct tcp_conn *listener)
 {
     return listener->accept_queue > listener->backlog;

@@ -363,8 +363,9 @@ static bool output_loss_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c
         f = flight_join(t, c, f);
     uint32_t text_end = seq_min(f->end, conn_send_fin_seq(c)), length = text_end - f->start;
     bool fin = text_end != f->end;
-    if (length > f->mss) {
-        length = length % f->mss != 0 ? length % f->mss : f->mss;
+    uint32_t piece = f->mss > 1 ? f->mss : mss; /* 1: of any size (resume.c) */
+    if (length > piece) {
+        length = length % piece != 0 ? length % piece : piece;
         f = flight_split(t, c, f, text_end - length);
     }
     if (f == NULL || length > mss || length > conn_ring_room(c, text_end - length))
@@ -404,8 +405,27 @@ static bool output_with_sack(struct tcp *t, uint64_t now_us, struct tcp_conn *c,
     return b->probe.now && output_loss_probe(t, now_us, c, ret);
 }
 
+/* After a restart: the first segment that is not acknowledged (resume.c). */
+static bool output_resumed(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
+{
+    uint32_t length;
+    bool fin;
+    if (!resume_output(t, now_us, c, &length, &fin))
+        return false;
+    uint64_t unacked_at_us = c->unacked_at_us; /* the user's patience goes on, too */
+    resume_sent(t, now_us, c, c->snd_una + length + (fin ? 1 : 0));
+    send_text(t, now_us, c, c->snd_una, length, fin, ret);
+    if (unacked_at_us != 0) {
+        c->unacked_at_us = unacked_at_us;
+        c->retransmit_at_us = user_timeout_clamp(t, c, now_us, c->retransmit_at_us);
+    }
+    return true;
+}
+
 static bool output_synchronized(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
+    if (t->sender[conn_index(t, c)].resume.due && output_resumed(t, now_us, c, ret))
+        return true;
     if (c->acks_owed > 0) {
         c->acks_owed--;
         emit(t, now_us, c, ack_seq(c), 0, 0, ret);
@@ -538,6 +558,8 @@ bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
 /* Every turn of the loop takes one connection off the queue, or ends it. */
 bool tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
 {
+    if (t->orphans)
+        orphans_settle(t);
     timer_run(t, now_us);
     if (reply_output(t, now_us, ret))
         return true;

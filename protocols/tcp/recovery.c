@@ -93,6 +93,10 @@ static void prr_update(struct tcp *t, struct tcp_conn *c, uint32_t delivered, bo
     const struct tcp_scoreboard *b = board_of(t, c);
     struct tcp_episode *r = &board_of(t, c)->recovery;
     uint32_t mss = conn_send_mss(c), send;
+    if (r->excused) {
+        c->cwnd = u32_max(c->ssthresh, mss);
+        return;
+    }
     r->prr_delivered += delivered;
     if (b->in_flight > c->ssthresh) {
         uint64_t allowed = ((uint64_t)r->prr_delivered * c->ssthresh + r->recover_fs - 1) / r->recover_fs;
@@ -131,7 +135,8 @@ static void recovery_begin(struct tcp *t, struct tcp_conn *c, uint64_t now_us, u
     episode_begin(t, c, false);
     congestion_save(t, c);
     bool alone = b->lost <= t->sender[conn_index(t, c)].path.probe_octets;
-    if (path_probe_lost(t, now_us, c) && alone)
+    b->recovery.excused = resume_excuses(t, c);
+    if ((path_probe_lost(t, now_us, c) && alone) || b->recovery.excused)
         c->ssthresh = u32_max(c->cwnd, 2 * conn_send_mss(c));
     else
         congestion_reduce(t, c, now_us);
@@ -145,6 +150,8 @@ static void recovery_end(struct tcp *t, struct tcp_conn *c)
 {
     c->flags &= ~(uint32_t)TCP_CONN_RECOVERY;
     c->cwnd = u32_max(c->ssthresh, conn_send_mss(c)); /* RFC 9937 6 */
+    if (board_of(t, c)->recovery.excused) /* slow start may go on */
+        c->ssthresh = u32_max(c->ssthresh, t->sender[conn_index(t, c)].prior.ssthresh);
     rack_recovered(t, c);
 }
 
@@ -238,6 +245,7 @@ void recovery_acked(struct tcp *t, struct tcp_conn *c, uint64_t now_us, const st
                              .echoed = echoed};
     flights_acked(t, c, &d);
     take_blocks(t, c, &d);
+    resume_acked(t, c, &d);
     if (now_us - b->sent_at_us > FLIGHT_LIFE_US) { /* the host slept meanwhile: when things were sent is not known */
         d.any = d.measured = d.reordered = false;
         b->rack.known = false;

@@ -67,6 +67,9 @@ void rack_recovered(struct tcp *t, struct tcp_conn *c);
 void probe_schedule(struct tcp *t, struct tcp_conn *c, uint64_t now_us);
 bool probe_acked(struct tcp *t, struct tcp_conn *c, const struct tcp_delivery *d); /* true: it repaired a loss */
 
+/* resume.c */
+void resume_acked(struct tcp *t, struct tcp_conn *c, struct tcp_delivery *d);
+
 /* recovery.c: lost text goes out; output.c does it */
 uint32_t recovery_room(struct tcp *t, struct tcp_conn *c); /* octets that the window has room for */
 void recovery_resent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, struct tcp_flight *f, uint32_t end,

@@ -24,7 +24,8 @@
  *   isn.c         keyed hashes                          restart.c  blocks put back, peers of lost ones told
  *   time_wait.c   TIME-WAIT in compact records          cookie.c   SYN cookies
  *   timestamps.c  RFC 7323: clock, TS.Recent, PAWS      sack.c     what an ACK reports
- *   ecn.c         RFC 3168
+ *   ecn.c         RFC 3168                              restart_check.c  which blocks can be put back
+ *   resume.c      what goes out first after a restart
  *
  * States: those of RFC 9293. A FIN is formed, and the state changed, when it goes out, not when the user
  * calls: until then user_fin stands alone. A connection that ends goes to CLOSED and leaves the hash and
@@ -251,6 +252,7 @@ struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index)
     index_list_remove(t, &t->free, index);
     t->side[index].used = 1;
     t->side[index].reported = 0;
+    t->side[index].orphan = ORPHAN_NONE;
     t->side[index].child_head = TCP_NONE;
     memset(c, 0, sizeof *c);
     t->sender[index] = (struct tcp_sender){0};

@@ -384,8 +384,10 @@ bool tcp_next_touched(struct tcp *t, uint32_t *ret_index);
 bool tcp_next_touched_time_wait(struct tcp *t, uint32_t *ret_record);
 
 /* ---- restart ---- */
-/* Puts a block back under its index: LISTEN, or SYN-SENT, whose SYN is sent again at once. OK, BAD_STATE (not
- * restorable, or fails its invariants), IN_USE (index or address taken). */
+/* Untrusted: block (store). Puts it back under its index, in any order: a listener, an attempt, a connection in any state
+ * but CLOSED and TIME-WAIT. Before the first tcp_poll(), at which each speaks: an attempt and SYN-RECEIVED with their SYN, others with
+ * the first segment that is not acknowledged, or an ACK. OK, BAD_STATE (not restorable, or fails its invariants), IN_USE
+ * (index or address taken); then nothing has changed. */
 enum tcp_call_result tcp_restore(struct tcp *t, uint32_t index, const struct tcp_conn *block);
 /* Puts a TIME-WAIT back. OK, BAD_STATE (fails its invariants), IN_USE (the record or the four-tuple is taken). */
 enum tcp_call_result tcp_restore_time_wait(struct tcp *t, uint32_t record, const struct tcp_time_wait *what);

@@ -77,7 +77,10 @@ struct tcp_side { /* derived state of one index */
     uint8_t touched;  /* in the touched queue */
     uint8_t used;     /* not in t->free */
     uint8_t reported; /* CLOSED was reported */
+    uint8_t orphan;   /* restart.c: ORPHAN_* */
 };
+
+enum { ORPHAN_NONE = 0, ORPHAN_SYN_RECEIVED = 1, ORPHAN_ESTABLISHED = 2 }; /* put back, and its listener not yet */
 
 struct tcp_list {
     uint32_t head, tail, count;
@@ -142,6 +145,7 @@ struct tcp {
     uint64_t started_us;
     uint64_t cookies_until_us; /* no cookie is taken after this */
     uint32_t syn_received;     /* of all listeners */
+    bool orphans;              /* there may be some; until the first tcp_poll() */
     uint32_t reply_head, reply_count;
     struct tcp_reply reply[TCP_REPLIES];
 };
@@ -298,6 +302,9 @@ void child_add(struct tcp *t, struct tcp_conn *listener, struct tcp_conn *child)
 void child_remove(struct tcp *t, struct tcp_conn *child); /* also from its listener's counts */
 void child_established(struct tcp *t, struct tcp_conn *child);
 void listener_end(struct tcp *t, struct tcp_conn *listener);
+void child_restored(struct tcp *t, struct tcp_conn *child);
+void listener_restored(struct tcp *t, struct tcp_conn *listener);
+void orphans_settle(struct tcp *t);
 bool accept_queue_is_full(const struct tcp_conn *listener);               /* nobody else is let in */
 bool syns_are_full(const struct tcp *t, const struct tcp_conn *listener); /* no other SYN is kept */
 
@@ -371,6 +378,7 @@ void timer_settle(struct tcp *t); /* makes the top of the heap exact */
 void conn_heard(struct tcp_conn *c, uint64_t now_us); /* an acceptable segment came */
 void keepalive_set(struct tcp_conn *c, uint64_t now_us, const struct tcp_options *old); /* c->options are new */
 void keepalive_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
+void keepalive_restored(struct tcp_conn *c, uint64_t now_us); /* its timer is one that can be */
 enum tcp_error conn_give_up_reason(const struct tcp_conn *c);
 void conn_give_up(struct tcp *t, struct tcp_conn *c, bool answers);
 bool conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c); /* nothing more is sent again */
@@ -414,6 +422,12 @@ void recovery_timed_out(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* 
 void recovery_timer(struct tcp *t, struct tcp_conn *c, uint64_t now_us);     /* recovery_at_us */
 void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t start, uint32_t end, uint32_t mss); /* at snd_nxt */
 void recovery_resend_all(struct tcp *t, struct tcp_conn *c); /* in other sizes; the window stays */
+
+/* resume.c: what goes out first after a restart */
+bool resume_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t *ret_length, bool *ret_fin); /* a segment at snd_una */
+void resume_sent(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t end);
+void resume_acked_in_order(struct tcp *t, uint64_t now_us, struct tcp_conn *c, const struct segment *s); /* without SACK */
+bool resume_excuses(struct tcp *t, const struct tcp_conn *c); /* no reduction for this loss */
 
 /* newreno.c: fast retransmit and recovery with a peer that does not SACK */
 bool newreno_duplicate_ack(struct tcp *t, struct tcp_conn *c, uint64_t now_us); /* true: fast retransmit now */

@@ -50,6 +50,7 @@ struct tcp_episode { /* recovery.c */
     uint64_t resent_at_us;  /* when the first of them went out; 0: nothing did */
     bool undo_possible;
     bool timed_out;         /* it began with a timeout */
+    bool excused;           /* the window stays as it was (resume.c) */
     bool resend_now;        /* the first lost segment goes out whatever the window says */
     uint8_t frto;           /* step of RFC 5682 3.1; 0: it is not looked at */
 };
@@ -126,6 +127,15 @@ struct tcp_path { /* path.c */
     uint64_t search_at_us; /* not before this */
 };
 
+struct tcp_resume { /* resume.c: of a connection that was put back */
+    uint32_t end;         /* what was sent before it; with `excused` or `probing` */
+    uint32_t probe_start, probe_end; /* the segment that went out first; with `probing` */
+    uint32_t sent_us;     /* when, the low 32 bits */
+    bool due;             /* it has not gone out yet */
+    bool probing;         /* nothing has told yet that it arrived */
+    bool excused;         /* no reduction for the first loss */
+};
+
 struct tcp_sender {
     struct tcp_scoreboard board;
     struct tcp_hystart hystart;
@@ -135,6 +145,7 @@ struct tcp_sender {
     struct tcp_autotune autotune;
     struct tcp_quick quick;
     struct tcp_path path;
+    struct tcp_resume resume;
     uint64_t recovery_at_us; /* timers; 0: off. RACK's reordering timer, or the loss probe's */
     uint64_t pace_at_us;
 };

@@ -28,6 +28,7 @@ enum cli_option { /* bits: which a command takes */
                   OPTION_PEER = 1 << 21,
                   OPTION_PLACE = 1 << 22,
                   OPTION_TIMEOUT = 1 << 23,
+                  OPTION_BINARY = 1 << 15,
 };
 
 struct cli_arguments {
@@ -39,6 +40,8 @@ struct cli_arguments {
     bool dot;
     uint32_t revoke;
     const char *server;
+    const char *binary;    /* restart */
+    const char *partition; /* repartition */
     const char *channel, *file; /* capture */
     uint64_t count, seconds;    /* 0: no limit */
     uint32_t snap;
@@ -56,6 +59,7 @@ struct cli_command {
     bool takes_server;
     bool takes_channel;
     bool takes_fault; /* after the server */
+    bool takes_partition;
     int (*run)(const struct cli_arguments *arguments); /* an exit status */
     int (*run_raw)(int argc, char **argv);             /* instead: parses for itself */
 };
@@ -81,6 +85,7 @@ int cli_events(const struct cli_arguments *arguments);
 int cli_caps(const struct cli_arguments *arguments);
 int cli_kill(const struct cli_arguments *arguments);
 int cli_restart(const struct cli_arguments *arguments);
+int cli_repartition(const struct cli_arguments *arguments);
 int cli_down(const struct cli_arguments *arguments);
 int cli_audit(const struct cli_arguments *arguments);
 int cli_inject(const struct cli_arguments *arguments);

@@ -40,7 +40,7 @@ static const char *own_option(const char *argument)
 {
     static const struct {
         const char *prefix, *name;
-    } own[] = {{"--ru", "--run-dir"}, {"--re", "--ready-fd"}, {"--dr", "--driver"}};
+    } own[] = {{"--ru", "--run-dir"}, {"--rea", "--ready-fd"}, {"--dr", "--driver"}};
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
         if (strncmp(argument, own[i].prefix, strlen(own[i].prefix)) == 0)
             return own[i].name;

@@ -128,6 +128,7 @@ int recover_store(struct socket_server *server)
                            server->store_current);
     if (error < 0)
         return error;
+    server->store.off = context->config->no_commit;
     union store_any any;
     enum store_block result = store_read(&server->store, 0, &any);
     if (result == STORE_BLOCK_GOOD && any.global.kind == BLOCK_GLOBAL)

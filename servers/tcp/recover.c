@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A new incarnation. Listeners, TIME-WAITs, and connections whose SYN was out, go on from their blocks. Of every other
- * one the application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and
+/* A new incarnation. Listeners, connections and TIME-WAITs go on from their blocks. One whose block fails its checksum or
+ * its invariants is lost, alone (and all are, but listeners, if the stack was started to recover no more than those):
+ * the application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and
  * its slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an RST,
  * and only in the burst after that the connection's block ends: a death on the way tells it again, which does no harm.
  * Until all are told no input is taken, so that no new connection gets the index of a block that still counts: what ip
@@ -15,38 +16,86 @@ static uint32_t blocks_used(const struct tcp_server *s)
     return (store_used(&s->store) + TCP_STORE_KINDS - 1) / TCP_STORE_KINDS;
 }
 
-static bool restore_endpoint(struct tcp_server *s, uint32_t index, const struct tcp_block *b)
+static bool goes_on(const struct tcp_server *s, const struct tcp_block *b)
+{
+    return s->transport.context->config->recovery == STACK_RECOVERY_RESUME || b->conn.state == TCP_LISTEN ||
+           b->conn.state == TCP_SYN_SENT;
+}
+
+/* What a connection without an endpoint still does, it does without a byte of its user's. */
+static bool goes_on_alone(const struct tcp_block *b)
+{
+    const struct tcp_conn *c = &b->conn;
+    bool young = c->state == TCP_SYN_RECEIVED && c->identity.arena == UINT32_MAX;
+    return b->endpoint == TRANSPORT_NONE && (young || (c->closed_by_user && c->send_acked == c->send_end));
+}
+
+static bool slot_again(struct transport *t, uint32_t index, const struct tcp_identity *id)
+{
+    struct endpoint *e = &t->endpoint[index];
+    e->arena = id->arena;
+    e->slot = id->slot;
+    e->generation = id->generation;
+    if (slot_restore(t, index))
+        return true;
+    e->arena = TRANSPORT_NONE;
+    return false;
+}
+
+/* The endpoint of a connection or listener, as its block has it. TRANSPORT_NONE: it cannot be. */
+static uint32_t endpoint_again(struct tcp_server *s, const struct tcp_block *b)
 {
     struct transport *t = &s->transport;
     const struct tcp_identity *id = &b->conn.identity;
-    bool knowable = b->socket != 0 && (b->socket & 0xffff) < SOCKETS_MAX && id->session < SESSIONS_MAX &&
-                    endpoint_of_socket(t, b->socket) == TRANSPORT_NONE;
-    uint32_t e = knowable ? endpoint_new(t, id->session, b->socket, b->endpoint) : TRANSPORT_NONE;
-    if (e == TRANSPORT_NONE)
-        return false;
-    if (b->conn.state == TCP_SYN_SENT) {
-        t->endpoint[e].arena = id->arena;
-        t->endpoint[e].slot = id->slot;
-        t->endpoint[e].generation = id->generation;
-        if (!slot_restore(t, e)) {
-            t->endpoint[e].arena = TRANSPORT_NONE;
-            endpoint_release(t, e);
+    bool named = b->socket != 0 && (b->socket & 0xffff) < SOCKETS_MAX &&
+                 endpoint_of_socket(t, b->socket) == TRANSPORT_NONE;
+    bool nobodys = b->socket == 0 && b->conn.state != TCP_LISTEN && (b->conn.closed_by_user || b->listener != 0);
+    if (id->session >= SESSIONS_MAX || b->endpoint >= TCP_ENDPOINTS || !(named || nobodys))
+        return TRANSPORT_NONE;
+    uint32_t index = endpoint_new(t, id->session, b->socket, b->endpoint);
+    if (index == TRANSPORT_NONE)
+        return TRANSPORT_NONE;
+    if (index != b->endpoint || (b->conn.state != TCP_LISTEN && !slot_again(t, index, id))) {
+        endpoint_release(t, index);
+        return TRANSPORT_NONE;
+    }
+    struct endpoint *e = &t->endpoint[index];
+    e->listener = b->listener;
+    e->send_end = b->conn.send_end;
+    e->options = b->options;
+    e->ttl = b->ttl;
+    e->traffic_class = b->traffic_class;
+    e->tuning = b->tuning;
+    if (b->conn.closed_by_user)
+        e->flags |= ENDPOINT_CLOSED;
+    else if (b->socket == 0 && b->conn.state >= TCP_ESTABLISHED) /* our list says so again */
+        e->flags |= ENDPOINT_TOLD;
+    return index;
+}
+
+static bool restore(struct tcp_server *s, uint32_t index, const struct tcp_block *b)
+{
+    struct transport *t = &s->transport;
+    uint32_t e = TRANSPORT_NONE;
+    if (!goes_on_alone(b)) {
+        e = endpoint_again(s, b);
+        if (e == TRANSPORT_NONE)
             return false;
-        }
     }
     if (tcp_restore(s->engine, index, &b->conn) != TCP_CALL_OK) {
-        endpoint_release(t, e);
+        if (e != TRANSPORT_NONE)
+            endpoint_release(t, e);
         return false;
     }
-    t->endpoint[e].connection = index;
-    t->endpoint[e].send_end = b->conn.send_end;
-    t->endpoint[e].options = b->options;
-    t->endpoint[e].ttl = b->ttl;
-    t->endpoint[e].traffic_class = b->traffic_class;
-    t->endpoint[e].tuning = b->tuning;
-    s->endpoint_of[index] = (uint16_t)(e + 1);
-    endpoint_dirty(t, e, true);
     t->counters.restored++;
+    if (e == TRANSPORT_NONE)
+        return true;
+    t->endpoint[e].connection = index;
+    s->endpoint_of[index] = (uint16_t)(e + 1);
+    if (b->conn.state != TCP_LISTEN)
+        tcp_words(s, e);
+    t->endpoint[e].published = t->endpoint[e].words;
+    endpoint_dirty(t, e, true);
     return true;
 }
 
@@ -150,8 +199,8 @@ void tcp_recover_init(struct tcp_server *s)
     for (uint32_t i = 0; i < used; i++) {
         if (!read_block(s, TCP_STORE_CONNECTION(i), &stored))
             continue;
-        bool goes_on = stored.block.conn.state == TCP_LISTEN || stored.block.conn.state == TCP_SYN_SENT;
-        if (!goes_on || !restore_endpoint(s, i, &stored.block))
+        const struct tcp_block *b = &stored.block;
+        if (!goes_on(s, b) || !tcp_works_on_restore(s, &b->conn.identity) || !restore(s, i, b))
             hold_lost(s, &stored.block);
     }
     for (uint32_t i = 0; i < used && i < TCP_TIME_WAIT_GROUPS; i++)
@@ -170,6 +219,14 @@ static void forget_absent(struct tcp_server *s)
     for (uint32_t id = 0; id < SESSIONS_MAX; id++)
         if (t->session[id].endpoints > 0 && !t->context->session[id].present)
             transport_session_removed(t, t->now_us, id);
+}
+
+/* What they lent before is home. */
+static void release_closed(struct transport *t)
+{
+    for (uint32_t i = 0; i < t->endpoint_high; i++)
+        if (t->endpoint[i].flags & ENDPOINT_CLOSED)
+            endpoint_try_release(t, i);
 }
 
 static void forget_told(struct tcp_server *s)
@@ -214,6 +271,7 @@ bool tcp_recover(struct tcp_server *s)
     if (!r->begun) {
         r->patient_until_us = s->transport.now_us + TCP_TELL_US;
         forget_absent(s);
+        release_closed(&s->transport);
     }
     r->begun = true;
     forget_told(s);

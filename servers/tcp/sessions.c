@@ -91,8 +91,6 @@ static void close_connection(struct transport *t, uint64_t now_us, uint32_t endp
     }
 }
 
-static void words_from(const struct tcp *engine, struct endpoint *e, const struct tcp_conn *c);
-
 /* As after our own death: the peer hears of a reset, the slot's words say so, and the slot stays. */
 static void orphaned(struct transport *t, uint64_t now_us, uint32_t endpoint)
 {
@@ -100,8 +98,7 @@ static void orphaned(struct transport *t, uint64_t now_us, uint32_t endpoint)
     struct endpoint *e = &t->endpoint[endpoint];
     uint32_t connection = e->connection;
     if (connection != TRANSPORT_NONE) {
-        const struct tcp_conn *c = tcp_conn_at(s->engine, connection);
-        words_from(s->engine, e, c);
+        tcp_words(s, endpoint);
         e->words.state |= SLOT_ERROR | SLOT_CLOSED;
         e->words.error = ECONNRESET;
         e->connection = TRANSPORT_NONE;
@@ -175,24 +172,24 @@ static void address(const struct transport *t, const struct endpoint *e, struct 
 void tcp_block_put(struct tcp_server *s, uint32_t connection)
 {
     const struct tcp_conn *c = tcp_conn_at(s->engine, connection);
-    if (c->state == TCP_CLOSED)
+    struct tcp_block *b = c->state == TCP_CLOSED ? NULL : store_begin(&s->store, TCP_STORE_CONNECTION(connection));
+    if (b == NULL)
         return; /* erased when the engine reports it */
     uint32_t e = tcp_endpoint_of(s, connection);
-    union tcp_stored stored;
     uint32_t used = (uint32_t)(offsetof(struct tcp_conn, range) + c->range_count * sizeof c->range[0]);
-    memset(&stored, 0, offsetof(struct tcp_block, conn));
-    memcpy(&stored.block.conn, c, used);
-    stored.block.endpoint = e;
+    memset(b, 0, offsetof(struct tcp_block, conn));
+    memcpy(&b->conn, c, used);
+    b->endpoint = e;
     if (e != TRANSPORT_NONE) {
-        stored.block.socket = s->transport.endpoint[e].socket;
-        stored.block.listener = s->transport.endpoint[e].listener;
-        stored.block.options = s->transport.endpoint[e].options;
-        stored.block.ttl = s->transport.endpoint[e].ttl;
-        stored.block.traffic_class = s->transport.endpoint[e].traffic_class;
-        stored.block.tuning = s->transport.endpoint[e].tuning;
+        const struct endpoint *from = &s->transport.endpoint[e];
+        b->socket = from->socket;
+        b->listener = from->listener;
+        b->options = from->options;
+        b->ttl = from->ttl;
+        b->traffic_class = from->traffic_class;
+        b->tuning = from->tuning;
     }
-    store_put_part(&s->store, TCP_STORE_CONNECTION(connection), &stored,
-                   (uint32_t)offsetof(struct tcp_block, conn) + used);
+    store_end(&s->store, TCP_STORE_CONNECTION(connection), (uint32_t)offsetof(struct tcp_block, conn) + used);
 }
 
 void tcp_held_put(struct tcp_server *s, uint32_t endpoint)
@@ -216,9 +213,12 @@ static uint32_t log2_of(uint32_t octets)
     return octets == 0 ? 0 : (uint32_t)__builtin_ctz(octets);
 }
 
-static void words_from(const struct tcp *engine, struct endpoint *e, const struct tcp_conn *c)
+void tcp_words(struct tcp_server *s, uint32_t endpoint)
 {
+    const struct tcp *engine = s->engine;
+    struct endpoint *e = &s->endpoint[endpoint];
     struct slot_words *w = &e->words;
+    const struct tcp_conn *c = tcp_conn_at(engine, e->connection);
     struct tcp_figures f;
     tcp_figures(engine, e->connection, &f);
     struct ring_shape receive = tcp_receive_ring(c), send = tcp_send_ring(c);
@@ -274,7 +274,7 @@ static void connection_touched(struct tcp_server *s, uint32_t index)
     uint32_t endpoint = tcp_endpoint_of(s, index);
     if (endpoint != TRANSPORT_NONE && t->endpoint[endpoint].arena != TRANSPORT_NONE) {
         struct endpoint *e = &t->endpoint[endpoint];
-        words_from(s->engine, e, c);
+        tcp_words(s, endpoint);
         endpoint_dirty(t, endpoint, false);
         if (c->state >= TCP_ESTABLISHED && e->listener != 0 && e->socket == 0 &&
             !(e->flags & (ENDPOINT_TOLD | ENDPOINT_CLOSED)))

@@ -11,7 +11,7 @@
  * loan; SERVER_BURST messages of each port a burst. At each limit things wait where they are (rings, arenas) or are
  * refused by a counted drop or an errno.
  *
- * Left out: recovery of established connections (they are reset, both ends told). */
+ * Recovery: recover.c. */
 #include <errno.h>
 #include <string.h>
 
@@ -50,6 +50,7 @@ static int init(void *state, const struct server_context *context, uint64_t now_
                            s->current);
     if (error < 0)
         return error;
+    s->store.off = context->config->no_commit;
     struct tcp_config c = engine_config(context->config);
     s->engine = tcp_init((uint8_t *)state + transport_align64(sizeof *s), &c, now_us);
     transport_init(&s->transport, context, &tcp_operations, s->endpoint, s->dirty, TCP_ENDPOINTS, now_us);
@@ -140,6 +141,7 @@ const struct server server_tcp = {
     .pool_buffers = TRANSPORT_HEADER_BUFFERS,
     .pool_buffer_octets = TRANSPORT_HEADER_OCTETS,
     .store_size = store_size,
+    .store_version = TCP_STORE_VERSION,
     .state_size = state_size,
     .init = init,
     .burst = burst,

@@ -35,7 +35,7 @@ void udp_blocks_put(struct udp_server *s)
         uint32_t index = s->touched[i];
         const struct endpoint *e = &s->endpoint[index];
         s->side[index].touched = false;
-        if (!(e->flags & ENDPOINT_USED) || (e->flags & ENDPOINT_CLOSED))
+        if (!(e->flags & ENDPOINT_USED) || (e->flags & ENDPOINT_CLOSED) || s->store.off)
             continue; /* erased */
         static const struct udp_binding none;
         bool orphan = e->connection == TRANSPORT_NONE;

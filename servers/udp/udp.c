@@ -50,6 +50,7 @@ static int init(void *state, const struct server_context *context, uint64_t now_
                            s->current);
     if (error < 0)
         return error;
+    s->store.off = context->config->no_commit;
     struct udp_config c = engine_config(context->config);
     s->engine = udp_init((uint8_t *)state + transport_align64(sizeof *s), &c, now_us);
     transport_init(&s->transport, context, &udp_operations, s->endpoint, s->dirty, DATAGRAM_SOCKETS_MAX, now_us);
@@ -117,6 +118,7 @@ const struct server server_udp = {
     .pool_buffers = TRANSPORT_HEADER_BUFFERS,
     .pool_buffer_octets = TRANSPORT_HEADER_OCTETS,
     .store_size = store_size,
+    .store_version = UDP_STORE_VERSION,
     .state_size = state_size,
     .init = init,
     .burst = burst,

@@ -13,6 +13,8 @@
  *                 has reached the turn
  *   flights       sorted, disjoint, within [SND.UNA, SND.MAX], in one order by sequence number and one by time; what
  *                 they sum up to is what the scoreboard says; each record of the pool is free or one connection's
+ *   restarts      what was reported last can all be put back into a new engine, unless octets of it were changed; then it
+ *                 is refused, or does no harm
  * and at the end all is closed, time goes by, and nothing may be left. */
 #include "protocols/base/wire.h"
 #include "protocols/tcp/recovery.h"
@@ -24,6 +26,7 @@
 
 struct fuzz {
     struct tcp *t;
+    void *memory;
     struct tcp_config config;
     uint64_t now;
     struct ip_address ours, theirs;
@@ -268,6 +271,45 @@ static void restore(struct fuzz *f, const uint8_t *d)
     tcp_restore(f->t, d[1] % (CONNECTIONS + 1), &block);
 }
 
+/* Some octets of one block are others: a pointer of the last incarnation had gone astray before the sum was made. */
+static void astray(struct tcp_conn block[CONNECTIONS], const uint8_t *d)
+{
+    struct tcp_conn *b = &block[d[1] % CONNECTIONS];
+    size_t most = offsetof(struct tcp_conn, range) + 4 * sizeof b->range[0];
+    ((uint8_t *)b)[(d[5] * 256U + d[6]) % most] ^= d[7];
+    ((uint8_t *)b)[(d[8] * 256U + d[9]) % most] ^= d[10];
+    if (d[4] & 2) /* a whole field, mostly */
+        memset((uint8_t *)b + (d[12] * 256U + d[13]) % (most / 4) * 4, d[14], 4);
+}
+
+/* The engine dies; another goes on from what was reported. What it reported is put back, all of it. */
+static void die(struct fuzz *f, const uint8_t *d)
+{
+    static struct tcp_conn block[CONNECTIONS];
+    struct tcp_time_wait time_wait[TIME_WAITS];
+    bool whole = (d[4] & 1) == 0;
+    memcpy(block, f->conn, sizeof block);
+    memcpy(time_wait, f->time_wait, sizeof time_wait);
+    if (!whole)
+        astray(block, d);
+    memset(f->memory, 0, tcp_size(&f->config));
+    memset(f->conn, 0, sizeof f->conn);
+    memset(f->time_wait, 0, sizeof f->time_wait);
+    f->t = tcp_init(f->memory, &f->config, f->now);
+    for (uint32_t n = 0; n < CONNECTIONS; n++) {
+        uint32_t i = d[3] & 1 ? n : CONNECTIONS - 1 - n;
+        if (block[i].state == TCP_CLOSED)
+            continue;
+        enum tcp_call_result r = tcp_restore(f->t, i, &block[i]);
+        check(r == TCP_CALL_OK || !whole);
+        if (r != TCP_CALL_OK)
+            (void)tcp_reset_lost(f->t, &block[i]);
+    }
+    for (uint32_t i = 0; i < TIME_WAITS; i++)
+        if (time_wait[i].local.family != ADDRESS_NONE)
+            check(tcp_restore_time_wait(f->t, i, &time_wait[i]) == TCP_CALL_OK || !whole);
+}
+
 static void tune(struct fuzz *f, uint32_t i, const uint8_t *d)
 {
     struct tcp_options o = {.nodelay = d[2] & 1,
@@ -396,7 +438,10 @@ static void user(struct fuzz *f, const uint8_t *d)
         restore_time_wait(f, d);
         break;
     case 13:
-        restore(f, d);
+        if (d[3] & 0x80)
+            die(f, d);
+        else
+            restore(f, d);
         break;
     case 14:
         (void)tcp_set_backlog(t, i, d[3] % 4);
@@ -464,6 +509,7 @@ static void begin(struct fuzz *f, void *memory, size_t size, const uint8_t *d)
     f->now = 1000000 + ((uint64_t)(when & 63) << 28); /* sequence numbers and timestamps near their wrap */
     check(tcp_size(&f->config) <= size);
     memset(memory, 0, tcp_size(&f->config));
+    f->memory = memory;
     f->t = tcp_init(memory, &f->config, f->now);
     struct tcp_identity listener = {.local = f->ours, .local_port = 80, .arena = UINT32_MAX};
     check(tcp_listen(f->t, &listener, 3, f->ring, f->ring, &index) == TCP_CALL_OK);

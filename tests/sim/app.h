@@ -36,7 +36,6 @@ struct task {
     uint16_t local_port;
     uint64_t content; /* of the stream or the requests: seed of the octets */
     uint32_t attempt;
-    uint32_t tcp_deaths; /* when the connection was asked for */
     uint32_t up, down;   /* octets of a stream from the client, to it */
     uint32_t sent, received;
     uint8_t head[STREAM_HEAD];

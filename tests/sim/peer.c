@@ -401,8 +401,8 @@ static void hear(struct sim_peer *p, uint32_t stack, const uint8_t *tcp, uint32_
         return;
     }
     if ((flags & TCP_FLAG_RST) != 0) {
-        if (c->phase == PEER_OPEN && c->temper >> FAIR_COUNT == 0 && (c->how & STREAM_ODD) == 0 &&
-            p->sim->deaths == 0 && !sim_tcp_sent_cookies(p->sim) &&
+        if (c->phase == PEER_OPEN && c->temper >> FAIR_COUNT == 0 && (c->how & STREAM_ODD) == 0 && p->sim->cold == 0 &&
+            (p->sim->deaths == 0 || c->received > 0) && !sim_tcp_sent_cookies(p->sim) &&
             !(c->fin_received && c->snd_nxt == c->iss + 2 + out_total(c)))
             sim_fail(p->sim, "%c resets a fair peer (port %u to %u)", 'A' + stack, c->remote_port, c->port);
         c->phase = PEER_FREE;

@@ -69,12 +69,15 @@ static void reports_keep(struct watched *w, const struct tcp *t, const struct tc
             i++;
 }
 
-/* [seq, end) has just gone out. */
+/* [seq, end) has just gone out. What is sent again beside more options than before leaves a rest that the peer may have
+ * got with the segment after it: as many octets as options may take. */
+#define OPTIONS_MOST 40U
+
 void scoreboard_sent(struct watched *w, const struct tcp *t, const struct tcp_conn *c, uint32_t seq, uint32_t end)
 {
     reports_keep(w, t, c);
     for (uint32_t i = 0; i < w->reports; i++)
-        if (!seq_before(seq, w->report[i].start) && !seq_after(end, w->report[i].end))
+        if (!seq_before(seq, w->report[i].start) && !seq_after(end, w->report[i].end) && end - seq > OPTIONS_MOST)
             watch_wrong(w, "what the peer reported is sent again", seq, w->report[i].start);
     uint32_t mss = u32_max(c->mss, TCP_MSS_MIN);
     bool alone = end - seq <= mss && ((c->flags & TCP_CONN_LOSS) != 0 || board_of(t, c)->probe.active);

@@ -469,7 +469,6 @@ static inline void sim_hash_word(struct sim *sim, uint64_t word)
     sim->hash = (sim->hash ^ word) * 0x9e3779b97f4a7c15ULL;
     sim->hash ^= sim->hash >> 29;
 }
-uint32_t sim_tcp_deaths(const struct sim *sim);
 /* Whether packets may have gone lost, other than with what died. */
 bool sim_loses(const struct sim *sim);
 extern uint32_t sim_connections_lost;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Streams. A client connects, says what will come, sends it, and reads what comes back; every octet follows from its
  * place. The server ends its side only when it has all, so a client that has read the end knows that all arrived. A
- * connection may be lost only with a tcp server; then both are told, and the client begins anew. */
+ * connection may be lost only with tcp's store (a cold start); then both are told, and the client begins anew. */
 #include <errno.h>
 #include <string.h>
 
@@ -208,31 +208,20 @@ static bool late_cookie(const struct sim_app *a, const struct task *t)
 /* Told that the connection is gone before its end. */
 static void lost(struct sim_app *a, struct task *t, uint32_t error)
 {
-    uint32_t before = t->kind == TASK_CLIENT ? t->tcp_deaths : 0;
     /* a neighbour hangs, or three solicitations were lost in a row */
     bool unreachable = error == EHOSTUNREACH && t->step <= STREAM_CONNECTING && sim_loses(a->sim);
     /* what a cookie's ACK that was overtaken brought with it finds nobody (RFC 4987 3.6) */
     bool cookie = late_cookie(a, t) || (error == ECONNRESET && sim_tcp_sent_cookies(a->sim));
     /* SYNs go out at 1, 2, 4 ... seconds: blackouts may meet them all */
     bool unheard = a->sim->scenario->wide && error == ETIMEDOUT && t->step <= STREAM_CONNECTING;
-    if (sim_tcp_deaths(a->sim) == before && !unheard && !unreachable && !app_cold(a) && !is_cut(a, t) && !cookie)
-        wrong(a, t, "the connection was lost and no tcp server died; error", error);
+    if (!unheard && !unreachable && !app_cold(a) && !is_cut(a, t) && !cookie)
+        wrong(a, t, "the connection was lost; error", error);
     if (!t->lost)
         sim_connections_lost++;
     t->lost = true;
     t->patience_us = 0;
     t->step = STREAM_CLOSE;
     app_progress(a, t, error);
-}
-
-/* The reset that tells of a tcp's death is said once: it may have been lost on a bad link, or with another server that
- * died at the time (an ip that knows no neighbours yet keeps a few packets only). */
-static bool reset_may_be_lost(const struct sim *sim)
-{
-    bool together = false;
-    for (uint32_t k = 0; k < SIM_STACKS; k++)
-        together = together || (sim->stack[k].deaths[SERVER_TCP] > 0 && sim->stack[k].deaths[SERVER_IP] > 0);
-    return sim_tcp_deaths(sim) > 0 && (sim->deaths > 1 || together || sim_loses(sim));
 }
 
 static bool half_open(struct sim_app *a, struct task *t, bool did)
@@ -243,7 +232,7 @@ static bool half_open(struct sim_app *a, struct task *t, bool did)
     if (a->sim->now_us < t->patience_us)
         return false;
     app_check_told(a, t);
-    if (!late_cookie(a, t) && !reset_may_be_lost(a->sim) && !app_cold(a) && !is_cut(a, t))
+    if (!late_cookie(a, t) && !app_cold(a) && !is_cut(a, t))
         wrong(a, t, "nothing has come for so many seconds", patience_us / 1000000);
     return true;
 }
@@ -324,14 +313,13 @@ static bool option_in_between(struct sim_app *a, struct task *t)
 }
 
 /* ---- a client's connection, and the end of any ---- */
-static void begin(struct task *t, uint32_t tcp_deaths)
+static void begin(struct task *t)
 {
     t->sent = t->received = 0;
     t->shut = t->lost = false;
     t->patience_us = 0;
     t->slot.arena = NULL;
     t->attempt++;
-    t->tcp_deaths = tcp_deaths;
     t->content += t->attempt;
     memcpy(t->head, &t->content, sizeof t->content);
     memcpy(t->head + 8, &t->up, sizeof t->up);
@@ -419,7 +407,7 @@ bool stream_step(struct sim_app *a, struct task *t)
     case STREAM_SOCKET:
         if (!app_take_descriptor(a, t))
             wrong(a, t, "no descriptor", 0);
-        begin(t, sim_tcp_deaths(a->sim));
+        begin(t);
         stream_manners(a, t);
         q = (struct control_request){.operation = CONTROL_SOCKET, .argument = {SESSION_TCP, t->descriptor}};
         if (asked(a, t, &q, STREAM_SOCKET_WAIT))

@@ -46,11 +46,6 @@ void sim_hash(struct sim *sim, const void *octets, size_t count)
     sim_hash_word(sim, word ^ count);
 }
 
-uint32_t sim_tcp_deaths(const struct sim *sim)
-{
-    return sim->stack[0].deaths[SERVER_TCP] + sim->stack[1].deaths[SERVER_TCP];
-}
-
 bool sim_loses(const struct sim *sim)
 {
     const struct impair_config *q = &sim->scenario->quality;

@@ -121,6 +121,7 @@ START_TEST(a_slot_begins_anew)
     pump(4);
     ck_assert_uint_eq(harness_counter(h, "tcp_rings_grown"), 1);
     if (_i == 1) {
+        h->config.recovery = STACK_RECOVERY_LISTENERS;
         harness_restart(h);
         h->server->session_added(h->state, 0);
         pump(4);

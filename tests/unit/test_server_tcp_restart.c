@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The tcp server over its own deaths and those of others: what is kept, what is told, and to whom. */
+/* The tcp server over its own deaths and those of others, when connections do not go on (test_server_tcp_resume.c: when they
+ * do): what is kept, what is told, and to whom. */
 #include "servers/tcp/tcp_server.h"
 #include "tests/unit/server_tcp_peer.h"
 
@@ -749,7 +750,13 @@ START_TEST(test_full_of_time_waits)
 }
 END_TEST
 
-SUITE_RUN("server_tcp_restart", setup, teardown, test_restart, test_ready_ring, test_lost_slot_is_kept_until_close,
+static void setup_listeners(void)
+{
+    setup();
+    h->config.recovery = STACK_RECOVERY_LISTENERS;
+}
+
+SUITE_RUN("server_tcp_restart", setup_listeners, teardown, test_restart, test_ready_ring, test_lost_slot_is_kept_until_close,
           test_lost_and_accepted_at_once, test_lost_and_session_ends, test_lost_with_its_session,
           test_all_goes_with_its_session, test_session_end_comes_early, test_removed_session_leaves_the_store,
           test_unread_data_of_an_ended_connection, test_blind_ack_takes_no_slot, test_session_index_again,

@@ -169,6 +169,59 @@ START_TEST(test_death_at_any_write)
 }
 END_TEST
 
+/* Written where it lies: of what was begun and not ended nothing is there, of what was committed all of it. */
+START_TEST(test_written_in_place)
+{
+    struct store store = opened(memory);
+    put_value(&store, 3, 7);
+    store_commit(&store);
+    uint8_t *block = store_begin(&store, 3);
+    memset(block, 9, OCTETS / 2);
+    struct store torn = opened(memory);
+    ck_assert_int_eq(value_of(&torn, 3), 7);
+    block = store_begin(&torn, 3);
+    memset(block, 9, OCTETS);
+    store_end(&torn, 3, OCTETS);
+    store_commit(&torn);
+    struct store next = opened(memory);
+    ck_assert_int_eq(value_of(&next, 3), 9);
+    memset(store_begin(&next, 3), 5, 8);
+    store_end(&next, 3, 8);
+    store_commit(&next);
+    uint8_t got[OCTETS], due[OCTETS] = {5, 5, 5, 5, 5, 5, 5, 5};
+    ck_assert_int_eq(store_read(&next, 3, got), STORE_BLOCK_GOOD);
+    ck_assert_mem_eq(got, due, OCTETS);
+}
+END_TEST
+
+/* Good in its own place only. */
+START_TEST(test_copy_elsewhere_is_corrupt)
+{
+    struct store store = opened(memory);
+    put_value(&store, 1, 7);
+    put_value(&store, 2, 7);
+    store_commit(&store);
+    size_t stride = (store_octets(OCTETS, BLOCKS) - store_octets(OCTETS, 0)) / BLOCKS, first = store_octets(OCTETS, 0);
+    memcpy(memory + first + 2 * stride, memory + first + stride, stride);
+    ck_assert_int_eq(value_of(&store, 2), -2);
+    ck_assert_int_eq(value_of(&store, 1), 7);
+}
+END_TEST
+
+START_TEST(test_off_keeps_nothing)
+{
+    struct store store = opened(memory);
+    store.off = true;
+    ck_assert_ptr_null(store_begin(&store, 3));
+    put_value(&store, 3, 7);
+    store_commit(&store);
+    store_erase(&store, 3);
+    struct store next = opened(memory);
+    ck_assert_uint_eq(store_used(&next), 0);
+    ck_assert_int_eq(value_of(&next, 3), -1);
+}
+END_TEST
+
 START_TEST(test_other_layout_is_refused)
 {
     struct store store = opened(memory);
@@ -243,5 +296,6 @@ START_TEST(test_verified_nonsense)
 END_TEST
 
 SUITE_RUN("store", setup, teardown, test_committed_is_found, test_uncommitted_never_happened,
-          test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_other_layout_is_refused,
+          test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_written_in_place,
+          test_copy_elsewhere_is_corrupt, test_off_keeps_nothing, test_other_layout_is_refused,
           test_verified_from_outside, test_verified_nonsense)

@@ -278,6 +278,7 @@ START_TEST(test_restore_listener)
     struct tcp_conn listener = *host_conn(&b.h, b.listener), child = *conn_of(&b);
     bench_fini(&b);
     bench_init(&b, 5);
+    child.listener = TCP_NONE;
     ck_assert_int_eq(tcp_restore(b.h.t, 3, &child), TCP_CALL_BAD_STATE);
     ck_assert_int_eq(tcp_restore(b.h.t, 99, &listener), TCP_CALL_IN_USE);
     ck_assert_int_eq(tcp_restore(b.h.t, 3, &listener), TCP_CALL_OK);

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Connections over the deaths of the tcp server: they go on as if nothing had been, with nothing but time lost. */
+#include "servers/tcp/tcp_server.h"
+#include "tests/unit/server_tcp_peer.h"
+
+/* The socket server's answer to our list: these are its sockets. */
+static void own(uint32_t first, uint32_t second)
+{
+    struct message m = {.operation = MESSAGE_OWNED};
+    const uint32_t socket[] = {first, second};
+    for (unsigned i = 0; i < 2; i++) {
+        m.socket = (struct message_socket){.socket = socket[i], .connection = NONE};
+        if (socket[i] != 0)
+            harness_request(h, &m);
+    }
+    m = (struct message){.operation = MESSAGE_OWNED_END};
+    harness_request(h, &m);
+    harness_turn(h);
+}
+
+static void drain_told(void)
+{
+    struct message m;
+    while (port_pull(&h->socket_end, &m))
+        ;
+}
+
+static void goes_on(const struct message *m)
+{
+    ck_assert_uint_eq(words(m)->generation, m->socket.generation);
+    ck_assert_uint_eq(words(m)->state, SLOT_CONNECTED);
+    ck_assert_uint_eq(words(m)->error, 0);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 0);
+    ck_assert_uint_eq(harness_counter(h, "tcp_resets_out"), 0);
+}
+
+START_TEST(test_data_both_ways_over_deaths)
+{
+    listen_answer();
+    struct message m = accept_one();
+    char text[5] = "0000";
+    for (unsigned death = 0; death < 12; death++) {
+        text[3] = (char)('a' + death);
+        peer_write(text, 4);
+        app_write(&m, text, 4);
+        pump(death % 4);
+        harness_restart(h);
+        settle();
+        own(LISTENER, CHILD);
+        settle();
+        goes_on(&m);
+        ck_assert_uint_eq(words(&m)->receive_head, 4 * (death + 1));
+        ck_assert_mem_eq(harness_receive_ring(h, 0, m.socket.slot) + 4 * (uint64_t)death, text, 4);
+        ck_assert_mem_eq(peer.receive + 4 * (uint64_t)death, text, 4);
+        ck_assert_uint_eq(words(&m)->send_tail, 4 * (death + 1));
+        ck_assert_uint_ge(harness_counter(h, "restored"), 2);
+    }
+}
+END_TEST
+
+/* What is on its way is not waited for: it goes out again at once, and no timer went off. */
+START_TEST(test_first_unacknowledged_goes_out_at_once)
+{
+    listen_answer();
+    struct message m = accept_one();
+    app_write(&m, "again", 5);
+    peer.drop = 1;
+    pump(1);
+    ck_assert_uint_eq(peer.drop, 0);
+    harness_restart(h);
+    pump(3);
+    ck_assert_uint_eq(words(&m)->send_tail, 5);
+    ck_assert_mem_eq(peer.receive, "again", 5);
+    ck_assert_uint_eq(harness_counter(h, "tcp_timeouts"), 0);
+}
+END_TEST
+
+/* Established, and accepted by nobody yet: it is told of again, and can be accepted then. */
+START_TEST(test_waits_for_accept)
+{
+    listen_answer();
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(4);
+    struct message before, after;
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &before));
+    peer_write("early", 5);
+    pump(2);
+    harness_restart(h);
+    pump(4);
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &after));
+    ck_assert_uint_eq(after.socket.socket, LISTENER);
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &after));
+    ck_assert_uint_eq(after.socket.connection, before.socket.connection);
+    ck_assert_uint_eq(after.socket.generation, before.socket.generation);
+    ck_assert_uint_eq(after.socket.listener, LISTENER);
+    ck_assert_uint_eq(after.destination_port, before.destination_port);
+    own(LISTENER, 0);
+    struct message accepted = {.operation = MESSAGE_ACCEPTED, .socket = after.socket};
+    accepted.socket.socket = CHILD;
+    harness_request(h, &accepted);
+    harness_turn(h);
+    take_slot(&after);
+    goes_on(&after);
+    ck_assert_uint_eq(words(&after)->receive_head, 5);
+    app_write(&after, "late", 4);
+    pump(4);
+    ck_assert_mem_eq(peer.receive, "late", 4);
+}
+END_TEST
+
+/* Nobody knows of it but the peer, which has our SYN-ACK: it is the same connection that its ACK completes. */
+START_TEST(test_handshake_in_between)
+{
+    listen_answer();
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(1);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+    h->now_us += 100000; /* another time, another initial sequence number */
+    harness_restart(h);
+    pump(4);
+    struct message m;
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &m));
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &m));
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    goes_on(&m);
+}
+END_TEST
+
+/* ACCEPTED died with us: the socket server's list says it again. */
+START_TEST(test_accepted_is_said_again)
+{
+    listen_answer();
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(4);
+    struct message m;
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    take_slot(&m);
+    harness_restart(h);
+    pump(4);
+    drain_told();
+    struct message owned = {.operation = MESSAGE_OWNED, .socket = m.socket};
+    owned.socket.socket = CHILD;
+    harness_request(h, &owned);
+    own(LISTENER, 0);
+    harness_restart(h);
+    pump(4);
+    struct message told;
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+    ck_assert_uint_eq(told.socket.socket, LISTENER);
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+    ck_assert_uint_eq(told.socket.socket, CHILD);
+    goes_on(&m);
+}
+END_TEST
+
+/* Closed by its user with text that is not acknowledged: the slot stays until it is, and so does the connection. */
+START_TEST(test_closed_with_text_on_its_way)
+{
+    listen_answer();
+    struct message m = accept_one();
+    app_write(&m, "farewell", 8);
+    peer.drop = 2;
+    pump(1);
+    close_socket(CHILD);
+    harness_restart(h);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    peer.drop = 0;
+    pump(6);
+    ck_assert_mem_eq(peer.receive, "farewell", 8);
+    ck_assert(tcp_conn_at(peer.tcp, peer.conn)->fin_received);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    harness_restart(h); /* FIN-WAIT-2 of nobody */
+    tcp_shutdown_send(peer.tcp, h->now_us, peer.conn);
+    pump(6);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_NONE);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_CLOSED);
+    ck_assert_uint_eq(harness_counter(h, "tcp_time_waits"), 1);
+}
+END_TEST
+
+/* A byte of one block has changed: that connection ends, both ends are told, and nobody else notices. */
+START_TEST(test_corrupt_block_costs_its_own)
+{
+    listen_answer();
+    struct message first = accept_one(), m;
+    uint32_t first_conn = peer.conn;
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(4);
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    struct tcp_server *s = h->state;
+    union tcp_stored stored;
+    uint32_t index = s->endpoint[first.socket.connection].connection;
+    ck_assert_int_eq(store_read(&s->store, TCP_STORE_CONNECTION(index), &stored), STORE_BLOCK_GOOD);
+    stored.block.conn.snd_max = stored.block.conn.snd_una - 100; /* with a checksum that is right */
+    store_put(&s->store, TCP_STORE_CONNECTION(index), &stored);
+    store_commit(&s->store);
+    harness_restart(h);
+    pump(6);
+    ck_assert_uint_eq(words(&first)->state & (SLOT_ERROR | SLOT_CLOSED), SLOT_ERROR | SLOT_CLOSED);
+    ck_assert_uint_eq(words(&first)->error, ECONNRESET);
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 1);
+    tcp_send_available(peer.tcp, h->now_us, first_conn, 1);
+    pump(6);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, first_conn)->error, TCP_ERROR_RESET);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+    ck_assert_uint_eq(words(&m)->state, SLOT_CONNECTED);
+}
+END_TEST
+
+SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
+          test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between, test_accepted_is_said_again,
+          test_closed_with_text_on_its_way, test_corrupt_block_costs_its_own)

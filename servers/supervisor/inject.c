@@ -166,7 +166,16 @@ static const char *by_injector(struct supervisor *s, struct domain *d, uint64_t 
     if (result < 0)
         return refuse(s, "bulkhead-inject cannot be started: %s", strerror(-result));
     at->domain = d;
+    at->golden = strcmp(request->fault, "coverage") == 0;
     return NULL;
+}
+
+bool inject_slows(const struct supervisor *s, const struct domain *d)
+{
+    for (uint32_t i = 0; i < INJECTORS_MAX; i++)
+        if (s->injector[i].domain == d && s->injector[i].golden)
+            return true;
+    return false;
 }
 
 const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Inject *request)

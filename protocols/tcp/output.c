@@ -410,7 +410,7 @@ static bool output_resumed(struct tcp *t, uint64_t now_us, struct tcp_conn *c, s
 {
     uint32_t length;
     bool fin;
-    if (!resume_output(t, now_us, c, &length, &fin))
+    if (!resume_output(t, c, &length, &fin))
         return false;
     uint64_t unacked_at_us = c->unacked_at_us; /* the user's patience goes on, too */
     resume_sent(t, now_us, c, c->snd_una + length + (fin ? 1 : 0));

@@ -26,7 +26,8 @@ static struct tcp_resume *resume_of(const struct tcp *t, const struct tcp_conn *
     return &t->sender[conn_index(t, c)].resume;
 }
 
-/* Of any size: a SACK may end anywhere in it. Sent so long ago that RACK need not wait for what the path may reorder. */
+/* Of any size: a SACK may end anywhere in it. Sent so long ago that RACK need not wait for what the path may reorder.
+ */
 static void scoreboard_again(struct tcp *t, struct tcp_conn *c)
 {
     struct tcp_scoreboard *b = board_of(t, c);
@@ -96,10 +97,9 @@ void resume_begin(struct tcp *t, struct tcp_conn *c)
         c->acks_owed = u32_max(c->acks_owed, TCP_DUPLICATE_ACKS);
 }
 
-bool resume_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t *ret_length, bool *ret_fin)
+bool resume_output(struct tcp *t, struct tcp_conn *c, uint32_t *ret_length, bool *ret_fin)
 {
     struct tcp_resume *r = resume_of(t, c);
-    (void)now_us;
     if (!r->due)
         return false;
     r->due = false;

@@ -424,7 +424,7 @@ void recovery_sent(struct tcp *t, struct tcp_conn *c, uint64_t now_us, uint32_t 
 void recovery_resend_all(struct tcp *t, struct tcp_conn *c); /* in other sizes; the window stays */
 
 /* resume.c: what goes out first after a restart */
-bool resume_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t *ret_length, bool *ret_fin); /* a segment at snd_una */
+bool resume_output(struct tcp *t, struct tcp_conn *c, uint32_t *ret_length, bool *ret_fin); /* a segment at snd_una */
 void resume_sent(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t end);
 void resume_acked_in_order(struct tcp *t, uint64_t now_us, struct tcp_conn *c, const struct segment *s); /* without SACK */
 bool resume_excuses(struct tcp *t, const struct tcp_conn *c); /* no reduction for this loss */

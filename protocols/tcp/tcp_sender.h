@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What the engine knows of a connection that a new incarnation does without: it is not in the store, lies beside the block
- * under the same index, and is all zero when a connection begins, or is put back after a restart. Each part belongs to
- * one file. */
+ * under the same index, and is all zero when a connection begins; of one that is put back after a restart resume.c fills
+ * in what can be known. Each part belongs to one file. */
 #ifndef BULKHEAD_PROTOCOLS_TCP_TCP_SENDER_H
 #define BULKHEAD_PROTOCOLS_TCP_TCP_SENDER_H
 

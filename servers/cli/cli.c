@@ -80,7 +80,7 @@ static const struct {
     {"signal", OPTION_SIGNAL, required_argument,
      "--signal S       name or number of the signal to die of (default KILL)"},
     {"write", OPTION_WRITE, required_argument, "-w, --write FILE where to; - is standard output"},
-    {"count", OPTION_COUNT, required_argument, "--count N        ends after so many"},
+    {"count", OPTION_COUNT, required_argument, "--count N        ends after so many; inject: strikes so often"},
     {"seconds", OPTION_SECONDS, required_argument, "--seconds S      ends after so long"},
     {"snap", OPTION_SNAP, required_argument, "--snap N         octets of each at most (default: all of it)"},
     {"dot", OPTION_DOT, no_argument, "--dot            a graph for `dot -Tpng`: boxes are holders, arrows grants"},

@@ -12,6 +12,7 @@
 #include "servers/inject/trace.h"
 
 #define TRIES        200000
+#define CHOOSE_US    2000000 /* the request is to be answered */
 #define OFFSETS_MAX  (1U << 20)
 #define FUNCTION_MAX (64U << 10) /* octets of one function */
 
@@ -127,7 +128,8 @@ static bool place_choose(struct injection *injection, csh decoder, const struct 
     *ret = (struct place){0};
     if (!offsets_read(injection->place, &offsets))
         return false;
-    for (unsigned i = 0; i < (offsets.count == 1 ? 1 : TRIES); i++) {
+    uint64_t until = trace_now_us() + CHOOSE_US;
+    for (unsigned i = 0; i < (offsets.count == 1 ? 1 : TRIES) && trace_now_us() < until; i++) {
         uint64_t random = random_next(&injection->random);
         uint64_t offset = offsets.count > 0 ? offsets.offset[random % offsets.count] : offset_any(image, random);
         uint64_t what = start ^ offset; /* not of the search: at a place that is named it is the same */

@@ -347,8 +347,9 @@ void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
 
 void domain_tick(struct supervisor *s, struct domain *d)
 {
-    (void)s;
     d->logs_left = LOGS_A_TICK;
+    if (inject_slows(s, d))
+        d->liveness = (struct liveness){0}; /* it waits for its tracer: no hang */
 }
 
 void domain_watch(struct supervisor *s, struct domain *d)

@@ -38,7 +38,7 @@ static const struct {
 /* One line in s->inject_error, printable whatever the request says. */
 static const char *refuse(struct supervisor *s, const char *format, const char *what)
 {
-    char copy[48];
+    char copy[100];
     text_copy(copy, sizeof copy, what, strlen(what));
     snprintf(s->inject_error, sizeof s->inject_error, format, copy);
     return s->inject_error;
@@ -166,7 +166,16 @@ static const char *by_injector(struct supervisor *s, struct domain *d, uint64_t 
     if (result < 0)
         return refuse(s, "bulkhead-inject cannot be started: %s", strerror(-result));
     at->domain = d;
+    at->golden = strcmp(request->fault, "coverage") == 0;
     return NULL;
+}
+
+bool inject_slows(const struct supervisor *s, const struct domain *d)
+{
+    for (uint32_t i = 0; i < INJECTORS_MAX; i++)
+        if (s->injector[i].domain == d && s->injector[i].golden)
+            return true;
+    return false;
 }
 
 const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Inject *request)

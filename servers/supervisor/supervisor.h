@@ -379,6 +379,7 @@ struct injector {
     struct process process;
     int reports;
     uint64_t id; /* of the request; 0: answered */
+    bool golden; /* a golden run */
     char last_words[INJECT_TEXT]; /* first octet: of which kind */
 };
 
@@ -539,6 +540,7 @@ const char *health_recovery(struct supervisor *s, struct domain *domain);
 /* ---- inject.c ---- */
 /* NULL, and the reply with this id comes later; or why not. */
 const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Inject *request);
+bool inject_slows(const struct supervisor *s, const struct domain *domain); /* a golden run stops it again and again */
 void inject_ended(struct supervisor *s, uint32_t index); /* an injector says something, or has ended */
 void inject_struck(struct supervisor *s, struct domain *domain, const Bulkhead__Control__Faulted *what); /* untrusted: what */
 

@@ -23,9 +23,12 @@ struct crash_port {
     struct message message[CRASH_MESSAGES];
 };
 
+#define CRASH_WORK_NONE 0          /* not in its turn */
+#define CRASH_WORK_OWN  UINT64_MAX /* timers and the like: nothing that somebody sent */
+
 struct crash_work { /* of one server; kept up to date while it lives: it tells of every death */
-    _Alignas(64) uint64_t key; /* what it is working on, as the server names it; 0: nothing in particular */
-    uint64_t cleared; /* a suspect that it has worked on since, and committed: no suspect any more */
+    _Alignas(64) uint64_t key; /* what it is working on, as the server names it; or CRASH_WORK_NONE, CRASH_WORK_OWN */
+    uint64_t cleared; /* suspects that it has worked on since, and committed: a bit each, in the order in which it was told */
 };
 
 struct crash_page {

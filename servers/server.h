@@ -30,8 +30,8 @@ enum server_id { SERVER_NIC = 0, SERVER_IP = 1, SERVER_TCP = 2, SERVER_UDP = 3, 
 #define RECEIVE_BUFFERS 192  /* of nic: three bursts; each transport may hold nearly half of them */
 #define SERVER_BURST    64   /* messages taken from one port in one burst */
 #define SESSIONS_MAX    64
-#define SOCKETS_MAX     8192 /* of the socket server, all sessions together */
-#define CONNECTIONS_MAX 8192 /* of tcp */
+#define SOCKETS_MAX     16384 /* of the socket server, all sessions together */
+#define CONNECTIONS_MAX 16384 /* of tcp */
 #define DATAGRAM_SOCKETS_MAX 1024 /* of udp */
 #define STACK_ADDRESSES_MAX  8 /* link-local ones included */
 #define STACK_ROUTES_MAX     16
@@ -108,6 +108,7 @@ struct session { /* a granted session, as a domain sees it; made and unmade by t
     struct session_arena arena[SESSION_ARENAS];
 };
 
+#define POISON_US    600000000 /* then it is forgotten: it may be tried again */
 #define SUSPECTS_MAX 8 /* keys that a server is told of */
 struct server_suspect { /* what it was working on when it died of a fault of its own */
     uint64_t key;
@@ -119,7 +120,6 @@ struct server_work { /* of one server: what it works on now (DESIGN section 6, p
     uint32_t suspects;
     struct server_suspect suspect[SUSPECTS_MAX];
     uint64_t touched;   /* bit of each suspect that was worked on in this burst: cleared by its commit */
-    uint64_t refused;   /* what was dropped as poison */
 };
 
 struct server_context {
@@ -155,13 +155,29 @@ static inline bool server_works_on(const struct server_context *context, uint64_
     for (uint32_t i = 0; i < work->suspects; i++) {
         if (work->suspect[i].key != key)
             continue;
-        if (work->suspect[i].poison) {
-            work->refused++;
+        if (work->suspect[i].poison)
             return false;
-        }
         work->touched |= (uint64_t)1 << i;
     }
     return true;
+}
+
+/* From here on nobody in particular is to blame: timers, output that is due, the server's own affairs. */
+static inline void server_works_alone(const struct server_context *context)
+{
+    struct server_work *work = context->work;
+    if (work != NULL && work->page != NULL)
+        __atomic_store_n(&work->page->key, CRASH_WORK_OWN, __ATOMIC_RELAXED);
+}
+
+/* Without working on it. */
+static inline bool server_is_poison(const struct server_context *context, uint64_t key)
+{
+    const struct server_work *work = context->work;
+    for (uint32_t i = 0; work != NULL && i < work->suspects; i++)
+        if (work->suspect[i].poison && work->suspect[i].key == key)
+            return true;
+    return false;
 }
 
 struct server {

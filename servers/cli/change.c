@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The commands that change something: kill, restart, down. */
+/* The commands that change something: kill, restart, repartition, down. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,9 +37,29 @@ int cli_restart(const struct cli_arguments *arguments)
 {
     Bulkhead__Manage__Restart restart = BULKHEAD__MANAGE__RESTART__INIT;
     Bulkhead__Manage__Request request = BULKHEAD__MANAGE__REQUEST__INIT;
+    char path[PATH_MAX];
     restart.server = (char *)(uintptr_t)arguments->server;
+    if (arguments->binary != NULL) {
+        if (realpath(arguments->binary, path) == NULL)
+            return cli_failed(arguments->command, "%s: %s", arguments->binary, strerror(errno));
+        restart.binary = path;
+    }
     request.what_case = BULKHEAD__MANAGE__REQUEST__WHAT_RESTART;
     request.restart = &restart;
+    return change(arguments, &request);
+}
+
+int cli_repartition(const struct cli_arguments *arguments)
+{
+    struct partition partition;
+    char error[OPTIONS_ERROR];
+    if (partition_parse(arguments->partition, &partition, error, sizeof error) < 0)
+        return cli_wrong(arguments->command, "%s", error);
+    Bulkhead__Manage__Repartition repartition = BULKHEAD__MANAGE__REPARTITION__INIT;
+    Bulkhead__Manage__Request request = BULKHEAD__MANAGE__REQUEST__INIT;
+    repartition.partition = partition.text;
+    request.what_case = BULKHEAD__MANAGE__REQUEST__WHAT_REPARTITION;
+    request.repartition = &repartition;
     return change(arguments, &request);
 }
 

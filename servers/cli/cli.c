@@ -83,6 +83,8 @@ static const struct {
     {"snap", OPTION_SNAP, required_argument, "--snap N         octets of each at most (default: all of it)"},
     {"dot", OPTION_DOT, no_argument, "--dot            a graph for `dot -Tpng`: boxes are holders, arrows grants"},
     {"revoke", OPTION_REVOKE, required_argument, "--revoke ID      take this entry of a table back, by its ID"},
+    {"binary", OPTION_BINARY, required_argument,
+     "--binary FILE    what it runs from now on; one that does not fit is refused, and nothing happens"},
 };
 
 #define OPTIONS_KNOWN (sizeof(options_known) / sizeof(options_known[0]))
@@ -177,6 +179,9 @@ static const char *option_take(struct cli_arguments *arguments, enum cli_option 
         arguments->revoke = (uint32_t)id;
         return NULL;
     }
+    case OPTION_BINARY:
+        arguments->binary = value;
+        return NULL;
     case OPTION_SIGNAL:
         return signal_parse(value, &arguments->signal) ? NULL
                                                        : "--signal needs a signal's name or number, such as SEGV or 11";
@@ -213,7 +218,7 @@ static bool server_known(const char *name)
 
 static int operands_take(const struct cli_command *command, int count, char **operand, struct cli_arguments *arguments)
 {
-    int most = command->takes_server || command->takes_channel;
+    int most = command->takes_server || command->takes_channel || command->takes_partition;
     if (count > most)
         return cli_wrong(command->name, "unexpected argument %s; see `bulkhead %s --help`", operand[most],
                          command->name);
@@ -221,6 +226,10 @@ static int operands_take(const struct cli_command *command, int count, char **op
         return cli_wrong(command->name, "name a channel: nic-ip, ip-tcp, ip-udp, tcp-socket or udp-socket");
     if (command->takes_channel)
         arguments->channel = operand[0];
+    if (command->takes_partition && count == 0)
+        return cli_wrong(command->name, "name a partition: factored, monolithic, or as nic+ip|tcp|udp+socket");
+    if (command->takes_partition)
+        arguments->partition = operand[0];
     if (!command->takes_server)
         return CLI_OK;
     if (count == 0)

@@ -24,6 +24,7 @@ enum cli_option { /* bits: which a command takes */
                   OPTION_SNAP = 1 << 10,
                   OPTION_DOT = 1 << 13,
                   OPTION_REVOKE = 1 << 14,
+                  OPTION_BINARY = 1 << 15,
 };
 
 struct cli_arguments {
@@ -35,6 +36,8 @@ struct cli_arguments {
     bool dot;
     uint32_t revoke;
     const char *server;
+    const char *binary;    /* restart */
+    const char *partition; /* repartition */
     const char *channel, *file; /* capture */
     uint64_t count, seconds;    /* 0: no limit */
     uint32_t snap;
@@ -47,6 +50,7 @@ struct cli_command {
     unsigned options; /* enum cli_option */
     bool takes_server;
     bool takes_channel;
+    bool takes_partition;
     int (*run)(const struct cli_arguments *arguments); /* an exit status */
     int (*run_raw)(int argc, char **argv);             /* instead: parses for itself */
 };
@@ -72,6 +76,7 @@ int cli_events(const struct cli_arguments *arguments);
 int cli_caps(const struct cli_arguments *arguments);
 int cli_kill(const struct cli_arguments *arguments);
 int cli_restart(const struct cli_arguments *arguments);
+int cli_repartition(const struct cli_arguments *arguments);
 int cli_down(const struct cli_arguments *arguments);
 int cli_audit(const struct cli_arguments *arguments);
 int cli_capture(const struct cli_arguments *arguments);

@@ -22,8 +22,11 @@ static const struct cli_command commands[] = {
      .options = OPTION_RUN_DIR | OPTION_JSON | OPTION_DOT | OPTION_REVOKE, .run = cli_caps},
     {"kill", "SERVER [--signal S] [--run-dir DIR]", "Kills the domain of a server; the supervisor restarts it.",
      .options = OPTION_RUN_DIR | OPTION_SIGNAL, .takes_server = true, .run = cli_kill},
-    {"restart", "SERVER [--run-dir DIR]", "Ends the domain of a server in order and starts its next incarnation.",
-     .options = OPTION_RUN_DIR, .takes_server = true, .run = cli_restart},
+    {"restart", "SERVER [--binary FILE] [--run-dir DIR]",
+     "Ends the domain of a server in order and starts its next incarnation.",
+     .options = OPTION_RUN_DIR | OPTION_BINARY, .takes_server = true, .run = cli_restart},
+    {"repartition", "PARTITION [--run-dir DIR]", "Groups the servers of a running stack into other domains.",
+     .options = OPTION_RUN_DIR, .takes_partition = true, .run = cli_repartition},
     {"audit", "[--json] [--run-dir DIR]",
      "Compares what the kernel says of every domain with what it was granted; exit status 1 if they differ.",
      .options = OPTION_RUN_DIR | OPTION_JSON, .run = cli_audit},
@@ -41,7 +44,7 @@ static int help(void)
 {
     printf("Usage: bulkhead COMMAND [ARGUMENTS]\nA TCP/IP stack in watertight compartments.\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+        printf("  %-11s %s\n", commands[i].name, commands[i].summary);
     printf("\n`bulkhead COMMAND --help` tells more.\n");
     return fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
 }

@@ -33,15 +33,25 @@ static void domain_print(const Bulkhead__Manage__Domain *domain)
     uptime_format(domain->uptime_us, uptime, sizeof(uptime));
     if (domain->private_kib != 0)
         snprintf(private, sizeof(private), "%" PRIu64 " KiB", domain->private_kib);
-    printf("%-24s %-24s %8u %11u %-10s %8s %10s %9.3fs\n", cli_printable(domain->name), servers, domain->pid,
-           domain->incarnation, cli_printable(domain->state), uptime, private, (double)domain->cpu_us / 1e6);
+    char spare[16] = "-";
+    if (domain->spare_pid != 0)
+        snprintf(spare, sizeof(spare), "%u", domain->spare_pid);
+    printf("%-24s %-24s %8u %8s %11u %-10s %8s %10s %9.3fs%s%s\n", cli_printable(domain->name), servers, domain->pid,
+           spare, domain->incarnation, cli_printable(domain->state), uptime, private, (double)domain->cpu_us / 1e6,
+           domain->program[0] != '\0' ? "  " : "", cli_printable(domain->program));
+    if (domain->unhealthy == 0)
+        return;
+    printf("  %u failed start%s in a row", domain->unhealthy, domain->unhealthy == 1 ? "" : "s");
+    if (domain->backoff_us != 0)
+        printf(", the next one in %" PRIu64 " ms", domain->backoff_us / 1000);
+    printf("\n");
 }
 
 static void list_print(const Bulkhead__Manage__DomainList *list)
 {
     char uptime[32];
-    printf("%-24s %-24s %8s %11s %-10s %8s %10s %10s\n", "DOMAIN", "SERVERS", "PID", "INCARNATION", "STATE", "UPTIME",
-           "PRIVATE", "CPU");
+    printf("%-24s %-24s %8s %8s %11s %-10s %8s %10s %10s\n", "DOMAIN", "SERVERS", "PID", "SPARE", "INCARNATION",
+           "STATE", "UPTIME", "PRIVATE", "CPU");
     for (size_t i = 0; i < list->n_domain; i++)
         domain_print(list->domain[i]);
     uptime_format(list->uptime_us, uptime, sizeof(uptime));

@@ -115,12 +115,13 @@ int control_send(struct control *control, const control_from_domain *message)
 }
 
 int control_send_standby(struct control *control, const uint32_t *pool_octets, const uint64_t *store_octets,
-                         size_t count)
+                         const uint32_t *store_version, size_t count)
 {
     Bulkhead__Control__Standby standby = BULKHEAD__CONTROL__STANDBY__INIT;
-    standby.n_pool_octets = standby.n_store_octets = count;
+    standby.n_pool_octets = standby.n_store_octets = standby.n_store_version = count;
     standby.pool_octets = (uint32_t *)pool_octets;
     standby.store_octets = (uint64_t *)store_octets;
+    standby.store_version = (uint32_t *)store_version;
     control_from_domain m = BULKHEAD__CONTROL__FROM_DOMAIN__INIT;
     m.what_case = BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_STANDBY;
     m.standby = &standby;

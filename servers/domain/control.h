@@ -45,7 +45,7 @@ int control_send(struct control *control, const control_from_domain *message) __
 
 /* What each of the domain's servers needs of the supervisor, in the order of Become.servers. */
 int control_send_standby(struct control *control, const uint32_t *pool_octets, const uint64_t *store_octets,
-                         size_t count) __attribute__((warn_unused_result));
+                         const uint32_t *store_version, size_t count) __attribute__((warn_unused_result));
 int control_send_ready(struct control *control, uint32_t incarnation) __attribute__((warn_unused_result));
 int control_send_ack(struct control *control, uint64_t epoch) __attribute__((warn_unused_result));
 int control_send_session_done(struct control *control, uint32_t session) __attribute__((warn_unused_result));

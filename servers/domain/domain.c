@@ -117,6 +117,7 @@ int domain_dispatch(struct domain *domain, struct control_message *message)
 {
     static domain_handler *const handlers[] = {
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CONFIGURE] = grant_configure,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SLOT] = grant_slot,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BELL] = grant_bell,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CHANNEL] = grant_channel,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITY] = grant_capability,
@@ -181,7 +182,7 @@ static int exit_of(const struct domain *domain, int result)
 
 static int standby(struct domain *domain)
 {
-    uint32_t pool_octets[SERVER_COUNT];
+    uint32_t pool_octets[SERVER_COUNT], store_version[SERVER_COUNT];
     uint64_t store_octets[SERVER_COUNT];
     size_t count = 0;
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
@@ -189,9 +190,10 @@ static int standby(struct domain *domain)
         if (server == NULL)
             continue;
         pool_octets[count] = server->pool_buffers * server->pool_buffer_octets + server->pool_extra_octets;
+        store_version[count] = server->store_version;
         store_octets[count++] = server->store_size != NULL ? server->store_size() : 0;
     }
-    return control_send_standby(&domain->control, pool_octets, store_octets, count);
+    return control_send_standby(&domain->control, pool_octets, store_octets, store_version, count);
 }
 
 int domain_run(int control_fd, uint32_t servers, const struct server *const table[SERVER_COUNT])

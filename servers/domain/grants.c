@@ -82,6 +82,8 @@ static void suspects_read(struct domain *domain, const Bulkhead__Control__Config
         if (at != NULL && at->work.suspects < SUSPECTS_MAX)
             at->work.suspect[at->work.suspects++] = (struct server_suspect){.key = m->key, .poison = m->poison};
     }
+    if (from->n_suspect > 0)
+        domain->poison_until_us = domain_clock_us() + POISON_US;
 }
 
 int grant_configure(struct domain *domain, struct control_message *message)
@@ -115,6 +117,25 @@ int grant_configure(struct domain *domain, struct control_message *message)
     /* The word goes on from where it was: its values are what ringers remember. */
     doorbell_wake(&domain->status->sleep);
     domain->configured = true;
+    return 0;
+}
+
+int grant_slot(struct domain *domain, struct control_message *message)
+{
+    const Bulkhead__Control__Slot *m = message->what->slot;
+    void *status;
+    if (!domain->configured || domain->started || domain->slot_count == DOMAIN_SLOTS)
+        return -EINVAL;
+    int result = grant_map(message, m->status_fd, sizeof *domain->status, true, &status);
+    if (result != 0)
+        return result;
+    struct domain_slot slot = {.doorbell = control_take(message, m->doorbell_fd), .status = status};
+    if (slot.doorbell < 0) {
+        segment_unmap(status, sizeof *domain->status);
+        return -EBADF;
+    }
+    doorbell_wake(&slot.status->sleep);
+    domain->slot[domain->slot_count++] = slot;
     return 0;
 }
 

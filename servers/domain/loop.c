@@ -55,12 +55,21 @@ static void work_done(struct server_work *work)
 {
     if (work->page == NULL)
         return;
-    __atomic_store_n(&work->page->key, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&work->page->key, CRASH_WORK_NONE, __ATOMIC_RELAXED);
     for (; work->touched != 0; work->touched &= work->touched - 1) {
-        struct server_suspect *suspect = &work->suspect[__builtin_ctzll(work->touched)];
-        __atomic_store_n(&work->page->cleared, suspect->key, __ATOMIC_RELAXED);
-        suspect->key = 0;
+        work->suspect[__builtin_ctzll(work->touched)].key = CRASH_WORK_NONE;
+        uint64_t cleared = work->page->cleared | (work->touched & -work->touched);
+        __atomic_store_n(&work->page->cleared, cleared, __ATOMIC_RELAXED);
     }
+}
+
+static void poison_forget(struct domain *domain)
+{
+    if (domain->poison_until_us == 0 || domain->now_us < domain->poison_until_us)
+        return;
+    domain->poison_until_us = 0;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++)
+        domain->server[id].work.suspects = 0;
 }
 
 void domain_settle(struct domain *domain)
@@ -167,16 +176,22 @@ static void timer_went_off(struct domain *domain)
 /* `most`: NULL until the timer. 0, or a negative errno. */
 static int wait(struct domain *domain, const struct timespec *most)
 {
-    enum { BELL, CONTROL, TIMER, DEVICE, WAITED };
+    enum { BELL, CONTROL, TIMER, DEVICE, SLOTS, WAITED = SLOTS + DOMAIN_SLOTS };
     struct pollfd inputs[WAITED] = {[BELL] = {.fd = domain->doorbell, .events = POLLIN},
                                     [CONTROL] = {.fd = domain->control.fd, .events = POLLIN},
                                     [TIMER] = {.fd = domain->timer, .events = POLLIN},
                                     [DEVICE] = {.fd = wanted_device(domain), .events = POLLIN}};
-    int n = ppoll(inputs, inputs[DEVICE].fd >= 0 ? WAITED : DEVICE, most, NULL);
+    for (uint32_t i = 0; i < domain->slot_count; i++)
+        inputs[SLOTS + i] = (struct pollfd){.fd = domain->slot[i].doorbell, .events = POLLIN};
+    uint32_t count = domain->slot_count > 0 ? SLOTS + domain->slot_count : inputs[DEVICE].fd >= 0 ? SLOTS : DEVICE;
+    int n = ppoll(inputs, count, most, NULL);
     if (n < 0)
         return errno == EINTR ? 0 : -errno;
     if (inputs[BELL].revents & POLLIN)
         doorbell_drain(domain->doorbell);
+    for (uint32_t i = 0; i < domain->slot_count; i++)
+        if (inputs[SLOTS + i].revents & POLLIN)
+            doorbell_drain(domain->slot[i].doorbell);
     if (inputs[TIMER].revents & POLLIN)
         timer_went_off(domain);
     if (inputs[CONTROL].revents != 0)
@@ -196,13 +211,27 @@ static int wait_for_room(struct domain *domain)
     return wait(domain, &most);
 }
 
+/* By every word that may be looked at: barrier (C) for each of them. */
+static void fall_asleep(struct domain *domain)
+{
+    for (uint32_t i = 0; i < domain->slot_count; i++)
+        doorbell_sleep(&domain->slot[i].status->sleep);
+    doorbell_sleep(&domain->status->sleep);
+}
+
+static void wake_up(struct domain *domain)
+{
+    doorbell_wake(&domain->status->sleep);
+    for (uint32_t i = 0; i < domain->slot_count; i++)
+        doorbell_wake(&domain->slot[i].status->sleep);
+}
+
 /* Nothing moved. 0, or a negative errno. */
 static int idle(struct domain *domain)
 {
-    uint32_t *sleep = &domain->status->sleep;
     int result = 0;
     bool stuck = false, moved = false;
-    doorbell_sleep(sleep);
+    fall_asleep(domain);
     if (anything_pending(domain)) {
         moved = domain_round(domain);
         stuck = !moved;
@@ -216,7 +245,7 @@ static int idle(struct domain *domain)
         if (result == 0)
             result = wait(domain, NULL);
     }
-    doorbell_wake(sleep);
+    wake_up(domain);
     return result;
 }
 
@@ -248,6 +277,7 @@ int domain_loop(struct domain *domain)
         if (domain->now_us - domain->looked_us >= LOOK_US) {
             domain->looked_us = domain->now_us;
             counters_of_ports(domain);
+            poison_forget(domain);
             result = look(domain);
         } else if (!moved) {
             result = idle(domain);

@@ -7,6 +7,7 @@
 #include "servers/domain/domain.h"
 
 #define DOMAIN_BELLS    16 /* other domains */
+#define DOMAIN_SLOTS    (SERVER_COUNT - 1) /* own ones beside the first */
 #define DOMAIN_PORTS    (SERVER_COUNT * (SERVER_COUNT - 1))
 #define DOMAIN_OBJECTS  (SESSIONS_MAX * SESSION_ARENAS + 4 * SERVER_COUNT)
 #define DOMAIN_NOBODY   UINT32_MAX
@@ -16,6 +17,11 @@ struct domain_bell { /* of another domain */
     bool present;
     struct doorbell bell;
     void *status; /* its page, mapped read-only */
+};
+
+struct domain_slot { /* one more way to be woken: applications ring each server that they use by a bell of its own */
+    int doorbell;
+    struct status_page *status; /* its word alone is used */
 };
 
 struct domain_channel { /* the two halves, as mapped here */
@@ -62,11 +68,14 @@ struct domain {
     struct crash_page *crash; /* NULL: none was granted */
     uint32_t running;         /* id of the server whose turn it is, SERVER_COUNT: none's */
     int doorbell;             /* own, read end */
+    uint32_t slot_count;      /* 0 in most domains */
+    struct domain_slot slot[DOMAIN_SLOTS];
     int timer;         /* timerfd: a sleep that ends by a bell leaves it armed, so that most sleeps set no timer */
     uint64_t armed_us; /* what it is set to; 0: it has gone off */
     bool device_gone;
     uint64_t now_us;    /* of the round */
     uint64_t looked_us; /* last look at the control socket */
+    uint64_t poison_until_us; /* 0: there is none */
     uint64_t stuck_us;  /* how long to wait for room */
     uint32_t port_count;
     uint32_t ports_named; /* in the counter page */
@@ -89,7 +98,7 @@ uint64_t domain_clock_us(void);
 int domain_dispatch(struct domain *domain, struct control_message *message);
 
 /* ---- grants.c ---- */
-domain_handler grant_configure, grant_bell, grant_channel, grant_capability, grant_capabilities, grant_pool,
+domain_handler grant_configure, grant_slot, grant_bell, grant_channel, grant_capability, grant_capabilities, grant_pool,
     grant_store, grant_device, grant_revoke;
 bool grant_address(const Bulkhead__Control__Address *from, struct ip_address *ret); /* false: malformed */
 /* Maps the descriptor at `index` of the message and closes it. 0, or a negative errno. */

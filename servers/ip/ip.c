@@ -325,8 +325,10 @@ static bool ip_burst(void *state, uint64_t now_us)
     for (unsigned i = 0; i < TRANSPORTS; i++)
         moved |= take_from_transport(ip, now_us, transports[(ip->turn + i) % TRANSPORTS]);
     ip->turn++;
+    server_works_alone(&ip->context);
     moved |= ip_waiting_poll(ip, now_us);
     moved |= take_from_nic(ip, now_us);
+    server_works_alone(&ip->context);
     moved |= ip_fragments_poll(ip, now_us);
     moved |= ip_neighbours_poll(ip, now_us);
     for (unsigned i = 0; i < SERVER_COUNT; i++)

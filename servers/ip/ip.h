@@ -75,6 +75,7 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
         X(drop_echo)                   /* echo replies enough are on their way */                                      \
         X(drop_local_full)             /* sent here, and the transport holds its share of such */                      \
         X(drop_slots)                  /* reassembled, and its taker holds its share of such */                        \
+        X(drop_poison)                 /* has killed this server twice in a row */                                     \
         X(drop_barrier)                /* between two incarnations */                                                  \
         X(drop_send_field)             /* from a transport: a field that its right does not allow */                   \
         X(drop_send_offload)           /* checksum, segmentation or length that cannot be */                           \

@@ -8,6 +8,7 @@
 #include "protocols/ether/ether_wire.h"
 #include "protocols/icmp/icmp6_wire.h"
 #include "protocols/icmp/icmp_wire.h"
+#include "servers/work.h"
 
 /* ---- to a transport ---- */
 
@@ -222,6 +223,14 @@ static bool capture(struct ip *ip, const struct message *m, struct ip_frame *ret
     return true;
 }
 
+static bool works_on(struct ip *ip, const struct ip_frame *frame)
+{
+    uint64_t key = work_key_frame(&ip->context, WORK_RECEIVE, frame->head, frame->captured, frame->length);
+    bool good = server_works_on(&ip->context, key);
+    ip->counters.drop_poison += !good;
+    return good;
+}
+
 void ip_capture(struct ip_frame *frame, uint32_t octets)
 {
     uint32_t most = frame->length < octets ? frame->length : octets;
@@ -247,7 +256,7 @@ void ip_receive(struct ip *ip, uint64_t now_us, const struct message *m)
     struct ip_frame frame;
     if (ip->barrier != 0)
         ip->counters.drop_barrier++;
-    else if (capture(ip, m, &frame) && receive_frame(ip, now_us, &frame))
+    else if (capture(ip, m, &frame) && works_on(ip, &frame) && receive_frame(ip, now_us, &frame))
         return;
     ip_frame_done(ip, cookie);
 }

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "servers/work.h"
+
 #define IP_OCTETS_MAX 65535U
 
 static bool drop(uint64_t *counter)
@@ -147,7 +149,10 @@ bool ip_send(struct ip *ip, uint64_t now_us, enum server_id from, const struct m
     const struct capability *right =
         capability_lookup(table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_SEND);
     enum direction direction = DIRECTION_NONE;
+    uint32_t octets = m->reference[0].length + m->reference[1].length;
     bool ok = right != NULL || drop(&ip->counters.drop_right);
+    if (!server_works_on(&ip->context, work_key_message(&ip->context, WORK_SEND, m, octets)))
+        ok = drop(&ip->counters.drop_poison);
     if (ok && gather(ip, table, m, &p) && check_right(ip, right, m, &p) && check_offload(ip, m, &p))
         direction = check_addresses(ip, &p);
     if (direction == DIRECTION_WIRE)

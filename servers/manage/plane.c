@@ -91,6 +91,11 @@ static const char *request_objection(const Bulkhead__Manage__Request *request, b
     case BULKHEAD__MANAGE__REQUEST__WHAT_CAPS:
         known = request->caps->base.n_unknown_fields == 0;
         break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_REPARTITION:
+        if (!may_change)
+            return changes;
+        known = request->repartition->base.n_unknown_fields == 0;
+        break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_REVOKE:
         if (!may_change)
             return changes;

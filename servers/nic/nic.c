@@ -124,6 +124,7 @@ static bool nic_burst(void *state, uint64_t now_us)
     if (now_us >= nic->broken_until_us)
         nic->broken_until_us = 0;
     bool moved = take_from_ip(nic, now_us);
+    server_works_alone(&nic->context);
     if (nic_receive(nic, now_us))
         moved = true;
     if (driver->operations->flush != NULL)

@@ -23,6 +23,7 @@
     X(segmented_out)        /* frames that super-frames became here, for want of an offload */     \
     X(loans_home) X(reclaimed)                                                                     \
     X(drop_in_offload)      /* from the device, offload fields that cannot be */                   \
+    X(drop_poison)          /* has killed this server twice in a row */                            \
     X(drop_in_short)        /* less than a link header */                                          \
     X(drop_in_no_loan)      /* ip holds its share */                                               \
     X(drop_operation)       /* from ip: neither SEND nor RETURN */                                 \

@@ -4,6 +4,7 @@
 #include "servers/nic/nic.h"
 
 #include "protocols/ether/ether_wire.h"
+#include "servers/work.h"
 
 /* The frame in `buffer` becomes ip's, unless it cannot be. False: the buffer is still ours. */
 static bool hand_up(struct nic *nic, uint32_t buffer, uint32_t octets, const struct netdrv_offload *offload)
@@ -76,6 +77,13 @@ static void train_take(struct nic *nic, uint32_t buffer, uint32_t octets, const 
         hand_up_or_keep(nic, buffer, octets, offload);
 }
 
+static bool works_on(struct nic *nic, const uint8_t *frame, uint32_t octets)
+{
+    bool good = server_works_on(&nic->context, work_key_frame(&nic->context, WORK_RECEIVE, frame, octets, octets));
+    nic->counters.drop_poison += !good;
+    return good;
+}
+
 /* False: nothing more to read now. */
 static bool read_frame(struct nic *nic, uint64_t now_us, uint32_t buffer)
 {
@@ -85,6 +93,10 @@ static bool read_frame(struct nic *nic, uint64_t now_us, uint32_t buffer)
     int result = operations->receive(&nic->driver, pool_buffer(nic->pool, buffer), &octets, &offload);
     switch (result) {
     case NETDRV_OK:
+        if (!works_on(nic, pool_buffer(nic->pool, buffer), octets)) {
+            pool_put(nic->pool, buffer);
+            return true;
+        }
         (operations->plain ? train_take : hand_up_or_keep)(nic, buffer, octets, &offload);
         return true;
     case NETDRV_MALFORMED:
@@ -116,6 +128,7 @@ bool nic_receive(struct nic *nic, uint64_t now_us)
             break;
         moved = true;
     }
+    server_works_alone(&nic->context);
     train_end(nic);
     return moved;
 }

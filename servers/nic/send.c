@@ -7,6 +7,7 @@
 
 #include "netdrv/segment.h"
 #include "protocols/ether/ether_wire.h"
+#include "servers/work.h"
 
 struct outgoing {
     uint8_t header[NIC_HEADER_MAX]; /* the copy that counts */
@@ -43,6 +44,15 @@ static bool gather(struct nic *nic, const struct message *m, struct outgoing *ou
     }
     out->payload = c->base + body->offset;
     return true;
+}
+
+static bool works_on(struct nic *nic, const struct outgoing *out)
+{
+    uint64_t key = work_key_frame(&nic->context, WORK_SEND, out->header, out->header_length,
+                                  out->header_length + out->payload_length);
+    bool good = server_works_on(&nic->context, key);
+    nic->counters.drop_poison += !good;
+    return good;
 }
 
 /* The bit of the link right; 0: none has it. */
@@ -162,7 +172,7 @@ void nic_send(struct nic *nic, uint64_t now_us, const struct message *m)
         capability_lookup(&nic->ip->table, m->capability, m->generation, CAPABILITY_LINK, CAPABILITY_SEND);
     if (link == NULL)
         nic->counters.drop_link++;
-    else if (gather(nic, m, &out) && check_link(nic, link, &out) && check_length(nic, m, &out) &&
+    else if (gather(nic, m, &out) && works_on(nic, &out) && check_link(nic, link, &out) && check_length(nic, m, &out) &&
              check_offload(nic, m, &out))
         (netdrv_does(&nic->driver, &out.offload) ? write_whole : write_segments)(nic, now_us, &out);
     /* The caller left room: the batch can be sent. */

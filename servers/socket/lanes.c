@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "servers/socket/socket_internal.h"
+#include "servers/work.h"
 
 static void lane_set(struct session_state *state, struct lane *lane, uint32_t sequence,
                      const struct control_answer *answer)
@@ -59,7 +60,10 @@ static bool lane_scan(struct socket_server *server, uint32_t session, uint8_t in
     server->counters.requests++;
     lane->busy = true;
     lane->busy_sequence = call.sequence;
-    int error = call_run(server, &call);
+    uint64_t key = work_key_numbers(server->context, WORK_REQUEST, (uint64_t)session << 32 | index, call.sequence);
+    bool works = server_works_on(server->context, key);
+    server->counters.drop_poison += !works;
+    int error = works ? call_run(server, &call) : EIO;
     if (error != CALL_WAITS)
         lane_answer(server, session, index, call.sequence, error, call.socket);
     return true;
@@ -93,6 +97,7 @@ bool lanes_burst(struct socket_server *server)
         for (uint8_t lane = 0; lane < SESSION_LANES; lane++)
             lane_scan(server, i, lane);
     }
+    server_works_alone(server->context);
     return did;
 }
 

@@ -196,6 +196,7 @@ static void server_session_removed(void *state, uint32_t session)
 const struct server server_socket = {
     .name = "socket",
     .store_size = server_store_size,
+    .store_version = STORE_VERSION,
     .state_size = server_state_size,
     .init = server_init,
     .burst = server_burst,

@@ -13,7 +13,7 @@
 #define REUSE_DELAY   64U    /* ids that rest in the free list before the oldest is used again */
 #define EPHEMERAL_MIN 32768U /* as Linux */
 #define EPHEMERAL_MAX 60999U
-#define COOKIE_SHIFT  13 /* a cookie is counter << 13 | index of the socket: increasing, and found without a search */
+#define COOKIE_SHIFT  14 /* a cookie is counter << 14 | index of the socket: increasing, and found without a search */
 _Static_assert(SOCKETS_MAX == 1U << COOKIE_SHIFT, "an index fits a cookie");
 
 /* One name for code, test and `bulkhead stat`. */
@@ -22,7 +22,7 @@ _Static_assert(SOCKETS_MAX == 1U << COOKIE_SHIFT, "an index fits a cookie");
     X(refused) X(sockets_made) X(sockets_freed) X(transport_requests) X(established) X(accepts) X(lost)                \
         X(gone_at_reconciliation) X(relistened) X(reconciliations) X(sessions_added) X(sessions_done) X(orphans)       \
             X(corrupt_blocks) X(drop_capability) X(drop_operation) X(drop_malformed) X(drop_unknown_socket)            \
-                X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full) X(refused_by_policy)
+                X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full) X(refused_by_policy) X(drop_poison)
 
 struct socket_counters {
 #define X(name) uint64_t name;

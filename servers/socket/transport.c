@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "servers/socket/socket_internal.h"
+#include "servers/work.h"
 
 /* ---- out ---- */
 struct message peer_message(uint8_t operation, uint64_t cookie)
@@ -509,7 +510,12 @@ static void on_message(struct socket_server *server, enum session_transport t, c
         server->counters.drop_operation++;
         return;
     }
-    notices[operation].run(server, t, message);
+    const struct message_socket *about = &message->socket;
+    uint64_t name = (uint64_t)about->socket << 32 | (uint64_t)operation << 24 | (about->connection & 0xffffff);
+    if (server_works_on(server->context, work_key_numbers(server->context, WORK_NOTICE, name, message->cookie)))
+        notices[operation].run(server, t, message);
+    else
+        server->counters.drop_poison++;
 }
 
 bool peer_receive(struct socket_server *server, enum session_transport t)

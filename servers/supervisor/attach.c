@@ -108,7 +108,7 @@ static int answer_send(int socket, const struct attach_answer *answer, const int
     return sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* The doorbells of the session and of those who serve it: all stay valid across restarts. */
+/* The doorbells of the session and of those who serve it: all stay valid across restarts, and other partitions. */
 static uint32_t hello_descriptors(struct supervisor *s, uint32_t session, int fd[ANSWER_FDS])
 {
     static const enum server_id served_by[] = {SERVER_SOCKET, SERVER_TCP, SERVER_UDP};
@@ -117,11 +117,11 @@ static uint32_t hello_descriptors(struct supervisor *s, uint32_t session, int fd
     bool may = rights_have(s, s->session[session].bell_node, holder, CAPABILITY_RECEIVE) != NULL;
     fd[count++] = may ? pipe_reopen(s->session[session].bell_read, false) : -EACCES;
     for (unsigned i = 0; i < sizeof served_by / sizeof served_by[0]; i++) {
-        const struct domain *domain = s->server[served_by[i]].domain;
-        may = rights_have(s, domain->bell_node, holder, CAPABILITY_SEND) != NULL &&
-              rights_have(s, domain->status_node, holder, CAPABILITY_READ) != NULL;
-        fd[count++] = may ? pipe_reopen(domain->bell_write, true) : -EACCES;
-        fd[count++] = may ? segment_read_only(domain->status_fd) : -EACCES;
+        const struct slot *slot = &s->slot[served_by[i]];
+        may = rights_have(s, slot->bell_node, holder, CAPABILITY_SEND) != NULL &&
+              rights_have(s, slot->status_node, holder, CAPABILITY_READ) != NULL;
+        fd[count++] = may ? pipe_reopen(slot->bell_write, true) : -EACCES;
+        fd[count++] = may ? segment_read_only(slot->status_fd) : -EACCES;
     }
     return count;
 }

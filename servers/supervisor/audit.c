@@ -19,7 +19,6 @@
 
 #define AUDIT_SECONDS   5
 #define ROWS_OCTETS     (80U << 10) /* of a reply; the rows of more sessions than that are left out */
-#define SERVES_SESSIONS (SERVER_BIT(SERVER_SOCKET) | SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP))
 #define BIT(principal)  (1U << (principal))
 #define NO_SESSION      (-1)
 
@@ -67,25 +66,46 @@ static uint32_t neighbours_of(const struct supervisor *s, const struct domain *d
     return hosts_of(s, servers) & ~BIT(d->index);
 }
 
-static void domain_grants(const struct supervisor *s, const struct domain *d, struct audit_grants *ret)
+/* By which its server is woken: the primary one of a domain, whose name it has then, or one more, or nobody's. */
+static void slot_grants(const struct supervisor *s, enum server_id id, struct audit_grants *ret)
 {
-    uint32_t own = BIT(d->index), neighbours = neighbours_of(s, d);
-    bool serves = (d->servers & SERVES_SESSIONS) != 0;
+    const struct domain *d = s->server[id].domain;
+    const struct slot *slot = &s->slot[id];
+    bool waits = (layout_slots(d->servers) & SERVER_BIT(id)) != 0;
+    uint32_t own = waits ? BIT(d->index) : 0, neighbours = d->primary == id ? neighbours_of(s, d) : 0;
+    const char *name = d->primary == id ? d->name : topology_server_name(id);
+    bool serves = (SERVES_SESSIONS & SERVER_BIT(id)) != 0;
     struct audit_grant *grant =
-        grant_add(ret, d->status_fd, AUDIT_SEGMENT, own, neighbours | BIT(AUDIT_SUPERVISOR), "status-%s", d->name);
+        grant_add(ret, slot->status_fd, AUDIT_SEGMENT, own, neighbours | BIT(AUDIT_SUPERVISOR), "status-%s", name);
     if (grant != NULL)
         grant->applications = serves;
+    grant = grant_add(ret, slot->bell_read, AUDIT_PIPE, neighbours, own, "bell-%s", name);
+    if (grant != NULL)
+        grant->applications = serves;
+}
+
+static void domain_grants(const struct domain *d, struct audit_grants *ret)
+{
+    uint32_t own = BIT(d->index);
+    struct audit_grant *grant;
     grant_add(ret, d->counter_fd, AUDIT_SEGMENT, own, BIT(AUDIT_SUPERVISOR), "counters-%s", d->name);
     grant_add(ret, d->crash_fd, AUDIT_SEGMENT, own, BIT(AUDIT_SUPERVISOR), "crash-%s", d->name);
     grant_add(ret, d->filter_fd, AUDIT_SEGMENT, 0, own, "filter-%s", d->name);
-    grant = grant_add(ret, d->bell_read, AUDIT_PIPE, neighbours, own, "bell-%s", d->name);
-    if (grant != NULL)
-        grant->applications = serves;
     if (ret->count < AUDIT_GRANTS_MAX && d->process.pid != 0) {
         grant = &ret->grant[ret->count++];
         *grant = (struct audit_grant){
             .file = d->control_file, .object = AUDIT_SOCKET, .writers = own, .readers = own, .session = NO_SESSION};
         snprintf(grant->name, sizeof grant->name, "control-%s", d->name);
+    }
+    if (ret->count < AUDIT_GRANTS_MAX && d->spare.process.pid != 0) {
+        own = BIT(AUDIT_SPARE + d->index);
+        grant = &ret->grant[ret->count++];
+        *grant = (struct audit_grant){.file = d->spare.control_file,
+                                      .object = AUDIT_SOCKET,
+                                      .writers = own,
+                                      .readers = own,
+                                      .session = NO_SESSION};
+        snprintf(grant->name, sizeof grant->name, "control-spare-%s", d->name);
     }
 }
 
@@ -198,6 +218,12 @@ static void principals_fill(const struct supervisor *s, struct audit_grants *ret
                                       .own_user_namespace = d->process.user_namespace,
                                       .sandboxed = d->state == DOMAIN_STANDBY || domain_lives(d)};
         text_copy(p->name, sizeof p->name, d->name, strlen(d->name));
+        p = &ret->principal[AUDIT_SPARE + i];
+        *p = (struct audit_principal){.pid = d->spare.process.pid,
+                                      .uid = d->uid,
+                                      .own_user_namespace = d->spare.process.user_namespace,
+                                      .sandboxed = d->spare.ready};
+        snprintf(p->name, sizeof p->name, "spare-%.32s", d->name);
     }
     ret->principal[AUDIT_MANAGE] = (struct audit_principal){.pid = s->manage.pid,
                                                             .uid = geteuid(),
@@ -213,7 +239,9 @@ static void grants_fill(const struct supervisor *s, struct audit_grants *ret)
 {
     principals_fill(s, ret);
     for (uint32_t i = 0; i < s->domain_count; i++)
-        domain_grants(s, &s->domain[i], ret);
+        domain_grants(&s->domain[i], ret);
+    for (unsigned id = 0; id < SERVER_COUNT; id++)
+        slot_grants(s, (enum server_id)id, ret);
     server_grants(s, ret);
     for (uint32_t id = 0; id < SESSIONS_MAX; id++)
         session_grants(s, &s->session[id], ret);
@@ -339,9 +367,10 @@ static void report_fill(const struct supervisor *s, const struct audit_grants *g
     report->unsettled = result->unsettled;
     segments_report(grants, result, report);
     report->domain = calloc(AUDIT_PRINCIPALS, sizeof(Bulkhead__Manage__AuditDomain *));
-    for (uint32_t p = 0; p <= AUDIT_MANAGE && report->domain != NULL; p++) {
+    for (uint32_t p = 0; p < AUDIT_PRINCIPALS && report->domain != NULL; p++) {
+        bool spare = p >= AUDIT_SPARE && audit_is_domain(grants, p) && grants->principal[p].pid != 0;
         Bulkhead__Manage__AuditDomain *m =
-            p < grants->domains || p == AUDIT_MANAGE ? domain_report(grants, facts, result, p) : NULL;
+            p < grants->domains || p == AUDIT_MANAGE || spare ? domain_report(grants, facts, result, p) : NULL;
         if (m != NULL)
             report->domain[report->n_domain++] = m;
     }

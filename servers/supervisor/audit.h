@@ -2,7 +2,8 @@
 /* The audit: what the kernel says of every process (facts, audit_facts.c) against what the supervisor granted (grants,
  * audit.c), compared by a function that asks nobody (audit_compare.c).
  *
- * A principal is who things are granted to: a domain by its index, then manage, then the supervisor. All other
+ * A principal is who things are granted to: a domain by its index, then manage, the supervisor, and the spare of each
+ * domain. All other
  * processes may have nothing, but for applications: the memory of their own session, which they can always write (the
  * stated exception of DESIGN rule 1), the pages that say who sleeps, read-only, and the doorbells of who serves them.
  */
@@ -17,7 +18,8 @@
 
 #define AUDIT_MANAGE       SERVER_COUNT
 #define AUDIT_SUPERVISOR   (SERVER_COUNT + 1)
-#define AUDIT_PRINCIPALS   (SERVER_COUNT + 2)
+#define AUDIT_SPARE        (SERVER_COUNT + 2) /* of domain 0, ...: they are granted nothing but their control sockets */
+#define AUDIT_PRINCIPALS   (AUDIT_SPARE + SERVER_COUNT)
 #define AUDIT_GRANTS_MAX   (SESSIONS_MAX * (3 + 2 * SESSION_ARENAS) + 96)
 #define AUDIT_FACTS_MAX    32768
 #define AUDIT_PROCESSES    2048 /* with anything to tell */
@@ -71,6 +73,10 @@ struct audit_grants {
     struct audit_grant grant[AUDIT_GRANTS_MAX]; /* sorted by audit_grants_sort() */
 };
 
+static inline bool audit_is_domain(const struct audit_grants *grants, uint32_t principal) /* or its spare */
+{
+    return principal < grants->domains || (principal >= AUDIT_SPARE && principal < AUDIT_SPARE + grants->domains);
+}
 void audit_grants_sort(struct audit_grants *grants);
 const struct audit_grant *audit_grant_find(const struct audit_grants *grants, const struct file_identity *file);
 

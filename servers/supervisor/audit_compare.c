@@ -135,7 +135,7 @@ static void fact_check(const struct audit_facts *facts, const struct audit_grant
     if (grant != NULL) {
         row_note(&ret->row[grant - grants->grant], process, grant, fact);
         allowed = who < AUDIT_PRINCIPALS ? principal_may(who, grant, fact) : application_may(process, grant, fact);
-    } else if (who >= grants->domains) {
+    } else if (!audit_is_domain(grants, who)) {
         return; /* not the stack's, and not a domain's */
     } else {
         allowed = is_own_memory(fact) ||
@@ -175,7 +175,7 @@ static void walls_check(const struct audit_facts *facts, const struct audit_gran
 {
     const struct audit_principal *expected = &grants->principal[process->principal];
     const struct audit_walls *walls = &process->walls;
-    bool domain = process->principal < grants->domains;
+    bool domain = audit_is_domain(grants, process->principal);
     uint32_t before = ret->findings;
     if (walls->seccomp != SECCOMP_FILTER || walls->filters <= outer_filters)
         find(ret, "%s (pid %d) has no system call filter", process->name, process->pid);
@@ -226,7 +226,8 @@ void audit_compare(const struct audit_facts *facts, const struct audit_grants *g
     presence_check(facts, grants, ret);
     for (uint32_t i = 0; i < facts->processes; i++) {
         const struct audit_process *process = &facts->process[i];
-        if (process->principal < AUDIT_SUPERVISOR && process->whole && grants->principal[process->principal].sandboxed)
+        if (process->principal < AUDIT_PRINCIPALS && process->principal != AUDIT_SUPERVISOR && process->whole &&
+            grants->principal[process->principal].sandboxed)
             walls_check(facts, grants, process, outer_filters, ret);
     }
     for (uint32_t i = 0; i < facts->count; i++) {

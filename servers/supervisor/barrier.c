@@ -47,7 +47,7 @@ static void tell_lost(struct supervisor *s, struct domain *domain, uint32_t lost
     what.n_objects = rights_ask_lost(s, domain, lost, what.epoch, objects, SERVER_COUNT);
     domain->losing = lost;
     domain->ack_epoch = what.epoch;
-    domain->ack_deadline_us = now_us() + ACKNOWLEDGE_US;
+    domain->ack_deadline_us = now_us() + health_hang_us(s);
     message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_LOST;
     message.peer_lost = &what;
     control_send(s, domain, &message, NULL, 0, 0);
@@ -109,7 +109,7 @@ void barrier_start(struct supervisor *s)
 void barrier_advance(struct supervisor *s)
 {
     bool standby = false, all_standby = true;
-    if (s->stopping)
+    if (s->stopping || repartition_ends_all(s))
         return;
     barrier_start(s);
     for (uint32_t i = 0; i < s->domain_count; i++) {
@@ -120,8 +120,9 @@ void barrier_advance(struct supervisor *s)
     }
     if (tell_next(s))
         return;
-    /* the first time all start together */
-    if (standby && (s->started || all_standby || servers_alive(s) != 0))
+    /* the first time all start together, and those of another partition */
+    bool together = !s->started || repartition_is_on(s);
+    if (standby && (!together || all_standby || servers_alive(s) != 0))
         grant_standby(s);
 }
 

@@ -36,7 +36,7 @@ static void object_name(const struct supervisor *s, const struct registry_grant 
         enum naming naming;
     } types[OBJECT_TYPES] = {
         [OBJECT_POOL] = {"pool", SERVER},          [OBJECT_RING] = {"ring", SERVERS},
-        [OBJECT_BELL] = {"bell", DOMAIN},          [OBJECT_STATUS] = {"status", DOMAIN},
+        [OBJECT_BELL] = {"bell", SERVER},          [OBJECT_STATUS] = {"status", SERVER},
         [OBJECT_COUNTERS] = {"counters", DOMAIN},  [OBJECT_STORE] = {"store", SERVER},
         [OBJECT_CRASH] = {"crash", DOMAIN},        [OBJECT_CAPTURE] = {"capture", SERVERS},
         [OBJECT_DEVICE] = {"device", PLAIN},       [OBJECT_LINK] = {"link", PLAIN},

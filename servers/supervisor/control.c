@@ -142,20 +142,30 @@ void control_close(struct supervisor *s, struct domain *domain)
     domain->control = -1;
 }
 
-/* Untrusted: message (domain). What each server of the domain needs, bounded. */
-static bool standby_read(struct supervisor *s, const struct domain *domain, const Bulkhead__Control__Standby *message)
+int control_send_first(int socket, const to_domain *message, int fd)
+{
+    uint8_t octets[CONTROL_OCTETS_MAX];
+    size_t length = bulkhead__control__to_domain__get_packed_size(message);
+    if (length > sizeof octets)
+        return -EMSGSIZE;
+    bulkhead__control__to_domain__pack(message, octets);
+    return datagram_send(socket, octets, length, &fd, 1);
+}
+
+bool control_standby_read(const struct domain *domain, const Bulkhead__Control__Standby *message,
+                          struct server_needs ret[SERVER_COUNT])
 {
     size_t count = (size_t)__builtin_popcount(domain->servers), at = 0;
-    if (message->n_pool_octets != count || message->n_store_octets != count)
+    if (message->n_pool_octets != count || message->n_store_octets != count || message->n_store_version != count)
         return false;
     for (unsigned id = 0; id < SERVER_COUNT; id++) {
         if ((domain->servers & SERVER_BIT(id)) == 0)
             continue;
         if (message->pool_octets[at] > POOL_OCTETS_MAX || message->store_octets[at] > STORE_OCTETS_MAX)
             return false;
-        s->server[id].pool_octets = message->pool_octets[at];
-        if (s->server[id].store < 0) /* the store is there for good */
-            s->server[id].store_octets = message->store_octets[at];
+        ret[id] = (struct server_needs){.pool_octets = message->pool_octets[at],
+                                        .store_octets = message->store_octets[at],
+                                        .store_version = message->store_version[at]};
         at++;
     }
     return true;
@@ -201,9 +211,9 @@ static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__
     snprintf(text, sizeof text, "channel from %s: %.100s", topology_server_name((enum server_id)message->peer),
              message->why);
     log_event(s, domain, "broken", message->server, text);
-    domain_kill(s->server[message->peer].domain, FAULT_PROTOCOL);
+    health_lies(s, s->server[message->peer].domain, domain, text);
     if (accuses_too_much(domain))
-        domain_kill(domain, FAULT_PROTOCOL);
+        health_lies(s, domain, NULL, "accuses its neighbours again and again");
     return true;
 }
 
@@ -217,12 +227,14 @@ static bool is_last_word(const from_domain *message)
 /* Untrusted: message. False: nonsense. */
 static bool dispatch(struct supervisor *s, struct domain *domain, const from_domain *message)
 {
+    struct server_needs needs[SERVER_COUNT];
     if ((domain->state == DOMAIN_DOWN || domain->fault == FAULT_PROTOCOL) && !is_last_word(message))
         return true;
     switch (message->what_case) {
     case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_STANDBY:
-        if (domain->state != DOMAIN_SPAWNED || !standby_read(s, domain, message->standby))
+        if (domain->state != DOMAIN_SPAWNED || !control_standby_read(domain, message->standby, needs))
             return false;
+        domain_needs(s, domain, needs);
         domain_standby(s, domain);
         return true;
     case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_READY:
@@ -267,7 +279,7 @@ void control_receive(struct supervisor *s, struct domain *domain)
         if (message != NULL)
             bulkhead__control__from_domain__free_unpacked(message, NULL);
         if (!sense) {
-            domain_kill(domain, FAULT_PROTOCOL);
+            health_lies(s, domain, NULL, "an impossible message to the supervisor");
             return;
         }
     }

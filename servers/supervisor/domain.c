@@ -4,7 +4,6 @@
  * done. A death without a healthy interval before it counts; after UNHEALTHY_FREE of them in a row the next start
  * waits, longer each time. */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,76 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "capabilities/filter.h"
 #include "ipc/segment.h"
 #include "servers/supervisor/supervisor.h"
 
 #define SEND_BUFFER (1 << 20) /* most grants go out without waiting */
 
-/* Through a read-only open file, so that our mapping cannot become writable either. */
-static int watch_segment(int fd, size_t size, void **ret)
-{
-    int copy = segment_read_only(fd);
-    if (copy < 0)
-        return copy;
-    int result = segment_map(copy, size, false, ret);
-    close(copy);
-    return result;
-}
-
-static int domain_init(struct supervisor *s, uint32_t index)
-{
-    struct domain *d = &s->domain[index];
-    const struct partition_domain *from = &s->options.partition.domain[index];
-    *d = (struct domain){.index = index,
-                         .name = from->name,
-                         .servers = from->servers,
-                         .control = -1,
-                         .process = {0, -1, false},
-                         .logs_left = LOGS_A_TICK};
-    d->queue_end = &d->queue;
-    s->own_uids = spawn_uid(index, &d->uid);
-    d->cpu = spawn_cpu(s->options.placement, index);
-    for (unsigned id = 0; id < SERVER_COUNT; id++) {
-        if ((d->servers & SERVER_BIT(id)) != 0)
-            s->server[id].domain = d;
-    }
-    int pipe_ends[2];
-    void *status, *counters, *crash;
-    bool reads_device = (d->servers & SERVER_BIT(SERVER_NIC)) != 0 && s->options.driver == NETDRV_TAP;
-    d->filter_fd = filter_create(reads_device ? FILTER_DEVICE : 0);
-    if (d->filter_fd < 0)
-        return d->filter_fd;
-    d->status_fd = segment_create("status", sizeof(struct status_page));
-    d->counter_fd = segment_create("counters", sizeof(struct counter_page));
-    d->crash_fd = segment_create("crash", sizeof(struct crash_page));
-    if (d->status_fd < 0 || d->counter_fd < 0 || d->crash_fd < 0 || pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK) < 0)
-        return -errno;
-    d->bell_read = pipe_ends[0];
-    d->bell_write = pipe_ends[1];
-    int result = watch_segment(d->status_fd, sizeof(struct status_page), &status);
-    if (result == 0)
-        result = watch_segment(d->counter_fd, sizeof(struct counter_page), &counters);
-    if (result == 0)
-        result = watch_segment(d->crash_fd, sizeof(struct crash_page), &crash);
-    if (result < 0)
-        return result;
-    d->status = status;
-    d->counters = counters;
-    d->crash = crash;
-    return 0;
-}
-
-int domains_init(struct supervisor *s)
-{
-    s->domain_count = s->options.partition.count;
-    int result = 0;
-    for (uint32_t i = 0; i < s->domain_count && result == 0; i++)
-        result = domain_init(s, i);
-    return result == 0 && !rights_begin(s) ? -ENOSPC : result;
-}
-
-static void become(struct supervisor *s, struct domain *d)
+static int become(const struct domain *d, int control)
 {
     Bulkhead__Control__Become what = BULKHEAD__CONTROL__BECOME__INIT;
     to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
@@ -95,7 +30,7 @@ static void become(struct supervisor *s, struct domain *d)
     what.filter_fd = 0;
     message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BECOME;
     message.become = &what;
-    control_send(s, d, &message, &d->filter_fd, 1, 0);
+    return control_send_first(control, &message, d->filter_fd);
 }
 
 static uint64_t backoff_us(const struct domain *d)
@@ -112,12 +47,14 @@ static void retry_later(struct supervisor *s, struct domain *d)
     uint64_t wait = backoff_us(d);
     d->state = DOMAIN_DOWN;
     d->retry_us = now_us() + wait;
+    s->health.restarts_waited += wait > 0;
     if (wait > 0)
         event_add(s, "backoff", d->name, d->incarnation, &wait, 1, "%u failed starts in a row: waits %lu ms",
                   d->unhealthy, wait / 1000);
 }
 
-static int process_start(struct supervisor *s, struct domain *d)
+int domain_process_start(struct supervisor *s, const struct domain *d, enum watch process, enum watch control,
+                         struct spare *ret)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -127,17 +64,52 @@ static int process_start(struct supervisor *s, struct domain *d)
         setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     struct stat st;
     if (fstat(pair[1], &st) == 0)
-        d->control_file = (struct file_identity){st.st_dev, st.st_ino};
-    struct spawn_request request = {.program = "bulkhead-domain", .control = pair[1], .uid = d->uid, .cpu = d->cpu};
-    int result = spawn_process(&request, &d->process);
+        ret->control_file = (struct file_identity){st.st_dev, st.st_ino};
+    struct spawn_request request = {.program = d->program[0] != '\0' ? d->program : "bulkhead-domain",
+                                    .control = pair[1],
+                                    .uid = d->uid,
+                                    .cpu = d->cpu};
+    int result = spawn_process(&request, &ret->process);
     close(pair[1]);
+    ret->control = pair[0];
+    if (result == 0)
+        result = loop_watch(s, ret->process.pidfd, process, d->index);
+    if (result == 0)
+        result = loop_watch(s, ret->control, control, d->index);
+    return result == 0 ? become(d, ret->control) : result;
+}
+
+void domain_needs(struct supervisor *s, const struct domain *d, const struct server_needs needs[SERVER_COUNT])
+{
+    for (unsigned id = 0; id < SERVER_COUNT; id++) {
+        struct server_memory *m = &s->server[id];
+        if ((d->servers & SERVER_BIT(id)) == 0)
+            continue;
+        bool fits = needs[id].store_version == m->store_version && needs[id].store_octets <= m->store_octets;
+        if (m->store >= 0 && !fits && memory_forget_stores(s, SERVER_BIT(id)))
+            event_add(s, "cold", topology_server_name((enum server_id)id), d->incarnation, NULL, 0,
+                      "its program keeps another state (version %u, not %u): it starts with an empty store",
+                      needs[id].store_version, m->store_version);
+        m->pool_octets = needs[id].pool_octets;
+        if (m->store >= 0) /* the store is there for good */
+            continue;
+        m->store_octets = needs[id].store_octets;
+        m->store_version = needs[id].store_version;
+    }
+}
+
+void domain_process_take(struct supervisor *s, struct domain *d, struct spare *from)
+{
+    d->process = from->process;
     d->last_pid = d->process.pid;
-    if (result == 0)
-        result = loop_watch(s, d->process.pidfd, WATCH_PROCESS, d->index);
-    if (result == 0)
-        result = loop_watch(s, pair[0], WATCH_CONTROL, d->index);
-    d->control = pair[0];
-    return result;
+    d->control = from->control;
+    d->control_file = from->control_file;
+    loop_watch_output(s, d->process.pidfd, WATCH_PROCESS, d->index, false);
+    loop_watch_output(s, d->control, WATCH_CONTROL, d->index, false);
+    from->process = (struct process){0, -1, false};
+    from->control = -1;
+    from->ready = false;
+    domain_needs(s, d, from->needs);
 }
 
 void domain_spawn(struct supervisor *s, struct domain *d)
@@ -148,14 +120,22 @@ void domain_spawn(struct supervisor *s, struct domain *d)
     d->ack_epoch = d->attach_epoch = d->kill_us = 0;
     d->start_waits = false;
     d->last_words[0] = '\0';
-    d->state = DOMAIN_SPAWNED;
-    d->deadline_us = now_us() + START_US;
-    int result = process_start(s, d);
-    d->spawned_us = now_us();
-    if (result == 0) {
-        become(s, d);
+    if (change_take(s, d) || standby_take(s, d)) {
+        d->spawned_us = now_us();
+        domain_standby(s, d);
         return;
     }
+    struct spare started = {.process = {0, -1, false}, .control = -1};
+    d->state = DOMAIN_SPAWNED;
+    d->deadline_us = now_us() + START_US;
+    int result = domain_process_start(s, d, WATCH_PROCESS, WATCH_CONTROL, &started);
+    d->spawned_us = now_us();
+    d->process = started.process;
+    d->last_pid = d->process.pid;
+    d->control = started.control;
+    d->control_file = started.control_file;
+    if (result == 0)
+        return;
     event_add(s, "failed", d->name, d->incarnation, NULL, 0, "cannot be started: %s", strerror(-result));
     snprintf(d->last_words, sizeof d->last_words, "cannot be started: %s", strerror(-result));
     if (d->process.pidfd >= 0) {
@@ -164,6 +144,7 @@ void domain_spawn(struct supervisor *s, struct domain *d)
         process_reap(&d->process, text, sizeof text);
     }
     control_close(s, d);
+    d->program[0] = '\0'; /* if that is why: the one beside us is there */
     d->unhealthy++;
     retry_later(s, d);
 }
@@ -174,7 +155,7 @@ void domain_kill(struct domain *d, enum domain_fault fault)
         return;
     if (d->fault == FAULT_NONE)
         d->fault = fault;
-    if (d->kill_us == 0)
+    if (d->kill_us == 0 && fault != FAULT_NONE) /* else it is dying already, nobody knows since when */
         d->kill_us = now_us();
     process_signal(&d->process, SIGKILL);
 }
@@ -203,11 +184,11 @@ static bool was_healthy(const struct domain *d)
 }
 
 /* The dead one's words in shared memory: nobody is to believe that it sleeps, or is awake, for good. */
-static void status_clear(const struct domain *d)
+static void status_clear(const struct slot *slot)
 {
-    uint32_t word = __atomic_load_n(&d->status->sleep, __ATOMIC_RELAXED);
+    uint32_t word = __atomic_load_n(&slot->status->sleep, __ATOMIC_RELAXED);
     void *memory; /* writable only now: the page has one writer at any time */
-    if ((word & 1) == 0 || segment_map(d->status_fd, sizeof(struct status_page), true, &memory) < 0)
+    if ((word & 1) == 0 || segment_map(slot->status_fd, sizeof(struct status_page), true, &memory) < 0)
         return;
     struct status_page *status = memory;
     __atomic_store_n(&status->sleep, word + 1, __ATOMIC_RELAXED);
@@ -220,15 +201,21 @@ static void died_event(struct supervisor *s, const struct domain *d, const char 
         [FAULT_NONE] = "",
         [FAULT_PLANNED] = ", as asked",
         [FAULT_KILL] = ", as asked",
-        [FAULT_HUNG] = ": hangs, killed",
+        [FAULT_LOOP] = ": hangs: it loops",
+        [FAULT_HUNG] = ": hangs: it stands still",
         [FAULT_START] = ": did not get ready in time, killed",
         [FAULT_PROTOCOL] = ": killed for a lie",
         [FAULT_GRANT] = ": killed",
+        [FAULT_STACK] = ": all start anew",
     };
     uint64_t span = d->kill_us != 0 ? d->noticed_us - d->kill_us : 0;
-    char text[80];
-    snprintf(text, sizeof text, "%s%s", how, faults[d->fault]);
-    if (!s->stopping && d->fault != FAULT_PLANNED)
+    char text[128];
+    bool hangs = d->fault == FAULT_LOOP || d->fault == FAULT_HUNG;
+    if (hangs && d->silent_us > 0)
+        snprintf(text, sizeof text, "%s%s, silent for %lu ms, killed", how, faults[d->fault], d->silent_us / 1000);
+    else
+        snprintf(text, sizeof text, "%s%s", how, hangs ? ": hangs: does not answer, killed" : faults[d->fault]);
+    if (!s->stopping && d->fault != FAULT_PLANNED && d->fault != FAULT_STACK)
         crash_note(s, d, text);
     event_add(s, "died", d->name, d->incarnation, &span, d->kill_us != 0 ? 1 : 0, "%s%s%s%s%.60s", text,
               s->crash.file[0] != '\0' ? "; report: " : "", s->crash.file,
@@ -240,9 +227,11 @@ static void died(struct supervisor *s, struct domain *d)
     char how[48];
     d->noticed_us = now_us();
     loop_unwatch(s, d->process.pidfd);
-    process_reap(&d->process, how, sizeof how);
+    int signo = process_reap(&d->process, how, sizeof how);
+    health_died(s, d, signo);
     bool healthy = was_healthy(d) || d->fault == FAULT_PLANNED;
-    bool counted = d->fault != FAULT_KILL; /* who kills on purpose shall see what the stack does, not the back-off */
+    /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts */
+    bool counted = d->fault != FAULT_KILL && d->fault != FAULT_STACK;
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
     d->state = DOMAIN_DOWN;
     d->ack_epoch = d->attach_epoch = d->deadline_us = d->revoke_deadline_us = 0;
@@ -251,10 +240,14 @@ static void died(struct supervisor *s, struct domain *d)
     died_event(s, d, how);
     d->died_kill_us = d->kill_us;
     s->deaths++;
-    status_clear(d);
+    for (uint32_t left = layout_slots(d->servers); left != 0; left &= left - 1)
+        status_clear(&s->slot[__builtin_ctz(left)]);
     rights_died(s, d);
     session_forget_domain(s, d);
     if (s->stopping)
+        return;
+    change_died(s, d, how);
+    if (repartition_died(s, d, how))
         return;
     if (!s->started && d->unhealthy > UNHEALTHY_FREE) {
         fprintf(stderr, "bulkhead: domain %s does not start: %s%s%s\n", d->name, how,
@@ -263,10 +256,9 @@ static void died(struct supervisor *s, struct domain *d)
         supervisor_stop(s);
         return;
     }
-    /* DESIGN section 6, escalation: perhaps it is its store that it cannot start from */
-    if (d->unhealthy == UNHEALTHY_COLD && memory_forget_stores(s, d->servers))
-        event_add(s, "cold", d->name, d->incarnation, NULL, 0,
-                  "%u failed starts in a row: the next one has an empty store", d->unhealthy);
+    if (!healthy && counted)
+        health_escalate(s, d);
+    d->recovery = health_recovery(s, d);
     if (backoff_us(d) > 0)
         retry_later(s, d);
     else
@@ -302,8 +294,9 @@ static void restored_event(struct supervisor *s, const struct domain *d)
     if (d->died_kill_us != 0)
         snprintf(noticed, sizeof noticed, "noticed %.2f ms after the kill; ", ms(d->died_kill_us, d->noticed_us));
     event_add(s, "restored", d->name, d->incarnation, span, EVENT_SPANS,
-              "%sfrom the notice on: next process waits %.2f ms, everyone let go %.2f ms, runs %.2f ms", noticed,
-              ms(d->noticed_us, d->standby_us), ms(d->noticed_us, d->granted_us), ms(d->noticed_us, d->ready_us));
+              "%sfrom the notice on: next process waits %.2f ms, everyone let go %.2f ms, runs %.2f ms; recovery %s",
+              noticed, ms(d->noticed_us, d->standby_us), ms(d->noticed_us, d->granted_us),
+              ms(d->noticed_us, d->ready_us), d->recovery != NULL ? d->recovery : "none");
 }
 
 static void all_started(struct supervisor *s)
@@ -334,6 +327,9 @@ void domain_ready(struct supervisor *s, struct domain *d)
     if (d->noticed_us != 0)
         restored_event(s, d);
     session_domain_ready(s, d);
+    standby_make(s, d);
+    change_ready(s, d);
+    repartition_ready(s);
     if (!s->started)
         all_started(s);
 }
@@ -350,22 +346,31 @@ void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
 void domain_tick(struct supervisor *s, struct domain *d)
 {
     (void)s;
-    uint64_t counter = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED);
     d->logs_left = LOGS_A_TICK;
-    if (d->state != DOMAIN_RUNNING)
+}
+
+void domain_watch(struct supervisor *s, struct domain *d)
+{
+    uint64_t counter = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED);
+    if (d->state != DOMAIN_RUNNING || counter != d->liveness.counter || d->liveness.moved_us == 0) {
         liveness_start(&d->liveness, counter);
-    else if (liveness_tick(&d->liveness, counter, d->cpu, cpu_visit))
-        domain_kill(d, FAULT_HUNG);
+        d->liveness.moved_us = now_us();
+        d->liveness.cpu_us = process_cpu_us(d->process.pid);
+    } else if (liveness_tick(&d->liveness, counter, (uint32_t)(health_hang_us(s) / health_tick_us(s)), d->cpu,
+                             cpu_visit)) {
+        health_hangs(s, d);
+    }
 }
 
 /* An answer that was asked for with `epoch` (0: none) is late. */
-static void acknowledgement_due(struct domain *d, uint64_t epoch, uint64_t *deadline_us, uint64_t now)
+static void acknowledgement_due(struct supervisor *s, struct domain *d, uint64_t epoch, uint64_t *deadline_us,
+                                uint64_t now)
 {
     if (epoch == 0 || *deadline_us == 0 || now < *deadline_us)
         return;
-    *deadline_us = now + ACKNOWLEDGE_US;
+    *deadline_us = now + health_hang_us(s);
     if (liveness_blames(&d->liveness, d->cpu, cpu_visit))
-        domain_kill(d, FAULT_HUNG);
+        health_hangs(s, d);
 }
 
 void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
@@ -375,11 +380,11 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
             domain_spawn(s, d);
         return;
     }
-    acknowledgement_due(d, d->ack_epoch, &d->ack_deadline_us, now);
-    acknowledgement_due(d, 1, &d->revoke_deadline_us, now);
-    acknowledgement_due(d, d->attach_epoch, &d->attach_deadline_us, now);
+    acknowledgement_due(s, d, d->ack_epoch, &d->ack_deadline_us, now);
+    acknowledgement_due(s, d, 1, &d->revoke_deadline_us, now);
+    acknowledgement_due(s, d, d->attach_epoch, &d->attach_deadline_us, now);
     if (d->deadline_us != 0 && now >= d->deadline_us) {
         d->deadline_us = now + START_US;
-        domain_kill(d, FAULT_START);
+        health_not_ready(s, d);
     }
 }

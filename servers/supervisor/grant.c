@@ -109,6 +109,11 @@ static void configure(struct supervisor *s, struct domain *d)
     what.mac = (ProtobufCBinaryData){sizeof s->mac.octets, s->mac.octets};
     what.mtu = s->mtu;
     what.secret = (ProtobufCBinaryData){sizeof s->secret, s->secret};
+    Bulkhead__Control__Suspect suspect[SUSPECTS_TOLD], *suspects[SUSPECTS_TOLD];
+    what.n_suspect = health_suspects(s, d, suspect, SUSPECTS_TOLD);
+    for (size_t i = 0; i < what.n_suspect; i++)
+        suspects[i] = &suspect[i];
+    what.suspect = suspects;
     what.status_fd = 0;
     what.counter_fd = 1;
     what.doorbell_fd = 2;
@@ -120,6 +125,23 @@ static void configure(struct supervisor *s, struct domain *d)
                 bell_by(rights_have(s, d->bell_node, d->index, CAPABILITY_RECEIVE), d),
                 segment_by(rights_have(s, d->crash_node, d->index, rights), d->crash_fd, &owned, 3)};
     control_send(s, d, &message, fd, 4, owned);
+}
+
+/* What else it is woken by. */
+static void slots(struct supervisor *s, struct domain *d)
+{
+    for (uint32_t left = layout_slots(d->servers) & ~SERVER_BIT(d->primary); left != 0; left &= left - 1) {
+        const struct slot *slot = &s->slot[__builtin_ctz(left)];
+        Bulkhead__Control__Slot what = BULKHEAD__CONTROL__SLOT__INIT;
+        MESSAGE(message, SLOT);
+        message.slot = &what;
+        what.status_fd = 0;
+        what.doorbell_fd = 1;
+        bool may = rights_have(s, slot->status_node, d->index, CAPABILITY_READ | CAPABILITY_WRITE) != NULL &&
+                   rights_have(s, slot->bell_node, d->index, CAPABILITY_RECEIVE) != NULL;
+        int fd[] = {may ? slot->status_fd : -EACCES, may ? pipe_reopen(slot->bell_read, false) : -EACCES};
+        control_send(s, d, &message, fd, 2, 1U << 1);
+    }
 }
 
 static void bells(struct supervisor *s, struct domain *d)
@@ -549,6 +571,7 @@ void grant_device(struct supervisor *s, struct domain *d, bool again)
 static void grant_all(struct supervisor *s, struct domain *d)
 {
     configure(s, d);
+    slots(s, d);
     bells(s, d);
     channels(s, d, d->servers);
     right_entries(s, d, d->servers);

@@ -27,6 +27,15 @@ uint64_t cpu_visit(int cpu)
     return took;
 }
 
+uint64_t process_cpu_us(pid_t pid)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) < 0)
+        return 0;
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 void liveness_start(struct liveness *l, uint64_t counter)
 {
     *l = (struct liveness){.counter = counter};
@@ -40,7 +49,7 @@ bool liveness_blames(struct liveness *l, int cpu, liveness_visit *visit)
     return false;
 }
 
-bool liveness_tick(struct liveness *l, uint64_t counter, int cpu, liveness_visit *visit)
+bool liveness_tick(struct liveness *l, uint64_t counter, uint32_t most, int cpu, liveness_visit *visit)
 {
     if (counter != l->counter) {
         liveness_start(l, counter);
@@ -50,5 +59,11 @@ bool liveness_tick(struct liveness *l, uint64_t counter, int cpu, liveness_visit
         l->ticks++;
     else
         l->ticks = 0;
-    return l->ticks >= LIVENESS_TICKS;
+    return l->ticks >= most;
+}
+
+bool liveness_loops(const struct liveness *l, uint64_t cpu_us, uint64_t now_us)
+{
+    uint64_t used = cpu_us > l->cpu_us ? cpu_us - l->cpu_us : 0;
+    return used >= LIVENESS_LOOP_US || (used > 0 && used >= (now_us - l->moved_us) / LIVENESS_LOOP);
 }

@@ -9,15 +9,19 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-#define LIVENESS_TICKS    5 /* without a move: hung. Ticks, so that a stalled supervisor blames nobody */
+#define LIVENESS_TICKS    5 /* without a move: hung, at least. Ticks, so that a stalled supervisor blames nobody */
 #define LIVENESS_EXCUSES  20
+#define LIVENESS_LOOP     32 /* who used one part in this many of its silence is in a loop; who stands still uses nothing ... */
+#define LIVENESS_LOOP_US  10000 /* ... and so much, however long that took on a starved CPU */
 #define LIVENESS_VISIT_US 100000 /* a CPU that takes longer to let us run gives nobody a fair turn */
 
 struct liveness {
     uint64_t counter;
     uint32_t ticks;   /* silent, and counted */
     uint32_t excuses; /* in a row */
+    uint64_t moved_us, cpu_us; /* when it was last seen to have moved, and the CPU time that it had used by then */
 };
 
 /* How long it took to get a turn on a CPU, in us; 0 when that cannot be asked. The caller is then back where it may
@@ -25,10 +29,15 @@ struct liveness {
 typedef uint64_t liveness_visit(int cpu);
 liveness_visit cpu_visit;
 
+uint64_t process_cpu_us(pid_t pid); /* user and system time; 0: unknown */
+
 /* A new life. */
 void liveness_start(struct liveness *l, uint64_t counter);
-/* One tick on; `counter` is what the domain says now, `cpu` where it is pinned, -1 nowhere. True: it hangs. */
-bool liveness_tick(struct liveness *l, uint64_t counter, int cpu, liveness_visit *visit);
+/* One tick on; `counter` is what the domain says now, `cpu` where it is pinned, -1 nowhere. True: it hangs, which `most` silent
+ * ticks say. */
+bool liveness_tick(struct liveness *l, uint64_t counter, uint32_t most, int cpu, liveness_visit *visit);
+/* Of one that hangs: whether it is busy all the same. `cpu_us`: what it has used by now. */
+bool liveness_loops(const struct liveness *l, uint64_t cpu_us, uint64_t now_us);
 /* It missed a deadline. True: it could have kept it. */
 bool liveness_blames(struct liveness *l, int cpu, liveness_visit *visit);
 

@@ -3,6 +3,7 @@
  * closed), deadlines, start and orderly end. All that applications may say is one descriptor among the others, an epoll
  * of its own, so that however many of them speak, a death waits for one of their requests at most. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,10 +11,14 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "servers/supervisor/supervisor.h"
+
+#define SLICE_NS      100000 /* the least there is */
+#define RESET_ON_FORK 1      /* SCHED_FLAG_RESET_ON_FORK */
 
 uint64_t now_us(void)
 {
@@ -87,11 +92,28 @@ static int secrets_make(struct supervisor *s)
     return getrandom(s->secret, sizeof s->secret, 0) == (ssize_t)sizeof s->secret ? 0 : -EIO;
 }
 
+/* It sleeps until somebody dies, and then everyone waits for it: with a short slice it runs before those who have long ones
+ * (EEVDF, from Linux 6.12 on; needs no privilege). A refusal costs speed only. Who is spawned does not inherit it. */
+static void run_soon(void)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime_ns, deadline_ns, period_ns;
+    } attribute = {.size = sizeof attribute, .flags = RESET_ON_FORK, .runtime_ns = SLICE_NS};
+    attribute.nice = getpriority(PRIO_PROCESS, 0);
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)syscall(SYS_sched_setattr, 0, &attribute, 0);
+}
+
 int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
-    s->start_us = s->tick_us = now_us();
+    s->start_us = s->tick_us = s->watch_us = now_us();
     s->next_object = 1;
     s->audit = (struct process){0, -1, false};
+    run_soon();
     memory_init(s);
     events_init(s);
     sessions_init(s);
@@ -141,6 +163,7 @@ void supervisor_stop(struct supervisor *s)
     message.stop = &stop;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         struct domain *d = &s->domain[i];
+        standby_end(s, d);
         if (domain_lives(d) && d->fault == FAULT_NONE)
             d->fault = FAULT_PLANNED;
         if (domain_lives(d))
@@ -153,9 +176,10 @@ void supervisor_stop(struct supervisor *s)
 /* True: nothing lives any more. */
 static bool stop_advance(struct supervisor *s, uint64_t now)
 {
-    bool processes = false;
+    bool processes = change_stop(s);
     for (uint32_t i = 0; i < s->domain_count; i++) {
         struct domain *d = &s->domain[i];
+        processes = processes || d->spare.process.pidfd >= 0;
         if (d->process.pidfd < 0)
             continue;
         processes = true;
@@ -209,6 +233,15 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
         if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
             control_receive(s, &s->domain[index]);
         break;
+    case WATCH_SPARE:
+    case WATCH_SPARE_CONTROL:
+        standby_event(s, &s->domain[index], (enum watch)(event->data.u64 >> 32));
+        repartition_advance(s);
+        break;
+    case WATCH_CANDIDATE:
+    case WATCH_CANDIDATE_CONTROL:
+        change_event(s, index, (enum watch)(event->data.u64 >> 32));
+        break;
     case WATCH_MANAGE_PROCESS:
         manage_died(s);
         break;
@@ -241,19 +274,26 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
 
 static void deadlines(struct supervisor *s, uint64_t now)
 {
-    bool tick = now - s->tick_us >= TICK_US;
+    bool tick = now - s->tick_us >= TICK_US, watch = now - s->watch_us >= health_tick_us(s);
     if (tick) {
         s->tick_us = now;
         attach_tick(s);
         sessions_tick(s);
         wire_tick(s);
     }
+    if (watch)
+        s->watch_us = now;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         if (tick)
             domain_tick(s, &s->domain[i]);
+        if (watch)
+            domain_watch(s, &s->domain[i]);
         domain_deadlines(s, &s->domain[i], now);
     }
     sessions_deadlines(s, now);
+    standby_deadlines(s, now);
+    change_deadlines(s, now);
+    repartition_deadlines(s, now);
     if (s->place_freed)
         attach_waiting(s);
     if (s->manage.pidfd < 0 && !s->stopping && now >= s->manage_retry_us)
@@ -266,9 +306,13 @@ static void earlier(uint64_t *least, uint64_t deadline)
         *least = deadline;
 }
 
-static uint64_t next_deadline(const struct supervisor *s)
+static uint64_t next_deadline(struct supervisor *s)
 {
     uint64_t least = s->tick_us + TICK_US;
+    earlier(&least, standby_deadline(s));
+    earlier(&least, change_deadline(s));
+    earlier(&least, repartition_deadline(s));
+    earlier(&least, s->watch_us + health_tick_us(s));
     for (uint32_t i = 0; i < s->domain_count; i++) {
         const struct domain *d = &s->domain[i];
         if (d->state == DOMAIN_DOWN && !s->stopping)

@@ -161,16 +161,14 @@ static char *serve_kill(struct supervisor *s, const Bulkhead__Manage__Kill *requ
     return NULL;
 }
 
-static char *serve_restart(struct supervisor *s, const Bulkhead__Manage__Restart *request)
+/* NULL: the answer comes later. */
+static char *serve_restart(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Restart *request)
 {
     struct domain *d = domain_find(s, request->server);
     if (d == NULL)
         return unknown(request->server);
-    if (d->process.pidfd < 0)
-        return reply_error("'%s' is being restarted already", d->name);
-    event_add(s, "restart", d->name, d->incarnation, NULL, 0, "as asked");
-    domain_restart(s, d);
-    return NULL;
+    const char *error = change_start(s, d, id, request->binary);
+    return error != NULL ? strdup(error) : NULL;
 }
 
 static char *serve_revoke(struct supervisor *s, const Bulkhead__Manage__Revoke *request)
@@ -209,7 +207,23 @@ static bool serve(struct supervisor *s, const Bulkhead__Manage__Request *request
         error = done_before(s, request->id) ? NULL : serve_kill(s, request->kill);
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_RESTART:
-        error = done_before(s, request->id) ? NULL : serve_restart(s, request->restart);
+        if (change_is_on(s, request->id))
+            return false;
+        if (done_before(s, request->id))
+            break;
+        error = serve_restart(s, request->id, request->restart);
+        if (error == NULL)
+            return false;
+        break;
+    case BULKHEAD__MANAGE__REQUEST__WHAT_REPARTITION:
+        if (repartition_is_on(s) && s->repartition.id == request->id)
+            return false;
+        if (done_before(s, request->id))
+            break;
+        refusal = repartition_start(s, request->id, request->repartition->partition);
+        if (refusal == NULL)
+            return false;
+        error = strdup(refusal);
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_CAPS:
         status_caps(s, request->caps->skip, reply);

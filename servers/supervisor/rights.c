@@ -176,22 +176,36 @@ const struct registry_node *rights_arena_entry(struct supervisor *s, const struc
 }
 
 /* ---- what there is from the start ---- */
-static bool domain_mint(struct supervisor *s, struct domain *d)
+static bool slot_mint(struct supervisor *s, uint32_t id)
 {
-    struct registry_grant grant = {.holder = HOLDER_SUPERVISOR, .part = {(uint8_t)d->index}};
+    struct slot *slot = &s->slot[id];
+    struct registry_grant grant = {.holder = HOLDER_SUPERVISOR, .part = {(uint8_t)id}};
     grant.type = OBJECT_BELL;
     grant.rights = CAPABILITY_SEND | CAPABILITY_RECEIVE;
-    bool all = rights_mint(s, REGISTRY_NONE, &grant, &d->bell_node);
+    bool all = rights_mint(s, REGISTRY_NONE, &grant, &slot->bell_node);
     grant.rights = CAPABILITY_READ | CAPABILITY_WRITE;
     grant.type = OBJECT_STATUS;
     grant.length = sizeof(struct status_page);
-    all = all && rights_mint(s, REGISTRY_NONE, &grant, &d->status_node);
-    grant.type = OBJECT_COUNTERS;
-    grant.length = sizeof(struct counter_page);
-    all = all && rights_mint(s, REGISTRY_NONE, &grant, &d->counter_node);
+    return all && rights_mint(s, REGISTRY_NONE, &grant, &slot->status_node);
+}
+
+bool rights_domain(struct supervisor *s, struct domain *d)
+{
+    struct registry_grant grant = {.holder = HOLDER_SUPERVISOR,
+                                   .part = {(uint8_t)d->index},
+                                   .rights = CAPABILITY_READ | CAPABILITY_WRITE,
+                                   .type = OBJECT_COUNTERS,
+                                   .length = sizeof(struct counter_page)};
+    bool all = rights_mint(s, REGISTRY_NONE, &grant, &d->counter_node);
     grant.type = OBJECT_CRASH;
     grant.length = sizeof(struct crash_page);
     return all && rights_mint(s, REGISTRY_NONE, &grant, &d->crash_node);
+}
+
+void rights_domain_end(struct supervisor *s, struct domain *d)
+{
+    rights_end(s, &d->counter_node);
+    rights_end(s, &d->crash_node);
 }
 
 bool rights_begin(struct supervisor *s)
@@ -211,8 +225,8 @@ bool rights_begin(struct supervisor *s)
             .holder = HOLDER_SUPERVISOR, .type = roots[i].type, .rights = roots[i].rights};
         all = rights_mint(s, REGISTRY_NONE, &grant, &s->right_node[i]);
     }
-    for (uint32_t i = 0; i < s->domain_count && all; i++)
-        all = domain_mint(s, &s->domain[i]);
+    for (uint32_t id = 0; id < SERVER_COUNT && all; id++)
+        all = slot_mint(s, id);
     return all;
 }
 

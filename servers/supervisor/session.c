@@ -510,6 +510,15 @@ void session_domain_ready(struct supervisor *s, const struct domain *domain)
     }
 }
 
+void sessions_relaid(struct supervisor *s)
+{
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
+        struct session_memory *session = &s->session[id];
+        session->waiting = 0;
+        session->unseen = session->state == SESSION_REMOVING ? remembering(s) : 0;
+    }
+}
+
 void sessions_deadlines(struct supervisor *s, uint64_t now)
 {
     for (uint32_t id = 0; id < SESSIONS_MAX; id++) {
@@ -522,7 +531,7 @@ void sessions_deadlines(struct supervisor *s, uint64_t now)
         for (uint32_t i = 0; i < s->domain_count; i++) {
             struct domain *d = &s->domain[i];
             if ((session->waiting & (1U << i)) != 0 && liveness_blames(&d->liveness, d->cpu, cpu_visit))
-                domain_kill(d, FAULT_HUNG);
+                health_hangs(s, d);
         }
     }
 }

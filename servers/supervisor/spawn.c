@@ -59,10 +59,14 @@ int spawn_cpu(enum placement placement, uint32_t n)
     return -1;
 }
 
-/* Beside our own executable; opened here, because the domain's uid may not be able to walk there. */
+/* Beside our own executable, if it is no path; opened here, because the domain's uid may not be able to walk there. */
 static int program_open(const char *program)
 {
     char path[PATH_MAX];
+    if (program[0] == '/') {
+        int fd = open(program, O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+    }
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
     if (n < 0)
         return -errno;
@@ -237,22 +241,24 @@ void process_signal(const struct process *process, int signo)
         syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0);
 }
 
-void process_reap(struct process *process, char *ret_text, size_t size)
+int process_reap(struct process *process, char *ret_text, size_t size)
 {
     siginfo_t info = {0};
-    int result;
+    int result, signo = 0;
     do
         result = waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED);
     while (result < 0 && errno == EINTR);
+    if (result == 0 && info.si_code != CLD_EXITED)
+        signo = info.si_status;
+    else if (result == 0 && info.si_status > 128 && info.si_status < 128 + 64) /* its last words said that it was one */
+        signo = info.si_status - 128;
     if (result < 0)
         snprintf(ret_text, size, "ended");
-    else if (info.si_code == CLD_EXITED && info.si_status > 128 && info.si_status < 128 + 64)
-        snprintf(ret_text, size, "signal %s",
-                 sigabbrev_np(info.si_status - 128) ? sigabbrev_np(info.si_status - 128) : "?");
-    else if (info.si_code == CLD_EXITED)
-        snprintf(ret_text, size, "exit status %d", info.si_status);
+    else if (signo != 0)
+        snprintf(ret_text, size, "signal %s", sigabbrev_np(signo) ? sigabbrev_np(signo) : "?");
     else
-        snprintf(ret_text, size, "signal %s", sigabbrev_np(info.si_status) ? sigabbrev_np(info.si_status) : "?");
+        snprintf(ret_text, size, "exit status %d", info.si_status);
     close(process->pidfd);
     *process = (struct process){0, -1, false};
+    return signo;
 }

@@ -4,13 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "servers/supervisor/supervisor.h"
 
 #define EVENTS_IN_A_REPLY 100
-#define COUNTERS_MAX      (SERVER_COUNT * STATUS_COUNTERS * 2 + 8)
+#define COUNTERS_MAX      (SERVER_COUNT * STATUS_COUNTERS * 2 + 8 + sizeof(struct health_counters) / sizeof(uint64_t))
 #define WALLS_OWN         "uid per domain"
 #define WALLS_ONE         "one uid: hostile applications at the level of ptrace are outside the model"
 
@@ -37,21 +36,12 @@ static uint64_t private_kib(pid_t pid)
     return sum;
 }
 
-static uint64_t cpu_us(pid_t pid)
-{
-    clockid_t clock;
-    struct timespec t;
-    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) < 0)
-        return 0;
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 static const char *state_name(const struct domain *d)
 {
     if (d->state == DOMAIN_RUNNING)
         return "running";
     if (d->state == DOMAIN_DOWN)
-        return "failed";
+        return d->retry_us == UINT64_MAX ? "restarting" : "failed"; /* repartition.c */
     return d->noticed_us != 0 ? "restarting" : "starting";
 }
 
@@ -70,14 +60,19 @@ static Bulkhead__Manage__Domain *domain_status(const struct domain *d)
     }
     m->pid = (uint32_t)d->process.pid;
     m->uid = d->uid;
+    m->program = text_new(d->program);
     m->incarnation = d->incarnation;
+    m->spare_pid = d->spare.ready ? (uint32_t)d->spare.process.pid : 0;
     m->state = text_new(state_name(d));
     m->bursts = __atomic_load_n(&d->status->bursts, __ATOMIC_RELAXED);
     if (d->state == DOMAIN_RUNNING)
         m->uptime_us = now_us() - d->ready_us;
+    m->unhealthy = d->unhealthy;
+    if (d->state == DOMAIN_DOWN && d->retry_us > now_us())
+        m->backoff_us = d->retry_us - now_us();
     if (d->process.pid != 0) {
         m->private_kib = private_kib(d->process.pid);
-        m->cpu_us = cpu_us(d->process.pid);
+        m->cpu_us = process_cpu_us(d->process.pid);
     }
     return m;
 }
@@ -158,6 +153,10 @@ void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply)
         }
     }
     counter_add(list, "supervisor", "deaths", s->deaths);
+    counter_add(list, "supervisor", "spares_taken", s->spares_taken);
+#define X(name) counter_add(list, "supervisor", #name, s->health.name);
+    HEALTH_COUNTERS(X)
+#undef X
     counter_add(list, "supervisor", "attaches_refused", s->refused_attaches);
     counter_add(list, "supervisor", "attaches_refused_by_policy", s->policy_refusals);
     counter_add(list, "supervisor", "manage_dropped", s->manage_dropped);

@@ -4,6 +4,8 @@
  *
  *   main.c options.c   command line          loop.c      epoll, signals, deadlines, start and orderly end
  *   rundir.c device.c wire.c  what it opens  spawn.c     a process in namespaces of its own
+ *   layout.c           which domain hosts what   change.c repartition.c  planned restarts, another partition
+ *   standby.c          a started spare of each domain
  *   domain.c           a domain's lives      control.c   messages to and from a domain
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
  *   rights.c caps.c    the derivation tree of all that was granted
@@ -32,14 +34,16 @@
 #include "servers/supervisor/options.h"
 #include "servers/topology/topology.h"
 
-#define TICK_US              200000  /* how often liveness is looked at */
-#define ACKNOWLEDGE_US       1000000 /* a survivor that has not let go of the dead by then is hung */
+#define TICK_US              200000  /* how often this and that is looked at */
+#define HANG_US              1000000 /* silence after which a domain hangs, unless --hang says otherwise */
+#define ACKNOWLEDGE_US       HANG_US /* a survivor that has not let go of the dead by then is hung */
 #define START_US             5000000 /* from spawn to Standby, from grants to Ready */
 #define STOP_US              500000  /* orderly end of everything; then killed */
 #define RESTART_US           200000  /* orderly end of one domain */
 #define HEALTHY_US           10000   /* a life that ran for this long ... */
 #define HEALTHY_BURSTS       2       /* ... and did this much was no failed start */
 #define UNHEALTHY_COLD       3       /* failed starts in a row after which the next one is cold: from an empty store */
+#define UNHEALTHY_STACK      6       /* and after which all domains are replaced, with empty stores */
 #define UNHEALTHY_FREE       5       /* failed starts in a row without a pause */
 #define BACKOFF_FIRST_US     10000
 #define BACKOFF_LAST_US      1000000
@@ -79,7 +83,7 @@ struct file_identity {
 
 /* ---- processes ---- */
 struct spawn_request {
-    const char *program;  /* beside the supervisor's own executable */
+    const char *program;  /* beside the supervisor's own executable, or an absolute path */
     const char *argument; /* argv[1], NULL none */
     int control;          /* becomes descriptor 3 */
     uint32_t uid;         /* outside; inside it is 0 */
@@ -92,8 +96,8 @@ struct process {
 };
 int spawn_process(const struct spawn_request *request, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
-/* Collects a process whose pidfd is readable; *ret_text says how it ended. */
-void process_reap(struct process *process, char *ret_text, size_t size);
+/* Collects a process whose pidfd is readable; *ret_text says how it ended. The signal that it died of; 0: none. */
+int process_reap(struct process *process, char *ret_text, size_t size);
 /* uid that domain `index` gets, and whether it has one of its own. */
 bool spawn_uid(uint32_t index, uint32_t *ret);
 /* The `n`th CPU for this placement, -1 for none. */
@@ -107,21 +111,59 @@ enum domain_state {
     DOMAIN_GRANTED, /* has its grants, is starting */
     DOMAIN_RUNNING,
 };
-enum domain_fault { FAULT_NONE, FAULT_PLANNED, FAULT_KILL, FAULT_HUNG, FAULT_START, FAULT_PROTOCOL, FAULT_GRANT };
+enum domain_fault {
+    FAULT_NONE,
+    FAULT_PLANNED,
+    FAULT_KILL,
+    FAULT_LOOP, /* hangs, and burns its CPU */
+    FAULT_HUNG, /* hangs, and does nothing, or does not answer */
+    FAULT_START,
+    FAULT_PROTOCOL,
+    FAULT_GRANT,
+    FAULT_STACK /* no fault of its own: everything starts anew */
+};
 
 struct outgoing;
 
+#define SERVES_SESSIONS (SERVER_BIT(SERVER_SOCKET) | SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP))
+struct slot { /* layout.c: by which a server is woken, for good; nobody waits for it where its domain has another for it */
+    int status_fd, bell_read, bell_write;
+    uint32_t bell_node, status_node;
+    const struct status_page *status;
+};
+
+struct server_needs { /* as Standby says it of a server */
+    uint32_t pool_octets, store_version;
+    uint64_t store_octets;
+};
 struct spare { /* standby.c: a started, sandboxed process that waits for its grants */
     struct process process; /* pid 0: none */
     int control;            /* -1: none */
     struct file_identity control_file;
     bool ready;             /* it has said Standby */
+    bool lied;
     uint64_t make_us;       /* when to start one; 0: not wanted now */
+    uint64_t since_us;      /* started, then: ready since */
+    uint32_t failures;      /* that ended unasked, in a row */
+    struct server_needs needs[SERVER_COUNT];
 };
 #define SUSPECTS_KEPT SUSPECTS_MAX
+#define SUSPECTS_TOLD (SERVER_COUNT * SUSPECTS_KEPT) /* to one domain */
+#define HEALTH_COUNTERS(X)                                                                                             \
+    X(restarts_resume) X(restarts_listeners) X(restarts_none) /* by what the next incarnation was to go on from */      \
+    X(restarts_cold)  /* failed starts: with empty stores of its own */                                                \
+    X(restarts_stack) /* and then everybody's */                                                                       \
+    X(restarts_waited) /* back-off */                                                                                  \
+    X(hangs_loop) X(hangs_stop) X(hangs_start) X(lies) X(suspects) X(poisons)
+struct health_counters {
+#define X(name) uint64_t name;
+    HEALTH_COUNTERS(X)
+#undef X
+};
 struct server_health { /* health.c: of one server, over its incarnations (DESIGN section 6, poison) */
-    struct server_suspect suspect[SUSPECTS_KEPT];
-    uint32_t suspects, oldest;
+    struct server_suspect suspect[SUSPECTS_KEPT]; /* oldest first; so does its next incarnation number them */
+    uint64_t since_us[SUSPECTS_KEPT];
+    uint32_t suspects;
 };
 
 struct domain {
@@ -139,6 +181,7 @@ struct domain {
     struct file_identity control_file; /* of its end */
     struct outgoing *queue, **queue_end;
     uint32_t queued;
+    enum server_id primary; /* whose slot it is woken by: bell and status are that one's */
     /* persist across incarnations */
     int filter_fd, status_fd, counter_fd, crash_fd, bell_read, bell_write;
     uint32_t bell_node, status_node, counter_node, crash_node;
@@ -156,6 +199,9 @@ struct domain {
     uint32_t accusations;                /* channels that it reported broken since ... */
     uint64_t accused_since_us;
     uint32_t unhealthy;                  /* failed starts in a row */
+    bool cold;                           /* its next life has empty stores */
+    uint64_t silent_us;                  /* of one that hangs: for how long; 0: it moves, but does not answer */
+    const char *recovery;                /* what its present life goes on from, in a word */
     struct liveness liveness;
     uint64_t started_bursts;
     uint64_t kill_us; /* when this incarnation was killed or told to stop; 0 not */
@@ -187,8 +233,8 @@ struct channel_memory {
 enum object_type {
     OBJECT_POOL = 1,      /* part: server */
     OBJECT_RING,          /* part: server that writes, server that reads */
-    OBJECT_BELL,          /* part: domain */
-    OBJECT_STATUS,        /* part: domain */
+    OBJECT_BELL,          /* part: server */
+    OBJECT_STATUS,        /* part: server */
     OBJECT_COUNTERS,      /* part: domain */
     OBJECT_CRASH,         /* part: domain */
     OBJECT_CAPTURE,       /* part: server that writes, server at the other end */
@@ -262,6 +308,28 @@ struct wire_link {
     int mine, peer, peer_bell; /* of the link: our half, theirs (read-only), their doorbell; peer -1: no hello yet */
 };
 
+struct change { /* change.c: a restart of one domain that somebody waits for */
+    uint64_t id;            /* of the request; 0: none */
+    uint64_t deadline_us;
+    uint32_t incarnation;   /* which is to run; 0: the candidate is not ready yet */
+    struct spare candidate; /* a process of another program */
+    char program[OPTIONS_PATH], former[OPTIONS_PATH]; /* empty: the same one */
+    char said[EVENT_TEXT];
+};
+enum repartition_phase {
+    REPARTITION_NONE,
+    REPARTITION_ENDING,
+    REPARTITION_STARTING,
+    REPARTITION_BACK_ENDING,
+    REPARTITION_BACK_STARTING,
+};
+struct repartition { /* repartition.c */
+    enum repartition_phase phase;
+    uint64_t id, since_us, ended_us, deadline_us;
+    struct partition from, to;
+    char why[EVENT_TEXT]; /* it went back */
+};
+
 struct event {
     uint64_t number, time_us;
     char kind[EVENT_KIND], subject[EVENT_SUBJECT], text[EVENT_TEXT];
@@ -304,6 +372,9 @@ struct supervisor {
     bool own_uids;
     uint32_t domain_count;
     struct domain domain[SERVER_COUNT];
+    struct slot slot[SERVER_COUNT];
+    struct change change[SERVER_COUNT]; /* of each domain */
+    struct repartition repartition;
     struct server_memory server[SERVER_COUNT];
     struct channel_memory channel[TOPOLOGY_CHANNELS];
     struct registry registry;
@@ -321,7 +392,9 @@ struct supervisor {
     uint64_t manage_retry_us, manage_since_us;
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
     uint64_t change_count;
-    uint64_t manage_dropped, refused_attaches, policy_refusals, deaths;
+    uint64_t manage_dropped, refused_attaches, policy_refusals, deaths, spares_taken;
+    struct health_counters health;
+    uint64_t watch_us; /* last look at liveness */
     int capture_listener;
     struct capture_memory capture[CAPTURES_MAX];
     struct crash crash;
@@ -342,6 +415,8 @@ enum watch {
     WATCH_SPARE,         /* a spare's pidfd */
     WATCH_SPARE_CONTROL,
     WATCH_INJECTOR,
+    WATCH_CANDIDATE,     /* change.c, as the spare's two */
+    WATCH_CANDIDATE_CONTROL,
     WATCH_CAPTURE_LISTENER,
     WATCH_CAPTURE,
     WATCH_WIRE,
@@ -372,9 +447,24 @@ void wire_accept(struct supervisor *s);
 void wire_receive(struct supervisor *s);
 void wire_tick(struct supervisor *s);
 
-/* ---- domain.c ---- */
+/* ---- layout.c ---- */
 int domains_init(struct supervisor *s) __attribute__((warn_unused_result));
+/* Of a domain of these servers: the one that it is woken by, and all that it waits for, as a mask of servers. */
+enum server_id layout_primary(uint32_t servers);
+uint32_t layout_slots(uint32_t servers);
+/* All are dead: other domains, with no life yet. 0, and a negative errno: nothing has changed. -ENOSPC: they lack rights. */
+int layout_change(struct supervisor *s, const struct partition *to) __attribute__((warn_unused_result));
+
+/* ---- domain.c ---- */
 void domain_spawn(struct supervisor *s, struct domain *domain);
+/* Starts a process for it, watched as `process` and `control`, and tells it what to become: into *ret, also in part when it
+ * fails. 0, or a negative errno. */
+int domain_process_start(struct supervisor *s, const struct domain *domain, enum watch process, enum watch control,
+                         struct spare *ret) __attribute__((warn_unused_result));
+/* What its next incarnation needs. A store of another layout is forgotten. */
+void domain_needs(struct supervisor *s, const struct domain *domain, const struct server_needs needs[SERVER_COUNT]);
+/* It is its process from now on: what *from was waits for its grants. */
+void domain_process_take(struct supervisor *s, struct domain *domain, struct spare *from);
 void domain_kill(struct domain *domain, enum domain_fault fault);
 void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
 void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd is readable */
@@ -382,6 +472,7 @@ void domain_standby(struct supervisor *s, struct domain *domain);
 void domain_ready(struct supervisor *s, struct domain *domain);
 void domain_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
+void domain_watch(struct supervisor *s, struct domain *domain); /* every health_tick_us() */
 void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);
 static inline bool domain_lives(const struct domain *domain) /* has grants */
 {
@@ -389,18 +480,32 @@ static inline bool domain_lives(const struct domain *domain) /* has grants */
 }
 
 /* ---- standby.c ---- */
-/* The spare becomes the domain's process: its state is STANDBY. False: there is none that is ready. */
+/* The spare becomes the domain's process, in STANDBY. False: there is none that is ready. */
 bool standby_take(struct supervisor *s, struct domain *domain);
 void standby_make(struct supervisor *s, struct domain *domain); /* soon, unless it is turned off */
 void standby_end(struct supervisor *s, struct domain *domain);  /* there is to be none (of this program) */
 void standby_event(struct supervisor *s, struct domain *domain, enum watch what); /* its pidfd or socket */
+/* There is a spare that is ready, and it can go on from what is in the stores. */
+bool standby_fits(const struct supervisor *s, const struct domain *domain);
+uint64_t standby_deadline(struct supervisor *s); /* 0: none */
+void standby_deadlines(struct supervisor *s, uint64_t now);
 
 /* ---- health.c ---- */
-/* Of a domain that has died, before its crash page is used again: why, in words for the event; suspects are noted. */
-void health_died(struct supervisor *s, struct domain *domain, int signal);
+/* Of a domain that has died, of `signo` (0: none), before its crash page is used again: suspects are noted. */
+void health_died(struct supervisor *s, struct domain *domain, int signo);
 /* What its servers are to be told (Configure.suspect). */
 uint32_t health_suspects(const struct supervisor *s, const struct domain *domain, Bulkhead__Control__Suspect *ret,
                          uint32_t most);
+uint64_t health_hang_us(const struct supervisor *s); /* the deadline for a sign of life, and for an answer */
+uint64_t health_tick_us(const struct supervisor *s);
+void health_hangs(struct supervisor *s, struct domain *domain); /* killed, as a loop or a stop */
+void health_not_ready(struct supervisor *s, struct domain *domain); /* in time: likewise */
+/* `accuser` (NULL: the supervisor itself) has found that it lies: killed, told. `what`: anybody's text. */
+void health_lies(struct supervisor *s, struct domain *domain, const struct domain *accuser, const char *what);
+/* After a death that was counted in domain->unhealthy: the next step of escalation, if it is due. */
+void health_escalate(struct supervisor *s, struct domain *domain);
+/* Before its next life: what it is not to go on from is forgotten. What it goes on from, in words. */
+const char *health_recovery(struct supervisor *s, struct domain *domain);
 
 /* ---- inject.c ---- */
 /* NULL, and the reply with this id comes later; or why not. */
@@ -408,9 +513,31 @@ const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Mana
 void inject_ended(struct supervisor *s, uint32_t index);
 void inject_struck(struct supervisor *s, struct domain *domain, const Bulkhead__Control__Faulted *what); /* untrusted: what */
 
+/* ---- change.c ---- */
+void change_init(struct supervisor *s);
+/* As inject_start(). `program`: empty, or what its next incarnations run. Untrusted: program. */
+const char *change_start(struct supervisor *s, struct domain *domain, uint64_t id, const char *program);
+void change_reply(struct supervisor *s, uint64_t id, const char *error); /* NULL: done */
+bool change_is_on(const struct supervisor *s, uint64_t id); /* 0: any */
+/* The candidate becomes the domain's process, in STANDBY. False: there is none that is ready. */
+bool change_take(struct supervisor *s, struct domain *domain);
+void change_event(struct supervisor *s, uint32_t index, enum watch what);
+void change_ready(struct supervisor *s, const struct domain *domain);
+void change_died(struct supervisor *s, struct domain *domain, const char *how);
+void change_deadlines(struct supervisor *s, uint64_t now);
+uint64_t change_deadline(const struct supervisor *s); /* 0: none */
+bool change_stop(struct supervisor *s);               /* true: there are candidates, which are ending */
+
 /* ---- repartition.c ---- */
 const char *repartition_start(struct supervisor *s, uint64_t id, const char *partition); /* as inject_start() */
 void repartition_advance(struct supervisor *s);
+bool repartition_is_on(const struct supervisor *s);
+bool repartition_ends_all(const struct supervisor *s); /* no domain is started now */
+/* True: what follows from this death is done. */
+bool repartition_died(struct supervisor *s, struct domain *domain, const char *how);
+void repartition_ready(struct supervisor *s);
+void repartition_deadlines(struct supervisor *s, uint64_t now);
+uint64_t repartition_deadline(const struct supervisor *s); /* 0: none */
 
 /* ---- control.c ---- */
 /* Sends or queues; `fd` are duplicated, those marked in `owned` (a mask) are closed in any case. A negative descriptor
@@ -418,6 +545,11 @@ void repartition_advance(struct supervisor *s);
 void control_send(struct supervisor *s, struct domain *domain, const to_domain *message, const int *fd, uint32_t count,
                   uint32_t owned);
 void control_receive(struct supervisor *s, struct domain *domain); /* untrusted: all of it */
+/* The first message to a process, on its fresh socket. 0, or a negative errno. */
+int control_send_first(int socket, const to_domain *message, int fd) __attribute__((warn_unused_result));
+/* Untrusted: message (domain). What each of its servers needs, bounded. False: nonsense. */
+bool control_standby_read(const struct domain *domain, const Bulkhead__Control__Standby *message,
+                          struct server_needs ret[SERVER_COUNT]);
 void control_flush(struct supervisor *s, struct domain *domain);
 void control_close(struct supervisor *s, struct domain *domain);
 
@@ -432,6 +564,8 @@ bool memory_forget_stores(struct supervisor *s, uint32_t servers);
 /* ---- rights.c ---- */
 void rights_init(struct supervisor *s);
 bool rights_begin(struct supervisor *s) __attribute__((warn_unused_result)); /* roots that are there from the start */
+bool rights_domain(struct supervisor *s, struct domain *d) __attribute__((warn_unused_result)); /* those of its pages */
+void rights_domain_end(struct supervisor *s, struct domain *d);
 /* A new object, whose number is made if `from` has none. False: no room. */
 bool rights_mint(struct supervisor *s, uint32_t under, const struct registry_grant *from, uint32_t *ret_node)
     __attribute__((warn_unused_result));
@@ -495,6 +629,7 @@ void sessions_tick(struct supervisor *s);
 void sessions_deadlines(struct supervisor *s, uint64_t now);
 void session_forget_domain(struct supervisor *s, const struct domain *domain);
 void session_domain_ready(struct supervisor *s, const struct domain *domain);
+void sessions_relaid(struct supervisor *s); /* all domains are dead, and others now */
 
 /* ---- manage_link.c, status.c, event.c ---- */
 void manage_start(struct supervisor *s);

@@ -6,6 +6,7 @@
 #include "protocols/icmp/icmp_wire.h"
 #include "protocols/ip4/ip4.h"
 #include "servers/tcp/tcp_server.h"
+#include "servers/work.h"
 
 #define CHECKSUM_AT 16U
 
@@ -74,6 +75,8 @@ static void receive(struct tcp_server *s, uint64_t now_us, const struct message 
     if (!transport_packet_receive(t, m, &p) || !transport_checksum(t, m, &p))
         return;
     t->counters.received++;
+    if (!tcp_works_on_segment(s, now_us, m, &p))
+        return;
     const struct tcp_segment_in meta = {.source = m->source,
                                         .destination = m->destination,
                                         .source_port = m->source_port,
@@ -130,6 +133,10 @@ static void unreachable(struct tcp_server *s, uint64_t now_us, const struct mess
                                         .destination = m->source,
                                         .source_port = m->destination_port,
                                         .destination_port = m->source_port};
+    if (!server_works_on(t->context, work_key_message(t->context, WORK_ERROR, m, m->cookie))) {
+        t->counters.drop_poison++;
+        return;
+    }
     uint32_t index = tcp_lookup(s->engine, &meta);
     if (m->protocol != IP_PROTOCOL_TCP || index == TCP_NONE || tcp_conn_at(s->engine, index)->state == TCP_LISTEN) {
         t->counters.drop_unreachable++;
@@ -158,6 +165,7 @@ bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)
     uint32_t budget = transport_receive_budget(t), taken = 0;
     struct message m;
     for (; taken < budget && next(s, &m); taken++) {
+        server_works_alone(t->context);
         if (m.operation == MESSAGE_RECEIVE) {
             receive(s, now_us, &m);
             transport_give_back(t, &m);
@@ -243,8 +251,11 @@ bool tcp_packets_out(struct tcp_server *s, uint64_t now_us)
 {
     struct tcp_output o;
     bool did = false;
+    server_works_alone(s->transport.context);
     while (transport_can_send(&s->transport) && tcp_poll(s->engine, now_us, &o)) {
-        send(s, &o);
+        if (tcp_works_on_output(s, now_us, &o))
+            send(s, &o);
+        server_works_alone(s->transport.context);
         did = true;
     }
     return did;

@@ -199,7 +199,8 @@ void tcp_recover_init(struct tcp_server *s)
     for (uint32_t i = 0; i < used; i++) {
         if (!read_block(s, TCP_STORE_CONNECTION(i), &stored))
             continue;
-        if (!goes_on(s, &stored.block) || !restore(s, i, &stored.block))
+        const struct tcp_block *b = &stored.block;
+        if (!goes_on(s, b) || !tcp_works_on_restore(s, &b->conn.identity) || !restore(s, i, b))
             hold_lost(s, &stored.block);
     }
     for (uint32_t i = 0; i < used && i < TCP_TIME_WAIT_GROUPS; i++)

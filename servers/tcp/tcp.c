@@ -141,6 +141,7 @@ const struct server server_tcp = {
     .pool_buffers = TRANSPORT_HEADER_BUFFERS,
     .pool_buffer_octets = TRANSPORT_HEADER_OCTETS,
     .store_size = store_size,
+    .store_version = TCP_STORE_VERSION,
     .state_size = state_size,
     .init = init,
     .burst = burst,

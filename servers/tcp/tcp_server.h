@@ -88,6 +88,11 @@ bool tcp_loans_in(
     struct tcp_server *s); /* instead, while the recovery is stuck: the rest is kept until it is through */
 void tcp_kept_forget(struct tcp_server *s, enum server_id peer); /* which is dead: what names its buffers */
 bool tcp_packets_out(struct tcp_server *s, uint64_t now_us);
+/* poison.c. False: it is poison, and was dealt with */
+bool tcp_works_on_segment(struct tcp_server *s, uint64_t now_us, const struct message *m, const struct transport_packet *p);
+bool tcp_works_on_output(struct tcp_server *s, uint64_t now_us, const struct tcp_output *o);
+/* A connection whose block is being put back. False: it is not to be. */
+bool tcp_works_on_restore(const struct tcp_server *s, const struct tcp_identity *id);
 /* requests.c */
 void tcp_request(struct transport *t, uint64_t now_us, const struct message *m);
 void tcp_options_apply(struct tcp_server *s, const struct endpoint *e,

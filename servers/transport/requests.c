@@ -5,6 +5,7 @@
 
 #include "servers/addresses.h"
 #include "servers/transport/transport.h"
+#include "servers/work.h"
 
 #define MESSAGE_ROOM 2U /* slots of the longest message to the socket server */
 
@@ -126,6 +127,14 @@ static void request_take(struct transport *t, uint64_t now_us, const struct mess
         return;
     }
     t->counters.requests++;
+    const struct message_socket *about = &m->socket;
+    uint64_t name = (uint64_t)about->socket << 32 | (uint64_t)m->operation << 16 | (about->session & 0xffff);
+    if (!server_works_on(t->context, work_key_numbers(t->context, WORK_REQUEST, name, m->cookie))) {
+        t->counters.drop_poison++;
+        if (m->cookie != 0) /* somebody waits for it */
+            transport_answer(t, m, TRANSPORT_NONE, ECONNRESET);
+        return;
+    }
     switch (m->operation) {
     case MESSAGE_CLOSE:
         request_close(t, now_us, m);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "servers/transport/transport.h"
+#include "servers/work.h"
 
 /* ---- arenas ---- */
 
@@ -244,7 +245,15 @@ static void look_at_slot(struct transport *t, uint64_t now_us, const struct aren
         return;
     }
     struct slot_app words;
-    if (slot_read(t, &t->endpoint[holder - 1], &words))
+    const struct endpoint *e = &t->endpoint[holder - 1];
+    uint64_t place = (uint64_t)e->session << 40 | (uint64_t)e->arena << 32 | e->slot;
+    bool works = server_works_on(t->context, work_key_numbers(t->context, WORK_NOTICE, place, e->generation));
+    if (!works && e->connection != TRANSPORT_NONE) {
+        t->counters.reset_poison++;
+        endpoint_orphan(t, now_us, holder - 1);
+    }
+    t->counters.drop_poison += !works;
+    if (works && slot_read(t, e, &words))
         t->operations->notified(t, now_us, holder - 1, &words);
     else
         t->counters.notify_stale++;

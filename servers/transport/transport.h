@@ -36,6 +36,7 @@
     X(drop_length) X(drop_checksum) X(drop_return_unknown) X(drop_return_full) X(drop_no_slot)     \
     X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail) X(drop_send_ring) \
     X(drop_request_session) X(drop_unreachable) X(drop_accepted_unknown) X(drop_block_corrupt)     \
+    X(drop_poison) X(reset_poison) /* what killed this server twice in a row, and what was lost with it */ \
     X(drop_recovering)                                                                             \
     X(restored) X(lost_at_restart) X(orphaned)
 

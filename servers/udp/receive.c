@@ -6,6 +6,7 @@
 #include "protocols/ip4/ip4.h"
 #include "servers/addresses.h"
 #include "servers/udp/udp_server.h"
+#include "servers/work.h"
 
 #define GSO_SEGMENTS_MAX 128U /* as Linux: UDP_MAX_SEGMENTS */
 
@@ -174,6 +175,11 @@ static void receive(struct udp_server *s, const struct message *m)
     struct transport *t = &s->transport;
     struct transport_packet p;
     struct udp_header header;
+    uint32_t octets = m->reference[0].length + m->reference[1].length;
+    if (!server_works_on(t->context, work_key_message(t->context, WORK_RECEIVE, m, octets))) {
+        t->counters.drop_poison++;
+        return;
+    }
     if (!transport_packet_receive(t, m, &p))
         return;
     t->counters.received++;
@@ -194,10 +200,14 @@ bool udp_packets_in(struct udp_server *s)
             receive(s, &m);
             transport_give_back(t, &m);
         } else if (m.operation == MESSAGE_UNREACHABLE) {
-            udp_icmp_error(s, &m);
+            if (server_works_on(t->context, work_key_message(t->context, WORK_ERROR, &m, m.cookie)))
+                udp_icmp_error(s, &m);
+            else
+                t->counters.drop_poison++;
         } else if (!transport_loans_home(t, &m)) {
             t->counters.drop_operation++;
         }
     }
+    server_works_alone(t->context);
     return taken > 0;
 }

@@ -7,6 +7,7 @@
 #include "protocols/ip4/ip4.h"
 #include "servers/addresses.h"
 #include "servers/udp/udp_server.h"
+#include "servers/work.h"
 
 #define CHECKSUM_AT 6U
 /* Payload that no path takes apart (RFC 1122 3.3.2: 576 octets, RFC 8200 5: 1280, less headers). Of more the checksum
@@ -152,10 +153,15 @@ static void send_datagram(struct udp_server *s, uint32_t endpoint, const struct 
 static void send_next(struct udp_server *s, uint32_t endpoint, const struct session_arena *a)
 {
     struct udp_side *side = &s->side[endpoint];
+    const struct server_context *context = s->transport.context;
     struct datagram_out d;
     switch (record_read(side, a, s->endpoint[endpoint].slot, &d)) {
     case RECORD_GOOD:
-        send_datagram(s, endpoint, a, &d);
+        if (server_works_on(context,
+                            work_key_numbers(context, WORK_SEND, s->endpoint[endpoint].socket, side->send_next)))
+            send_datagram(s, endpoint, a, &d);
+        else
+            s->transport.counters.drop_poison++;
         side->send_next += d.octets;
         break;
     case RECORD_WRAP:
@@ -198,5 +204,6 @@ bool udp_packets_out(struct udp_server *s)
         s->side[endpoint].ready = false;
         send_turn(s, endpoint);
     }
+    server_works_alone(s->transport.context);
     return turns > 0;
 }

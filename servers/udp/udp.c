@@ -118,6 +118,7 @@ const struct server server_udp = {
     .pool_buffers = TRANSPORT_HEADER_BUFFERS,
     .pool_buffer_octets = TRANSPORT_HEADER_OCTETS,
     .store_size = store_size,
+    .store_version = UDP_STORE_VERSION,
     .state_size = state_size,
     .init = init,
     .burst = burst,

@@ -26,7 +26,7 @@ static void setup(void)
 static unsigned ticks_until_hung(unsigned most)
 {
     for (unsigned i = 1; i <= most; i++)
-        if (liveness_tick(&l, 7, 0, visit))
+        if (liveness_tick(&l, 7, LIVENESS_TICKS, 0, visit))
             return i;
     return 0;
 }
@@ -40,11 +40,11 @@ END_TEST
 START_TEST(test_a_move_starts_over)
 {
     ck_assert_uint_eq(ticks_until_hung(LIVENESS_TICKS - 1), 0);
-    ck_assert(!liveness_tick(&l, 8, 0, visit));
+    ck_assert(!liveness_tick(&l, 8, LIVENESS_TICKS, 0, visit));
     ck_assert_uint_eq(visits, LIVENESS_TICKS - 1); /* who moves is not visited */
     for (unsigned i = 1; i < LIVENESS_TICKS; i++)
-        ck_assert(!liveness_tick(&l, 8, 0, visit));
-    ck_assert(liveness_tick(&l, 8, 0, visit));
+        ck_assert(!liveness_tick(&l, 8, LIVENESS_TICKS, 0, visit));
+    ck_assert(liveness_tick(&l, 8, LIVENESS_TICKS, 0, visit));
 }
 END_TEST
 
@@ -91,5 +91,16 @@ START_TEST(test_visit)
 }
 END_TEST
 
+START_TEST(a_loop_burns_its_cpu)
+{
+    l = (struct liveness){.moved_us = 1000000, .cpu_us = 500};
+    ck_assert(!liveness_loops(&l, 500, 2000000));
+    ck_assert(!liveness_loops(&l, 400, 1000000)); /* unknown */
+    ck_assert(!liveness_loops(&l, 1500, 2000000));
+    ck_assert(liveness_loops(&l, 500 + 200000 / LIVENESS_LOOP, 1200000));
+    ck_assert(liveness_loops(&l, 500 + LIVENESS_LOOP_US, 60000000)); /* starved, but it does not rest */
+}
+END_TEST
+
 SUITE_RUN("liveness", setup, NULL, test_silent, test_a_move_starts_over, test_cpu_is_away, test_cpu_is_back,
-          test_deadline, test_visit)
+          test_deadline, test_visit, a_loop_burns_its_cpu)

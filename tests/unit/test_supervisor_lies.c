@@ -36,6 +36,9 @@ START_TEST(a_lie_ends_the_liar)
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    ck_assert_str_eq(s->event[0].kind, "lie");
+    ck_assert_str_eq(s->event[0].subject, "tcp");
+    ck_assert_uint_eq(s->health.lies, 1);
 }
 END_TEST
 
@@ -118,8 +121,8 @@ START_TEST(standby_is_bounded)
     struct domain *d = &s->domain[SERVER_TCP];
     d->state = DOMAIN_SPAWNED;
     pid_t pid = victim(d);
-    /* pool_octets 0xffffffff, store_octets 0 */
-    ck_assert_int_gt(send(end[SERVER_TCP], "\x0a\x0a\x0a\x05\xff\xff\xff\xff\x0f\x12\x01\x00", 12, 0), 0);
+    /* pool_octets 0xffffffff, store_octets 0, store_version 0 */
+    ck_assert_int_gt(send(end[SERVER_TCP], "\x0a\x0d\x0a\x05\xff\xff\xff\xff\x0f\x12\x01\x00\x1a\x01\x00", 15, 0), 0);
     control_receive(s, d);
     ck_assert_int_eq(d->fault, FAULT_PROTOCOL);
     ck_assert_uint_eq(s->server[SERVER_TCP].pool_octets, POOL_OCTETS);

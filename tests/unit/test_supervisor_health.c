@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Who is a suspect, who is poison, and who is neither; what comes after failed starts. */
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ipc/segment.h"
+#include "tests/unit/suite.h"
+#include "tests/unit/supervisor_harness.h"
+
+#define KEY   0x1234567812345678ULL
+#define OTHER 0x8765432187654321ULL
+
+static struct crash_page *page_of(struct domain *d)
+{
+    void *memory;
+    ck_assert_int_eq(segment_map(d->crash_fd, sizeof(struct crash_page), true, &memory), 0);
+    return memory;
+}
+
+/* A life of `server` that names `key`, clears the suspects in `cleared`, and ends by `signo` or `fault`. */
+static void life(enum server_id server, uint64_t key, uint64_t cleared, int signo, enum domain_fault fault)
+{
+    struct domain *d = &s->domain[server];
+    struct crash_page *page = page_of(d);
+    d->incarnation++;
+    d->state = DOMAIN_RUNNING;
+    d->fault = fault;
+    page->work[server] = (struct crash_work){.key = key, .cleared = cleared};
+    page->incarnation = d->incarnation;
+    page->running = server;
+    health_died(s, d, signo);
+    segment_unmap(page, sizeof *page);
+}
+
+/* What the next life is told: 0 nothing, 1 suspect, 2 poison. */
+static int told(enum server_id server, uint64_t key)
+{
+    Bulkhead__Control__Suspect suspect[SUSPECTS_TOLD];
+    uint32_t count = health_suspects(s, &s->domain[server], suspect, SUSPECTS_TOLD);
+    for (uint32_t i = 0; i < count; i++)
+        if (suspect[i].server == (uint32_t)server && suspect[i].key == key)
+            return suspect[i].poison ? 2 : 1;
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int signo;
+    enum domain_fault fault;
+    bool own;
+} ends[] = {
+    {"SEGV", SIGSEGV, FAULT_NONE, true},
+    {"BUS", SIGBUS, FAULT_NONE, true},
+    {"ILL", SIGILL, FAULT_NONE, true},
+    {"FPE", SIGFPE, FAULT_NONE, true},
+    {"ABRT", SIGABRT, FAULT_NONE, true},
+    {"SYS", SIGSYS, FAULT_NONE, true},
+    {"a loop", SIGKILL, FAULT_LOOP, true},
+    {"KILL", SIGKILL, FAULT_NONE, false},
+    {"TERM", SIGTERM, FAULT_NONE, false},
+    {"exit", 0, FAULT_NONE, false},
+    {"a stop", SIGKILL, FAULT_HUNG, false},
+    {"asked for", SIGSEGV, FAULT_KILL, false},
+    {"a fault, while it was being killed as hung", SIGSEGV, FAULT_HUNG, true},
+    {"planned", 0, FAULT_PLANNED, false},
+    {"a lie", SIGKILL, FAULT_PROTOCOL, false},
+    {"all anew", SIGKILL, FAULT_STACK, false},
+    {"not started", SIGKILL, FAULT_START, false},
+};
+
+START_TEST(own_faults_make_suspects)
+{
+    for (uint64_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        uint64_t poisons = s->health.poisons;
+        life(SERVER_TCP, KEY + i, 0, ends[i].signo, ends[i].fault);
+        ck_assert_msg(told(SERVER_TCP, KEY + i) == (ends[i].own ? 1 : 0), "%s", ends[i].name);
+        life(SERVER_TCP, KEY + i, 0, ends[i].signo, ends[i].fault);
+        ck_assert_msg(told(SERVER_TCP, KEY + i) == (ends[i].own ? 2 : 0), "%s, twice", ends[i].name);
+        ck_assert_uint_eq(s->health.poisons - poisons, ends[i].own);
+        ck_assert_int_eq(told(SERVER_UDP, KEY + i), 0);
+    }
+}
+END_TEST
+
+START_TEST(other_deaths_change_nothing)
+{
+    life(SERVER_TCP, KEY, 0, SIGSEGV, FAULT_NONE);
+    life(SERVER_TCP, KEY, 0, SIGKILL, FAULT_KILL);
+    life(SERVER_TCP, OTHER, 0, SIGSEGV, FAULT_NONE);
+    ck_assert_int_eq(told(SERVER_TCP, KEY), 1);
+    ck_assert_int_eq(told(SERVER_TCP, OTHER), 1);
+    life(SERVER_TCP, KEY, 0, SIGSEGV, FAULT_NONE);
+    ck_assert_int_eq(told(SERVER_TCP, KEY), 2);
+    ck_assert_int_eq(told(SERVER_TCP, OTHER), 1);
+}
+END_TEST
+
+START_TEST(what_went_well_since_is_cleared)
+{
+    life(SERVER_TCP, KEY, 0, SIGSEGV, FAULT_NONE);
+    life(SERVER_TCP, OTHER, 0, SIGSEGV, FAULT_NONE);
+    life(SERVER_TCP, KEY, 1, SIGSEGV, FAULT_NONE); /* the first of the two that it was told of */
+    ck_assert_int_eq(told(SERVER_TCP, KEY), 1);
+    ck_assert_int_eq(told(SERVER_TCP, OTHER), 1);
+    life(SERVER_TCP, 0, 1, SIGKILL, FAULT_KILL); /* now that is the other one */
+    ck_assert_int_eq(told(SERVER_TCP, OTHER), 0);
+    ck_assert_int_eq(told(SERVER_TCP, KEY), 1);
+    life(SERVER_TCP, KEY, 0, SIGSEGV, FAULT_NONE);
+    life(SERVER_TCP, 0, 1, SIGKILL, FAULT_KILL);
+    ck_assert_int_eq(told(SERVER_TCP, KEY), 2); /* poison is not worked on: that is a lie */
+}
+END_TEST
+
+START_TEST(poison_is_forgotten)
+{
+    struct server_health *h = &s->server[SERVER_TCP].health;
+    life(SERVER_TCP, KEY, 0, SIGSEGV, FAULT_NONE);
+    life(SERVER_TCP, KEY, 0, SIGSEGV, FAULT_NONE);
+    h->since_us[0] -= POISON_US;
+    life(SERVER_TCP, 0, 0, SIGKILL, FAULT_KILL);
+    ck_assert_int_eq(told(SERVER_TCP, KEY), 0);
+}
+END_TEST
+
+START_TEST(the_latest_suspects_are_kept)
+{
+    for (uint64_t i = 0; i <= SUSPECTS_KEPT; i++)
+        life(SERVER_TCP, KEY + i, 0, SIGSEGV, FAULT_NONE);
+    ck_assert_int_eq(told(SERVER_TCP, KEY), 0);
+    for (uint64_t i = 1; i <= SUSPECTS_KEPT; i++)
+        ck_assert_int_eq(told(SERVER_TCP, KEY + i), 1);
+}
+END_TEST
+
+START_TEST(nobody_is_blamed_for_what_is_nobodys)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    life(SERVER_TCP, CRASH_WORK_OWN, 0, SIGSEGV, FAULT_NONE);
+    life(SERVER_TCP, CRASH_WORK_NONE, 0, SIGSEGV, FAULT_NONE);
+    ck_assert_uint_eq(s->server[SERVER_TCP].health.suspects, 0);
+    life(SERVER_TCP, KEY, 0, SIGKILL, FAULT_KILL);
+    d->incarnation++; /* which does not get as far as a page */
+    d->state = DOMAIN_STANDBY;
+    d->fault = FAULT_NONE;
+    health_died(s, d, SIGSYS);
+    ck_assert_uint_eq(s->server[SERVER_TCP].health.suspects, 0);
+}
+END_TEST
+
+/* No handler runs in a loop: it is the last one in the round that names something. */
+START_TEST(a_loop_of_several_servers_is_the_last_ones)
+{
+    struct domain *d = &s->domain[SERVER_IP];
+    struct crash_page *page = page_of(d);
+    d->servers |= SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_NIC);
+    d->state = DOMAIN_RUNNING;
+    d->fault = FAULT_LOOP;
+    d->incarnation = 2;
+    page->work[SERVER_NIC].key = KEY;
+    page->work[SERVER_TCP].key = OTHER;
+    page->work[SERVER_SOCKET].key = KEY; /* not hosted here */
+    health_died(s, d, SIGKILL);
+    segment_unmap(page, sizeof *page);
+    ck_assert_int_eq(s->server[SERVER_TCP].health.suspects, 1);
+    ck_assert_uint_eq(s->server[SERVER_TCP].health.suspect[0].key, OTHER);
+    ck_assert_int_eq(s->server[SERVER_NIC].health.suspects, 0);
+}
+END_TEST
+
+START_TEST(the_whole_stack_is_the_last_step)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_TCP], *udp = &s->domain[SERVER_UDP];
+    pid_t pid = victim(udp);
+    s->server[SERVER_TCP].store = segment_create("store", 4096);
+    s->server[SERVER_UDP].store = segment_create("store", 4096);
+    d->state = DOMAIN_DOWN;
+    d->process.pidfd = -1;
+    for (d->unhealthy = 1; d->unhealthy < UNHEALTHY_STACK; d->unhealthy++) {
+        health_escalate(s, d);
+        ck_assert_str_eq(health_recovery(s, d), d->unhealthy == UNHEALTHY_COLD ? "cold" : "resume");
+        ck_assert_int_eq(s->server[SERVER_TCP].store >= 0, d->unhealthy < UNHEALTHY_COLD);
+        ck_assert_int_eq(udp->fault, FAULT_NONE);
+    }
+    health_escalate(s, d);
+    ck_assert_str_eq(health_recovery(s, d), "cold");
+    ck_assert_int_eq(udp->fault, FAULT_STACK);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    ck_assert_int_ge(s->server[SERVER_UDP].store, 0); /* as long as it may still be written */
+    ck_assert_str_eq(health_recovery(s, udp), "cold");
+    ck_assert_int_lt(s->server[SERVER_UDP].store, 0);
+    ck_assert_str_eq(health_recovery(s, udp), "resume");
+    ck_assert_uint_eq(s->health.restarts_stack, 1);
+}
+END_TEST
+
+START_TEST(recovery_none_keeps_nothing)
+{
+    s->options.recovery = STACK_RECOVERY_NONE;
+    s->server[SERVER_TCP].store = segment_create("store", 4096);
+    ck_assert_str_eq(health_recovery(s, &s->domain[SERVER_TCP]), "none");
+    ck_assert_int_lt(s->server[SERVER_TCP].store, 0);
+    ck_assert_uint_eq(s->health.restarts_none, 1);
+}
+END_TEST
+
+START_TEST(a_hang_is_a_loop_or_a_stop)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_TCP];
+    static volatile unsigned busy;
+    for (unsigned loops = 0; loops < 2; loops++) {
+        pid_t pid = loops == 0 ? victim(d) : fork();
+        while (pid == 0)
+            busy++;
+        if (loops != 0)
+            d->process = (struct process){pid, (int)syscall(SYS_pidfd_open, pid, 0), false};
+        d->fault = FAULT_NONE;
+        d->liveness = (struct liveness){.moved_us = now_us(), .cpu_us = process_cpu_us(pid)};
+        d->liveness.counter = d->status->liveness;
+        for (unsigned i = 0; i < 1000 && process_cpu_us(pid) - d->liveness.cpu_us < 20000; i++)
+            usleep(loops != 0 ? 10000 : 100);
+        health_hangs(s, d);
+        ck_assert_int_eq(d->fault, loops != 0 ? FAULT_LOOP : FAULT_HUNG);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        close(d->process.pidfd);
+    }
+    ck_assert(s->health.hangs_loop == 1 && s->health.hangs_stop == 1);
+}
+END_TEST
+
+SUITE_RUN("supervisor_health", setup, teardown, own_faults_make_suspects, other_deaths_change_nothing,
+          what_went_well_since_is_cleared, poison_is_forgotten, the_latest_suspects_are_kept,
+          nobody_is_blamed_for_what_is_nobodys, a_loop_of_several_servers_is_the_last_ones,
+          the_whole_stack_is_the_last_step, recovery_none_keeps_nothing, a_hang_is_a_loop_or_a_stop)

@@ -84,9 +84,9 @@ class Load:
             missing = [key for key in before if now.get(key, STOPPED) <= before[key]]
             if missing and time.monotonic() > late_at:
                 late_at += 2 * seconds
-                ports = {self.ports[one][number] for one, number in missing}
+                ports = {self.ports[{0: 2, 1: 3}.get(one, one)][number] for one, number in missing}  # of who connected
                 lines = subprocess.run(["ss", "-tnioOH"], capture_output=True, text=True).stdout.splitlines()
-                print("late:", missing, *[line for line in lines if any(f":{port} " in line for port in ports - {PORT})], sep="\n  ", flush=True)
+                print("late:", missing, *[line for line in lines if any(f":{port} " in line for port in ports)], sep="\n  ", flush=True)
             return not missing
         try:
             wait_for("every stream to go on", all_moved, seconds, 0.02)

@@ -46,7 +46,8 @@ def waiting_kill(load, server):
     finally:
         for one in linux:
             one.process.send_signal(signal.SIGCONT)
-    load.moves()
+    print(f"{server} died while all waited", flush=True)
+    load.moves(told=True)
 
 
 def test_waits():

@@ -138,7 +138,7 @@ class Idle:
         kept = []
         for s in self.sockets:
             try:
-                dead = s.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b""
+                dead = s.recv(1, socket.MSG_PEEK) == b""
             except BlockingIOError:
                 dead = False
             except OSError:
@@ -154,6 +154,7 @@ class Idle:
             s.sendall(b"x")  # it is accepted when the answer comes
             if not s.recv(1):
                 raise SystemExit("an idle connection ended at once: raise --connections of bh-echo")
+            s.setblocking(False)
             self.sockets.append(s)
 
 

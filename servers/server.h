@@ -187,6 +187,9 @@ struct server {
     size_t (*store_size)(void);                /* NULL: no store */
     uint32_t store_version;                    /* of its layout, with store_size */
     size_t (*state_size)(const struct stack_config *config); /* zeroed, aligned to 64 */
+    /* NULL, or: writes to the pages of a state that init() is going to write, while nobody waits, and leaves it so that init()
+     * can have it: all that is not zero is written by init() too. Knows no configuration; `octets` is what there is. */
+    void (*warm)(void *state, size_t octets);
     /* 0 or a negative errno (the domain then ends). The store may be an earlier incarnation's. */
     int (*init)(void *state, const struct server_context *context, uint64_t now_us);
     bool (*burst)(void *state, uint64_t now_us); /* true: did something */

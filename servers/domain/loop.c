@@ -22,7 +22,8 @@
 #include "servers/domain/state.h"
 
 #define ROUNDS_MAX    64
-#define LOOK_US       1000
+#define LOOK_US       100 /* after a death everyone waits for the last one to look */
+#define COUNTERS_US   1000
 #define LOOK_MESSAGES 64
 #define SLEEP_MAX_US  100000
 #define STUCK_US      50 /* doubled each time */
@@ -249,6 +250,14 @@ static int idle(struct domain *domain)
     return result;
 }
 
+static void counters_later(struct domain *domain)
+{
+    if (domain->now_us - domain->counted_us < COUNTERS_US)
+        return;
+    domain->counted_us = domain->now_us;
+    counters_of_ports(domain);
+}
+
 /* What the supervisor says. 0, or as domain_dispatch(). */
 static int look(struct domain *domain)
 {
@@ -276,7 +285,7 @@ int domain_loop(struct domain *domain)
         int result = 0;
         if (domain->now_us - domain->looked_us >= LOOK_US) {
             domain->looked_us = domain->now_us;
-            counters_of_ports(domain);
+            counters_later(domain);
             poison_forget(domain);
             result = look(domain);
         } else if (!moved) {

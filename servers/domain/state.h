@@ -50,6 +50,7 @@ struct domain_object { /* a pool or TX arena that table entries may name */
 struct domain_server {
     const struct server *server; /* NULL: not here */
     void *state;
+    size_t state_octets; /* of it, made before the configuration was known */
     struct domain_port *port[SERVER_COUNT];
     struct pool pool;
     struct server_work work;
@@ -73,10 +74,11 @@ struct domain {
     int timer;         /* timerfd: a sleep that ends by a bell leaves it armed, so that most sleeps set no timer */
     uint64_t armed_us; /* what it is set to; 0: it has gone off */
     bool device_gone;
-    uint64_t now_us;    /* of the round */
-    uint64_t looked_us; /* last look at the control socket */
+    uint64_t now_us;     /* of the round */
+    uint64_t looked_us;  /* last look at the control socket */
     uint64_t poison_until_us; /* 0: there is none */
-    uint64_t stuck_us;  /* how long to wait for room */
+    uint64_t counted_us; /* the ports' counters, the last time */
+    uint64_t stuck_us;   /* how long to wait for room */
     uint32_t port_count;
     uint32_t ports_named; /* in the counter page */
     struct domain_server server[SERVER_COUNT];

@@ -68,7 +68,8 @@ int domain_process_start(struct supervisor *s, const struct domain *d, enum watc
     struct spawn_request request = {.program = d->program[0] != '\0' ? d->program : "bulkhead-domain",
                                     .control = pair[1],
                                     .uid = d->uid,
-                                    .cpu = d->cpu};
+                                    .cpu = d->cpu,
+                                    .buried = &s->buried};
     int result = spawn_process(&request, &ret->process);
     close(pair[1]);
     ret->control = pair[0];
@@ -125,7 +126,7 @@ void domain_spawn(struct supervisor *s, struct domain *d)
         domain_standby(s, d);
         return;
     }
-    struct spare started = {.process = {0, -1, false}, .control = -1};
+    struct spare started = {.process = {0, -1, false, 0}, .control = -1};
     d->state = DOMAIN_SPAWNED;
     d->deadline_us = now_us() + START_US;
     int result = domain_process_start(s, d, WATCH_PROCESS, WATCH_CONTROL, &started);
@@ -227,6 +228,7 @@ static void died(struct supervisor *s, struct domain *d)
     char how[48];
     d->noticed_us = now_us();
     loop_unwatch(s, d->process.pidfd);
+    process_bury(&d->process, &s->buried);
     int signo = process_reap(&d->process, how, sizeof how);
     health_died(s, d, signo);
     bool healthy = was_healthy(d) || d->fault == FAULT_PLANNED;

@@ -3,7 +3,6 @@
  * closed), deadlines, start and orderly end. All that applications may say is one descriptor among the others, an epoll
  * of its own, so that however many of them speak, a death waits for one of their requests at most. */
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,14 +10,12 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "servers/supervisor/supervisor.h"
 
-#define SLICE_NS      100000 /* the least there is */
-#define RESET_ON_FORK 1      /* SCHED_FLAG_RESET_ON_FORK */
+#define SLICE_NS 100000 /* the least there is. It sleeps until somebody dies, and then everyone waits for it */
 
 uint64_t now_us(void)
 {
@@ -92,28 +89,12 @@ static int secrets_make(struct supervisor *s)
     return getrandom(s->secret, sizeof s->secret, 0) == (ssize_t)sizeof s->secret ? 0 : -EIO;
 }
 
-/* It sleeps until somebody dies, and then everyone waits for it: with a short slice it runs before those who have long ones
- * (EEVDF, from Linux 6.12 on; needs no privilege). A refusal costs speed only. Who is spawned does not inherit it. */
-static void run_soon(void)
-{
-    struct {
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime_ns, deadline_ns, period_ns;
-    } attribute = {.size = sizeof attribute, .flags = RESET_ON_FORK, .runtime_ns = SLICE_NS};
-    attribute.nice = getpriority(PRIO_PROCESS, 0);
-    if (sched_getscheduler(0) == SCHED_OTHER)
-        (void)syscall(SYS_sched_setattr, 0, &attribute, 0);
-}
-
 int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
     s->start_us = s->tick_us = s->watch_us = now_us();
     s->next_object = 1;
-    s->audit = (struct process){0, -1, false};
-    run_soon();
+    s->audit = (struct process){0, -1, false, 0};
+    spawn_slice(SLICE_NS);
     memory_init(s);
     events_init(s);
     sessions_init(s);

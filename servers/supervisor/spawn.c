@@ -14,14 +14,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "servers/supervisor/supervisor.h"
 
-#define NAMESPACES (CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
-#define UID_FIRST  1879048192U /* of domain 0; a range that no distribution hands out */
+#define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID)
+#define NAMESPACES_OWN                                                                                                 \
+    (CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) /* the child makes them: one of the net may wait for others' */
+#define UID_FIRST  1879048192U                   /* of domain 0; a range that no distribution hands out */
 #define EXIT_SPAWN 127
 #define CONTROL_FD 3
 
@@ -77,6 +80,19 @@ static int program_open(const char *program)
         return -ENAMETOOLONG;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
+}
+
+void spawn_slice(uint64_t ns)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime_ns, deadline_ns, period_ns;
+    } attribute = {.size = sizeof attribute, .nice = getpriority(PRIO_PROCESS, 0), .runtime_ns = ns};
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)syscall(SYS_sched_setattr, 0, &attribute, 0);
 }
 
 /* ---- in the child ---- */
@@ -142,6 +158,8 @@ static void __attribute__((noreturn)) child(const struct spawn_request *request,
     char go;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || read(gate, &go, 1) != 1)
         _exit(EXIT_SPAWN); /* the supervisor died, or could not map our uid */
+    if (unshare(NAMESPACES_OWN) < 0)
+        _exit(EXIT_SPAWN);
     if ((user ? become_root_inside(go == 'g') : become_uid(request->uid)) < 0)
         _exit(EXIT_SPAWN);
     if (request->cpu >= 0) {
@@ -150,6 +168,7 @@ static void __attribute__((noreturn)) child(const struct spawn_request *request,
         CPU_SET((unsigned)request->cpu, &set);
         sched_setaffinity(0, sizeof set, &set); /* where it runs is no matter of safety */
     }
+    spawn_slice(0);
     int control = request->control;
     if (standard_descriptors(&control, &program) < 0)
         _exit(EXIT_SPAWN);
@@ -193,6 +212,29 @@ static pid_t clone_child(uint64_t flags, int *pidfd)
     return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
 
+/* -1: no matter, its end takes longer. */
+static int mounts_open(pid_t pid)
+{
+    char path[48];
+    snprintf(path, sizeof path, "/proc/%d/ns/mnt", pid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* The child has them too, and is now the last. */
+static void buried_leave(struct buried *buried)
+{
+    while (buried->count > 0)
+        close(buried->fd[--buried->count]);
+}
+
+void process_bury(struct process *process, struct buried *buried)
+{
+    if (process->mounts == 0 || buried->count == BURIED_MAX)
+        return;
+    buried->fd[buried->count++] = process->mounts - 1;
+    process->mounts = 0;
+}
+
 static int spawn_with(const struct spawn_request *request, int program, bool user, struct process *ret)
 {
     int gate[2], pidfd = -1;
@@ -203,7 +245,9 @@ static int spawn_with(const struct spawn_request *request, int program, bool use
         close(gate[1]);
         child(request, program, gate[0], user);
     }
-    int result = pid < 0 ? -errno : 0;
+    int result = pid < 0 ? -errno : 0, mounts = result == 0 ? mounts_open(pid) : -1;
+    if (result == 0 && request->buried != NULL)
+        buried_leave(request->buried);
     if (result == 0 && user)
         result = user_map(pid, request->uid);
     /* 'g': it may set its groups, since nobody denied it */
@@ -212,14 +256,14 @@ static int spawn_with(const struct spawn_request *request, int program, bool use
     close(gate[0]);
     close(gate[1]);
     if (result < 0 && pid > 0) {
-        struct process failed = {pid, pidfd, user};
+        struct process failed = {pid, pidfd, user, mounts + 1};
         char text[8];
         process_signal(&failed, SIGKILL);
         process_reap(&failed, text, sizeof text);
         return result;
     }
     if (result == 0)
-        *ret = (struct process){pid, pidfd, user};
+        *ret = (struct process){pid, pidfd, user, mounts + 1};
     return result;
 }
 
@@ -259,6 +303,8 @@ int process_reap(struct process *process, char *ret_text, size_t size)
     else
         snprintf(ret_text, size, "exit status %d", info.si_status);
     close(process->pidfd);
-    *process = (struct process){0, -1, false};
+    if (process->mounts != 0)
+        close(process->mounts - 1);
+    *process = (struct process){0, -1, false, 0};
     return signo;
 }

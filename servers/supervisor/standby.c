@@ -124,6 +124,7 @@ static void ended(struct supervisor *s, struct domain *d)
     struct spare *spare = &d->spare;
     bool asked = spare->control < 0 && !spare->lied; /* standby_end() */
     loop_unwatch(s, spare->process.pidfd);
+    process_bury(&spare->process, &s->buried);
     process_reap(&spare->process, how, sizeof how);
     control_end(s, spare);
     snprintf(text, sizeof text, "%s%s", how, spare->lied ? ": killed for a lie" : "");

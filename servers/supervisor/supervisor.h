@@ -82,7 +82,15 @@ struct file_identity {
 };
 
 /* ---- processes ---- */
+/* Mount namespaces of the dead. Their end waits for all CPUs (RCU), which is no business of who waits for a death; so it is
+ * held back until the next process is spawned, whose first steps let go of them. */
+#define BURIED_MAX 16
+struct buried {
+    uint32_t count;
+    int fd[BURIED_MAX];
+};
 struct spawn_request {
+    struct buried *buried; /* NULL: none. It is empty afterwards */
     const char *program;  /* beside the supervisor's own executable, or an absolute path */
     const char *argument; /* argv[1], NULL none */
     int control;          /* becomes descriptor 3 */
@@ -93,11 +101,16 @@ struct process {
     pid_t pid; /* 0: none */
     int pidfd; /* -1: none */
     bool user_namespace; /* has one of its own */
+    int mounts;          /* descriptor of its mount namespace, plus 1; 0: not held */
 };
 int spawn_process(const struct spawn_request *request, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
+void process_bury(struct process *process, struct buried *buried); /* it is dead: before process_reap() */
 /* Collects a process whose pidfd is readable; *ret_text says how it ended. The signal that it died of; 0: none. */
 int process_reap(struct process *process, char *ret_text, size_t size);
+/* Whoever asks for a short slice runs before those who have longer ones, and not for long (EEVDF, Linux 6.12; takes no
+ * privilege, and is inherited). 0: as everybody. A refusal costs speed only. */
+void spawn_slice(uint64_t ns);
 /* uid that domain `index` gets, and whether it has one of its own. */
 bool spawn_uid(uint32_t index, uint32_t *ret);
 /* The `n`th CPU for this placement, -1 for none. */
@@ -388,6 +401,7 @@ struct supervisor {
     struct connection connection[CONNECTIONS_ATTACHED];
     bool place_freed; /* of a session: whose hello is held may have it */
     struct process manage, audit;
+    struct buried buried;
     int manage_link;
     uint64_t manage_retry_us, manage_since_us;
     uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */

@@ -41,6 +41,18 @@ static size_t state_size(const struct stack_config *config)
     return transport_align64(sizeof(struct tcp_server)) + tcp_size(&c);
 }
 
+/* The engine as init() will make it: tables that are as large with any configuration. */
+static void warm(void *state, size_t octets)
+{
+    static const struct stack_config any;
+    struct tcp_server *s = state;
+    struct tcp_config c = engine_config(&any);
+    if (octets < state_size(&any))
+        return;
+    tcp_init((uint8_t *)state + transport_align64(sizeof *s), &c, 0);
+    memset(s, 0, sizeof *s);
+}
+
 static int init(void *state, const struct server_context *context, uint64_t now_us)
 {
     struct tcp_server *s = state;
@@ -142,6 +154,7 @@ const struct server server_tcp = {
     .store_size = store_size,
     .store_version = TCP_STORE_VERSION,
     .state_size = state_size,
+    .warm = warm,
     .init = init,
     .burst = burst,
     .commit = commit,

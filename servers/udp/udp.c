@@ -41,6 +41,11 @@ static size_t state_size(const struct stack_config *config)
     return transport_align64(sizeof(struct udp_server)) + udp_size(&c);
 }
 
+static void warm(void *state, size_t octets)
+{
+    memset(state, 0, octets); /* init() has all of it zeroed once more */
+}
+
 static int init(void *state, const struct server_context *context, uint64_t now_us)
 {
     struct udp_server *s = state;
@@ -119,6 +124,7 @@ const struct server server_udp = {
     .store_size = store_size,
     .store_version = UDP_STORE_VERSION,
     .state_size = state_size,
+    .warm = warm,
     .init = init,
     .burst = burst,
     .commit = commit,

@@ -19,7 +19,7 @@ def spares():
 
 
 def all_spares():
-    return wait_for("a spare of each domain", lambda: (found := spares()) and all(found.values()) and found, 10)
+    return wait_for("a spare of each domain", lambda: (found := spares()) and all(found.values()) and found, 30)
 
 
 def test_taken_and_made_again():

@@ -140,8 +140,9 @@ def test_binary():
             bulkhead("restart", server, "--binary", copy)
             assert program_of(server) == copy, domain_of(server)
             load.goes_on()
+        life = domain_of("udp")["incarnation"]
         bulkhead("kill", "udp")  # and the next life runs it too
-        wait_for("udp", lambda: domain_of("udp")["state"] == "running")
+        wait_for("udp", lambda: (d := domain_of("udp"))["incarnation"] > life and d["state"] == "running", 20)
         assert program_of("udp") == copy
         assert f"  {copy}" in bulkhead("ps")
         before = lives()

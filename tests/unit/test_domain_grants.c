@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What a domain is granted, and what is taken back: sessions, entries, and grants that make no sense. */
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -245,6 +246,40 @@ START_TEST(an_impossible_grant_ends_it_with_a_word)
 }
 END_TEST
 
-SUITE_RUN("domain_grants", setup, teardown, a_session_comes_and_goes, a_session_without_memory_harms_nobody,
-          a_revoked_entry_is_gone_when_it_is_acknowledged, entries_that_come_together,
-          an_impossible_grant_ends_it_with_a_word)
+static int slot_bell[2];
+static struct status_page *slot_status;
+
+static void slot(void)
+{
+    int status_fd;
+    slot_status = shared(sizeof *slot_status, &status_fd);
+    ck_assert_int_eq(pipe2(slot_bell, O_CLOEXEC | O_NONBLOCK), 0);
+    SAY_(slot, SLOT, Slot, inner.status_fd = give(status_fd), inner.doorbell_fd = give(slot_bell[0]));
+    close(status_fd);
+}
+
+/* The ring is heard: nobody else reads it from the pipe. */
+START_TEST(one_more_bell_wakes_it)
+{
+    int waiting = 1;
+    grant_all();
+    slot();
+    start();
+    ck_assert_uint_eq(EXPECT(READY), 5);
+    for (unsigned ms = 0; ms < WAIT_MS && (__atomic_load_n(&slot_status->sleep, __ATOMIC_RELAXED) & 1) == 0; ms++)
+        usleep(1000);
+    uint32_t word = __atomic_load_n(&slot_status->sleep, __ATOMIC_RELAXED);
+    ck_assert_int_eq(write(slot_bell[1], "", 1), 1);
+    for (unsigned ms = 0; ms < WAIT_MS && waiting > 0; ms++, usleep(1000))
+        ck_assert_int_eq(ioctl(slot_bell[0], FIONREAD, &waiting), 0);
+    ck_assert_int_eq(waiting, 0);
+    ck_assert_uint_ge(__atomic_load_n(&slot_status->sleep, __ATOMIC_RELAXED), word); /* it only counts up */
+    slot();                                                                          /* too late: it has started */
+    EXPECT(LOG);
+    ck_assert_int_eq(WEXITSTATUS(status_of_end()), DOMAIN_EXIT_PROTOCOL);
+}
+END_TEST
+
+SUITE_RUN("domain_grants", setup, teardown, one_more_bell_wakes_it, a_session_comes_and_goes,
+          a_session_without_memory_harms_nobody, a_revoked_entry_is_gone_when_it_is_acknowledged,
+          entries_that_come_together, an_impossible_grant_ends_it_with_a_word)

@@ -19,6 +19,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+import aggregate  # noqa: E402
 import classify  # noqa: E402
 import plan as planning  # noqa: E402
 import text  # noqa: E402
@@ -342,7 +343,7 @@ def plants(labs, options):
         golden_make(labs, output, options, pool)
         todo = [] if labs.stopped else [planning.plant_plan(kind, i, options.loads[0]) for i, kind in enumerate(options.plants)]
         for plan, line in zip(todo, pool.map(lambda p: one(labs, output, "factored", p, {}, options), todo)):
-            found = line is not None and line.get("outcome") == "escaped" and planning.PLANTS[plan["class"].removeprefix("plant-")] in line["why"]
+            found = line is not None and aggregate.plant_found(line)
             missed += not found
             said = "interrupted" if line is None else line.get("why") or line.get("broken") or line.get("outcome")
             print(f"{'found ' if found else 'MISSED'} {plan['class']}: {said}", flush=True)

@@ -115,11 +115,15 @@ def spread(name, values):
 
 
 def recovery(runs):
-    """[Spread] in us: the parts of a recovery, their sum, and the longest pause that a load saw when nothing but time was lost."""
-    lines = [r["timeline"] for r in runs if r["timeline"]]
-    found = [spread(part.replace("_", " "), [t[part] for t in lines if t[part] is not None]) for part in PARTS]
-    found.append(spread("together", [sum(t[p] for p in PARTS) for t in lines if None not in t.values()]))
-    found.append(spread("pause seen", [r["gap_us"] for r in runs if r["timeline"] and r["outcome"] == "transparent"]))
+    """[Spread] in us: the parts of a recovery, their sum, and the longest pause that a load saw when nothing but time was lost. How long it
+    takes to detect a fault is the fault's doing as well, so that and the sum are told by kind."""
+    some = [r for r in runs if r["timeline"]]
+    kinds = {"fail-stop": [r["timeline"] for r in some if r["group"] == "fail-stop"], "hang": [r["timeline"] for r in some if r["group"] == "hang"],
+             "others": [r["timeline"] for r in some if r["group"] not in ("fail-stop", "hang")]}
+    found = [spread(f"detect, {kind}", [t["detect"] for t in lines if t["detect"] is not None]) for kind, lines in kinds.items()]
+    found += [spread(part.replace("_", " "), [r["timeline"][part] for r in some if r["timeline"][part] is not None]) for part in PARTS[1:]]
+    found += [spread(f"all four, {kind}", [sum(t[p] for p in PARTS) for t in lines if None not in t.values()]) for kind, lines in kinds.items()]
+    found.append(spread("pause seen", [r["gap_us"] for r in some if r["outcome"] == "transparent"]))
     return [s for s in found if s.values]
 
 

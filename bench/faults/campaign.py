@@ -22,6 +22,7 @@ sys.path.insert(0, str(HERE))
 import aggregate  # noqa: E402
 import classify  # noqa: E402
 import plan as planning  # noqa: E402
+import report  # noqa: E402
 import text  # noqa: E402
 
 ROOT = HERE.parents[1]
@@ -354,36 +355,61 @@ def plants(labs, options):
 
 
 # ---- several files ----
-def merge(argv):
-    parser = argparse.ArgumentParser(prog="bulkhead campaign merge", description="Makes one file of the shards of a campaign.")
-    parser.add_argument("file", nargs="+", type=pathlib.Path)
-    parser.add_argument("-o", "--out", required=True, type=pathlib.Path, help="the file to write")
-    options = parser.parse_args(argv)
-    lines, have = [], set()
-    for path in options.file:
+def merged(paths):
+    """The lines of a campaign's files as those of one; each run once."""
+    lines, have, revisions = [], set(), {}
+    for path in paths:
         part = read_lines(path)
         if not part:
             fail(f"{path}: empty")
         if lines:
             check_header(lines[0], part[0], path)
+        revisions[part[0]["revision"]] = None
         for line in part:
             key = tuple(str(line.get(k)) for k in ("type", "partition", "seed", "server", "class", "load"))
             key = ("header",) if line["type"] == "header" else key
             if key not in have:
                 have.add(key)
-                lines.append({**line, "shard": None, "merged": len(options.file)} if line["type"] == "header" else line)
-    whole = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-    temporary = options.out.with_name(options.out.name + ".new")
-    temporary.write_text(whole, encoding="utf-8")
-    temporary.rename(options.out)
+                lines.append({**line, "shard": None, "merged": len(paths)} if line["type"] == "header" and len(paths) > 1 else line)
+    lines[0] = {**lines[0], "revision": ", ".join(revisions)}
+    return lines
+
+
+def write(path, whole):
+    """All of it or nothing."""
+    temporary = path.with_name(path.name + ".new")
+    try:
+        temporary.write_text(whole, encoding="utf-8")
+        temporary.rename(path)
+    except OSError as error:
+        fail(f"{path}: {error.strerror}")
+
+
+def merge(argv):
+    parser = Parser(prog="bulkhead campaign merge", description="Makes one file of the shards of a campaign.")
+    parser.add_argument("file", nargs="+", type=pathlib.Path)
+    parser.add_argument("-o", "--out", required=True, type=pathlib.Path, help="the file to write")
+    options = parser.parse_args(argv)
+    lines = merged(options.file)
+    write(options.out, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
     print(f"{sum(x['type'] == 'run' for x in lines)} runs in {options.out}")
     return 0
 
 
+def html_report(argv):
+    parser = Parser(prog="bulkhead campaign report", description="Makes one HTML file of a campaign's files (shards, plants): it needs no network.")
+    parser.add_argument("file", nargs="+", type=pathlib.Path)
+    parser.add_argument("-o", "--out", required=True, type=pathlib.Path, help="the file to write")
+    options = parser.parse_args(argv)
+    write(options.out, report.report(merged(options.file)))
+    print(f"{options.out}, {options.out.stat().st_size // 1000} KB")
+    return 0
+
+
 def show(argv):
-    parser = argparse.ArgumentParser(prog="bulkhead campaign show", description="Shows the tables of a campaign's file.")
-    parser.add_argument("file", type=pathlib.Path)
-    print(text.report(read_lines(parser.parse_args(argv).file)))
+    parser = Parser(prog="bulkhead campaign show", description="Shows the tables of a campaign's files.")
+    parser.add_argument("file", nargs="+", type=pathlib.Path)
+    print(text.report(merged(parser.parse_args(argv).file)))
     return 0
 
 
@@ -426,7 +452,7 @@ class Parser(argparse.ArgumentParser):
 def options_parse(argv):
     parser = Parser(prog="bulkhead campaign", formatter_class=argparse.RawDescriptionHelpFormatter, description=(
         "Injects faults, one a run, each in a lab of its own with load against Linux; tells what each one reached.\n"
-        "Also: bulkhead campaign merge FILE... -o FILE; bulkhead campaign show FILE."))
+        "Also: bulkhead campaign merge FILE... -o FILE; bulkhead campaign show FILE...; bulkhead campaign report FILE... -o FILE.html."))
     parser.add_argument("--runs", type=count(1, 1_000_000), default=200, metavar="N", help="faults, for each partition (default 200)")
     parser.add_argument("--seed", type=count(0, 1 << 62), default=None, metavar="S", help="of the first run, the next ones count on; with one run, verbose")
     parser.add_argument("--partition", type=lambda v: v.split(","), default=["factored", "monolithic"], metavar="P[,P]",
@@ -452,10 +478,9 @@ def options_parse(argv):
 
 
 def main(argv):
-    if argv[:1] == ["merge"]:
-        return merge(argv[1:])
-    if argv[:1] == ["show"]:
-        return show(argv[1:])
+    also = {"merge": merge, "show": show, "report": html_report}
+    if argv[:1] and argv[0] in also:
+        return also[argv[0]](argv[1:])
     options = options_parse(argv)
     if not (BUILD / "bulkhead").exists() or not (BUILD / "bench" / "apps" / "bh-load").exists():
         fail(f"no bulkhead and bench/apps/bh-load in {BUILD}: build them first")

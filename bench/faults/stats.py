@@ -26,9 +26,9 @@ def percentile(values, percent):
 
 
 def percent_text(share):
-    """Per cent with one decimal; with two beside 0 and 1, and never 0 or 100 of what is neither."""
+    """Per cent with one decimal; with more beside 0 and 100, which stand alone for exactly that."""
     if share in (0, 1):
-        return f"{100 * share:.1f}"
+        return f"{100 * share:.0f}"
     for decimals in (1, 2, 3):
         shown = f"{100 * share:.{decimals}f}"
         if 1 <= float(shown) <= 99 or (decimals > 1 and float(shown) not in (0, 100)):

@@ -8,6 +8,7 @@ import plan
 import stats
 
 LOST = ("service lost", "service lost until restart")
+CONTROL = "monolithic"  # is shown beside, and held to nothing
 PARTS = ("detect", "restart", "restore", "first_byte")
 RATES = (  # name: of which runs, those with which outcomes; "not": those without
     ("escaped/activated", "activated", ("escaped",), True),
@@ -94,7 +95,7 @@ def goals(runs):
     for name, groups, counts, bound in GOALS:
         some = [r for r in live if not groups or r["group"] in groups]
         got = Rate(sum(counts(r) for r in some), len(some))
-        met = None if bound is None or not got.of else (got.hits == 0 if bound == 0 else got.hits >= bound * got.of)
+        met = None if bound is None or not got.of else (got.hits == 0 if bound == 0 else 100 * got.hits >= round(100 * bound) * got.of)
         found.append((name, got, bound, met))
     return found
 

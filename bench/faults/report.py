@@ -93,7 +93,7 @@ def goals_table(runs, names):
         row = [name, "" if bound is None else "none" if bound == 0 else f"at least {100 * bound:.0f}\u202f%"]
         for p in names:
             _, got, _, met = columns[p][i]
-            mark = Raw("") if met is None or p != names[0] else el("span", "met" if met else "not met", class_="met" if met else "unmet")
+            mark = Raw("") if met is None or p != names[0] or p == aggregate.CONTROL else el("span", "met" if met else "not met", class_="met" if met else "unmet")
             row[1:2] = [join([row[1], ": " if mark else "", mark])]
             row.append(rate_said(got))
         rows.append(row)

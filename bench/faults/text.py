@@ -27,11 +27,11 @@ def rates(runs):
     return table([""] + [name for name, *_ in aggregate.RATES], [[name] + [stats.rate_text(*r) for r in row] for name, row in aggregate.rates(runs)])
 
 
-def goals(runs):
+def goals(runs, partition):
     lines = []
     for name, got, bound, met in aggregate.goals(runs):
-        asked = "" if bound is None else " (wanted: none)" if bound == 0 else f" (wanted: {100 * bound:.0f} %)"
-        lines.append(f"{name}: {stats.rate_text(*got)}{asked}{'' if met is None else ': met' if met else ': NOT MET'}")
+        asked = "" if bound is None or partition == aggregate.CONTROL else " (wanted: none)" if bound == 0 else f" (wanted: {100 * bound:.0f} %)"
+        lines.append(f"{name}: {stats.rate_text(*got)}{asked}{'' if not asked or met is None else ': met' if met else ': NOT MET'}")
     return "\n".join(lines)
 
 
@@ -76,7 +76,7 @@ def busy(lines):
 
 def of_partition(partition, some):
     live, shown = aggregate.activated(some), aggregate.manifested(some)
-    parts = [f"== {partition}: {len(some)} runs, {len(live)} activated, {len(shown)} manifested ==", goals(some),
+    parts = [f"== {partition}: {len(some)} runs, {len(live)} activated, {len(shown)} manifested ==", goals(some, partition),
              "by class", outcomes_table(some, "class", list(plan.CLASSES)), "by server", outcomes_table(some, "server", plan.SERVERS),
              "rates with 95 % confidence intervals", rates(some), "blast radius: activated faults that reached ...", matrix(some)]
     if aggregate.recovery(some):

@@ -80,6 +80,8 @@ class Figures(unittest.TestCase):
                                "fail-stop and hang faults transparent": ((2, 3), False), "wrong data delivered": ((1, 6), None),
                                "connections lost or stuck": ((2, 6), None)})
         self.assertEqual([met for *_, met in aggregate.goals([one()])], [True, True, True, None, None])
+        for bad, met in ((1, True), (2, False)):
+            self.assertEqual(aggregate.goals([one("service lost")] * bad + [one()] * (100 - bad))[1][3], met)
         self.assertEqual([met for *_, met in aggregate.goals([one("not activated")])], [None] * 5)
 
     def test_matrix(self):

@@ -44,7 +44,6 @@ void load_push(const struct net *net, struct load_stream *s, uint64_t due);
 /* Reads and checks what is there now. Octets. */
 uint64_t load_pull(const struct net *net, struct load_stream *s);
 
-struct load_server;
 _Noreturn void load_serve(const struct app *app, const struct place *address);
 extern volatile int load_ending; /* a signal asked for the end */
 

@@ -22,13 +22,14 @@ GOALS = (  # name, of which groups (none: all), what is counted, the most (0) or
     ("fail-stop and hang faults transparent", ("fail-stop", "hang"), lambda r: r["outcome"] in ("transparent", "no effect"), 0.95),
     ("wrong data delivered", (), lambda r: r["outcome"] == "wrong data", None),
     ("connections lost or stuck", (), lambda r: bool(r["lost"] or r["stuck"]), None))  # also of those with a worse outcome
-COLUMNS = (("servers", plan.SERVERS), ("trusted base", ("supervisor", "manage")), ("beyond", ("channel", "tcp connections", "udp traffic")))
+TRAFFIC = ("tcp connections", "udp traffic")
+COLUMNS = (("servers", plan.SERVERS), ("trusted base", ("supervisor", "manage")), ("beyond", ("channel", *TRAFFIC)))
 WORST_EACH = 5
 WORST_FACTORED = {"escaped": 40, "wrong data": 40, "service lost": 20}  # each of these is a case to explain
 QUIET_US = 200_000
 
 Rate = collections.namedtuple("Rate", "hits of")
-Cell = collections.namedtuple("Cell", "column hits of own")
+Cell = collections.namedtuple("Cell", "column hits of own escape")
 Spread = collections.namedtuple("Spread", "name values p50 p99 most")
 
 
@@ -102,12 +103,16 @@ def goals(runs):
 
 def matrix(runs):
     """[(server, how many activated, [Cell])]: how many of a server's activated faults reached whom; own: in the victim's own domain."""
+    def cell(column, mine, own):
+        hits = sum(column in r["affected"] for r in mine)
+        return Cell(column, hits, len(mine), column in own, bool(hits) and column not in own and column not in TRAFFIC)
+
     rows = []
     for server in plan.SERVERS:
         mine = activated([r for r in runs if r["server"] == server])
         own = {s for r in mine for s in r.get("victim", r["server"]).split("+")}
         if mine:
-            rows.append((server, len(mine), [Cell(c, sum(c in r["affected"] for r in mine), len(mine), c in own) for _, cs in COLUMNS for c in cs]))
+            rows.append((server, len(mine), [cell(c, mine, own) for _, columns in COLUMNS for c in columns]))
     return rows
 
 

@@ -128,7 +128,7 @@ def cell(faulted, c):
     if not c.hits:
         return el("td", "0" if c.own else "\u00b7", class_="zero own" if c.own else "zero")
     share = c.hits / c.of
-    classes = [name for name, holds in (("own", c.own), ("d1", share >= 0.58), ("d2", share >= 0.68)) if holds]
+    classes = [name for name, holds in (("own", c.own), ("esc", c.escape), ("d1", share >= 0.58), ("d2", share >= 0.68)) if holds]
     return el("td", f"{stats.percent_text(share)}", el("small", f"{c.hits}"), class_=" ".join(classes) or None, style=f"--s:{max(share, 0.04):.3f}",
               title=f"{faulted}: {c.hits} of {c.of} reached {c.column}")
 
@@ -145,8 +145,8 @@ def matrix(runs, partition):
 def blast(runs, names):
     scale = el("span", *(el("i", style=f"--s:{s / 10}") for s in range(0, 11, 2)), class_="scale", role="img", aria_label="scale from 0 to 100 per cent")
     caption = el("figcaption", "Figure 1. Whom a fault reached: of the activated faults in each server (row), the share in per cent that reached each column "
-                 "(of the victim, a restart counts), the count beneath. Framed: the victim's own domain, which a fault may take with it. Outside the frame, anything in the columns of servers, of the "
-                 "trusted base, and ", el("i", "channel"), " (one that does not lead to the victim) is an escape; ", el("i", "TCP connections"),
+                 "(of the victim, a restart counts), the count beneath. Framed: the victim's own domain, which a fault may take with it. Framed with dashes: an escape, to "
+                 "another domain, the trusted base, or a ", el("i", "channel"), " that does not lead to the victim. ", el("i", "TCP connections"),
                  " are established connections that broke or stuck, an escape where udp was the victim, and ", el("i", "UDP traffic"),
                  " likewise where tcp was. The same scale for all: ", el("span", "0", scale, "100\u202f%.", class_="nowrap"))
     return section("Blast radius", el("figure", el("div", *(matrix(runs, p) for p in names), class_="two"), caption))
@@ -171,7 +171,7 @@ def bar(counts, short):
     spans = [el("span", n if n / of >= COUNTED else "", class_=outcome_class(o) + (" w" if n / of < NARROW else ""), style=f"width:{100 * n / of:.2f}%",
                 title=f"{o}: {n} of {of}") for o, n in shown]
     said = f"of {of}: " + ", ".join(f"{n} {o}" for o, n in shown) if of else "none activated"
-    return el("td", el("div", el("span", short, class_="of", aria_hidden="true"), el("span", *spans, class_="bar", role="img", aria_label=said), el("small", f"{of}")))
+    return el("td", el("div", el("span", short, class_="of", aria_hidden="true"), el("span", *spans, class_="bar" if of else "bar none", role="img", aria_label=said), el("small", f"{of}")))
 
 
 def bars(caption, names, blocks):
@@ -213,7 +213,7 @@ def outcomes(runs, names):
     everything = counted(runs, "type", (), names)
     caption = ("Figure {}. Outcomes of the activated faults by {}, worst to the left; each run has one outcome, the worst that holds. At the right the number "
                "of activated faults.")
-    return section("Outcomes", key(everything, names), el("p", f"Counts: {' / '.join(names)}.", class_="note"),
+    return section("Outcomes", key(everything, names), el("p", "Counts: " + " / ".join(f"{p} ({p[0].upper()})" for p in names) + ".", class_="note"),
                    el("figure", bars("By server", names, [(None, servers + [("all", by) for _, by in everything])]),
                       el("figcaption", caption.format(2, "the server that they were put in"))), figures_table(servers, names),
                    el("figure", bars("By class", names, [b for b in blocks if b[1]]), el("figcaption", caption.format(3, "class"))),

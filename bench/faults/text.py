@@ -36,8 +36,8 @@ def goals(runs, partition):
 
 
 def matrix(runs):
-    """How many of a server's activated faults reached whom."""
-    rows = [[f"{server} ({n})"] + [f"{c.hits} {stats.percent_text(c.hits / c.of)}%" if c.hits else "." for c in cells]
+    """How many of a server's activated faults reached whom; ! marks what is none of the victim's."""
+    rows = [[f"{server} ({n})"] + [f"{c.hits} {stats.percent_text(c.hits / c.of)}%{'!' * c.escape}" if c.hits else "." for c in cells]
             for server, n, cells in aggregate.matrix(runs)]
     return table(["faulted", *(c for _, columns in aggregate.COLUMNS for c in columns)], rows)
 

@@ -89,7 +89,9 @@ class Figures(unittest.TestCase):
         (server, n, cells), = aggregate.matrix(runs)
         self.assertEqual((server, n), ("tcp", 3))
         self.assertEqual([(c.column, c.hits, c.of, c.own) for c in cells if c.hits], [("nic", 1, 3, False), ("tcp", 2, 3, True)])
+        self.assertEqual([c.column for c in cells if c.escape], ["nic"])
         (_, _, cells), = aggregate.matrix([one("hang", "monolithic")])
+        self.assertFalse(any(c.escape for c in cells))
         self.assertEqual([c.column for c in cells if c.own], list(planning.SERVERS))
 
     def test_recovery(self):

@@ -8,6 +8,7 @@ import plan
 import stats
 
 LOST = ("service lost", "service lost until restart")
+SCHEMA = 1
 CONTROL = "monolithic"  # is shown beside, and held to nothing
 PARTS = ("detect", "restart", "restore", "first_byte")
 RATES = (  # name: of which runs, those with which outcomes; "not": those without
@@ -28,9 +29,27 @@ WORST_EACH = 5
 WORST_FACTORED = {"escaped": 40, "wrong data": 40, "service lost": 20}  # each of these is a case to explain
 QUIET_US = 200_000
 
+NEEDED = {  # of a line of each type, what is read of it here
+    "header": ("schema", "revision", "started", "machine", "partitions", "classes", "servers", "loads", "seed", "runs", "shard", "lanes", "timeout_ms"),
+    "golden": ("partition", "load", "gap_us"), "coverage": (), "run": ("partition", "seed", "server", "class", "group", "load", "moment_s"),
+    "outcome": ("why", "affected", "timeline", "factor", "gap_us", "lost", "stuck")}
+
 Rate = collections.namedtuple("Rate", "hits of")
 Cell = collections.namedtuple("Cell", "column hits of own escape")
 Spread = collections.namedtuple("Spread", "name values p50 p99 most")
+
+
+def wrong(line):
+    """What is wrong with a line of a file, or None."""
+    kind = line.get("type") if isinstance(line, dict) else None
+    if kind not in NEEDED or kind == "outcome":
+        return "no line of a campaign"
+    lacking = [key for key in NEEDED[kind] + (NEEDED["outcome"] if "outcome" in line else ()) if key not in line]
+    if lacking:
+        return f"a {kind} without {lacking[0]}"
+    if line.get("outcome", classify.OUTCOMES[0]) not in classify.OUTCOMES:
+        return f"no such outcome: {line['outcome']}"
+    return f"schema {line['schema']} is not known here" if kind == "header" and line["schema"] != SCHEMA else None
 
 
 # ---- which runs ----
@@ -143,8 +162,9 @@ def degraded(runs):
 
 # ---- cases ----
 def reproduce(run):
-    return (f"bulkhead campaign --seed {run['seed']} --runs 1 --partition {shlex.quote(run['partition'])} --classes {run['class']} "
-            f"--servers {run['server']} --loads {run['load']}" + (f" --place {shlex.quote(run['place'])}" if run.get("place") else ""))
+    words = ["bulkhead", "campaign", "--seed", str(run["seed"]), "--runs", "1", "--partition", run["partition"], "--classes", run["class"],
+             "--servers", run["server"], "--loads", run["load"]] + (["--place", run["place"]] if run.get("place") else [])
+    return shlex.join(words)
 
 
 def worst(runs):

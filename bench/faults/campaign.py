@@ -27,7 +27,6 @@ import text  # noqa: E402
 
 ROOT = HERE.parents[1]
 BUILD = pathlib.Path(os.environ.get("BULKHEAD_BUILD", ROOT / "build")).resolve()
-SCHEMA = 1
 GOLDEN_RUNS = 3
 COVERAGE_MS = 4000
 TIMEOUT_MS = 1000
@@ -128,14 +127,14 @@ def read_lines(path):
         except ValueError:
             if number != len(raw):
                 fail(f"{path}:{number}: no line of a campaign")
-    if found and found[0].get("type") != "header":
+    if found and (not isinstance(found[0], dict) or found[0].get("type") != "header"):
         fail(f"{path}: not a campaign's file, it has no header")
     return found
 
 
 def header(options):
     revision = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    return {"type": "header", "schema": SCHEMA, "revision": revision or "unknown", "started": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+    return {"type": "header", "schema": aggregate.SCHEMA, "revision": revision or "unknown", "started": datetime.datetime.now(datetime.timezone.utc).isoformat(),
             "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "architecture": platform.machine(), "python": platform.python_version()},
             "partitions": options.partition, "classes": options.classes, "servers": options.servers, "loads": options.loads, "seed": options.seed,
             "runs": options.runs, "shard": options.shard, "lanes": options.lanes, "timeout_ms": options.timeout}
@@ -362,6 +361,9 @@ def merged(paths):
         part = read_lines(path)
         if not part:
             fail(f"{path}: empty")
+        for number, line in enumerate(part, 1):
+            if (why := aggregate.wrong(line)) is not None:
+                fail(f"{path}:{number}: {why}")
         if lines:
             check_header(lines[0], part[0], path)
         revisions[part[0]["revision"]] = None
@@ -409,6 +411,7 @@ def html_report(argv):
 def show(argv):
     parser = Parser(prog="bulkhead campaign show", description="Shows the tables of a campaign's files.")
     parser.add_argument("file", nargs="+", type=pathlib.Path)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # its reader has seen enough
     print(text.report(merged(parser.parse_args(argv).file)))
     return 0
 

@@ -118,6 +118,15 @@ class Figures(unittest.TestCase):
         self.assertEqual((len(aggregate.runs_of(lines)), aggregate.broken_of(lines)), (1, 1))
         self.assertEqual([found for _, found in aggregate.plants(lines)], [True, False])
 
+    def test_wrong_lines(self):
+        self.assertEqual([aggregate.wrong(x) for x in LINES if aggregate.wrong(x)], [])
+        lacking = one()
+        del lacking["affected"]
+        for line, why in (([], "no line of a campaign"), ({"type": "outcome"}, "no line of a campaign"), ({}, "no line of a campaign"),
+                          (lacking, "a run without affected"), (one(outcome="hang") | {"outcome": "odd"}, "no such outcome: odd"),
+                          ({**LINES[0], "schema": 2}, "schema 2 is not known here"), ({"type": "golden", "partition": "p"}, "a golden without load")):
+            self.assertEqual(aggregate.wrong(line), why)
+
     def test_percent(self):
         for share, want in ((0, "0"), (1, "100"), (0.5, "50.0"), (0.0012, "0.12"), (0.9996, "99.96"), (0.99, "99.0"), (0.00004, "0.004"), (0.99999, "99.999")):
             self.assertEqual(stats.percent_text(share), want)

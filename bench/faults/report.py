@@ -15,7 +15,7 @@ TEMPLATE = pathlib.Path(__file__).resolve().parent / "report.html"
 COLOURS = {  # fill, ink; lighter from worst to best also without colour, and apart for every kind of colour blindness
     "escaped": ("#111", "#fff"), "wrong data": ("#4a0d67", "#fff"), "service lost": ("#84206b", "#fff"),
     "service lost until restart": ("#b02a55", "#fff"), "connections lost": ("#ca4535", "#fff"), "hang": ("#e8772e", "#111"),
-    "degraded": ("#f4b13d", "#111"), "transparent": ("#a5d3ea", "#111"), "no effect": ("#e9f1f4", "#111"), "not activated": ("#fff", "#111")}
+    "degraded": ("#f4b13d", "#111"), "transparent": ("#b5dcf0", "#111"), "no effect": ("#e9f1f4", "#111"), "not activated": ("#fff", "#111")}
 DARK = {  # the same the other way round: what is good is near the paper
     "escaped": ("#fff", "#111"), "wrong data": ("#dcbcff", "#111"), "service lost": ("#f59bd8", "#111"),
     "service lost until restart": ("#ff86a5", "#111"), "connections lost": ("#f06a55", "#111"), "hang": ("#d0641f", "#111"),

@@ -282,7 +282,7 @@ def planted(lines):
     rows = [[r["class"].removeprefix("plant-"), el("span", "found" if ok else "MISSED", class_="met" if ok else "unmet"), (r.get("why") or r.get("broken") or "")[:WHY_SHOWN]]
             for r, ok in found]
     return section("Planted escapes", el("p", f"{sum(ok for _, ok in found)} of {len(found)} escapes that were planted on purpose were found."),
-                   table("The test of the instrument", ["kind", "", "what was said"], rows, left=3))
+                   table("The test of the instrument", ["kind", "verdict", "what was said"], rows, left=3))
 
 
 # ---- reference ----

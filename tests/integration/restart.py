@@ -32,6 +32,12 @@ def in_flight():
     return sum(int(line.split()[2]) for line in shown.splitlines())
 
 
+def settled(pids):
+    """What they hold, when each domain has its spare again."""
+    wait_for("spares", lambda: all(d.get("spare_pid") for d in domains()), 20)
+    return resources(pids)
+
+
 def rounds_of(load):
     """How many there were; nobody has lost a connection until then."""
     assert load.resets == 0 and not load.errors, f"{load.resets} connections reset, {load.errors[:3]}"
@@ -64,7 +70,7 @@ def test_kills():
     for i in range(KILLS):
         times.append(kill_once(load))
         if i == min(9, KILLS // 2):
-            reference = resources(who.values())
+            reference = settled(who.values())
         assert survivors() == who, f"kill {i}: another domain was replaced: {who} -> {survivors()}"
     now = time.monotonic()
     wait_for("every connection to go on", lambda: all(last > now for last in load.last), 15)
@@ -72,7 +78,7 @@ def test_kills():
     assert connects(PORT, 5), "the listener has gone"
     load.finish()
     assert load.connects == CONNECTIONS and load.resets == 0 and not load.errors, (load.connects, load.resets, load.errors[:3])
-    after = resources(who.values())
+    after = settled(who.values())
     for name, pid in who.items():
         then, end = reference[pid], after[pid]
         assert end["descriptors"] == then["descriptors"], f"{name}: descriptors {then} -> {end}"

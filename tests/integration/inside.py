@@ -229,15 +229,21 @@ class Echo:
             assert not thread.is_alive(), "an echo connection hangs"
 
 
+@contextlib.contextmanager
+def events_on_failure(name):
+    """What fails inside shows the last events of the stack."""
+    try:
+        yield
+    except Exception:
+        told = subprocess.run([BUILD / "bulkhead", "events"], capture_output=True, text=True).stdout.splitlines()
+        print(f"{name} failed, load {os.getloadavg()[0]:.0f}; the last events:", *told[-25:], sep="\n  ", flush=True)
+        raise
+
+
 def main(tests):
-    """Runs the named test functions in order; exit status 1 at the first failure, with the last events of the stack."""
+    """Runs the named test functions in order; exit status 1 at the first failure."""
     for test in tests:
         start = time.monotonic()
-        try:
+        with events_on_failure(test.__name__):
             test()
-        except BaseException:
-            load = os.getloadavg()[0]
-            told = subprocess.run([BUILD / "bulkhead", "events"], capture_output=True, text=True).stdout.splitlines()
-            print(f"{test.__name__} failed, load {load:.0f}; the last events:", *told[-25:], sep="\n  ", flush=True)
-            raise
         print(f"{test.__name__}: ok, {time.monotonic() - start:.1f} s", flush=True)

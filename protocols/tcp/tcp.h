@@ -394,5 +394,8 @@ enum tcp_call_result tcp_restore_time_wait(struct tcp *t, uint32_t record, const
 /* Tells the peer of a lost connection: queues RSTs that it will accept (at snd_una and at snd_max).
  * False: the reply queue is full, call again after tcp_poll(). */
 bool tcp_reset_lost(struct tcp *t, const struct tcp_conn *block);
+/* What is below on this host has died and is back, without what it had in its hands: each connection speaks at its next
+ * turn, those with something in flight first, so that no peer waits for a timeout. */
+void tcp_speak_again(struct tcp *t);
 
 #endif

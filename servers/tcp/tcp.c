@@ -140,6 +140,15 @@ static void peer_lost(void *state, enum server_id peer)
     transport_server_peer_lost(state, peer);
 }
 
+/* What they had of ours is lost, and so may be what peers said meanwhile. */
+static void peer_attached(void *state, enum server_id peer, uint64_t now_us)
+{
+    struct tcp_server *s = state;
+    transport_server_peer_attached(state, peer, now_us);
+    if (peer == SERVER_IP || peer == SERVER_NIC)
+        tcp_speak_again(s->engine);
+}
+
 /* What ends with it leaves the store with the commit that comes before the supervisor is told: the index may be
  * another's next. */
 static void session_removed(void *state, uint32_t session)
@@ -163,7 +172,7 @@ const struct server server_tcp = {
     .deadline_us = deadline_us,
     .pending = pending,
     .peer_lost = peer_lost,
-    .peer_attached = transport_server_peer_attached,
+    .peer_attached = peer_attached,
     .session_added = transport_server_session_added,
     .session_ended = transport_server_session_ended,
     .session_removed = session_removed,

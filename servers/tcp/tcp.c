@@ -76,11 +76,11 @@ static bool burst(void *state, uint64_t now_us)
     struct tcp_server *s = state;
     struct transport *t = &s->transport;
     t->now_us = now_us;
-    bool did = false;
+    bool did = tcp_farewells_end(s);
     if (s->recovery.running) {
-        did = tcp_recover(s) || tcp_loans_in(s);
+        did |= tcp_recover(s) || tcp_loans_in(s);
     } else {
-        did = tcp_packets_in(s, now_us);
+        did |= tcp_packets_in(s, now_us);
         did |= transport_requests(t, now_us);
         did |= transport_notify(t, now_us);
     }

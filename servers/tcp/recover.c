@@ -212,15 +212,6 @@ void tcp_recover_init(struct tcp_server *s)
         ;
 }
 
-/* Listeners, attempts and slots of sessions that went while we were dead: their index may be another's next. */
-static void forget_absent(struct tcp_server *s)
-{
-    struct transport *t = &s->transport;
-    for (uint32_t id = 0; id < SESSIONS_MAX; id++)
-        if (t->session[id].endpoints > 0 && !t->context->session[id].present)
-            transport_session_removed(t, t->now_us, id);
-}
-
 /* What they lent before is home. */
 static void release_closed(struct transport *t)
 {
@@ -270,7 +261,7 @@ bool tcp_recover(struct tcp_server *s)
     bool moved = r->told_count > 0 || !r->begun;
     if (!r->begun) {
         r->patient_until_us = s->transport.now_us + TCP_TELL_US;
-        forget_absent(s);
+        transport_forget_absent(&s->transport);
         release_closed(&s->transport);
     }
     r->begun = true;

@@ -109,6 +109,18 @@ START_TEST(becomes_the_process)
 }
 END_TEST
 
+/* Both at once, as when memory runs out: what has ended is no next life. */
+START_TEST(a_dead_one_is_not_taken)
+{
+    pid_t pid = spare_make();
+    spare_ready(3);
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+    ck_assert(!standby_take(s, d));
+    ck_assert_int_eq(d->spare.process.pid, pid);
+}
+END_TEST
+
 START_TEST(another_layout_is_a_cold_start)
 {
     struct server_memory *m = &s->server[SERVER_TCP];
@@ -220,6 +232,7 @@ int main(void)
     tcase_add_checked_fixture(tests, begin, end_of_test);
     tcase_add_test(tests, is_wanted_while_the_domain_runs);
     tcase_add_test(tests, becomes_the_process);
+    tcase_add_test(tests, a_dead_one_is_not_taken);
     tcase_add_test(tests, another_layout_is_a_cold_start);
     tcase_add_loop_test(tests, a_lie_ends_it, 0, 6);
     tcase_add_test(tests, next_ones_come_later_and_later);

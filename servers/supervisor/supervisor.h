@@ -37,6 +37,7 @@
 #define TICK_US              200000  /* how often this and that is looked at */
 #define HANG_US              1000000 /* silence after which a domain hangs, unless --hang says otherwise */
 #define ACKNOWLEDGE_US       HANG_US /* a survivor that has not let go of the dead by then is hung */
+#define LATE_MAX             5       /* deadlines in a row that a domain may miss when it was not let */
 #define START_US             5000000 /* from spawn to Standby, from grants to Ready */
 #define STOP_US              500000  /* orderly end of everything; then killed */
 #define RESTART_US           200000  /* orderly end of one domain */
@@ -134,6 +135,7 @@ enum domain_fault {
     FAULT_HUNG, /* hangs, and does nothing, or does not answer */
     FAULT_START,
     FAULT_PROTOCOL,
+    FAULT_ACCUSED, /* a neighbour says that it lies */
     FAULT_GRANT,
     FAULT_STACK /* no fault of its own: everything starts anew */
 };
@@ -218,6 +220,7 @@ struct domain {
     uint64_t silent_us;                  /* of one that hangs: for how long; 0: it moves, but does not answer */
     const char *recovery;                /* what its present life goes on from, in a word */
     struct liveness liveness;
+    uint32_t late;                       /* deadlines that it missed, and was excused for */
     uint64_t started_bursts;
     uint64_t kill_us; /* when this incarnation was killed or told to stop; 0 not */
     uint64_t died_kill_us, noticed_us, spawned_us, standby_us, granted_us, ready_us; /* of the latest death and life */
@@ -425,6 +428,7 @@ struct supervisor {
     uint64_t manage_dropped, refused_attaches, policy_refusals, deaths, spares_taken;
     struct health_counters health;
     uint64_t watch_us; /* last look at liveness */
+    uint64_t turn_us, longest_turn_us; /* when the present turn of the loop began; how long one took at most */
     int capture_listener;
     struct capture_memory capture[CAPTURES_MAX];
     struct crash crash;
@@ -504,6 +508,8 @@ void domain_acknowledged(struct supervisor *s, struct domain *domain, uint64_t e
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
 void domain_watch(struct supervisor *s, struct domain *domain); /* every health_tick_us() */
 void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);
+/* It has not said in time what it was to say, and it has been listened to: killed, unless it was not let. */
+void domain_is_late(struct supervisor *s, struct domain *domain);
 static inline bool domain_lives(const struct domain *domain) /* has grants */
 {
     return domain->state == DOMAIN_GRANTED || domain->state == DOMAIN_RUNNING;
@@ -532,6 +538,11 @@ void health_hangs(struct supervisor *s, struct domain *domain); /* killed, as a 
 void health_not_ready(struct supervisor *s, struct domain *domain); /* in time: likewise */
 /* `accuser` (NULL: the supervisor itself) has found that it lies: killed, told. `what`: anybody's text. */
 void health_lies(struct supervisor *s, struct domain *domain, const struct domain *accuser, const char *what);
+/* Whether it is being killed for a lie: nothing that it says counts any more. */
+static inline bool health_lied(const struct domain *domain)
+{
+    return domain->fault == FAULT_PROTOCOL || domain->fault == FAULT_ACCUSED;
+}
 /* After a death that was counted in domain->unhealthy: the next step of escalation, if it is due. */
 void health_escalate(struct supervisor *s, struct domain *domain);
 /* Before its next life: what it is not to go on from is forgotten. What it goes on from, in words. */

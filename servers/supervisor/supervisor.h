@@ -380,7 +380,7 @@ struct injector {
     struct domain *domain; /* NULL: free */
     uint32_t incarnation;
     struct process process;
-    int reports;
+    int reports; /* -1: it has no more to say, and is ending */
     uint64_t id; /* of the request; 0: answered */
     bool golden; /* a golden run */
     char last_words[INJECT_TEXT]; /* first octet: of which kind */
@@ -423,7 +423,10 @@ struct supervisor {
     char inject_error[EVENT_TEXT]; /* of the latest refusal */
     int manage_link;
     uint64_t manage_retry_us, manage_since_us;
-    uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
+    struct { /* requests that changed something, or were to */
+        uint64_t id;
+        char error[EVENT_TEXT]; /* empty: done, or not answered yet */
+    } changes[CHANGES_KEPT];
     uint64_t change_count;
     uint64_t manage_dropped, refused_attaches, policy_refusals, deaths, spares_taken;
     struct health_counters health;
@@ -551,6 +554,7 @@ const char *health_recovery(struct supervisor *s, struct domain *domain);
 /* ---- inject.c ---- */
 /* NULL, and the reply with this id comes later; or why not. */
 const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Inject *request);
+bool inject_is_on(const struct supervisor *s, uint64_t id); /* its answer comes */
 bool inject_slows(const struct supervisor *s, const struct domain *domain); /* a golden run stops it again and again */
 void inject_ended(struct supervisor *s, uint32_t index); /* an injector says something, or has ended */
 void inject_struck(struct supervisor *s, struct domain *domain, const Bulkhead__Control__Faulted *what); /* untrusted: what */

@@ -18,6 +18,8 @@ static uint32_t blocks_used(const struct tcp_server *s)
 
 static bool goes_on(const struct tcp_server *s, const struct tcp_block *b)
 {
+    if (b->ended)
+        return false;
     return s->transport.context->config->recovery == STACK_RECOVERY_RESUME || b->conn.state == TCP_LISTEN ||
            b->conn.state == TCP_SYN_SENT;
 }
@@ -269,7 +271,7 @@ static bool tell_peer(struct tcp_server *s, uint32_t index)
     bool peer_cares = lost->state != TCP_LISTEN && !is_anothers(s, &lost->identity);
     if (peer_cares && s->transport.ip->attached && !tcp_reset_lost(s->engine, lost))
         return false;
-    s->transport.counters.lost_at_restart++;
+    s->transport.counters.lost_at_restart += !stored.block.ended;
     r->told[r->told_count++] = index;
     return true;
 }

@@ -182,6 +182,43 @@ START_TEST(test_closed_with_text_on_its_way)
 }
 END_TEST
 
+static bool block_is_there(uint32_t connection)
+{
+    struct tcp_server *s = h->state;
+    union tcp_stored stored;
+    return store_read(&s->store, TCP_STORE_CONNECTION(connection), &stored) == STORE_BLOCK_GOOD;
+}
+
+/* An RST that was committed and was not out: the next incarnation says it; once it was out nobody does. */
+START_TEST(test_farewell)
+{
+    for (int lost = 0; lost < 2; lost++) {
+        listen_answer();
+        struct message m = accept_one();
+        uint32_t connection = ((struct tcp_server *)h->state)->endpoint[m.socket.connection].connection;
+        peer_write("unread", 6);
+        pump(3);
+        close_socket(CHILD);
+        ck_assert(block_is_there(connection)); /* the burst is committed ... */
+        if (!lost) {
+            pump(1);
+            ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_RESET);
+            ck_assert(!block_is_there(connection));
+        }
+        uint64_t before = tcp_counters(peer.tcp)->segments_in;
+        harness_restart(h);
+        pump(3);
+        ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_RESET);
+        ck_assert_int_eq(tcp_counters(peer.tcp)->segments_in > before, lost);
+        ck_assert(!block_is_there(connection));
+        ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 0);
+        ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+        teardown();
+        setup();
+    }
+}
+END_TEST
+
 /* A byte of one block has changed: that connection ends, both ends are told, and nobody else notices. */
 START_TEST(test_corrupt_block_costs_its_own)
 {
@@ -490,7 +527,7 @@ END_TEST
 
 SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
           test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between,
-          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_corrupt_block_costs_its_own,
+          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own,
           test_growth_stays_within_the_arena, test_lost_takes_no_place, test_copy_of_a_block,
           test_socket_of_another_generation, test_any_octets_of_a_block, test_any_words_while_dead,
           test_ring_beyond_its_arena_receiving, test_ring_beyond_its_arena_sending)

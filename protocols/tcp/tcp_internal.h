@@ -380,6 +380,7 @@ void conn_heard(struct tcp_conn *c, uint64_t now_us); /* an acceptable segment c
 void keepalive_set(struct tcp_conn *c, uint64_t now_us, const struct tcp_options *old); /* c->options are new */
 void keepalive_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
 void keepalive_restored(struct tcp_conn *c, uint64_t now_us); /* its timer is one that can be */
+void patience_restored(struct tcp_conn *c, uint64_t now_us); /* the user timeout's */
 enum tcp_error conn_give_up_reason(const struct tcp_conn *c);
 void conn_give_up(struct tcp *t, struct tcp_conn *c, bool answers);
 bool conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c); /* nothing more is sent again */

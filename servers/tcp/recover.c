@@ -56,8 +56,7 @@ static uint32_t endpoint_again(struct tcp_server *s, const struct tcp_block *b)
 {
     struct transport *t = &s->transport;
     const struct tcp_identity *id = &b->conn.identity;
-    bool named =
-        b->socket != 0 && (b->socket & 0xffff) < SOCKETS_MAX && endpoint_of_socket(t, b->socket) == TRANSPORT_NONE;
+    bool named = endpoint_nobodys_socket(t, b->socket);
     bool nobodys = b->socket == 0 && b->conn.state != TCP_LISTEN && (b->conn.closed_by_user || b->listener != 0);
     if (id->session >= SESSIONS_MAX || b->endpoint >= TCP_ENDPOINTS || !(named || nobodys))
         return TRANSPORT_NONE;
@@ -117,8 +116,7 @@ static uint32_t hold(struct tcp_server *s, uint32_t wanted, const struct tcp_hel
     struct transport *t = &s->transport;
     bool knowable = held->session < SESSIONS_MAX && held->arena < SESSION_ARENAS;
     if (held->socket != 0)
-        knowable =
-            knowable && (held->socket & 0xffff) < SOCKETS_MAX && endpoint_of_socket(t, held->socket) == TRANSPORT_NONE;
+        knowable = knowable && endpoint_nobodys_socket(t, held->socket);
     uint32_t index = knowable ? endpoint_new(t, held->session, held->socket, wanted) : TRANSPORT_NONE;
     if (index == TRANSPORT_NONE)
         return TRANSPORT_NONE;

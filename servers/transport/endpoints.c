@@ -107,6 +107,11 @@ uint32_t endpoint_of_socket(const struct transport *t, uint32_t socket)
     return at != 0 && t->endpoint[at - 1].socket == socket ? at - 1 : TRANSPORT_NONE;
 }
 
+bool endpoint_nobodys_socket(const struct transport *t, uint32_t socket)
+{
+    return socket != 0 && (socket & 0xffff) < SOCKETS_MAX && t->by_socket[socket & 0xffff] == 0;
+}
+
 uint32_t endpoint_find(const struct transport *t, const struct message_socket *named)
 {
     uint32_t index = endpoint_of_socket(t, named->socket);

@@ -226,6 +226,8 @@ void endpoint_own(struct transport *t, uint32_t index, uint32_t socket);
 void endpoint_set_options(struct endpoint *e, const struct message *m);
 /* Untrusted: socket. TRANSPORT_NONE: unknown. */
 uint32_t endpoint_of_socket(const struct transport *t, uint32_t socket);
+/* After a restart. Untrusted: socket (store). No endpoint is of it, or of an older or younger one of its index. */
+bool endpoint_nobodys_socket(const struct transport *t, uint32_t socket);
 /* Untrusted: named (from socket). By id, else a connection not accepted yet by index and generation. */
 uint32_t endpoint_find(const struct transport *t, const struct message_socket *named);
 void endpoint_dirty(struct transport *t, uint32_t index, bool wake);

@@ -508,9 +508,100 @@ START_TEST(test_options_and_timers_stay)
 }
 END_TEST
 
+/* All probes are out but the answer to the last one may have come while nobody listened: it goes out again. */
+static void keepalive_over_a_death(const struct tcp_options *o)
+{
+    established(65535);
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, o);
+    advance(&b, 10 * SECOND);
+    expect(&b, A, 0, 1, 0);
+    for (int i = 1; i < 3; i++) {
+        advance(&b, 2 * SECOND);
+        expect(&b, A, 0, 1, 0);
+    }
+    host_drain(&b.h);
+    b.h.now_us += 3600 * SECOND;
+    host_restart(&b.h, false);
+    struct tcp_output out;
+    unsigned probes = 0;
+    while (host_poll(&b.h, &out)) {
+        ck_assert_uint_eq(out.header[13], A);
+        probes++;
+    }
+    ck_assert_uint_ge(probes, 1);
+    ck_assert_uint_eq(counters_of(&b)->keepalive_probes, 1);
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+    inject(&b, A, 1, 1, 0);
+    expect_silence(&b);
+    advance(&b, 10 * SECOND);
+    expect(&b, A, 0, 1, 0); /* an idle time later, from the first again */
+    ck_assert_uint_eq(conn_of(&b)->keep_probes, 1);
+}
+
+START_TEST(test_keepalive_over_a_death)
+{
+    struct tcp_options o = {.keepalive = 1, .keep_idle_s = 10, .keep_interval_s = 2, .keep_count = 3};
+    keepalive_over_a_death(&o);
+    bench_fini(&b);
+    bench_init(&b, 5);
+    o.user_timeout_ms = 21000;
+    keepalive_over_a_death(&o);
+}
+END_TEST
+
+/* ... but a peer that is really silent is given up as soon as that one has had its time. */
+START_TEST(test_keepalive_ends_over_a_death)
+{
+    struct tcp_options o = {.keepalive = 1, .keep_idle_s = 10, .keep_interval_s = 2, .keep_count = 1};
+    struct tcp_output out;
+    established(65535);
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, &o);
+    advance(&b, 10 * SECOND);
+    expect(&b, A, 0, 1, 0);
+    host_drain(&b.h);
+    host_restart(&b.h, false);
+    while (host_poll(&b.h, &out))
+        ;
+    advance(&b, 2 * SECOND);
+    expect(&b, R | A, 1, 1, 0);
+    ck_assert_int_eq(state_of(&b), TCP_CLOSED);
+}
+END_TEST
+
+/* The user's patience ended while the host was dead: the peer can answer what goes out again. */
+START_TEST(test_user_timeout_over_a_death)
+{
+    const struct tcp_options o = {.user_timeout_ms = 5000};
+    struct tcp_output out;
+    sack_bench();
+    in_flight(1);
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, &o);
+    for (unsigned i = 0; i < 20 && counters_of(&b)->timeouts < 3; i++) {
+        b.h.now_us = tcp_deadline_us(b.h.t);
+        while (host_poll(&b.h, &out))
+            ;
+    }
+    host_drain(&b.h);
+    uint32_t rto_us = conn_of(&b)->rto_us;
+    ck_assert_uint_gt(rto_us, 1 * SECOND); /* a long way, or a bad one */
+    b.h.now_us += 3600 * SECOND;
+    host_restart(&b.h, false);
+    while (host_poll(&b.h, &out))
+        ;
+    advance(&b, rto_us - 1);
+    while (host_poll(&b.h, &out)) /* a loss probe at most */
+        ;
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+    inject(&b, A, 1, SEQ(1), 0);
+    ck_assert_uint_eq(conn_of(&b)->snd_una, conn_of(&b)->snd_max);
+    expect_silence(&b);
+}
+END_TEST
+
 SUITE_RUN("tcp_resume", setup, teardown, test_first_segment, test_states_end, test_orphan_in_fin_wait_2_ends,
           test_child_finds_its_listener, test_child_without_listener, test_peer_had_all, test_peer_lacks_the_tail,
           test_below_peer_had_all, test_below_peer_lacks_the_tail, test_below_speaks, test_below_in_recovery,
           test_peer_lacks_the_middle, test_older_ack, test_probe_unanswered, test_in_recovery, test_after_a_timeout,
           test_without_sack, test_closed_window, test_held_text, test_window_is_not_taken_back, test_rings_grow_on,
-          test_cwr_goes_with_the_next_text, test_mtu_probe_is_out, test_options_and_timers_stay)
+          test_cwr_goes_with_the_next_text, test_mtu_probe_is_out, test_options_and_timers_stay,
+          test_keepalive_over_a_death, test_keepalive_ends_over_a_death, test_user_timeout_over_a_death)

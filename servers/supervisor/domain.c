@@ -362,6 +362,8 @@ void domain_tick(struct supervisor *s, struct domain *d)
 /* How to learn whether it could have done what it has not. */
 static liveness_visit *visit_of(const struct domain *d)
 {
+    if (liveness_busy(&d->liveness, process_cpu_us(d->process.pid)))
+        return cpu_is_given;
     return liveness_starves(&d->liveness, d->process.pid, now_us()) ? cpu_is_withheld : cpu_visit;
 }
 

@@ -169,6 +169,8 @@ void liveness_start(struct liveness *l, uint64_t counter)
 
 bool liveness_blames(struct liveness *l, int cpu, liveness_visit *visit)
 {
+    if (visit == cpu_is_withheld) /* its next life would not be let run either */
+        return false;
     if (l->excuses >= LIVENESS_EXCUSES || visit(cpu) <= LIVENESS_VISIT_US)
         return true;
     l->excuses++;

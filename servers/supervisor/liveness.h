@@ -4,7 +4,8 @@
  * before one more silent tick, or a deadline that was missed, counts against a domain, it is asked whether the domain
  * waits for a turn itself (it is runnable, and uses nothing), and whether others get turns where it is pinned. For that
  * a sentry lives on each such CPU: a thread of the supervisor that does nothing but answer. The supervisor waits for
- * the answer for LIVENESS_WAIT_US at most, since whatever it waits for delays everyone's recovery. A domain is excused
+ * the answer for LIVENESS_WAIT_US at most, since whatever it waits for delays everyone's recovery. Who waits for a turn
+ * is excused for as long as that lasts: it cannot pretend to, for it would get one. Otherwise a domain is excused
  * LIVENESS_EXCUSES times in a row at most, so one that hogs its CPU together with others is found out, too. */
 #ifndef BULKHEAD_SERVERS_SUPERVISOR_LIVENESS_H
 #define BULKHEAD_SERVERS_SUPERVISOR_LIVENESS_H

@@ -204,12 +204,14 @@ END_TEST
 
 START_TEST(who_was_let_run_is_not_excused)
 {
-    l = (struct liveness){.moved_us = 1, .cpu_us = 500};
+    l = (struct liveness){.counter = 7, .moved_us = 1, .cpu_us = 500};
     ck_assert(!liveness_busy(&l, 500 + LIVENESS_BUSY_US - 1));
     ck_assert(!liveness_busy(&l, 0)); /* unknown */
     ck_assert(liveness_busy(&l, 500 + LIVENESS_BUSY_US));
     ck_assert(liveness_blames(&l, 0, cpu_is_given));
-    ck_assert(!liveness_blames(&l, 0, cpu_is_withheld));
+    for (unsigned i = 0; i < 10 * LIVENESS_EXCUSES; i++)
+        ck_assert(!liveness_tick(&l, l.counter, LIVENESS_TICKS, 0, cpu_is_withheld)); /* a kill would be no help */
+    ck_assert_uint_eq(ticks_until_hung(100), LIVENESS_TICKS); /* as soon as it is let run, as ever */
 }
 END_TEST
 

@@ -351,6 +351,10 @@ void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
 void domain_tick(struct supervisor *s, struct domain *d)
 {
     d->logs_left = LOGS_A_TICK;
+    if (d->fault == FAULT_KILL && d->state == DOMAIN_RUNNING && now_us() - d->kill_us >= SURVIVED_US) {
+        d->fault = FAULT_NONE; /* that signal is not one that it dies of: what comes is its own doing again */
+        d->kill_us = 0;
+    }
     if (inject_slows(s, d))
         d->liveness = (struct liveness){0}; /* it waits for its tracer: no hang */
 }
@@ -358,6 +362,8 @@ void domain_tick(struct supervisor *s, struct domain *d)
 /* How to learn whether it could have done what it has not. */
 static liveness_visit *visit_of(const struct domain *d)
 {
+    if (liveness_busy(&d->liveness, process_cpu_us(d->process.pid)))
+        return cpu_is_given;
     return liveness_starves(&d->liveness, d->process.pid, now_us()) ? cpu_is_withheld : cpu_visit;
 }
 
@@ -376,7 +382,11 @@ void domain_watch(struct supervisor *s, struct domain *d)
 
 void domain_is_late(struct supervisor *s, struct domain *d)
 {
-    if (d->late < LATE_MAX && !liveness_blames(&d->liveness, d->cpu, visit_of(d)))
+    liveness_visit *visit = visit_of(d);
+    bool silent = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) == d->liveness.counter;
+    if (silent && visit == cpu_is_withheld)
+        return; /* who moves, but does not answer, has its turns */
+    if (d->late < LATE_MAX && !liveness_blames(&d->liveness, d->cpu, visit))
         d->late++;
     else
         health_hangs(s, d);
@@ -395,6 +405,20 @@ static void acknowledgement_due(struct supervisor *s, struct domain *d, const ui
     domain_is_late(s, d);
 }
 
+/* Standby, Ready or its end is late. */
+static void start_due(struct supervisor *s, struct domain *d, uint64_t now)
+{
+    if (d->deadline_us != 0 && now >= d->deadline_us)
+        control_receive(s, d); /* likewise */
+    if (d->state == DOMAIN_DOWN || d->deadline_us == 0 || now < d->deadline_us)
+        return;
+    bool excused = d->fault == FAULT_NONE && d->late < LATE_MAX && visit_of(d) == cpu_is_withheld;
+    d->late += excused;
+    d->deadline_us = now + (excused ? health_hang_us(s) : START_US);
+    if (!excused)
+        health_not_ready(s, d);
+}
+
 void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
 {
     if (d->state == DOMAIN_DOWN) {
@@ -405,10 +429,5 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
     acknowledgement_due(s, d, &d->ack_epoch, &d->ack_deadline_us, now);
     acknowledgement_due(s, d, &d->revoke_epoch, &d->revoke_deadline_us, now);
     acknowledgement_due(s, d, &d->attach_epoch, &d->attach_deadline_us, now);
-    if (d->deadline_us != 0 && now >= d->deadline_us)
-        control_receive(s, d); /* likewise */
-    if (d->state != DOMAIN_DOWN && d->deadline_us != 0 && now >= d->deadline_us) {
-        d->deadline_us = now + START_US;
-        health_not_ready(s, d);
-    }
+    start_due(s, d, now);
 }

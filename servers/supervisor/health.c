@@ -119,7 +119,8 @@ static void blame(struct supervisor *s, const struct domain *d, const char *how)
 void health_died(struct supervisor *s, struct domain *d, int signo)
 {
     uint64_t now = now_us();
-    bool started = d->state == DOMAIN_RUNNING || (d->state == DOMAIN_GRANTED && d->fault == FAULT_LOOP);
+    bool begun = __atomic_load_n(&d->status->incarnation, __ATOMIC_RELAXED) == d->incarnation; /* after its page */
+    bool started = d->state == DOMAIN_RUNNING || (d->state == DOMAIN_GRANTED && d->fault == FAULT_LOOP && begun);
     if (!started && !page_speaks(d))
         return; /* the page is of an earlier life */
     for (uint32_t id = 0; id < SERVER_COUNT; id++)

@@ -134,6 +134,12 @@ uint64_t cpu_is_withheld(int cpu)
     return LIVENESS_UNKNOWN;
 }
 
+uint64_t cpu_is_given(int cpu)
+{
+    (void)cpu;
+    return 0;
+}
+
 bool process_runnable(pid_t pid)
 {
     char path[32], line[128];
@@ -163,6 +169,8 @@ void liveness_start(struct liveness *l, uint64_t counter)
 
 bool liveness_blames(struct liveness *l, int cpu, liveness_visit *visit)
 {
+    if (visit == cpu_is_withheld) /* its next life would not be let run either */
+        return false;
     if (l->excuses >= LIVENESS_EXCUSES || visit(cpu) <= LIVENESS_VISIT_US)
         return true;
     l->excuses++;
@@ -191,4 +199,9 @@ bool liveness_loops(const struct liveness *l, uint64_t cpu_us, uint64_t now_us)
 bool liveness_starves(const struct liveness *l, pid_t pid, uint64_t now_us)
 {
     return l->moved_us != 0 && !liveness_loops(l, process_cpu_us(pid), now_us) && process_runnable(pid);
+}
+
+bool liveness_busy(const struct liveness *l, uint64_t cpu_us)
+{
+    return l->moved_us != 0 && cpu_us >= l->cpu_us + LIVENESS_BUSY_US;
 }

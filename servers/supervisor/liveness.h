@@ -4,7 +4,8 @@
  * before one more silent tick, or a deadline that was missed, counts against a domain, it is asked whether the domain
  * waits for a turn itself (it is runnable, and uses nothing), and whether others get turns where it is pinned. For that
  * a sentry lives on each such CPU: a thread of the supervisor that does nothing but answer. The supervisor waits for
- * the answer for LIVENESS_WAIT_US at most, since whatever it waits for delays everyone's recovery. A domain is excused
+ * the answer for LIVENESS_WAIT_US at most, since whatever it waits for delays everyone's recovery. Who waits for a turn
+ * is excused for as long as that lasts: it cannot pretend to, for it would get one. Otherwise a domain is excused
  * LIVENESS_EXCUSES times in a row at most, so one that hogs its CPU together with others is found out, too. */
 #ifndef BULKHEAD_SERVERS_SUPERVISOR_LIVENESS_H
 #define BULKHEAD_SERVERS_SUPERVISOR_LIVENESS_H
@@ -18,6 +19,7 @@
 #define LIVENESS_LOOP                                                                                                  \
     32 /* who used one part in this many of its silence is in a loop; who stands still uses nothing ... */
 #define LIVENESS_LOOP_US  10000      /* ... and so much, however long that took on a starved CPU */
+#define LIVENESS_BUSY_US  100000     /* who used so much since it moved was let run, whatever its CPU is like */
 #define LIVENESS_VISIT_US 100000     /* a CPU that takes longer to let us run gives nobody a fair turn */
 #define LIVENESS_WAIT_US  1000       /* that a visit takes at most */
 #define LIVENESS_FRESH_US 500000     /* an answer says something of now for so long */
@@ -35,6 +37,8 @@ typedef uint64_t liveness_visit(int cpu);
 liveness_visit cpu_visit;       /* asks its sentry */
 liveness_visit cpu_is_withheld; /* LIVENESS_UNKNOWN: the answer for a domain that liveness_starves() */
 
+liveness_visit cpu_is_given; /* 0: the answer for one that is liveness_busy() */
+
 uint64_t process_cpu_us(pid_t pid); /* user and system time; 0: unknown */
 bool process_runnable(pid_t pid);   /* it runs, or waits for a CPU and for nothing else */
 
@@ -47,6 +51,8 @@ bool liveness_tick(struct liveness *l, uint64_t counter, uint32_t most, int cpu,
 bool liveness_loops(const struct liveness *l, uint64_t cpu_us, uint64_t now_us);
 /* Of one that is silent or late: it is runnable, and was hardly let run since it moved. */
 bool liveness_starves(const struct liveness *l, pid_t pid, uint64_t now_us);
+/* It was let run for longer than anything takes that it has to do between two moves. */
+bool liveness_busy(const struct liveness *l, uint64_t cpu_us);
 /* It missed a deadline. True: it could have kept it. */
 bool liveness_blames(struct liveness *l, int cpu, liveness_visit *visit);
 

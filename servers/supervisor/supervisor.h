@@ -37,6 +37,7 @@
 #define TICK_US              200000  /* how often this and that is looked at */
 #define HANG_US              1000000 /* silence after which a domain hangs, unless --hang says otherwise */
 #define ACKNOWLEDGE_US       HANG_US /* a survivor that has not let go of the dead by then is hung */
+#define SURVIVED_US          5000000 /* after a signal that was asked for */
 #define LATE_MAX             5       /* deadlines in a row that a domain may miss when it was not let */
 #define START_US             5000000 /* from spawn to Standby, from grants to Ready */
 #define STOP_US              500000  /* orderly end of everything; then killed */

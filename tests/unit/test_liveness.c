@@ -202,6 +202,19 @@ START_TEST(a_starved_one_is_told_apart)
 }
 END_TEST
 
+START_TEST(who_was_let_run_is_not_excused)
+{
+    l = (struct liveness){.counter = 7, .moved_us = 1, .cpu_us = 500};
+    ck_assert(!liveness_busy(&l, 500 + LIVENESS_BUSY_US - 1));
+    ck_assert(!liveness_busy(&l, 0)); /* unknown */
+    ck_assert(liveness_busy(&l, 500 + LIVENESS_BUSY_US));
+    ck_assert(liveness_blames(&l, 0, cpu_is_given));
+    for (unsigned i = 0; i < 10 * LIVENESS_EXCUSES; i++)
+        ck_assert(!liveness_tick(&l, l.counter, LIVENESS_TICKS, 0, cpu_is_withheld)); /* a kill would be no help */
+    ck_assert_uint_eq(ticks_until_hung(100), LIVENESS_TICKS); /* as soon as it is let run, as ever */
+}
+END_TEST
+
 START_TEST(a_loop_burns_its_cpu)
 {
     l = (struct liveness){.moved_us = 1000000, .cpu_us = 500};
@@ -214,4 +227,5 @@ START_TEST(a_loop_burns_its_cpu)
 END_TEST
 
 SUITE_RUN("liveness", setup, NULL, test_silent, test_a_move_starts_over, test_cpu_is_away, test_cpu_is_back,
-          test_deadline, test_visit, a_visit_does_not_wait, a_starved_one_is_told_apart, a_loop_burns_its_cpu)
+          test_deadline, test_visit, a_visit_does_not_wait, a_starved_one_is_told_apart, who_was_let_run_is_not_excused,
+          a_loop_burns_its_cpu)

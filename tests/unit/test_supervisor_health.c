@@ -19,6 +19,13 @@ static struct crash_page *page_of(struct domain *d)
     return memory;
 }
 
+static struct status_page *status_of(struct domain *d)
+{
+    void *memory;
+    ck_assert_int_eq(segment_map(d->status_fd, sizeof(struct status_page), true, &memory), 0);
+    return memory;
+}
+
 /* A life of `server` that names `key`, clears the suspects in `cleared`, and ends by `signo` or `fault`. */
 static void life(enum server_id server, uint64_t key, uint64_t cleared, int signo, enum domain_fault fault)
 {
@@ -147,6 +154,28 @@ START_TEST(nobody_is_blamed_for_what_is_nobodys)
     d->fault = FAULT_NONE;
     health_died(s, d, SIGSYS);
     ck_assert_uint_eq(s->server[SERVER_TCP].health.suspects, 0);
+    d->state = DOMAIN_GRANTED; /* it loops before it has opened its page: what is there is the last one's */
+    d->fault = FAULT_LOOP;
+    health_died(s, d, SIGKILL);
+    ck_assert_uint_eq(s->server[SERVER_TCP].health.suspects, 0);
+    status_of(d)->incarnation = d->incarnation;
+    health_died(s, d, SIGKILL);
+    ck_assert_uint_eq(s->server[SERVER_TCP].health.suspects, 1);
+}
+END_TEST
+
+/* Asked to take a signal that kills nobody, it is no victim for the rest of its life. */
+START_TEST(who_survives_a_signal_answers_for_itself)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    start_all();
+    d->fault = FAULT_KILL;
+    d->kill_us = now_us();
+    domain_tick(s, d);
+    ck_assert_int_eq(d->fault, FAULT_KILL);
+    d->kill_us -= SURVIVED_US;
+    domain_tick(s, d);
+    ck_assert_int_eq(d->fault, FAULT_NONE);
 }
 END_TEST
 
@@ -292,5 +321,5 @@ END_TEST
 SUITE_RUN("supervisor_health", setup, teardown, own_faults_make_suspects, other_deaths_change_nothing,
           what_went_well_since_is_cleared, poison_is_forgotten, the_latest_suspects_are_kept,
           nobody_is_blamed_for_what_is_nobodys, a_loop_of_several_servers_is_the_last_ones,
-          the_whole_stack_is_the_last_step, a_transport_costs_the_others_no_state, accusations_bring_no_cold_start,
+          the_whole_stack_is_the_last_step, a_transport_costs_the_others_no_state, accusations_bring_no_cold_start, who_survives_a_signal_answers_for_itself,
           the_accused_is_not_counted, recovery_none_keeps_nothing, a_hang_is_a_loop_or_a_stop)

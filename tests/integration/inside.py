@@ -173,6 +173,11 @@ def resources(pids):
     return found
 
 
+def spares_are_there():
+    """Waits until each domain has its spare; while one is made the supervisor holds more."""
+    wait_for("spares", lambda: all(d.get("spare_pid") for d in domains()), 20)
+
+
 def echoes(port, data=b"?"):
     """One round trip through an echo application: what it does for a connection that it accepts is done."""
     with socket.create_connection((STACK, port), 5) as s:

@@ -40,6 +40,7 @@ enum tcp_conn_flag {
     TCP_CONN_ECE = 1 << 19,           /* every ACK says that a CE came, until the peer says CWR */
     TCP_CONN_CWR = 1 << 20,           /* the next new text says CWR */
     TCP_CONN_CWR_STATE = 1 << 21,     /* the window was reduced; until more than cwr_seq is acknowledged */
+    TCP_CONN_RST_SENT = 1 << 22,      /* CLOSED, and the peer has been told */
     TCP_CONN_NOT_ECT = 1 << 27,       /* with TCP_CONN_ECN: our packets are not, a SYN of ours did not ask */
 };
 

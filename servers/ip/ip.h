@@ -40,6 +40,7 @@
 #define IP_PATIENCE_US          100000U /* so long, all in all, segments wait for a tcp that gives nothing back */
 #define IP_PATIENCE_PART        2U      /* of the time comes back to one that does */
 #define IP_PATIENCE_LOOK_US     2000U   /* most that is used up between two looks */
+#define IP_OFFERS_MAX           2U      /* to how many more lives of tcp a segment is offered that one had and did not give back */
 #define IP_SPACE                4U      /* slots: a packet and a batch of returned loans */
 #define IP_RETRY_US             200U    /* a ring is full: look again */
 #define IP_FRAGMENT_COUNTS      64U     /* counters of identifications, chosen by destination */
@@ -64,7 +65,7 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
     X(received)                                                                                                        \
     X(sent)                                                                                                            \
     X(delivered_tcp) X(delivered_udp) X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed)      \
-        X(conflicts) X(waited) X(drop_operation) /* an operation that this neighbour does not have */                            \
+        X(conflicts) X(waited) X(offered_again) X(drop_operation) /* an operation that this neighbour does not have */                            \
         X(drop_right)                  /* no right to the link or the transport */                                     \
         X(drop_reference)              /* outside of what may be named, or not mapped here */                          \
         X(drop_cookie)                 /* a loan that is out already, or an impossible one */                          \
@@ -130,6 +131,12 @@ struct ip_kept { /* a transport's SEND that waits for buffers or for nic: the tr
     struct message message;
 };
 
+struct ip_lent { /* one of nic's buffers with tcp: what it was told */
+    uint32_t turn;
+    uint32_t offered; /* again */
+    struct message message;
+};
+
 struct ip_waiting { /* for tcp, oldest first; nic's loans, which are ours meanwhile */
     uint64_t looked_us, earned_us;
     uint32_t patience_us; /* left */
@@ -179,6 +186,8 @@ struct ip {
     struct ip_pending pending[IP_PENDING];
     struct ip_owed owed[SERVER_COUNT];
     struct ip_waiting waiting;
+    uint32_t lent_turn;
+    struct ip_lent lent[IP_COOKIES]; /* of those that holder[] says are with tcp */
 };
 
 /* A received frame: the copy that counts, and where the rest lies. */
@@ -307,6 +316,11 @@ bool ip_hand_up(struct ip *ip, uint64_t now_us, enum server_id to, const struct 
 bool ip_waiting_poll(struct ip *ip, uint64_t now_us);    /* true: something moved */
 void ip_patience_earned(struct ip *ip, uint64_t now_us); /* tcp gave something back */
 void ip_waiting_forget(struct ip *ip);                   /* nic is dead: there is nothing to give back */
+
+/* ---- again.c ---- */
+void ip_lent(struct ip *ip, const struct ip_loan *loan, const struct message *up); /* one of nic's, to tcp */
+/* A new incarnation is there: segments that the last one held go to it, all else of nic's that it held goes home. */
+void ip_offer_again(struct ip *ip, enum server_id transport);
 
 /* ---- icmp.c ---- */
 bool ip_receive_icmp(struct ip *ip, uint64_t now_us, const struct ip_datagram *d);

@@ -26,6 +26,8 @@ static bool push(struct ip *ip, enum server_id to, const struct ip_loan *loan, c
     } else {
         ip->holder[loan->cookie] = (uint8_t)to;
         ip->held[to]++;
+        if (to == SERVER_TCP)
+            ip_lent(ip, loan, up);
     }
     (void)port_push(ip->context.port[to], up);
     if (to == SERVER_TCP)

@@ -228,7 +228,7 @@ static bool is_last_word(const from_domain *message)
 static bool dispatch(struct supervisor *s, struct domain *domain, const from_domain *message)
 {
     struct server_needs needs[SERVER_COUNT];
-    if ((domain->state == DOMAIN_DOWN || domain->fault == FAULT_PROTOCOL) && !is_last_word(message))
+    if ((domain->state == DOMAIN_DOWN || health_lied(domain)) && !is_last_word(message))
         return true;
     switch (message->what_case) {
     case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_STANDBY:

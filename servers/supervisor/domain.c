@@ -117,7 +117,7 @@ void domain_spawn(struct supervisor *s, struct domain *d)
 {
     d->incarnation++;
     d->fault = FAULT_NONE;
-    d->known = d->losing = d->accusations = 0;
+    d->known = d->losing = d->accusations = d->late = 0;
     d->ack_epoch = d->attach_epoch = d->kill_us = 0;
     d->start_waits = false;
     d->last_words[0] = '\0';
@@ -206,6 +206,7 @@ static void died_event(struct supervisor *s, const struct domain *d, const char 
         [FAULT_HUNG] = ": hangs: it stands still",
         [FAULT_START] = ": did not get ready in time, killed",
         [FAULT_PROTOCOL] = ": killed for a lie",
+        [FAULT_ACCUSED] = ": killed for what a neighbour calls a lie",
         [FAULT_GRANT] = ": killed",
         [FAULT_STACK] = ": all start anew",
     };
@@ -232,8 +233,9 @@ static void died(struct supervisor *s, struct domain *d)
     int signo = process_reap(&d->process, how, sizeof how);
     health_died(s, d, signo);
     bool healthy = was_healthy(d) || d->fault == FAULT_PLANNED;
-    /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts */
-    bool counted = d->fault != FAULT_KILL && d->fault != FAULT_STACK;
+    /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts, or
+     * for what a neighbour says */
+    bool counted = d->fault != FAULT_KILL && d->fault != FAULT_STACK && d->fault != FAULT_ACCUSED;
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
     d->state = DOMAIN_DOWN;
     d->ack_epoch = d->attach_epoch = d->deadline_us = d->revoke_deadline_us = 0;
@@ -340,6 +342,7 @@ void domain_ready(struct supervisor *s, struct domain *d)
  * because of it. */
 void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
 {
+    d->late = 0;
     rights_acknowledged(s, d, epoch);
     barrier_acknowledged(s, d, epoch);
     session_acknowledged(s, d, epoch);
@@ -352,6 +355,12 @@ void domain_tick(struct supervisor *s, struct domain *d)
         d->liveness = (struct liveness){0}; /* it waits for its tracer: no hang */
 }
 
+/* How to learn whether it could have done what it has not. */
+static liveness_visit *visit_of(const struct domain *d)
+{
+    return liveness_starves(&d->liveness, d->process.pid, now_us()) ? cpu_is_withheld : cpu_visit;
+}
+
 void domain_watch(struct supervisor *s, struct domain *d)
 {
     uint64_t counter = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED);
@@ -360,20 +369,30 @@ void domain_watch(struct supervisor *s, struct domain *d)
         d->liveness.moved_us = now_us();
         d->liveness.cpu_us = process_cpu_us(d->process.pid);
     } else if (liveness_tick(&d->liveness, counter, (uint32_t)(health_hang_us(s) / health_tick_us(s)), d->cpu,
-                             cpu_visit)) {
+                             visit_of(d))) {
         health_hangs(s, d);
     }
 }
 
-/* An answer that was asked for with `epoch` (0: none) is late. */
-static void acknowledgement_due(struct supervisor *s, struct domain *d, uint64_t epoch, uint64_t *deadline_us,
+void domain_is_late(struct supervisor *s, struct domain *d)
+{
+    if (d->late < LATE_MAX && !liveness_blames(&d->liveness, d->cpu, visit_of(d)))
+        d->late++;
+    else
+        health_hangs(s, d);
+}
+
+/* An answer that was asked for with *epoch (0: none) is late. Perhaps it is there, and who is late is the supervisor. */
+static void acknowledgement_due(struct supervisor *s, struct domain *d, const uint64_t *epoch, uint64_t *deadline_us,
                                 uint64_t now)
 {
-    if (epoch == 0 || *deadline_us == 0 || now < *deadline_us)
+    if (*epoch == 0 || *deadline_us == 0 || now < *deadline_us)
+        return;
+    control_receive(s, d);
+    if (d->state == DOMAIN_DOWN || *epoch == 0 || *deadline_us == 0 || now < *deadline_us)
         return;
     *deadline_us = now + health_hang_us(s);
-    if (liveness_blames(&d->liveness, d->cpu, cpu_visit))
-        health_hangs(s, d);
+    domain_is_late(s, d);
 }
 
 void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
@@ -383,10 +402,12 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
             domain_spawn(s, d);
         return;
     }
-    acknowledgement_due(s, d, d->ack_epoch, &d->ack_deadline_us, now);
-    acknowledgement_due(s, d, 1, &d->revoke_deadline_us, now);
-    acknowledgement_due(s, d, d->attach_epoch, &d->attach_deadline_us, now);
-    if (d->deadline_us != 0 && now >= d->deadline_us) {
+    acknowledgement_due(s, d, &d->ack_epoch, &d->ack_deadline_us, now);
+    acknowledgement_due(s, d, &d->revoke_epoch, &d->revoke_deadline_us, now);
+    acknowledgement_due(s, d, &d->attach_epoch, &d->attach_deadline_us, now);
+    if (d->deadline_us != 0 && now >= d->deadline_us)
+        control_receive(s, d); /* likewise */
+    if (d->state != DOMAIN_DOWN && d->deadline_us != 0 && now >= d->deadline_us) {
         d->deadline_us = now + START_US;
         health_not_ready(s, d);
     }

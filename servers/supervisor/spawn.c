@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,14 +63,25 @@ int spawn_cpu(enum placement placement, uint32_t n)
     return -1;
 }
 
+/* Whatever has become of the file since it was named: it is not waited for (a FIFO would be for ever). */
+static int program_open_at(const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        return fd;
+    close(fd);
+    return -EACCES;
+}
+
 /* Beside our own executable, if it is no path; opened here, because the domain's uid may not be able to walk there. */
 static int program_open(const char *program)
 {
     char path[PATH_MAX];
-    if (program[0] == '/') {
-        int fd = open(program, O_RDONLY | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
-    }
+    if (program[0] == '/')
+        return program_open_at(program);
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
     if (n < 0)
         return -errno;
@@ -78,8 +90,7 @@ static int program_open(const char *program)
     size_t left = sizeof path - (size_t)(slash + 1 - path);
     if (snprintf(slash + 1, left, "%s", program) >= (int)left)
         return -ENAMETOOLONG;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    return program_open_at(path);
 }
 
 void spawn_slice(uint64_t ns)

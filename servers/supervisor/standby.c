@@ -8,6 +8,7 @@
  * reason to say costs nobody anything: it is replaced, later each time. A domain that is not running gets none, and a
  * stack that ends has none. Untrusted: all that a spare says. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,7 +109,8 @@ bool standby_fits(const struct supervisor *s, const struct domain *d)
 bool standby_take(struct supervisor *s, struct domain *d)
 {
     struct spare *spare = &d->spare;
-    if (!spare->ready || spare->control < 0 || s->stopping)
+    struct pollfd end = {.fd = spare->process.pidfd, .events = POLLIN};
+    if (!spare->ready || spare->control < 0 || s->stopping || poll(&end, 1, 0) != 0) /* readable: it has ended */
         return false;
     domain_process_take(s, d, spare);
     spare->failures = 0;

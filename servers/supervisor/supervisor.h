@@ -37,6 +37,7 @@
 #define TICK_US              200000  /* how often this and that is looked at */
 #define HANG_US              1000000 /* silence after which a domain hangs, unless --hang says otherwise */
 #define ACKNOWLEDGE_US       HANG_US /* a survivor that has not let go of the dead by then is hung */
+#define LATE_MAX             5       /* deadlines in a row that a domain may miss when it was not let */
 #define START_US             5000000 /* from spawn to Standby, from grants to Ready */
 #define STOP_US              500000  /* orderly end of everything; then killed */
 #define RESTART_US           200000  /* orderly end of one domain */
@@ -134,6 +135,7 @@ enum domain_fault {
     FAULT_HUNG, /* hangs, and does nothing, or does not answer */
     FAULT_START,
     FAULT_PROTOCOL,
+    FAULT_ACCUSED, /* a neighbour says that it lies */
     FAULT_GRANT,
     FAULT_STACK /* no fault of its own: everything starts anew */
 };
@@ -218,6 +220,7 @@ struct domain {
     uint64_t silent_us;                  /* of one that hangs: for how long; 0: it moves, but does not answer */
     const char *recovery;                /* what its present life goes on from, in a word */
     struct liveness liveness;
+    uint32_t late;                       /* deadlines that it missed, and was excused for */
     uint64_t started_bursts;
     uint64_t kill_us; /* when this incarnation was killed or told to stop; 0 not */
     uint64_t died_kill_us, noticed_us, spawned_us, standby_us, granted_us, ready_us; /* of the latest death and life */
@@ -377,7 +380,7 @@ struct injector {
     struct domain *domain; /* NULL: free */
     uint32_t incarnation;
     struct process process;
-    int reports;
+    int reports; /* -1: it has no more to say, and is ending */
     uint64_t id; /* of the request; 0: answered */
     bool golden; /* a golden run */
     char last_words[INJECT_TEXT]; /* first octet: of which kind */
@@ -420,11 +423,15 @@ struct supervisor {
     char inject_error[EVENT_TEXT]; /* of the latest refusal */
     int manage_link;
     uint64_t manage_retry_us, manage_since_us;
-    uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
+    struct { /* requests that changed something, or were to */
+        uint64_t id;
+        char error[EVENT_TEXT]; /* empty: done, or not answered yet */
+    } changes[CHANGES_KEPT];
     uint64_t change_count;
     uint64_t manage_dropped, refused_attaches, policy_refusals, deaths, spares_taken;
     struct health_counters health;
     uint64_t watch_us; /* last look at liveness */
+    uint64_t turn_us, longest_turn_us; /* when the present turn of the loop began; how long one took at most */
     int capture_listener;
     struct capture_memory capture[CAPTURES_MAX];
     struct crash crash;
@@ -504,6 +511,8 @@ void domain_acknowledged(struct supervisor *s, struct domain *domain, uint64_t e
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
 void domain_watch(struct supervisor *s, struct domain *domain); /* every health_tick_us() */
 void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);
+/* It has not said in time what it was to say, and it has been listened to: killed, unless it was not let. */
+void domain_is_late(struct supervisor *s, struct domain *domain);
 static inline bool domain_lives(const struct domain *domain) /* has grants */
 {
     return domain->state == DOMAIN_GRANTED || domain->state == DOMAIN_RUNNING;
@@ -532,6 +541,11 @@ void health_hangs(struct supervisor *s, struct domain *domain); /* killed, as a 
 void health_not_ready(struct supervisor *s, struct domain *domain); /* in time: likewise */
 /* `accuser` (NULL: the supervisor itself) has found that it lies: killed, told. `what`: anybody's text. */
 void health_lies(struct supervisor *s, struct domain *domain, const struct domain *accuser, const char *what);
+/* Whether it is being killed for a lie: nothing that it says counts any more. */
+static inline bool health_lied(const struct domain *domain)
+{
+    return domain->fault == FAULT_PROTOCOL || domain->fault == FAULT_ACCUSED;
+}
 /* After a death that was counted in domain->unhealthy: the next step of escalation, if it is due. */
 void health_escalate(struct supervisor *s, struct domain *domain);
 /* Before its next life: what it is not to go on from is forgotten. What it goes on from, in words. */
@@ -540,6 +554,7 @@ const char *health_recovery(struct supervisor *s, struct domain *domain);
 /* ---- inject.c ---- */
 /* NULL, and the reply with this id comes later; or why not. */
 const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Inject *request);
+bool inject_is_on(const struct supervisor *s, uint64_t id); /* its answer comes */
 bool inject_slows(const struct supervisor *s, const struct domain *domain); /* a golden run stops it again and again */
 void inject_ended(struct supervisor *s, uint32_t index); /* an injector says something, or has ended */
 void inject_struck(struct supervisor *s, struct domain *domain, const Bulkhead__Control__Faulted *what); /* untrusted: what */

@@ -102,6 +102,13 @@ void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t se
     list_active(t);
 }
 
+void transport_forget_absent(struct transport *t)
+{
+    for (uint32_t id = 0; id < SESSIONS_MAX; id++)
+        if (t->session[id].endpoints > 0 && !t->context->session[id].present)
+            transport_session_removed(t, t->now_us, id);
+}
+
 bool transport_session_open(const struct transport *t, uint32_t session)
 {
     return session < SESSIONS_MAX && t->context->session[session].present && !t->context->session[session].ending &&

@@ -245,6 +245,8 @@ uint32_t endpoint_send_tail(const struct transport *t, const struct endpoint *e)
 /* ---- slots.c ---- */
 void transport_session_added(struct transport *t, uint32_t session);
 void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t session);
+/* In the first burst: what there is of sessions that went while we were dead. Their indices may be others' next. */
+void transport_forget_absent(struct transport *t);
 void transport_session_end(struct transport *t, uint64_t now_us, uint32_t session); /* all that it has is closed (requests.c) */
 bool transport_session_open(const struct transport *t, uint32_t session); /* untrusted: session */
 /* First arena of ours of a session with these ring sizes (0: any); NULL none. */

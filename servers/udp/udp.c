@@ -69,7 +69,11 @@ static bool burst(void *state, uint64_t now_us)
     struct udp_server *s = state;
     struct transport *t = &s->transport;
     t->now_us = now_us;
-    bool did = udp_packets_in(s);
+    bool did = !s->begun;
+    if (!s->begun)
+        transport_forget_absent(t);
+    s->begun = true;
+    did |= udp_packets_in(s);
     did |= transport_requests(t, now_us);
     did |= transport_notify(t, now_us);
     did |= udp_packets_out(s);

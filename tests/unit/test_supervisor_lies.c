@@ -108,7 +108,7 @@ START_TEST(a_broken_channel_ends_who_wrote_it)
     send(end[SERVER_SOCKET], "\x2a\x04\x08\x04\x10\x02", 6, 0);
     control_receive(s, d);
     ck_assert_int_eq(d->fault, _i == 0 || _i == 3 ? FAULT_PROTOCOL : FAULT_NONE);
-    ck_assert_int_eq(tcp->fault, _i >= 2 ? FAULT_PROTOCOL : FAULT_NONE);
+    ck_assert_int_eq(tcp->fault, _i >= 2 ? FAULT_ACCUSED : FAULT_NONE);
     kill(pid, SIGKILL);
     kill(neighbour, SIGKILL);
     waitpid(pid, NULL, 0);

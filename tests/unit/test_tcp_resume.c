@@ -125,13 +125,23 @@ START_TEST(test_child_without_listener)
 END_TEST
 
 /* ---- what was in flight ---- */
+static bool below; /* not we die but what is below us */
+
+static void restart(void)
+{
+    if (below)
+        tcp_speak_again(b.h.t);
+    else
+        host_restart(&b.h, false);
+}
+
 static void restart_in_flight(uint32_t segments)
 {
     sack_bench();
     in_flight(segments);
     const struct tcp_conn was = *conn_of(&b);
-    advance(&b, SECOND); /* the retransmission timer is overdue */
-    host_restart(&b.h, false);
+    advance(&b, below ? RTT : SECOND); /* the retransmission timer is overdue */
+    restart();
     expect(&b, A, SEQ(0), 1, MSS);
     expect_silence(&b);
     const struct tcp_conn *c = conn_of(&b);
@@ -145,7 +155,7 @@ static void restart_in_flight(uint32_t segments)
     advance(&b, RTT);
 }
 
-START_TEST(test_peer_had_all)
+static void peer_had_all(void)
 {
     restart_in_flight(10);
     sack_octets(SEQ(10), &(struct tcp_range){SEQ(0), SEQ(1)}, 1);
@@ -156,10 +166,9 @@ START_TEST(test_peer_had_all)
     make_available(&b, MSS);
     expect(&b, A, SEQ(10), 1, MSS);
 }
-END_TEST
 
 /* The tail never left the host: the answer to the probe is enough to send it, all of it, in one go. */
-START_TEST(test_peer_lacks_the_tail)
+static void peer_lacks_the_tail(void)
 {
     for (int closed_a_hole = 0; closed_a_hole < 2; closed_a_hole++) {
         restart_in_flight(10);
@@ -178,6 +187,71 @@ START_TEST(test_peer_lacks_the_tail)
         ck_assert_uint_gt(conn_of(&b)->ssthresh, cwnd); /* and goes on */
         ck_assert_uint_eq(board()->count, 0);
     }
+}
+
+START_TEST(test_peer_had_all)
+{
+    peer_had_all();
+}
+END_TEST
+
+START_TEST(test_peer_lacks_the_tail)
+{
+    peer_lacks_the_tail();
+}
+END_TEST
+
+/* ---- what is below has died, and is back ---- */
+START_TEST(test_below_peer_had_all)
+{
+    below = true;
+    peer_had_all();
+}
+END_TEST
+
+START_TEST(test_below_peer_lacks_the_tail)
+{
+    below = true;
+    peer_lacks_the_tail();
+}
+END_TEST
+
+START_TEST(test_below_speaks)
+{
+    for (unsigned i = 0; i < sizeof first / sizeof first[0]; i++) {
+        bench_state(&b, first[i].state);
+        expect_silence(&b);
+        tcp_speak_again(b.h.t);
+        expect(&b, first[i].flags, first[i].seq, first[i].ack, 0);
+        expect_silence(&b);
+        ck_assert_int_eq(state_of(&b), first[i].state);
+        ck_assert_uint_eq(counters_of(&b)->timeouts, 0);
+        bench_fini(&b);
+        bench_init(&b, 0xfffffff0U);
+    }
+}
+END_TEST
+
+START_TEST(test_below_in_recovery)
+{
+    sack_bench();
+    in_flight(10);
+    sack(0, 5, 6);
+    expect_silence(&b);
+    sack(0, 5, 9);
+    struct tcp_output out;
+    while (host_poll(&b.h, &out))
+        continue; /* lost below, all of it */
+    ck_assert(conn_of(&b)->flags & TCP_CONN_RECOVERY);
+    uint32_t ssthresh = conn_of(&b)->ssthresh;
+    advance(&b, RTT / 2);
+    tcp_speak_again(b.h.t);
+    expect(&b, A, SEQ(0), 1, MSS);
+    advance(&b, RTT);
+    sack(1, 5, 9);
+    expect(&b, A, SEQ(1), 1, MSS);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, ssthresh);
+    ck_assert_uint_eq(counters_of(&b)->timeouts, 0);
 }
 END_TEST
 
@@ -436,6 +510,7 @@ END_TEST
 
 SUITE_RUN("tcp_resume", setup, teardown, test_first_segment, test_states_end, test_orphan_in_fin_wait_2_ends,
           test_child_finds_its_listener, test_child_without_listener, test_peer_had_all, test_peer_lacks_the_tail,
+          test_below_peer_had_all, test_below_peer_lacks_the_tail, test_below_speaks, test_below_in_recovery,
           test_peer_lacks_the_middle, test_older_ack, test_probe_unanswered, test_in_recovery, test_after_a_timeout,
           test_without_sack, test_closed_window, test_held_text, test_window_is_not_taken_back, test_rings_grow_on,
           test_cwr_goes_with_the_next_text, test_mtu_probe_is_out, test_options_and_timers_stay)

@@ -240,7 +240,9 @@ def events_on_failure(name):
     try:
         yield
     except Exception:
-        told = subprocess.run([BUILD / "bulkhead", "events"], capture_output=True, text=True).stdout.splitlines()
+        told = []
+        with contextlib.suppress(OSError):
+            told = subprocess.run([BUILD / "bulkhead", "events"], capture_output=True, text=True).stdout.splitlines()
         print(f"{name} failed, load {os.getloadavg()[0]:.0f}; the last events:", *told[-25:], sep="\n  ", flush=True)
         raise
 

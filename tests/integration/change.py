@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 
-from inside import BUILD, SERVERS, STACK, Echo, application, bulkhead, connects, domain_of, domains, echoes, events, last_event, main, resources, wait_for
+from inside import BUILD, SERVERS, STACK, Echo, application, bulkhead, connects, domain_of, domains, echoes, events, last_event, main, resources, spares_are_there, wait_for
 
 WHAT = sys.argv[1]
 PORT, UDP_PORT, LATE_PORT = 7007, 7008, 7100
@@ -198,8 +198,9 @@ def test_repartition():
                 for n in range(min(len(gaps), 6)):
                     assert echoes(LATE_PORT + 1 + n, bytes(range(256))), f"what attached in partition {n}"
             if turn == 3:
+                spares_are_there()
                 held = resources([supervisor()])
-        wait_for("spares", lambda: all(d.get("spare_pid") for d in domains()), 20)
+        spares_are_there()
         now = resources([supervisor()])
         for pid, then in held.items():
             assert abs(now[pid]["descriptors"] - then["descriptors"]) <= 10, f"descriptors {then} -> {now[pid]}"

@@ -173,6 +173,11 @@ def resources(pids):
     return found
 
 
+def spares_are_there():
+    """Waits until each domain has its spare; while one is made the supervisor holds more."""
+    wait_for("spares", lambda: all(d.get("spare_pid") for d in domains()), 20)
+
+
 def echoes(port, data=b"?"):
     """One round trip through an echo application: what it does for a connection that it accepts is done."""
     with socket.create_connection((STACK, port), 5) as s:
@@ -235,7 +240,9 @@ def events_on_failure(name):
     try:
         yield
     except Exception:
-        told = subprocess.run([BUILD / "bulkhead", "events"], capture_output=True, text=True).stdout.splitlines()
+        told = []
+        with contextlib.suppress(OSError):
+            told = subprocess.run([BUILD / "bulkhead", "events"], capture_output=True, text=True).stdout.splitlines()
         print(f"{name} failed, load {os.getloadavg()[0]:.0f}; the last events:", *told[-25:], sep="\n  ", flush=True)
         raise
 

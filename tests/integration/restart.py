@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from inside import STACK, STACK6, Echo, application, bulkhead, connects, counters, domain_of, domains, events, main, resources, wait_for
+from inside import STACK, STACK6, Echo, application, bulkhead, connects, counters, domain_of, domains, events, main, resources, spares_are_there, wait_for
 
 SERVER, KILLS = sys.argv[1], int(sys.argv[2])
 HOST = STACK6 if len(sys.argv) > 3 and sys.argv[3] == "6" else STACK
@@ -34,7 +34,7 @@ def in_flight():
 
 def settled(pids):
     """What they hold, when each domain has its spare again."""
-    wait_for("spares", lambda: all(d.get("spare_pid") for d in domains()), 20)
+    spares_are_there()
     return resources(pids)
 
 

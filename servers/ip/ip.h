@@ -16,6 +16,7 @@
 #include "protocols/ip4/ip4.h"
 #include "protocols/ip6/ip6.h"
 #include "protocols/ndp/ndp.h"
+#include "servers/lent.h"
 #include "servers/server.h"
 
 #define IP_BUFFERS_WIRE         192U /* to nic, or waiting to go: twice as many slots, and returned loans, fit in a ring */
@@ -40,7 +41,6 @@
 #define IP_PATIENCE_US          100000U /* so long, all in all, segments wait for a tcp that gives nothing back */
 #define IP_PATIENCE_PART        2U      /* of the time comes back to one that does */
 #define IP_PATIENCE_LOOK_US     2000U   /* most that is used up between two looks */
-#define IP_OFFERS_MAX           2U      /* to how many more lives of tcp a segment is offered that one had and did not give back */
 #define IP_SPACE                4U      /* slots: a packet and a batch of returned loans */
 #define IP_RETRY_US             200U    /* a ring is full: look again */
 #define IP_FRAGMENT_COUNTS      64U     /* counters of identifications, chosen by destination */
@@ -131,12 +131,6 @@ struct ip_kept { /* a transport's SEND that waits for buffers or for nic: the tr
     struct message message;
 };
 
-struct ip_lent { /* one of nic's buffers with tcp: what it was told */
-    uint32_t turn;
-    uint32_t offered; /* again */
-    struct message message;
-};
-
 struct ip_waiting { /* for tcp, oldest first; nic's loans, which are ours meanwhile */
     uint64_t looked_us, earned_us;
     uint32_t patience_us; /* left */
@@ -187,7 +181,7 @@ struct ip {
     struct ip_owed owed[SERVER_COUNT];
     struct ip_waiting waiting;
     uint32_t lent_turn;
-    struct ip_lent lent[IP_COOKIES]; /* of those that holder[] says are with tcp */
+    struct lent lent[IP_COOKIES]; /* of those that holder[] says are with tcp */
 };
 
 /* A received frame: the copy that counts, and where the rest lies. */
@@ -315,7 +309,7 @@ bool ip_hand_up(struct ip *ip, uint64_t now_us, enum server_id to, const struct 
                 const struct message *up);
 bool ip_waiting_poll(struct ip *ip, uint64_t now_us);    /* true: something moved */
 void ip_patience_earned(struct ip *ip, uint64_t now_us); /* tcp gave something back */
-void ip_waiting_forget(struct ip *ip);                   /* nic is dead: there is nothing to give back */
+void ip_waiting_forget(struct ip *ip);                   /* nic is dead: what waits is tcp's now or never */
 
 /* ---- again.c ---- */
 void ip_lent(struct ip *ip, const struct ip_loan *loan, const struct message *up); /* one of nic's, to tcp */

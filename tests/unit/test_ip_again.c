@@ -79,7 +79,7 @@ START_TEST(test_not_for_ever)
 {
     give(IP_PROTOCOL_TCP);
     takes(0, HELD);
-    for (uint32_t life = 0; life < IP_OFFERS_MAX; life++) {
+    for (uint32_t life = 0; life < LENT_OFFERS_MAX; life++) {
         dies(tcp, SERVER_TCP);
         lives(tcp, SERVER_TCP);
         ck_assert_uint_eq(home(), 0);

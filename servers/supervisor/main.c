@@ -3,18 +3,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "capabilities/policy_file.h"
 #include "servers/supervisor/supervisor.h"
-
-/* Most of it is first touched when somebody has died, and a fault for each page is what everyone would wait for. A refusal
- * costs speed only. */
-static void populate(void *memory, size_t octets)
-{
-    uintptr_t begin = (uintptr_t)memory & ~(uintptr_t)4095, end = ((uintptr_t)memory + octets + 4095) & ~(uintptr_t)4095;
-    (void)madvise((void *)begin, end - begin, MADV_POPULATE_WRITE);
-}
 
 int main(int argc, char **argv)
 {
@@ -23,7 +14,7 @@ int main(int argc, char **argv)
     struct supervisor *s = calloc(1, sizeof *s);
     if (s == NULL)
         return EXIT_FAILURE;
-    populate(s, sizeof *s);
+    memory_populate(s);
     s->run_dir = s->lock = s->epoll = s->attach_epoll = s->signals = s->listener = s->device = s->manage_link = -1;
     s->manage.pidfd = -1;
     wire_init(s);

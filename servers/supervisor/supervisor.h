@@ -613,6 +613,9 @@ void control_close(struct supervisor *s, struct domain *domain);
 /* ---- memory.c ---- */
 int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */
 void memory_init(struct supervisor *s);
+/* Our own pages are there, and ours to write: after a fork each of them is a fault when it is written next, and that would be
+ * when somebody has died. */
+void memory_populate(struct supervisor *s);
 /* Fresh pools and channel halves for the servers in `fresh`, whose domains are about to get them. */
 int memory_renew(struct supervisor *s, uint32_t fresh) __attribute__((warn_unused_result));
 /* What memory_renew() will have to make for the next incarnations of these servers is made now, when nobody waits. */

@@ -216,9 +216,11 @@ void tcp_recover_init(struct tcp_server *s)
 static void forget_absent(struct tcp_server *s)
 {
     struct transport *t = &s->transport;
-    for (uint32_t id = 0; id < SESSIONS_MAX; id++)
+    for (uint64_t left = t->seen; left != 0; left &= left - 1) {
+        uint32_t id = (uint32_t)__builtin_ctzll(left);
         if (t->session[id].endpoints > 0 && !t->context->session[id].present)
             transport_session_removed(t, t->now_us, id);
+    }
 }
 
 /* What they lent before is home. */

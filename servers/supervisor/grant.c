@@ -671,6 +671,6 @@ void grant_standby(struct supervisor *s)
             grant_news(s, d, fresh);
         d->known = (living | fresh) & ~d->servers;
     }
+    barrier_start(s); /* with the grants, if nobody has to know first */
     uncork_all(s, fresh);
-    barrier_start(s);
 }

@@ -217,10 +217,11 @@ static void died_event(struct supervisor *s, const struct domain *d, const char 
         snprintf(text, sizeof text, "%s%s, silent for %lu ms, killed", how, faults[d->fault], d->silent_us / 1000);
     else
         snprintf(text, sizeof text, "%s%s", how, hangs ? ": hangs: does not answer, killed" : faults[d->fault]);
-    if (!s->stopping && d->fault != FAULT_PLANNED && d->fault != FAULT_STACK)
+    bool noted = !s->stopping && d->fault != FAULT_PLANNED && d->fault != FAULT_STACK;
+    if (noted)
         crash_note(s, d, text);
     event_add(s, "died", d->name, d->incarnation, &span, d->kill_us != 0 ? 1 : 0, "%s%s%s%s%.60s", text,
-              s->crash.file[0] != '\0' ? "; report: " : "", s->crash.file,
+              noted ? "; report: " : "", noted ? s->crash.file : "",
               d->last_words[0] != '\0' ? "; its last words: " : "", d->last_words);
 }
 
@@ -229,8 +230,7 @@ static void died(struct supervisor *s, struct domain *d)
     char how[48];
     d->noticed_us = now_us();
     loop_unwatch(s, d->process.pidfd);
-    process_bury(&d->process, &s->buried);
-    int signo = process_reap(&d->process, how, sizeof how);
+    int signo = process_bury(&d->process, &s->buried, how, sizeof how);
     health_died(s, d, signo);
     bool healthy = was_healthy(d) || d->fault == FAULT_PLANNED;
     /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts, or
@@ -273,7 +273,8 @@ static void died(struct supervisor *s, struct domain *d)
 void domain_died(struct supervisor *s, struct domain *d)
 {
     died(s, d);
-    crash_write(s);
+    if (!supervisor_holds(s))
+        crash_write(s);
 }
 
 void domain_standby(struct supervisor *s, struct domain *d)

@@ -318,9 +318,31 @@ static void turn_ends(struct supervisor *s)
     s->longest_turn_us = took > s->longest_turn_us ? took : s->longest_turn_us;
 }
 
+bool supervisor_holds(const struct supervisor *s)
+{
+    if (!s->started || s->stopping)
+        return false;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        const struct domain *d = &s->domain[i];
+        bool on_its_way = d->state == DOMAIN_STANDBY || d->state == DOMAIN_GRANTED;
+        if (on_its_way && now_us() - d->noticed_us < HOLD_US)
+            return true;
+    }
+    return false;
+}
+
+static void held(struct supervisor *s)
+{
+    if (supervisor_holds(s))
+        return;
+    crash_write(s);
+    events_push(s);
+}
+
 int supervisor_run(struct supervisor *s)
 {
     for (;;) {
+        held(s);
         uint64_t now = now_us();
         deadlines(s, now);
         if (s->stopping && stop_advance(s, now))

@@ -234,16 +234,14 @@ static int mounts_open(pid_t pid)
 /* The child has them too, and is now the last. */
 static void buried_leave(struct buried *buried)
 {
-    while (buried->count > 0)
-        close(buried->fd[--buried->count]);
-}
-
-void process_bury(struct process *process, struct buried *buried)
-{
-    if (process->mounts == 0 || buried->count == BURIED_MAX)
-        return;
-    buried->fd[buried->count++] = process->mounts - 1;
-    process->mounts = 0;
+    while (buried->count > 0) {
+        siginfo_t info;
+        uint32_t i = --buried->count;
+        if (buried->mounts[i] >= 0)
+            close(buried->mounts[i]);
+        (void)waitid(P_PIDFD, (id_t)buried->pidfd[i], &info, WEXITED | WNOHANG);
+        close(buried->pidfd[i]);
+    }
 }
 
 static int spawn_with(const struct spawn_request *request, int program, bool user, struct process *ret)
@@ -318,12 +316,13 @@ void process_signal(const struct process *process, int signo)
         syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0);
 }
 
-int process_reap(struct process *process, char *ret_text, size_t size)
+/* How it ended, in words; the signal, or 0. */
+static int end_read(const struct process *process, int options, char *ret_text, size_t size)
 {
     siginfo_t info = {0};
     int result, signo = 0;
     do
-        result = waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED);
+        result = waitid(P_PIDFD, (id_t)process->pidfd, &info, options);
     while (result < 0 && errno == EINTR);
     if (result == 0 && info.si_code != CLD_EXITED)
         signo = info.si_status;
@@ -335,9 +334,26 @@ int process_reap(struct process *process, char *ret_text, size_t size)
         snprintf(ret_text, size, "signal %s", sigabbrev_np(signo) ? sigabbrev_np(signo) : "?");
     else
         snprintf(ret_text, size, "exit status %d", info.si_status);
+    return signo;
+}
+
+int process_reap(struct process *process, char *ret_text, size_t size)
+{
+    int signo = end_read(process, WEXITED, ret_text, size);
     close(process->pidfd);
     if (process->mounts != 0)
         close(process->mounts - 1);
+    *process = (struct process){0, -1, false, 0};
+    return signo;
+}
+
+int process_bury(struct process *process, struct buried *buried, char *ret_text, size_t size)
+{
+    if (buried->count == BURIED_MAX)
+        return process_reap(process, ret_text, size);
+    int signo = end_read(process, WEXITED | WNOWAIT, ret_text, size);
+    buried->mounts[buried->count] = process->mounts - 1;
+    buried->pidfd[buried->count++] = process->pidfd;
     *process = (struct process){0, -1, false, 0};
     return signo;
 }

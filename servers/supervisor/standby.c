@@ -126,8 +126,7 @@ static void ended(struct supervisor *s, struct domain *d)
     struct spare *spare = &d->spare;
     bool asked = spare->control < 0 && !spare->lied; /* standby_end() */
     loop_unwatch(s, spare->process.pidfd);
-    process_bury(&spare->process, &s->buried);
-    process_reap(&spare->process, how, sizeof how);
+    process_bury(&spare->process, &s->buried, how, sizeof how);
     control_end(s, spare);
     snprintf(text, sizeof text, "%s%s", how, spare->lied ? ": killed for a lie" : "");
     spare->lied = false;
@@ -163,6 +162,7 @@ static void said(struct supervisor *s, struct domain *d)
         control_standby_read(d, m->standby, spare->needs)) {
         spare->ready = true;
         spare->since_us = now_us();
+        memory_prepare(s, d->servers);
     } else if (m == NULL || m->what_case != BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_LOG || spare->ready) {
         kill_liar(s, spare); /* a line for the log comes from one that cannot enter its sandbox, and ends */
     }

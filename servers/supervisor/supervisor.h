@@ -34,6 +34,7 @@
 #include "servers/supervisor/options.h"
 #include "servers/topology/topology.h"
 
+#define HOLD_US              20000   /* that events and reports wait for an incarnation to run, at most */
 #define TICK_US              200000  /* how often this and that is looked at */
 #define HANG_US              1000000 /* silence after which a domain hangs, unless --hang says otherwise */
 #define ACKNOWLEDGE_US       HANG_US /* a survivor that has not let go of the dead by then is hung */
@@ -55,7 +56,9 @@
 #define STORE_OCTETS_MAX     (256U << 20)
 #define QUEUE_MAX            16384 /* messages that wait for one domain */
 #define CONTROL_OCTETS_MAX   2048  /* of a message in either direction */
-#define CONTROL_FDS_MAX      4
+#define CONTROL_FDS_MAX      64    /* with one datagram */
+#define CORK_OCTETS          8192  /* of messages that are sent as one */
+#define CORK_MESSAGES        64
 #define FROM_DOMAIN_BURST    32
 #define LOGS_A_TICK          32
 #define CONNECTIONS_WAITING  16 /* attached to, no hello yet */
@@ -84,12 +87,14 @@ struct file_identity {
 };
 
 /* ---- processes ---- */
-/* Mount namespaces of the dead. Their end waits for all CPUs (RCU), which is no business of who waits for a death; so it is
- * held back until the next process is spawned, whose first steps let go of them. */
+/* The dead, and their mount namespaces. The end of those waits for all CPUs (RCU), and what the kernel keeps of a process is
+ * long to take down too: that is no business of who waits for the next incarnation. So both are held back until the next
+ * process is spawned. */
 #define BURIED_MAX 16
 struct buried {
     uint32_t count;
-    int fd[BURIED_MAX];
+    int mounts[BURIED_MAX]; /* -1: none */
+    int pidfd[BURIED_MAX];
 };
 struct spawn_request {
     struct buried *buried; /* NULL: none. It is empty afterwards */
@@ -109,7 +114,8 @@ int spawn_process(const struct spawn_request *request, struct process *ret) __at
 /* A trusted program beside the supervisor's own, in its namespaces and with its uid; argument[0] names it. */
 int spawn_beside(const char *const *argument, int control, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
-void process_bury(struct process *process, struct buried *buried); /* it is dead: before process_reap() */
+/* As process_reap(), with most of its end left for later: it is dead all the same. */
+int process_bury(struct process *process, struct buried *buried, char *ret_text, size_t size);
 /* Collects a process whose pidfd is readable; *ret_text says how it ended. The signal that it died of; 0: none. */
 int process_reap(struct process *process, char *ret_text, size_t size);
 /* Whoever asks for a short slice runs before those who have longer ones, and not for long (EEVDF, Linux 6.12; takes no
@@ -184,6 +190,17 @@ struct server_health { /* health.c: of one server, over its incarnations (DESIGN
     uint32_t suspects;
 };
 
+/* What is to be sent to a domain in one datagram. */
+struct cork {
+    bool on;
+    uint32_t messages, octets, fds;
+    uint32_t length[CORK_MESSAGES], count[CORK_MESSAGES]; /* of each: octets, descriptors */
+    int fd[CONTROL_FDS_MAX];
+    uint64_t owned; /* a mask of them */
+    uint8_t packed[CORK_OCTETS];
+};
+_Static_assert(CONTROL_FDS_MAX <= 64, "a mask");
+
 struct domain {
     uint32_t index;
     const char *name;
@@ -199,6 +216,7 @@ struct domain {
     struct file_identity control_file; /* of its end */
     struct outgoing *queue, **queue_end;
     uint32_t queued;
+    struct cork cork;
     enum server_id primary; /* whose slot it is woken by: bell and status are that one's */
     /* persist across incarnations */
     int filter_fd, status_fd, counter_fd, crash_fd, bell_read, bell_write;
@@ -236,6 +254,8 @@ struct server_memory {
     struct domain *domain;
     uint32_t pool_octets, pool_object;
     int pool;
+    int pool_next; /* made beforehand, for its next incarnation; -1: none */
+    uint32_t pool_next_octets;
     uint16_t pool_index, pool_generation;
     uint32_t pool_node, store_node;
     uint64_t store_octets;
@@ -245,6 +265,7 @@ struct server_memory {
 };
 struct channel_memory {
     int half[2]; /* written by end[0], end[1]; -1 none, or both ends in one domain */
+    int next[2]; /* made beforehand; -1: none */
     uint32_t node[2];
 };
 
@@ -438,7 +459,7 @@ struct supervisor {
     struct crash crash;
     uint32_t crash_files;
     char crash_file[CRASH_KEPT][CRASH_FILE]; /* a ring */
-    uint64_t event_count;
+    uint64_t event_count, events_pushed;
     struct event event[EVENTS_KEPT];
 };
 
@@ -470,6 +491,8 @@ void loop_unwatch(struct supervisor *s, int fd);
 int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
 int supervisor_run(struct supervisor *s); /* exit status */
 void supervisor_stop(struct supervisor *s);
+/* An incarnation is on its way, since a moment ago: what nobody waits for (events, reports) is for later. */
+bool supervisor_holds(const struct supervisor *s);
 
 /* ---- rundir.c, device.c ---- */
 int rundir_open(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
@@ -591,6 +614,9 @@ uint64_t repartition_deadline(const struct supervisor *s); /* 0: none */
  * that the message needs kills the domain: it cannot be given what it must have. */
 void control_send(struct supervisor *s, struct domain *domain, const to_domain *message, const int *fd, uint32_t count,
                   uint32_t owned);
+/* What is sent to it from now on goes out together, when control_uncork() says so, or as much as is full. */
+void control_cork(struct domain *domain);
+void control_uncork(struct supervisor *s, struct domain *domain);
 void control_receive(struct supervisor *s, struct domain *domain); /* untrusted: all of it */
 /* The first message to a process, on its fresh socket. 0, or a negative errno. */
 int control_send_first(int socket, const to_domain *message, int fd) __attribute__((warn_unused_result));
@@ -603,8 +629,13 @@ void control_close(struct supervisor *s, struct domain *domain);
 /* ---- memory.c ---- */
 int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */
 void memory_init(struct supervisor *s);
+/* Our own pages are there, and ours to write: after a fork each of them is a fault when it is written next, and that would be
+ * when somebody has died. */
+void memory_populate(struct supervisor *s);
 /* Fresh pools and channel halves for the servers in `fresh`, whose domains are about to get them. */
 int memory_renew(struct supervisor *s, uint32_t fresh) __attribute__((warn_unused_result));
+/* What memory_renew() will have to make for the next incarnations of these servers is made now, when nobody waits. */
+void memory_prepare(struct supervisor *s, uint32_t servers);
 /* The next incarnations of these servers start from nothing. True: there was something. */
 bool memory_forget_stores(struct supervisor *s, uint32_t servers);
 
@@ -693,6 +724,7 @@ void status_caps(struct supervisor *s, uint32_t skip, Bulkhead__Manage__Reply *r
 void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhead__Manage__Reply *reply);
 void events_init(struct supervisor *s);
+void events_push(struct supervisor *s); /* what was held */
 void event_add(struct supervisor *s, const char *kind, const char *subject, uint32_t incarnation,
                const uint64_t *span_us, uint32_t spans, const char *format, ...) __attribute__((format(printf, 7, 8)));
 /* ---- capture.c ---- */

@@ -50,7 +50,9 @@ static void warm(void *state, size_t octets)
     if (octets < state_size(&any))
         return;
     tcp_init((uint8_t *)state + transport_align64(sizeof *s), &c, 0);
-    memset(s, 0, sizeof *s);
+    transport_warm(&s->transport);
+    memset(&s->engine, 0,
+           offsetof(struct tcp_server, endpoint[TRANSPORT_WARM_ENDPOINTS]) - offsetof(struct tcp_server, engine));
 }
 
 static int init(void *state, const struct server_context *context, uint64_t now_us)

@@ -63,6 +63,7 @@ uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, ui
                            .queue_next = queue_next,
                            .flags = queues | ENDPOINT_USED};
     t->session[session].endpoints++;
+    t->seen |= (uint64_t)1 << session;
     if (socket != 0)
         endpoint_own(t, index, socket);
     return index;

@@ -176,6 +176,7 @@ struct transport { /* first member of the server's state */
     bool alive_sending;             /* reconciliation: our list is under way */
     uint32_t alive_cursor;
     uint64_t end_asked;             /* sessions with end_asked, a bit each */
+    uint64_t seen;                  /* sessions that ever had an endpoint or arena: the memory of others is not looked at */
     uint16_t active[SESSIONS_MAX * SESSION_ARENAS]; /* granted arenas: session * SESSION_ARENAS + arena */
     uint32_t active_count;
     uint16_t notify[ARENA_SLOTS_MAX];
@@ -186,6 +187,11 @@ struct transport { /* first member of the server's state */
 _Static_assert(SESSIONS_MAX == 64, "bits of a word");
 
 /* ---- transport.c ---- */
+/* What a few sessions need of it is there before it is needed; most of the rest is never touched, and is not to be unmapped
+ * page by page when the server dies. */
+#define TRANSPORT_WARM_SESSIONS  4
+#define TRANSPORT_WARM_ENDPOINTS 256
+void transport_warm(struct transport *t);
 /* `t` is zeroed; endpoint and dirty are `endpoint_max` elements each. */
 void transport_init(struct transport *t, const struct server_context *context,
                     const struct transport_operations *operations, struct endpoint *endpoint, uint16_t *dirty,

@@ -11,6 +11,8 @@
 #include "ipc/message.h"
 #include "ipc/ring.h"
 
+#define PORT_COOKIES 2048U /* of loans whose age is known */
+
 struct port_counters {
     uint64_t pushed, pulled, full, malformed;
     uint64_t heard;    /* messages that came, beats among them */
@@ -29,6 +31,9 @@ struct port {
     bool quiet_output;             /* all that was pushed since the last flush were returned loans */
     uint32_t lent;                 /* packets of this life that went out and are not home, as far as messages tell */
     uint32_t returns_unrung;       /* returned loans that were flushed without ringing */
+    uint32_t taken, given;         /* loans of this life that came, and that went back */
+    uint16_t tick;                 /* of who watches the peer; never 0 */
+    uint16_t since[PORT_COOKIES];  /* by cookie: the tick in which it was lent; 0: it is not */
     struct port_counters counters;
 };
 
@@ -67,6 +72,9 @@ static inline void port_hurry(struct port *port)
 {
     port->quiet_output = false;
 }
+
+/* How many ticks ago the oldest loan went out that is not home; 0: there is none. */
+uint32_t port_oldest(const struct port *port);
 
 /* Collects cookies and sends them home in RETURN messages of up to MESSAGE_RETURNS_MAX; the batch is sent when full and
  * at port_returns_flush(). False: no space now, keep the cookie and try again. */

@@ -12,6 +12,8 @@
  *  keeps: something is lent to it, and nothing came home for kept_limit() ticks at whose end it had taken all that was
  *  said to it; they are more towards the ends of the chain, so that he is blamed who keeps, and not who waits for him;
  *
+ *  keeps one: others come home, and one does not for OLD_LIMIT() such ticks;
+ *
  *  lies on: in WATCH_LIES of the recent ticks, net of honest ones, it has named what it may not, or said what is no
  *  message (not after a revocation on that channel: then an honest neighbour does).
  *
@@ -20,8 +22,8 @@
  * neighbour's liveness has moved count, so one who is stopped, starved or being replaced is left to the supervisor. In
  * a monolith nobody is there to be accused.
  *
- * A pool with no free buffer, and hardly one lent, for WATCH_BARE ticks is lost to its own server: the domain says so
- * and ends. A fault that serves some and not others is not seen here. */
+ * A pool with no free buffer, and hardly one lent, for WATCH_BARE ticks is lost to its own server, and so are buffers that the
+ * pool has lent and that never went out over the channel: the domain says so and ends. A fault that serves some and not others is not seen here. */
 #include <errno.h>
 
 #include "servers/domain/state.h"
@@ -33,6 +35,10 @@
 #define KEPT_NIC       10 /* gives back at once */
 #define KEPT_TRANSPORT 20 /* ... takes nothing while it cannot send, so once nic does and ip has said so */
 #define KEPT_IP        30 /* ... once the others do, and once an address is resolved, or is not (3 s) */
+
+/* Ticks in which the borrower could have given back a certain loan, while others came home. Longer than the limits above, so
+ * that an address that is not resolved is nobody's fault. */
+#define OLD_LIMIT(limit) ((limit) + 5)
 
 /* Ticks. */
 static uint32_t kept_limit(enum server_id borrower)
@@ -90,6 +96,8 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
         watch->kept = 0;
     else
         watch->kept += !port_pending(p) && has_taken_all(p);
+    if (!port_pending(p) && has_taken_all(p))
+        p->tick = p->tick == UINT16_MAX ? 1 : (uint16_t)(p->tick + 1);
     bool stalled =
         watch->lies > 0 && p->counters.heard == watch->heard; /* its lies block the ring that it is read from */
     if ((refused != watch->refused || (stalled && heard)) && !watch->revoked)
@@ -100,10 +108,22 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
     watch->heard = p->counters.heard;
     watch->returned = p->counters.returned;
     watch->refused = refused;
-    return watch->silent >= WATCH_SILENT           ? "says nothing"
-           : watch->kept >= kept_limit(port->peer) ? "does not give back what it was lent"
+    return watch->silent >= WATCH_SILENT           ? ACCUSED_SILENT
+           : watch->kept >= kept_limit(port->peer) ? ACCUSED_KEEPS
+           : port_oldest(p) >= OLD_LIMIT(kept_limit(port->peer)) ? ACCUSED_KEEPS_ONE
            : watch->lies >= WATCH_LIES             ? "goes on naming what it may not"
                                                    : NULL;
+}
+
+/* Whether more of the pool is lent than went out: it never comes home. */
+static bool lends_nowhere(const struct domain_server *at, const struct pool *pool)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        const struct domain_port *port = at->port[id];
+        if (port != NULL && port->port.attached && pool->lent[id] > port->port.lent)
+            return true;
+    }
+    return false;
 }
 
 /* True: a pool is lost. */
@@ -113,7 +133,7 @@ static bool pools_are_bare(struct domain *domain)
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         struct domain_server *at = &domain->server[id];
         const struct pool *pool = at->server != NULL ? at->context.pool : NULL;
-        bool bare = pool != NULL && pool->free_count == 0 && pool->lent_total <= pool->count / 8;
+        bool bare = pool != NULL && ((pool->free_count == 0 && pool->lent_total <= pool->count / 8) || lends_nowhere(at, pool));
         at->bare = bare ? at->bare + 1 : 0;
         if (at->bare < WATCH_BARE)
             continue;

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Who of the two lies when a domain accuses its neighbour.
+ *
+ * A domain that is faulty itself accuses as well as a sound one does. So it is not its word alone that counts: each end of
+ * a channel keeps books in its half (ipc/ring.h): what it has said, how many loans came, how many it gave back. They are
+ * looked at every TICK_US. Who is said to be silent, and has said something lately, or was not read, is not; who is
+ * said to keep what it was lent, and whose books have been moving or are even, does not. Then it is the accuser who
+ * starts anew. Of other accusations there is no evidence: the accused one is at fault, as before.
+ *
+ * A faulty domain can falsify its own books, and so have a neighbour replaced instead of itself; no more than its word
+ * alone could before.
+ *
+ * Untrusted: the halves. Each word is read once and only compared. */
+#include <string.h>
+
+#include "ipc/ring.h"
+#include "ipc/segment.h"
+#include "servers/supervisor/supervisor.h"
+
+#define JUDGE_US      450000  /* two looks: who moved within is fine */
+#define JUDGE_EVEN_US 1000000 /* whose books were even within keeps no single loan for long */
+
+static uint32_t word(const uint32_t *at)
+{
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
+
+static const struct ring_half *half_of(struct channel_memory *channel, unsigned side)
+{
+    void *memory;
+    if (channel->seen[side] == NULL && channel->half[side] >= 0 &&
+        memory_watch(channel->half[side], sizeof(struct ring_half), &memory) == 0)
+        channel->seen[side] = memory;
+    return channel->seen[side];
+}
+
+void judge_forget(struct channel_memory *channel, unsigned side)
+{
+    if (channel->seen[side] != NULL)
+        segment_unmap((void *)(uintptr_t)channel->seen[side], sizeof(struct ring_half));
+    channel->seen[side] = NULL;
+    channel->books[side] = (struct channel_books){0};
+}
+
+static void look(struct channel_memory *channel, unsigned side, uint64_t now)
+{
+    const struct ring_half *half = half_of(channel, side);
+    struct channel_books *books = &channel->books[side];
+    if (half == NULL)
+        return;
+    uint32_t said = word(&half->producer), taken = word(&half->taken), given = word(&half->given);
+    if (said != books->said || books->spoke_us == 0)
+        books->spoke_us = now;
+    if (taken == given || books->even_us == 0)
+        books->even_us = now;
+    if (given != books->given || taken == given || books->gave_us == 0)
+        books->gave_us = now;
+    books->said = said;
+    books->given = given;
+}
+
+void judge_tick(struct supervisor *s, uint64_t now)
+{
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
+        for (unsigned side = 0; side < 2; side++)
+            look(&s->channel[i], side, now);
+}
+
+/* Whether what `side` has said still lies there, a ring full: the other end takes nothing. */
+static bool is_unread(const struct channel_memory *channel, unsigned side)
+{
+    const struct ring_half *mine = channel->seen[side], *other = channel->seen[1 - side];
+    return mine != NULL && other != NULL && word(&mine->producer) - word(&other->consumer) >= RING_SLOTS - MESSAGE_SLOTS_MAX;
+}
+
+bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now)
+{
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
+        const enum server_id *end = topology_channel[i].end;
+        unsigned side = end[0] == accused ? 0 : 1;
+        struct channel_memory *channel = &s->channel[i];
+        if (end[side] != accused || end[1 - side] != accuser || channel->seen[side] == NULL)
+            continue;
+        look(channel, side, now);
+        const struct channel_books *books = &channel->books[side];
+        if (strcmp(why, ACCUSED_SILENT) == 0)
+            return now - books->spoke_us >= JUDGE_US && !is_unread(channel, side);
+        if (strcmp(why, ACCUSED_KEEPS) == 0)
+            return now - books->gave_us >= JUDGE_US;
+        return strcmp(why, ACCUSED_KEEPS_ONE) != 0 || now - books->even_us >= JUDGE_EVEN_US;
+    }
+    return true;
+}

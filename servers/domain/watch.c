@@ -22,8 +22,9 @@
  * neighbour's liveness has moved count, so one who is stopped, starved or being replaced is left to the supervisor. In
  * a monolith nobody is there to be accused.
  *
- * A pool with no free buffer, and hardly one lent, for WATCH_BARE ticks is lost to its own server, and so are buffers that the
- * pool has lent and that never went out over the channel: the domain says so and ends. A fault that serves some and not others is not seen here. */
+ * A pool with no free buffer, and hardly one lent, for WATCH_BARE ticks is lost to its own server, and so are buffers
+ * that the pool has lent and that never went out over the channel: the domain says so and ends. A fault that serves
+ * some and not others is not seen here. */
 #include <errno.h>
 
 #include "servers/domain/state.h"
@@ -36,8 +37,8 @@
 #define KEPT_TRANSPORT 20 /* ... takes nothing while it cannot send, so once nic does and ip has said so */
 #define KEPT_IP        30 /* ... once the others do, and once an address is resolved, or is not (3 s) */
 
-/* Ticks in which the borrower could have given back a certain loan, while others came home. Longer than the limits above, so
- * that an address that is not resolved is nobody's fault. */
+/* Ticks in which the borrower could have given back a certain loan, while others came home. Longer than the limits
+ * above, so that an address that is not resolved is nobody's fault. */
 #define OLD_LIMIT(limit) ((limit) + 5)
 
 /* Ticks. */
@@ -62,7 +63,8 @@ static void begin(struct domain_watch *watch, const struct domain_port *port, ui
                                    .liveness = liveness,
                                    .heard = port->port.counters.heard,
                                    .returned = port->port.counters.returned,
-                                   .refused = refusals(&port->port)};
+                                   .refused = refusals(&port->port),
+                                   .refused_before = refusals(&port->port)};
 }
 
 static void beat(struct port *port)
@@ -108,19 +110,21 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
     watch->heard = p->counters.heard;
     watch->returned = p->counters.returned;
     watch->refused = refused;
-    return watch->silent >= WATCH_SILENT           ? ACCUSED_SILENT
-           : watch->kept >= kept_limit(port->peer) ? ACCUSED_KEEPS
+    return watch->silent >= WATCH_SILENT                         ? ACCUSED_SILENT
+           : watch->kept >= kept_limit(port->peer)               ? ACCUSED_KEEPS
            : port_oldest(p) >= OLD_LIMIT(kept_limit(port->peer)) ? ACCUSED_KEEPS_ONE
-           : watch->lies >= WATCH_LIES             ? "goes on naming what it may not"
-                                                   : NULL;
+           : watch->lies >= WATCH_LIES                           ? "goes on naming what it may not"
+                                                                 : NULL;
 }
 
-/* Whether more of the pool is lent than went out: it never comes home. */
+/* Whether more of the pool is lent than went out: it never comes home. Not asked of a channel on which something was
+ * refused: what the neighbour gave back in that came home for the port, and not for the pool. */
 static bool lends_nowhere(const struct domain_server *at, const struct pool *pool)
 {
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         const struct domain_port *port = at->port[id];
-        if (port != NULL && port->port.attached && pool->lent[id] > port->port.lent)
+        if (port != NULL && port->port.attached && pool->lent[id] > port->port.lent &&
+            refusals(&port->port) == port->watch.refused_before)
             return true;
     }
     return false;
@@ -133,7 +137,8 @@ static bool pools_are_bare(struct domain *domain)
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         struct domain_server *at = &domain->server[id];
         const struct pool *pool = at->server != NULL ? at->context.pool : NULL;
-        bool bare = pool != NULL && ((pool->free_count == 0 && pool->lent_total <= pool->count / 8) || lends_nowhere(at, pool));
+        bool bare =
+            pool != NULL && ((pool->free_count == 0 && pool->lent_total <= pool->count / 8) || lends_nowhere(at, pool));
         at->bare = bare ? at->bare + 1 : 0;
         if (at->bare < WATCH_BARE)
             continue;

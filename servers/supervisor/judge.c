@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Who of the two lies when a domain accuses its neighbour.
  *
- * A domain that is faulty itself accuses as well as a sound one does. So it is not its word alone that counts: each end of
- * a channel keeps books in its half (ipc/ring.h): what it has said, how many loans came, how many it gave back. They are
- * looked at every TICK_US. Who is said to be silent, and has said something lately, or was not read, is not; who is
+ * A domain that is faulty itself accuses as well as a sound one does. So it is not its word alone that counts: each end
+ * of a channel keeps books in its half (ipc/ring.h): what it has said, how many loans came, how many it gave back. They
+ * are looked at every TICK_US. Who is said to be silent, and has said something lately, or was not read, is not; who is
  * said to keep what it was lent, and whose books have been moving or are even, does not. Then it is the accuser who
  * starts anew. Of other accusations there is no evidence: the accused one is at fault, as before.
  *
@@ -70,7 +70,8 @@ void judge_tick(struct supervisor *s, uint64_t now)
 static bool is_unread(const struct channel_memory *channel, unsigned side)
 {
     const struct ring_half *mine = channel->seen[side], *other = channel->seen[1 - side];
-    return mine != NULL && other != NULL && word(&mine->producer) - word(&other->consumer) >= RING_SLOTS - MESSAGE_SLOTS_MAX;
+    return mine != NULL && other != NULL &&
+           word(&mine->producer) - word(&other->consumer) >= RING_SLOTS - MESSAGE_SLOTS_MAX;
 }
 
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now)

@@ -2,9 +2,11 @@
 /* What domains say: whoever lies is killed, and nobody else is harmed. */
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ipc/ring.h"
 #include "ipc/segment.h"
 #include "tests/unit/supervisor_harness.h"
 
@@ -116,6 +118,63 @@ START_TEST(a_broken_channel_ends_who_wrote_it)
 }
 END_TEST
 
+/* What the books of the accused say of it. */
+static const struct {
+    const char *name, *why;
+    bool speaks, keeps, gives, believed;
+} books[] = {
+    {"silent", ACCUSED_SILENT, false, false, false, true},
+    {"not silent", ACCUSED_SILENT, true, false, false, false},
+    {"keeps", ACCUSED_KEEPS, true, true, false, true},
+    {"has nothing", ACCUSED_KEEPS, true, false, false, false},
+    {"gives back", ACCUSED_KEEPS, true, true, true, false},
+    {"keeps one", ACCUSED_KEEPS_ONE, true, true, true, true},
+    {"keeps none", ACCUSED_KEEPS_ONE, true, false, true, false},
+    {"no evidence", "goes on naming what it may not", true, false, true, true},
+};
+
+static struct ring_half *half_of_tcp_to_socket(void)
+{
+    void *memory = NULL;
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
+        for (unsigned side = 0; side < 2; side++)
+            if (topology_channel[i].end[side] == SERVER_TCP && topology_channel[i].end[1 - side] == SERVER_SOCKET)
+                ck_assert_int_eq(segment_map(s->channel[i].half[side], sizeof(struct ring_half), true, &memory), 0);
+    return memory;
+}
+
+START_TEST(books_are_evidence)
+{
+    char octets[128] = "\x2a\x00\x08\x04\x10\x02\x1a";
+    size_t length = strlen(books[_i].why);
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t pid = victim(d), neighbour = victim(tcp);
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    struct ring_half *half = half_of_tcp_to_socket();
+    uint64_t now = now_us() - 2000000;
+    for (unsigned n = 0; n < 10; n++, now += 200000) {
+        half->producer += books[_i].speaks;
+        half->taken = half->given + (books[_i].keeps ? 3 : 0);
+        half->given += books[_i].gives;
+        half->taken += books[_i].gives;
+        judge_tick(s, now);
+    }
+    octets[1] = (char)(6 + length);
+    octets[7] = (char)length;
+    memcpy(octets + 8, books[_i].why, length);
+    send(end[SERVER_SOCKET], octets, 8 + length, 0);
+    control_receive(s, d);
+    ck_assert_msg((tcp->fault == FAULT_PROTOCOL) == books[_i].believed, "%s", books[_i].name);
+    ck_assert_msg((d->fault == FAULT_PROTOCOL) == !books[_i].believed, "%s", books[_i].name);
+    segment_unmap(half, sizeof *half);
+    kill(pid, SIGKILL);
+    kill(neighbour, SIGKILL);
+    waitpid(pid, NULL, 0);
+    waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
 START_TEST(standby_is_bounded)
 {
     struct domain *d = &s->domain[SERVER_TCP];
@@ -152,6 +211,7 @@ int main(void)
     tcase_add_test(tests, after_a_lie_nothing_counts);
     tcase_add_test(tests, last_words_harm_nobody);
     tcase_add_loop_test(tests, a_broken_channel_ends_who_wrote_it, 0, 5);
+    tcase_add_loop_test(tests, books_are_evidence, 0, sizeof books / sizeof books[0]);
     tcase_add_test(tests, standby_is_bounded);
     tcase_add_test(tests, logs_are_rationed);
     suite_add_tcase(suite, tests);

@@ -7,10 +7,16 @@
  * said to keep what it was lent, and whose books have been moving or are even, does not. Then it is the accuser who
  * starts anew. Of other accusations there is no evidence: the accused one is at fault, as before.
  *
+ * Nobody accuses a nic that beats and gives back, and never reads its device. But the supervisor has the device, too:
+ * when it has been readable at every look for DEVICE_LOOKS, nic could have handed up what is there, and ip has taken
+ * nothing meanwhile, it is nic that starts anew; not again before DEVICE_QUIET_US, as there may be reasons that are not
+ * known here.
+ *
  * A faulty domain can falsify its own books, and so have a neighbour replaced instead of itself; no more than its word
  * alone could before.
  *
  * Untrusted: the halves. Each word is read once and only compared. */
+#include <poll.h>
 #include <string.h>
 
 #include "ipc/ring.h"
@@ -19,6 +25,9 @@
 
 #define JUDGE_US      450000  /* two looks: who moved within is fine */
 #define JUDGE_EVEN_US 1000000 /* whose books were even within keeps no single loan for long */
+
+#define DEVICE_LOOKS    10
+#define DEVICE_QUIET_US 30000000
 
 static uint32_t word(const uint32_t *at)
 {
@@ -59,8 +68,42 @@ static void look(struct channel_memory *channel, unsigned side, uint64_t now)
     books->given = given;
 }
 
+static bool is_readable(int device)
+{
+    struct pollfd p = {.fd = device, .events = POLLIN};
+    return poll(&p, 1, 0) == 1 && p.revents == POLLIN;
+}
+
+/* Whether nic's end of the channel lets it hand frames up: ip reads, and gives back. */
+static bool has_way_up(const struct channel_memory *channel, unsigned nic)
+{
+    const struct ring_half *mine = channel->seen[nic], *other = channel->seen[1 - nic];
+    uint32_t held = word(&other->taken) - word(&other->given);
+    return word(&mine->producer) - word(&other->consumer) < RING_SLOTS / 2 && held < RECEIVE_BUFFERS / 2;
+}
+
+static void device_look(struct supervisor *s, struct channel_memory *channel, unsigned nic, uint64_t now)
+{
+    struct judge_device *j = &s->judge_device;
+    struct domain *d = s->server[SERVER_NIC].domain;
+    uint32_t taken = channel->seen[1 - nic] != NULL ? word(&channel->seen[1 - nic]->taken) : 0;
+    bool stalls = channel->seen[0] != NULL && channel->seen[1] != NULL && d->state == DOMAIN_RUNNING &&
+                  s->server[SERVER_IP].domain->state == DOMAIN_RUNNING && taken == j->taken &&
+                  has_way_up(channel, nic) && is_readable(s->device);
+    j->looks = stalls ? j->looks + 1 : 0;
+    j->taken = taken;
+    if (j->looks < DEVICE_LOOKS || now < j->quiet_until_us)
+        return;
+    *j = (struct judge_device){.quiet_until_us = now + DEVICE_QUIET_US};
+    health_lies(s, d, NULL, "does not read its device");
+}
+
 void judge_tick(struct supervisor *s, uint64_t now)
 {
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS && s->device >= 0; i++)
+        for (unsigned side = 0; side < 2; side++)
+            if (topology_channel[i].end[side] == SERVER_NIC && topology_channel[i].end[1 - side] == SERVER_IP)
+                device_look(s, &s->channel[i], side, now);
     for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
         for (unsigned side = 0; side < 2; side++)
             look(&s->channel[i], side, now);

@@ -243,6 +243,10 @@ struct channel_books { /* judge.c: of one end, when it was last seen to ... */
     uint32_t said, given;
     uint64_t spoke_us, gave_us, even_us;
 };
+struct judge_device {
+    uint32_t looks, taken;
+    uint64_t quiet_until_us;
+};
 struct channel_memory {
     int half[2]; /* written by end[0], end[1]; -1 none, or both ends in one domain */
     uint32_t node[2];
@@ -410,6 +414,7 @@ struct supervisor {
     struct repartition repartition;
     struct server_memory server[SERVER_COUNT];
     struct channel_memory channel[TOPOLOGY_CHANNELS];
+    struct judge_device judge_device;
     struct registry registry;
     struct registry_node node[RIGHTS_NODES];
     uint32_t right_node[RIGHTS_ROOTS];

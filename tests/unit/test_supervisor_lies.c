@@ -133,12 +133,12 @@ static const struct {
     {"no evidence", "goes on naming what it may not", true, false, true, true},
 };
 
-static struct ring_half *half_of_tcp_to_socket(void)
+static struct ring_half *half_of(enum server_id from, enum server_id to)
 {
     void *memory = NULL;
     for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
         for (unsigned side = 0; side < 2; side++)
-            if (topology_channel[i].end[side] == SERVER_TCP && topology_channel[i].end[1 - side] == SERVER_SOCKET)
+            if (topology_channel[i].end[side] == from && topology_channel[i].end[1 - side] == to)
                 ck_assert_int_eq(segment_map(s->channel[i].half[side], sizeof(struct ring_half), true, &memory), 0);
     return memory;
 }
@@ -151,7 +151,7 @@ START_TEST(books_are_evidence)
     struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
     pid_t pid = victim(d), neighbour = victim(tcp);
     ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
-    struct ring_half *half = half_of_tcp_to_socket();
+    struct ring_half *half = half_of(SERVER_TCP, SERVER_SOCKET);
     uint64_t now = now_us() - 2000000;
     for (unsigned n = 0; n < 10; n++, now += 200000) {
         half->producer += books[_i].speaks;
@@ -172,6 +172,49 @@ START_TEST(books_are_evidence)
     kill(neighbour, SIGKILL);
     waitpid(pid, NULL, 0);
     waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
+/* ... and of a nic whose device has something to read. */
+static const struct {
+    const char *name;
+    bool readable, taken, lent, full, blamed;
+} devices[] = {
+    {"nothing there", false, false, false, false, false},
+    {"does not read", true, false, false, false, true},
+    {"reads", true, true, false, false, false},
+    {"ip has its buffers", true, false, true, false, false},
+    {"ip does not read", true, false, false, true, false},
+};
+
+START_TEST(a_device_is_read)
+{
+    int ends[2];
+    start_all();
+    struct domain *nic = &s->domain[SERVER_NIC], *ip = &s->domain[SERVER_IP];
+    pid_t pid = victim(nic);
+    nic->state = ip->state = DOMAIN_RUNNING;
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_NIC)), 0);
+    struct ring_half *of_nic = half_of(SERVER_NIC, SERVER_IP), *of_ip = half_of(SERVER_IP, SERVER_NIC);
+    ck_assert_int_eq(pipe(ends), 0);
+    close(s->device);
+    s->device = ends[0];
+    ck_assert(!devices[_i].readable || write(ends[1], "x", 1) == 1);
+    of_nic->producer = devices[_i].full ? RING_SLOTS : 0;
+    of_ip->taken = devices[_i].lent ? RECEIVE_BUFFERS : 0;
+    uint64_t now = now_us();
+    for (unsigned n = 0; n < 14; n++, now += 200000) {
+        of_ip->taken += devices[_i].taken;
+        of_ip->given += devices[_i].taken;
+        judge_tick(s, now);
+    }
+    ck_assert_msg((nic->fault == FAULT_PROTOCOL) == devices[_i].blamed, "%s", devices[_i].name);
+    ck_assert_int_eq(ip->fault, FAULT_NONE);
+    close(ends[1]);
+    segment_unmap(of_nic, sizeof *of_nic);
+    segment_unmap(of_ip, sizeof *of_ip);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
 }
 END_TEST
 
@@ -212,6 +255,7 @@ int main(void)
     tcase_add_test(tests, last_words_harm_nobody);
     tcase_add_loop_test(tests, a_broken_channel_ends_who_wrote_it, 0, 5);
     tcase_add_loop_test(tests, books_are_evidence, 0, sizeof books / sizeof books[0]);
+    tcase_add_loop_test(tests, a_device_is_read, 0, sizeof devices / sizeof devices[0]);
     tcase_add_test(tests, standby_is_bounded);
     tcase_add_test(tests, logs_are_rationed);
     suite_add_tcase(suite, tests);

@@ -69,10 +69,10 @@ static bool flags_ok(const struct message *m)
     return (m->flags & ~(m->operation == MESSAGE_SEND ? MESSAGE_DONT_FRAGMENT : 0U)) == 0;
 }
 
-static bool envelope_ok(const struct message *m)
+bool port_message_ok(const struct message *m)
 {
     static const uint8_t zero[sizeof m->reserved1];
-    return m->slot_count == operation_slots(m->operation) && flags_ok(m) &&
+    return m->slot_count != 0 && m->slot_count == operation_slots(m->operation) && flags_ok(m) &&
            m->count <= (m->operation == MESSAGE_RETURN ? MESSAGE_RETURNS_MAX : 0) &&
            memcmp(m->reserved1, zero, sizeof zero) == 0;
 }
@@ -98,7 +98,7 @@ static bool ring_pull(struct port *port, struct message *ret)
     if (!port->attached)
         return false;
     while (ring_take(&port->ring, ret)) { /* ends: a ring full at most, as nothing is released within */
-        if (!envelope_ok(ret)) {
+        if (!port_message_ok(ret)) {
             port->counters.malformed++;
             continue;
         }

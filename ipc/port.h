@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* A port is a server's end of a channel: push, pull, and the capability table that says what the other side may name.
- * Between domains the halves are segments; between servers of one domain they are private memory of that domain and there
- * is no bell: the same two operations, the same checks. Pushed messages are held until port_flush(), which the domain loop
- * calls after its servers have committed (rule 4). */
+ * Between domains the halves are segments; between servers of one domain they are private memory of that domain and
+ * there is no bell: the same two operations, the same checks. Pushed messages are held until port_flush(), which the
+ * domain loop calls after its servers have committed (rule 4). */
 #ifndef BULKHEAD_IPC_PORT_H
 #define BULKHEAD_IPC_PORT_H
 
@@ -53,19 +53,20 @@ static inline bool port_push(struct port *port, const struct message *message)
     return port->operations->push(port, message);
 }
 /* Untrusted: what the peer wrote. The message is a private copy whose envelope (slot count for its operation, reserved
- * octets, flags, count) has been checked; malformed ones are counted and skipped, and so are beats: a RETURN of nothing, which
- * says that somebody is there. False: none. */
+ * octets, flags, count) has been checked; malformed ones are counted and skipped, and so are beats: a RETURN of
+ * nothing, which says that somebody is there. False: none. */
 static inline bool port_pull(struct port *port, struct message *ret)
 {
     return port->operations->pull(port, ret);
 }
-/* Slots free for pushing (a message takes up to two today), exact when there are fewer than a quarter of the ring; 0 when
- * detached. */
+/* Slots free for pushing (a message takes up to two today), exact when there are fewer than a quarter of the ring; 0
+ * when detached. */
 uint32_t port_space(struct port *port);
 /* Whether so many slots are free, exactly. */
 bool port_has_space(struct port *port, uint32_t slots);
 bool port_pending(struct port *port); /* something to pull */
-/* Publishes both indices; rings the peer's bell unless only returned loans went out (then every RING_RETURNS of them). */
+/* Publishes both indices; rings the peer's bell unless only returned loans went out (then every RING_RETURNS of them).
+ */
 void port_flush(struct port *port);
 /* The next flush rings for returned loans, too: somebody waits for what they make free. */
 static inline void port_hurry(struct port *port)
@@ -73,6 +74,8 @@ static inline void port_hurry(struct port *port)
     port->quiet_output = false;
 }
 
+/* Untrusted: message. Slot count for its operation, flags, count, reserved octets. */
+bool port_message_ok(const struct message *message);
 /* How many ticks ago the oldest loan went out that is not home; 0: there is none. */
 uint32_t port_oldest(const struct port *port);
 

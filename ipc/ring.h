@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* One-way rings of 64-octet slots, two to a channel. A channel has two halves, one segment each: a half is written by
  * one side only and holds the slots and producer index of the ring that this side fills, and the consumer index of
- * the ring that the other side fills. Indices are free-running; capacity is a private constant of each side, never read from
- * shared memory. Messages become visible at ring_flush(), slots are given back at ring_release().
+ * the ring that the other side fills. Indices are free-running; capacity is a private constant of each side, never read
+ * from shared memory. Messages become visible at ring_flush(), slots are given back at ring_release().
  *
  * Barriers: (A) producer's release store of `producer` pairs with (a) the consumer's acquire load: slots before index.
- *           (B) consumer's release store of `consumer` pairs with (b) the producer's acquire load: reads before reuse. */
+ *           (B) consumer's release store of `consumer` pairs with (b) the producer's acquire load: reads before reuse.
+ */
 #ifndef BULKHEAD_IPC_RING_H
 #define BULKHEAD_IPC_RING_H
 
@@ -19,6 +20,8 @@
 /* What the end of a channel accuses the other of, as ChannelBroken says it, where the books are evidence. */
 #define ACCUSED_SILENT    "says nothing"
 #define ACCUSED_KEEPS     "does not give back what it was lent"
+#define ACCUSED_RING      "impossible ring index"
+#define ACCUSED_NAMES     "goes on naming what it may not"
 #define ACCUSED_KEEPS_ONE "does not give back one of its loans"
 
 struct ring_slot {

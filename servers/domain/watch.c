@@ -64,7 +64,8 @@ static void begin(struct domain_watch *watch, const struct domain_port *port, ui
                                    .heard = port->port.counters.heard,
                                    .returned = port->port.counters.returned,
                                    .refused = refusals(&port->port),
-                                   .refused_before = refusals(&port->port)};
+                                   .refused_before = refusals(&port->port),
+                                   .said_foreign = port->port.counters.foreign};
 }
 
 static void beat(struct port *port)
@@ -102,6 +103,8 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
         p->tick = p->tick == UINT16_MAX ? 1 : (uint16_t)(p->tick + 1);
     bool stalled =
         watch->lies > 0 && p->counters.heard == watch->heard; /* its lies block the ring that it is read from */
+    if (p->counters.foreign != watch->said_foreign)
+        watch->foreign = true; /* the message alone is no evidence of it */
     if ((refused != watch->refused || (stalled && heard)) && !watch->revoked)
         watch->lies++;
     else
@@ -110,11 +113,12 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
     watch->heard = p->counters.heard;
     watch->returned = p->counters.returned;
     watch->refused = refused;
+    watch->said_foreign = p->counters.foreign;
     return watch->silent >= WATCH_SILENT                         ? ACCUSED_SILENT
            : watch->kept >= kept_limit(port->peer)               ? ACCUSED_KEEPS
            : port_oldest(p) >= OLD_LIMIT(kept_limit(port->peer)) ? ACCUSED_KEEPS_ONE
-           : watch->lies >= WATCH_LIES                           ? "goes on naming what it may not"
-                                                                 : NULL;
+           : watch->lies >= WATCH_LIES ? (watch->foreign ? "goes on saying what makes no sense" : ACCUSED_NAMES)
+                                       : NULL;
 }
 
 /* Whether more of the pool is lent than went out: it never comes home. Not asked of a channel on which something was

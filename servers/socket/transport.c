@@ -307,6 +307,13 @@ static bool made_anew(const struct socket_block *block, const struct message_soc
             block->slot_generation != socket->generation);
 }
 
+/* No honest transport says it: held against it, too (servers/domain/watch.c). */
+static void malformed(struct socket_server *server, enum session_transport t)
+{
+    server->counters.drop_malformed++;
+    server->peer[t].port->counters.foreign++;
+}
+
 static void on_answer(struct socket_server *server, enum session_transport t, const struct message *message)
 {
     struct socket_entry *entry = &server->entry[message->cookie & (SOCKETS_MAX - 1)];
@@ -318,7 +325,7 @@ static void on_answer(struct socket_server *server, enum session_transport t, co
     }
     int error = message->socket.error;
     if (error < 0 || error > 4095 || (error == 0 && wants_slot(entry) && !slot_sane(&message->socket))) {
-        server->counters.drop_malformed++;
+        malformed(server, t);
         error = ENOBUFS;
     }
     if (!request_wants_endpoint(block)) /* else the list alone says whether it is there */
@@ -365,7 +372,7 @@ static void on_established(struct socket_server *server, enum session_transport 
 {
     const struct message_socket *socket = &message->socket;
     if (socket->connection >= CONNECTIONS_MAX || socket->session >= SESSIONS_MAX || !slot_sane(socket)) {
-        server->counters.drop_malformed++;
+        malformed(server, t);
         return;
     }
     struct connection *connection = &server->connection[socket->connection];
@@ -404,7 +411,7 @@ static void on_alive_unclaimed(struct socket_server *server, enum session_transp
                                const struct message_socket *socket)
 {
     if (t != SESSION_TCP || socket->connection >= CONNECTIONS_MAX) {
-        server->counters.drop_malformed++;
+        malformed(server, t);
         return;
     }
     const struct connection *connection = &server->connection[socket->connection];
@@ -445,7 +452,7 @@ static void on_lost_unowned(struct socket_server *server, enum session_transport
         return;
     }
     if (t != SESSION_TCP || socket->connection >= CONNECTIONS_MAX) {
-        server->counters.drop_malformed++;
+        malformed(server, t);
         return;
     }
     struct connection *connection = &server->connection[socket->connection];

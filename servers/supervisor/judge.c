@@ -3,9 +3,11 @@
  *
  * A domain that is faulty itself accuses as well as a sound one does. So it is not its word alone that counts: each end
  * of a channel keeps books in its half (ipc/ring.h): what it has said, how many loans came, how many it gave back. They
- * are looked at every TICK_US. Who is said to be silent, and has said something lately, or was not read, is not; who is
- * said to keep what it was lent, and whose books have been moving or are even, does not. Then it is the accuser who
- * starts anew. Of other accusations there is no evidence: the accused one is at fault, as before.
+ * are looked at every TICK_US. Who is said to be silent, and has said something lately, or was not read, is not. Who is
+ * said to keep what it was lent, and whose books have been moving or are even, does not. Who is said to name what it
+ * may not, and has named only what was granted in all that still lies in its ring, read or not, did not. And a ring
+ * that can be read from where its reader is has no impossible index. Then it is the accuser who starts anew. Of other
+ * accusations there is no evidence: the accused one is at fault.
  *
  * Nobody accuses a nic that beats and gives back, and never reads its device. But the supervisor has the device, too:
  * when it has been readable at every look for DEVICE_LOOKS, nic could have handed up what is there, and ip has taken
@@ -17,8 +19,10 @@
  *
  * Untrusted: the halves. Each word is read once and only compared. */
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
 
+#include "ipc/port.h"
 #include "ipc/ring.h"
 #include "ipc/segment.h"
 #include "servers/supervisor/supervisor.h"
@@ -26,6 +30,7 @@
 #define JUDGE_US      450000  /* two looks: who moved within is fine */
 #define JUDGE_EVEN_US 1000000 /* whose books were even within keeps no single loan for long */
 
+#define JUDGE_MESSAGES  16 /* so many say something */
 #define DEVICE_LOOKS    10
 #define DEVICE_QUIET_US 30000000
 
@@ -117,6 +122,50 @@ static bool is_unread(const struct channel_memory *channel, unsigned side)
            word(&mine->producer) - word(&other->consumer) >= RING_SLOTS - MESSAGE_SLOTS_MAX;
 }
 
+/* Whether a neighbour that is sound would refuse it, by what was granted. Untrusted: m. */
+static bool is_refused(const struct supervisor *s, enum server_id by, enum server_id of, const struct message *m)
+{
+    if (!port_message_ok(m) || !rights_name(s, by, of, m->capability, m->generation, 0, 0))
+        return true;
+    for (unsigned i = 0; i < 2 && (m->operation == MESSAGE_SEND || m->operation == MESSAGE_RECEIVE); i++) {
+        const struct message_reference *r = &m->reference[i];
+        if (r->length > 0 && !rights_name(s, by, of, r->pool, r->generation, r->offset, r->length))
+            return true;
+    }
+    return false;
+}
+
+/* What lies in the ring still, read or not. */
+static bool names_wrongly(const struct supervisor *s, const struct channel_memory *channel, unsigned side,
+                          enum server_id by, enum server_id of)
+{
+    static struct message recent[RING_SLOTS];
+    uint32_t end = word(&channel->seen[side]->producer), fresh;
+    const struct ring view = {.peer = channel->seen[side], .tail = end, .released = end};
+    uint32_t count = ring_recent(&view, recent, end < RING_SLOTS ? end / 2 : RING_SLOTS / 2, &fresh);
+    for (uint32_t i = 0; i < count; i++)
+        if (is_refused(s, by, of, &recent[i]))
+            return true;
+    return count < JUDGE_MESSAGES;
+}
+
+/* Whether what is not read yet can be read: from where the reader is, message by message. */
+static bool is_impossible(const struct channel_memory *channel, unsigned side)
+{
+    const struct ring_half *mine = channel->seen[side], *other = channel->seen[1 - side];
+    uint32_t at = word(&other->consumer), end = word(&mine->producer);
+    if (end - at > RING_SLOTS || word(&other->producer) - word(&mine->consumer) > RING_SLOTS)
+        return true;
+    while (at != end) {
+        uint8_t count =
+            *(const volatile uint8_t *)&mine->slot[at % RING_SLOTS].octets[offsetof(struct message, slot_count)];
+        if (count == 0 || count > MESSAGE_SLOTS_MAX || count > end - at)
+            return true;
+        at += count;
+    }
+    return false;
+}
+
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now)
 {
     for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
@@ -129,6 +178,10 @@ bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id
         const struct channel_books *books = &channel->books[side];
         if (strcmp(why, ACCUSED_SILENT) == 0)
             return now - books->spoke_us >= JUDGE_US && !is_unread(channel, side);
+        if (strcmp(why, ACCUSED_RING) == 0)
+            return channel->seen[1 - side] == NULL || is_impossible(channel, side);
+        if (strcmp(why, ACCUSED_NAMES) == 0)
+            return names_wrongly(s, channel, side, accuser, accused);
         if (strcmp(why, ACCUSED_KEEPS) == 0)
             return now - books->gave_us >= JUDGE_US;
         return strcmp(why, ACCUSED_KEEPS_ONE) != 0 || now - books->even_us >= JUDGE_EVEN_US;

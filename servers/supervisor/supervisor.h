@@ -612,6 +612,9 @@ int memory_renew(struct supervisor *s, uint32_t fresh) __attribute__((warn_unuse
 bool memory_forget_stores(struct supervisor *s, uint32_t servers);
 
 /* ---- rights.c ---- */
+/* Untrusted: index to length. Whether `server` has an entry for that in its table for `peer`, as far as was granted. */
+bool rights_name(const struct supervisor *s, enum server_id server, enum server_id peer, uint16_t index,
+                 uint16_t generation, uint64_t offset, uint64_t length);
 void rights_init(struct supervisor *s);
 bool rights_begin(struct supervisor *s) __attribute__((warn_unused_result)); /* roots that are there from the start */
 bool rights_domain(struct supervisor *s, struct domain *d) __attribute__((warn_unused_result)); /* those of its pages */

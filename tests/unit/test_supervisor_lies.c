@@ -130,7 +130,10 @@ static const struct {
     {"gives back", ACCUSED_KEEPS, true, true, true, false},
     {"keeps one", ACCUSED_KEEPS_ONE, true, true, true, true},
     {"keeps none", ACCUSED_KEEPS_ONE, true, false, true, false},
-    {"no evidence", "goes on naming what it may not", true, false, true, true},
+    {"ring is broken", ACCUSED_RING, true, false, false, true}, /* a message of no slots */
+    {"ring is sound", ACCUSED_RING, false, false, false, false},
+    {"names too little to tell", ACCUSED_NAMES, true, false, true, true},
+    {"no evidence", "goes on saying what makes no sense", true, false, true, true},
 };
 
 static struct ring_half *half_of(enum server_id from, enum server_id to)

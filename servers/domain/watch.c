@@ -34,8 +34,8 @@
 #define WATCH_BARE     10
 #define WATCH_MOVES    2  /* rounds of the neighbour that make a tick count */
 #define KEPT_NIC       10 /* gives back at once */
-#define KEPT_TRANSPORT 20 /* ... takes nothing while it cannot send, so once nic does and ip has said so */
-#define KEPT_IP        30 /* ... once the others do, and once an address is resolved, or is not (3 s) */
+#define KEPT_TRANSPORT 15 /* ... takes nothing while it cannot send, so once nic does and ip has said so */
+#define KEPT_IP        22 /* ... once the others do, and once an address is resolved, or is not (3 s) */
 
 /* Ticks in which the borrower could have given back a certain loan, while others came home. Longer than the limits
  * above, so that an address that is not resolved is nobody's fault. */

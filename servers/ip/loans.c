@@ -143,7 +143,6 @@ void ip_returned_by_nic(struct ip *ip, const struct message *m)
         uint32_t buffer = m->returned[i];
         if (!pool_return(ip->pool, buffer, SERVER_NIC)) {
             ip->counters.drop_return++;
-            ip->nic->counters.foreign++;
             continue;
         }
         ip->counters.loans_home++;
@@ -187,12 +186,10 @@ void ip_returned_by_transport(struct ip *ip, uint64_t now_us, enum server_id fro
     }
     for (unsigned i = 0; i < m->count; i++) {
         uint32_t cookie = m->returned[i];
-        if (!(cookie >= MESSAGE_COOKIE_OWN ? own_returned(ip, from, cookie) : frame_returned(ip, from, cookie))) {
+        if (!(cookie >= MESSAGE_COOKIE_OWN ? own_returned(ip, from, cookie) : frame_returned(ip, from, cookie)))
             ip->counters.drop_return++;
-            ip->context.port[from]->counters.foreign++;
-        } else if (from == SERVER_TCP && cookie < MESSAGE_COOKIE_OWN) {
+        else if (from == SERVER_TCP && cookie < MESSAGE_COOKIE_OWN)
             ip_patience_earned(ip, now_us);
-        }
     }
 }
 

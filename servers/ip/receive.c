@@ -248,7 +248,6 @@ void ip_receive(struct ip *ip, uint64_t now_us, const struct message *m)
     }
     if (m->cookie >= IP_COOKIES || ip->holder[m->cookie] != IP_HOLDER_NONE) {
         ip->counters.drop_cookie++;
-        ip->nic->counters.foreign++;
         return;
     }
     uint32_t cookie = (uint32_t)m->cookie;

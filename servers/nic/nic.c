@@ -56,12 +56,6 @@ void nic_device_failed(struct nic *nic, uint64_t now_us)
     nic->broken_until_us = now_us + NIC_BROKEN_US;
 }
 
-void nic_lie(struct nic *nic, uint64_t *counter)
-{
-    ++*counter;
-    nic->ip->counters.foreign++;
-}
-
 /* Untrusted: m (from ip). */
 static void loans_home(struct nic *nic, const struct message *m)
 {
@@ -73,7 +67,7 @@ static void loans_home(struct nic *nic, const struct message *m)
         if (pool_return(nic->pool, m->returned[i], SERVER_IP))
             nic->counters.loans_home++;
         else
-            nic_lie(nic, &nic->counters.drop_return);
+            nic->counters.drop_return++;
     }
 }
 
@@ -95,7 +89,8 @@ static bool take_from_ip(struct nic *nic, uint64_t now_us)
         } else if (m.operation == MESSAGE_RETURN) {
             loans_home(nic, &m);
         } else {
-            nic_lie(nic, &nic->counters.drop_operation);
+            nic->counters.drop_operation++;
+            nic->ip->counters.foreign++;
         }
     }
     return moved;

@@ -72,8 +72,6 @@ void nic_send(struct nic *nic, uint64_t now_us, const struct message *m);
 /* ---- receive.c: device -> ip ---- */
 bool nic_receive(struct nic *nic, uint64_t now_us); /* up to a burst; true: something came */
 
-/* What an honest ip never says: a drop, and held against it (servers/domain/watch.c). */
-void nic_lie(struct nic *nic, uint64_t *counter);
 void nic_device_failed(struct nic *nic, uint64_t now_us);
 
 #endif

@@ -307,13 +307,6 @@ static bool made_anew(const struct socket_block *block, const struct message_soc
             block->slot_generation != socket->generation);
 }
 
-/* No honest transport says it: held against it, too (servers/domain/watch.c). */
-static void malformed(struct socket_server *server, enum session_transport t)
-{
-    server->counters.drop_malformed++;
-    server->peer[t].port->counters.foreign++;
-}
-
 static void on_answer(struct socket_server *server, enum session_transport t, const struct message *message)
 {
     struct socket_entry *entry = &server->entry[message->cookie & (SOCKETS_MAX - 1)];
@@ -325,7 +318,7 @@ static void on_answer(struct socket_server *server, enum session_transport t, co
     }
     int error = message->socket.error;
     if (error < 0 || error > 4095 || (error == 0 && wants_slot(entry) && !slot_sane(&message->socket))) {
-        malformed(server, t);
+        server->counters.drop_malformed++;
         error = ENOBUFS;
     }
     if (!request_wants_endpoint(block)) /* else the list alone says whether it is there */
@@ -372,7 +365,7 @@ static void on_established(struct socket_server *server, enum session_transport 
 {
     const struct message_socket *socket = &message->socket;
     if (socket->connection >= CONNECTIONS_MAX || socket->session >= SESSIONS_MAX || !slot_sane(socket)) {
-        malformed(server, t);
+        server->counters.drop_malformed++;
         return;
     }
     struct connection *connection = &server->connection[socket->connection];
@@ -411,7 +404,7 @@ static void on_alive_unclaimed(struct socket_server *server, enum session_transp
                                const struct message_socket *socket)
 {
     if (t != SESSION_TCP || socket->connection >= CONNECTIONS_MAX) {
-        malformed(server, t);
+        server->counters.drop_malformed++;
         return;
     }
     const struct connection *connection = &server->connection[socket->connection];
@@ -452,7 +445,7 @@ static void on_lost_unowned(struct socket_server *server, enum session_transport
         return;
     }
     if (t != SESSION_TCP || socket->connection >= CONNECTIONS_MAX) {
-        malformed(server, t);
+        server->counters.drop_malformed++;
         return;
     }
     struct connection *connection = &server->connection[socket->connection];

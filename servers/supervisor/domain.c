@@ -340,6 +340,7 @@ void domain_ready(struct supervisor *s, struct domain *d)
  * because of it. */
 void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
 {
+    d->late = 0;
     rights_acknowledged(s, d, epoch);
     barrier_acknowledged(s, d, epoch);
     session_acknowledged(s, d, epoch);
@@ -372,6 +373,9 @@ static void acknowledgement_due(struct supervisor *s, struct domain *d, uint64_t
     if (epoch == 0 || *deadline_us == 0 || now < *deadline_us)
         return;
     *deadline_us = now + health_hang_us(s);
+    bool moves = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) != d->liveness.counter;
+    if (moves && d->late++ < ANSWERS_LATE)
+        return; /* it goes round: it was not let before */
     if (liveness_blames(&d->liveness, d->cpu, cpu_visit))
         health_hangs(s, d);
 }

@@ -55,6 +55,7 @@
 #define CONTROL_OCTETS_MAX   2048  /* of a message in either direction */
 #define CONTROL_FDS_MAX      4
 #define FROM_DOMAIN_BURST    32
+#define ANSWERS_LATE         3         /* deadlines that one who moves may miss in a row */
 #define LOGS_A_TICK          32
 #define CONNECTIONS_WAITING  16 /* attached to, no hello yet */
 #define CONNECTIONS_ATTACHED (SESSIONS_MAX + CONNECTIONS_WAITING)
@@ -218,6 +219,7 @@ struct domain {
     uint64_t silent_us;                  /* of one that hangs: for how long; 0: it moves, but does not answer */
     const char *recovery;                /* what its present life goes on from, in a word */
     struct liveness liveness;
+    uint32_t late; /* answers in a row */
     uint64_t started_bursts;
     uint64_t kill_us; /* when this incarnation was killed or told to stop; 0 not */
     uint64_t died_kill_us, noticed_us, spawned_us, standby_us, granted_us, ready_us; /* of the latest death and life */

@@ -100,7 +100,6 @@ bool transport_packet_receive(struct transport *t, const struct message *m, stru
     }
     if (m->protocol != t->operations->protocol) {
         count->drop_protocol++;
-        t->ip->counters.foreign++;
         return false;
     }
     if (!for_us(t, m)) {
@@ -109,7 +108,6 @@ bool transport_packet_receive(struct transport *t, const struct message *m, stru
     }
     if (r[0].length == 0 || (uint64_t)r[0].length + r[1].length > UINT16_MAX) {
         count->drop_length++;
-        t->ip->counters.foreign++;
         return false;
     }
     ret->octets = r[0].length + r[1].length;
@@ -173,7 +171,6 @@ static void loan_home(struct transport *t, uint32_t cookie)
 {
     if (!pool_return(t->context->pool, cookie, SERVER_IP)) {
         t->counters.drop_return_unknown++;
-        t->ip->counters.foreign++;
         return;
     }
     t->loans--;

@@ -81,6 +81,21 @@ static bool has_taken_all(struct port *port)
     return port_has_space(port, RING_SLOTS);
 }
 
+/* What came home in a message that was refused did so by the neighbour's books: they are no evidence then. */
+static const char *kept_or_lied(const struct domain_port *port, uint64_t refused)
+{
+    const struct domain_watch *watch = &port->watch;
+    uint32_t limit = kept_limit(port->peer);
+    bool garbled = refused != watch->refused_before;
+    if (watch->kept >= limit)
+        return garbled ? "gives back nothing that can be read" : ACCUSED_KEEPS;
+    if (port_oldest(&port->port) >= OLD_LIMIT(limit))
+        return garbled ? "gave back a loan in what cannot be read, or not" : ACCUSED_KEEPS_ONE;
+    if (watch->lies >= WATCH_LIES)
+        return watch->foreign ? "goes on saying what makes no sense" : ACCUSED_NAMES;
+    return NULL;
+}
+
 /* One tick on. What it is accused of; NULL: nothing. */
 static const char *look_at(struct domain_port *port, uint64_t liveness)
 {
@@ -114,11 +129,7 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
     watch->returned = p->counters.returned;
     watch->refused = refused;
     watch->said_foreign = p->counters.foreign;
-    return watch->silent >= WATCH_SILENT                         ? ACCUSED_SILENT
-           : watch->kept >= kept_limit(port->peer)               ? ACCUSED_KEEPS
-           : port_oldest(p) >= OLD_LIMIT(kept_limit(port->peer)) ? ACCUSED_KEEPS_ONE
-           : watch->lies >= WATCH_LIES ? (watch->foreign ? "goes on saying what makes no sense" : ACCUSED_NAMES)
-                                       : NULL;
+    return watch->silent >= WATCH_SILENT ? ACCUSED_SILENT : kept_or_lied(port, refused);
 }
 
 /* Whether more of the pool is lent than went out: it never comes home. Not asked of a channel on which something was

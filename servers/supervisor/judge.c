@@ -139,10 +139,10 @@ static bool is_refused(const struct supervisor *s, enum server_id by, enum serve
 static bool names_wrongly(const struct supervisor *s, const struct channel_memory *channel, unsigned side,
                           enum server_id by, enum server_id of)
 {
-    static struct message recent[RING_SLOTS];
+    static struct message recent[RING_SLOTS / 4]; /* the oldest may be overwritten any time */
     uint32_t end = word(&channel->seen[side]->producer), fresh;
     const struct ring view = {.peer = channel->seen[side], .tail = end, .released = end};
-    uint32_t count = ring_recent(&view, recent, end < RING_SLOTS ? end / 2 : RING_SLOTS / 2, &fresh);
+    uint32_t count = ring_recent(&view, recent, RING_SLOTS / 4, &fresh);
     for (uint32_t i = 0; i < count; i++)
         if (is_refused(s, by, of, &recent[i]))
             return true;

@@ -122,18 +122,21 @@ END_TEST
 static const struct {
     const char *name, *why;
     bool speaks, keeps, gives, believed;
+    uint16_t names; /* it says so much and names this; 0: it says nothing that can be read */
 } books[] = {
-    {"silent", ACCUSED_SILENT, false, false, false, true},
-    {"not silent", ACCUSED_SILENT, true, false, false, false},
-    {"keeps", ACCUSED_KEEPS, true, true, false, true},
-    {"has nothing", ACCUSED_KEEPS, true, false, false, false},
-    {"gives back", ACCUSED_KEEPS, true, true, true, false},
-    {"keeps one", ACCUSED_KEEPS_ONE, true, true, true, true},
-    {"keeps none", ACCUSED_KEEPS_ONE, true, false, true, false},
-    {"ring is broken", ACCUSED_RING, true, false, false, true}, /* a message of no slots */
-    {"ring is sound", ACCUSED_RING, false, false, false, false},
-    {"names too little to tell", ACCUSED_NAMES, true, false, true, true},
-    {"no evidence", "goes on saying what makes no sense", true, false, true, true},
+    {"silent", ACCUSED_SILENT, false, false, false, true, 0},
+    {"not silent", ACCUSED_SILENT, true, false, false, false, 0},
+    {"keeps", ACCUSED_KEEPS, true, true, false, true, 0},
+    {"has nothing", ACCUSED_KEEPS, true, false, false, false, 0},
+    {"gives back", ACCUSED_KEEPS, true, true, true, false, 0},
+    {"keeps one", ACCUSED_KEEPS_ONE, true, true, true, true, 0},
+    {"keeps none", ACCUSED_KEEPS_ONE, true, false, true, false, 0},
+    {"ring is broken", ACCUSED_RING, true, false, false, true, 0}, /* a message of no slots */
+    {"ring is sound", ACCUSED_RING, false, false, false, false, 0},
+    {"names too little to tell", ACCUSED_NAMES, true, false, true, true, 0},
+    {"names what it may", ACCUSED_NAMES, true, false, true, false, CAPABILITY_INDEX_PEER},
+    {"names what it may not", ACCUSED_NAMES, true, false, true, true, 999},
+    {"no evidence", "goes on saying what makes no sense", true, false, true, true, 0},
 };
 
 static struct ring_half *half_of(enum server_id from, enum server_id to)
@@ -144,6 +147,13 @@ static struct ring_half *half_of(enum server_id from, enum server_id to)
             if (topology_channel[i].end[side] == from && topology_channel[i].end[1 - side] == to)
                 ck_assert_int_eq(segment_map(s->channel[i].half[side], sizeof(struct ring_half), true, &memory), 0);
     return memory;
+}
+
+static void say(struct ring_half *half, uint16_t name)
+{
+    const struct message m = {.operation = MESSAGE_RETURN, .slot_count = 1, .capability = name, .generation = 1};
+    for (unsigned i = 0; i < 2; i++)
+        memcpy(half->slot[half->producer++ % RING_SLOTS].octets, &m, MESSAGE_SLOT_OCTETS);
 }
 
 START_TEST(books_are_evidence)
@@ -157,7 +167,9 @@ START_TEST(books_are_evidence)
     struct ring_half *half = half_of(SERVER_TCP, SERVER_SOCKET);
     uint64_t now = now_us() - 2000000;
     for (unsigned n = 0; n < 10; n++, now += 200000) {
-        half->producer += books[_i].speaks;
+        half->producer += books[_i].speaks && books[_i].names == 0;
+        if (books[_i].names != 0)
+            say(half, books[_i].names);
         half->taken = half->given + (books[_i].keeps ? 3 : 0);
         half->given += books[_i].gives;
         half->taken += books[_i].gives;

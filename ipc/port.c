@@ -25,6 +25,27 @@ static uint32_t operation_slots(uint8_t operation)
     return operation < sizeof slots_of ? slots_of[operation] : 0;
 }
 
+/* What went out with this message. */
+static void account_push(struct port *port, const struct message *m)
+{
+    if (m->operation == MESSAGE_RETURN) {
+        port->returns_unrung += m->count;
+        port->given += m->count;
+    } else if (m->operation == MESSAGE_SEND || m->operation == MESSAGE_RECEIVE) {
+        port->lent += m->cookie >= PORT_COOKIES || port->since[m->cookie] == 0;
+        if (m->cookie < PORT_COOKIES)
+            port->since[m->cookie] = port->tick;
+    }
+}
+
+/* Untrusted: cookie. What was not lent does not come home. */
+static void account_return(struct port *port, uint32_t cookie)
+{
+    port->lent -= port->lent > 0 && (cookie >= PORT_COOKIES || port->since[cookie] != 0);
+    if (cookie < PORT_COOKIES)
+        port->since[cookie] = 0;
+}
+
 static bool ring_push(struct port *port, const struct message *message)
 {
     uint32_t count = operation_slots(message->operation);
@@ -37,10 +58,7 @@ static bool ring_push(struct port *port, const struct message *message)
         return false;
     }
     port->counters.pushed++;
-    if (message->operation == MESSAGE_RETURN)
-        port->returns_unrung += message->count;
-    else if (message->operation == MESSAGE_SEND || message->operation == MESSAGE_RECEIVE)
-        port->lent++;
+    account_push(port, message);
     if (message->operation != MESSAGE_RETURN)
         port->quiet_output = false;
     return true;
@@ -51,10 +69,10 @@ static bool flags_ok(const struct message *m)
     return (m->flags & ~(m->operation == MESSAGE_SEND ? MESSAGE_DONT_FRAGMENT : 0U)) == 0;
 }
 
-static bool envelope_ok(const struct message *m)
+bool port_message_ok(const struct message *m)
 {
     static const uint8_t zero[sizeof m->reserved1];
-    return m->slot_count == operation_slots(m->operation) && flags_ok(m) &&
+    return m->slot_count != 0 && m->slot_count == operation_slots(m->operation) && flags_ok(m) &&
            m->count <= (m->operation == MESSAGE_RETURN ? MESSAGE_RETURNS_MAX : 0) &&
            memcmp(m->reserved1, zero, sizeof zero) == 0;
 }
@@ -64,12 +82,15 @@ static bool is_beat(const struct message *m)
     return m->operation == MESSAGE_RETURN && m->count == 0;
 }
 
-static void came_home(struct port *port, const struct message *m)
+/* Untrusted: m. What comes in with it. */
+static void account_pull(struct port *port, const struct message *m)
 {
+    port->taken += m->operation == MESSAGE_SEND || m->operation == MESSAGE_RECEIVE;
     if (m->operation != MESSAGE_RETURN)
         return;
+    for (unsigned i = 0; i < m->count; i++)
+        account_return(port, m->returned[i]);
     port->counters.returned += m->count;
-    port->lent -= m->count < port->lent ? m->count : port->lent;
 }
 
 static bool ring_pull(struct port *port, struct message *ret)
@@ -77,14 +98,14 @@ static bool ring_pull(struct port *port, struct message *ret)
     if (!port->attached)
         return false;
     while (ring_take(&port->ring, ret)) { /* ends: a ring full at most, as nothing is released within */
-        if (!envelope_ok(ret)) {
+        if (!port_message_ok(ret)) {
             port->counters.malformed++;
             continue;
         }
         port->counters.heard++;
         if (is_beat(ret))
             continue;
-        came_home(port, ret);
+        account_pull(port, ret);
         port->counters.pulled++;
         return true;
     }
@@ -95,7 +116,7 @@ const struct port_operations port_ring_operations = {.push = ring_push, .pull = 
 
 void port_init(struct port *port, struct capability *table_entries)
 {
-    *port = (struct port){.operations = &port_ring_operations, .quiet_output = true};
+    *port = (struct port){.operations = &port_ring_operations, .quiet_output = true, .tick = 1};
     capability_table_init(&port->table, table_entries);
 }
 
@@ -107,7 +128,8 @@ void port_attach(struct port *port, struct ring_half *mine, const struct ring_ha
     port->attachments++;
     port->quiet_output = true;
     port->returns_unrung = 0;
-    port->lent = 0;
+    port->lent = port->taken = port->given = 0;
+    memset(port->since, 0, sizeof port->since);
 }
 
 void port_detach(struct port *port)
@@ -136,6 +158,7 @@ void port_flush(struct port *port)
 {
     if (!port->attached)
         return;
+    ring_account(&port->ring, port->taken, port->given);
     ring_release(&port->ring);
     if (!ring_flush(&port->ring) || port->bell == NULL)
         return;
@@ -144,6 +167,17 @@ void port_flush(struct port *port)
         doorbell_ring(port->bell);
     }
     port->quiet_output = true;
+}
+
+uint32_t port_oldest(const struct port *port)
+{
+    uint32_t oldest = 0;
+    for (uint32_t i = 0; i < PORT_COOKIES; i++) {
+        uint32_t age = (uint16_t)(port->tick - port->since[i]);
+        if (port->since[i] != 0 && age > oldest)
+            oldest = age;
+    }
+    return oldest;
 }
 
 bool port_return(struct port *port, struct port_returns *returns, uint32_t cookie)

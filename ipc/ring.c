@@ -15,6 +15,13 @@ void ring_init(struct ring *ring, struct ring_half *mine, const struct ring_half
     *ring = (struct ring){.mine = mine, .peer = peer};
     __atomic_store_n(&mine->producer, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&mine->consumer, 0, __ATOMIC_RELAXED);
+    ring_account(ring, 0, 0);
+}
+
+void ring_account(struct ring *ring, uint32_t taken, uint32_t given)
+{
+    __atomic_store_n(&ring->mine->taken, taken, __ATOMIC_RELAXED);
+    __atomic_store_n(&ring->mine->given, given, __ATOMIC_RELAXED);
 }
 
 uint32_t ring_space(struct ring *ring, uint32_t wanted)

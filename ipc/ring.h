@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* One-way rings of 64-octet slots, two to a channel. A channel has two halves, one segment each: a half is written by
  * one side only and holds the slots and producer index of the ring that this side fills, and the consumer index of
- * the ring that the other side fills. Indices are free-running; capacity is a private constant of each side, never read from
- * shared memory. Messages become visible at ring_flush(), slots are given back at ring_release().
+ * the ring that the other side fills. Indices are free-running; capacity is a private constant of each side, never read
+ * from shared memory. Messages become visible at ring_flush(), slots are given back at ring_release().
  *
  * Barriers: (A) producer's release store of `producer` pairs with (a) the consumer's acquire load: slots before index.
- *           (B) consumer's release store of `consumer` pairs with (b) the producer's acquire load: reads before reuse. */
+ *           (B) consumer's release store of `consumer` pairs with (b) the producer's acquire load: reads before reuse.
+ */
 #ifndef BULKHEAD_IPC_RING_H
 #define BULKHEAD_IPC_RING_H
 
@@ -16,6 +17,13 @@
 
 #define RING_SLOTS 512U /* power of two */
 
+/* What the end of a channel accuses the other of, as ChannelBroken says it, where the books are evidence. */
+#define ACCUSED_SILENT    "says nothing"
+#define ACCUSED_KEEPS     "does not give back what it was lent"
+#define ACCUSED_RING      "impossible ring index"
+#define ACCUSED_NAMES     "goes on naming what it may not"
+#define ACCUSED_KEEPS_ONE "does not give back one of its loans"
+
 struct ring_slot {
     _Alignas(64) uint8_t octets[MESSAGE_SLOT_OCTETS];
 };
@@ -23,6 +31,7 @@ struct ring_slot {
 struct ring_half { /* one segment; every word in it has one writer */
     _Alignas(64) uint32_t producer;
     _Alignas(64) uint32_t consumer;
+    uint32_t taken, given; /* this side's books, for a judge: loans that came over this channel, and that went back */
     struct ring_slot slot[RING_SLOTS];
 };
 
@@ -39,6 +48,8 @@ struct ring { /* private: one side's view of a channel */
 };
 
 void ring_init(struct ring *ring, struct ring_half *mine, const struct ring_half *peer);
+/* This side's books. */
+void ring_account(struct ring *ring, uint32_t taken, uint32_t given);
 /* Free slots; re-reads the peer's index only when the cached one says fewer than `wanted`. */
 uint32_t ring_space(struct ring *ring, uint32_t wanted);
 /* Copies `count` (1..3) slots in; false: no space (nothing changed). */

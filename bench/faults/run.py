@@ -14,6 +14,7 @@ OBSERVE_S = 0.6      # at least, after the activation
 SETTLE_S = 0.5       # at least, after the service is back: how fast is it now?
 FRESH_NS = 200_000_000
 REACHABLE_S = 10.0   # without help
+AWAY_S = 2.0         # so long without a fresh probe is no busy machine's pause
 STUCK_S = 6.0        # patience with single connections once new ones are served
 RESTART_S = 4.0
 GOLDEN_S = 1.2
@@ -60,21 +61,22 @@ class Watch:
         while self.activated is None and time.monotonic() < waited_until:
             self.look()
             time.sleep(POLL_S)
-        stuck_since = None
+        well_ns = None
         while True:
             status, now_ns = self.look(), time.monotonic_ns()
             seconds = (now_ns - self.strike_ns) / 1e9
             well = reachable(status, self.strike_ns)
             if well and self.reached_ns is None:
                 self.reached_ns = status["at"]
+            well_ns = now_ns if well else well_ns
+            away = now_ns - (well_ns or 0) > AWAY_S * 1e9
             if self.activated is False:
                 return True
             if seconds > OBSERVE_S and well and now_ns - self.reached_ns > SETTLE_S * 1e9 and not still(status):
                 return True
-            stuck_since = (stuck_since or now_ns) if well else None
-            if stuck_since and (now_ns - stuck_since) / 1e9 > STUCK_S:
+            if self.reached_ns is not None and not away and now_ns - self.reached_ns > STUCK_S * 1e9:
                 return True
-            if seconds > REACHABLE_S and not well:
+            if seconds > REACHABLE_S and away:
                 return False
             time.sleep(POLL_S)
 

@@ -51,7 +51,7 @@ static void detach_broken(struct domain *domain)
         struct domain_port *port = domain->port[p];
         if (!port->port.attached || !port->port.ring.broken || port->broken)
             continue;
-        domain_accuse(domain, port, "impossible ring index");
+        domain_accuse(domain, port, ACCUSED_RING);
     }
 }
 

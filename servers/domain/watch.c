@@ -12,6 +12,8 @@
  *  keeps: something is lent to it, and nothing came home for kept_limit() ticks at whose end it had taken all that was
  *  said to it; they are more towards the ends of the chain, so that he is blamed who keeps, and not who waits for him;
  *
+ *  keeps one: others come home, and one does not for OLD_LIMIT() such ticks;
+ *
  *  lies on: in WATCH_LIES of the recent ticks, net of honest ones, it has named what it may not, or said what is no
  *  message (not after a revocation on that channel: then an honest neighbour does).
  *
@@ -20,8 +22,9 @@
  * neighbour's liveness has moved count, so one who is stopped, starved or being replaced is left to the supervisor. In
  * a monolith nobody is there to be accused.
  *
- * A pool with no free buffer, and hardly one lent, for WATCH_BARE ticks is lost to its own server: the domain says so
- * and ends. A fault that serves some and not others is not seen here. */
+ * A pool with no free buffer, and hardly one lent, for WATCH_BARE ticks is lost to its own server, and so are buffers
+ * that the pool has lent and that never went out over the channel: the domain says so and ends. A fault that serves
+ * some and not others is not seen here. */
 #include <errno.h>
 
 #include "servers/domain/state.h"
@@ -31,8 +34,12 @@
 #define WATCH_BARE     10
 #define WATCH_MOVES    2  /* rounds of the neighbour that make a tick count */
 #define KEPT_NIC       10 /* gives back at once */
-#define KEPT_TRANSPORT 20 /* ... takes nothing while it cannot send, so once nic does and ip has said so */
-#define KEPT_IP        30 /* ... once the others do, and once an address is resolved, or is not (3 s) */
+#define KEPT_TRANSPORT 15 /* ... takes nothing while it cannot send, so once nic does and ip has said so */
+#define KEPT_IP        22 /* ... once the others do, and once an address is resolved, or is not (3 s) */
+
+/* Ticks in which the borrower could have given back a certain loan, while others came home. Longer than the limits
+ * above, so that an address that is not resolved is nobody's fault. */
+#define OLD_LIMIT(limit) ((limit) + 5)
 
 /* Ticks. */
 static uint32_t kept_limit(enum server_id borrower)
@@ -56,7 +63,9 @@ static void begin(struct domain_watch *watch, const struct domain_port *port, ui
                                    .liveness = liveness,
                                    .heard = port->port.counters.heard,
                                    .returned = port->port.counters.returned,
-                                   .refused = refusals(&port->port)};
+                                   .refused = refusals(&port->port),
+                                   .refused_before = refusals(&port->port),
+                                   .said_foreign = port->port.counters.foreign};
 }
 
 static void beat(struct port *port)
@@ -70,6 +79,21 @@ static void beat(struct port *port)
 static bool has_taken_all(struct port *port)
 {
     return port_has_space(port, RING_SLOTS);
+}
+
+/* What came home in a message that was refused did so by the neighbour's books: they are no evidence then. */
+static const char *kept_or_lied(const struct domain_port *port, uint64_t refused)
+{
+    const struct domain_watch *watch = &port->watch;
+    uint32_t limit = kept_limit(port->peer);
+    bool garbled = refused != watch->refused_before;
+    if (watch->kept >= limit)
+        return garbled ? "gives back nothing that can be read" : ACCUSED_KEEPS;
+    if (port_oldest(&port->port) >= OLD_LIMIT(limit))
+        return garbled ? "gave back a loan in what cannot be read, or not" : ACCUSED_KEEPS_ONE;
+    if (watch->lies >= WATCH_LIES)
+        return watch->foreign ? "goes on saying what makes no sense" : ACCUSED_NAMES;
+    return NULL;
 }
 
 /* One tick on. What it is accused of; NULL: nothing. */
@@ -90,8 +114,12 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
         watch->kept = 0;
     else
         watch->kept += !port_pending(p) && has_taken_all(p);
+    if (!port_pending(p) && has_taken_all(p))
+        p->tick = p->tick == UINT16_MAX ? 1 : (uint16_t)(p->tick + 1);
     bool stalled =
         watch->lies > 0 && p->counters.heard == watch->heard; /* its lies block the ring that it is read from */
+    if (p->counters.foreign != watch->said_foreign)
+        watch->foreign = true; /* the message alone is no evidence of it */
     if ((refused != watch->refused || (stalled && heard)) && !watch->revoked)
         watch->lies++;
     else
@@ -100,10 +128,21 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
     watch->heard = p->counters.heard;
     watch->returned = p->counters.returned;
     watch->refused = refused;
-    return watch->silent >= WATCH_SILENT           ? "says nothing"
-           : watch->kept >= kept_limit(port->peer) ? "does not give back what it was lent"
-           : watch->lies >= WATCH_LIES             ? "goes on naming what it may not"
-                                                   : NULL;
+    watch->said_foreign = p->counters.foreign;
+    return watch->silent >= WATCH_SILENT ? ACCUSED_SILENT : kept_or_lied(port, refused);
+}
+
+/* Whether more of the pool is lent than went out: it never comes home. Not asked of a channel on which something was
+ * refused: what the neighbour gave back in that came home for the port, and not for the pool. */
+static bool lends_nowhere(const struct domain_server *at, const struct pool *pool)
+{
+    for (uint32_t id = 0; id < SERVER_COUNT; id++) {
+        const struct domain_port *port = at->port[id];
+        if (port != NULL && port->port.attached && pool->lent[id] > port->port.lent &&
+            refusals(&port->port) == port->watch.refused_before)
+            return true;
+    }
+    return false;
 }
 
 /* True: a pool is lost. */
@@ -113,7 +152,8 @@ static bool pools_are_bare(struct domain *domain)
     for (uint32_t id = 0; id < SERVER_COUNT; id++) {
         struct domain_server *at = &domain->server[id];
         const struct pool *pool = at->server != NULL ? at->context.pool : NULL;
-        bool bare = pool != NULL && pool->free_count == 0 && pool->lent_total <= pool->count / 8;
+        bool bare =
+            pool != NULL && ((pool->free_count == 0 && pool->lent_total <= pool->count / 8) || lends_nowhere(at, pool));
         at->bare = bare ? at->bare + 1 : 0;
         if (at->bare < WATCH_BARE)
             continue;

@@ -17,10 +17,10 @@
 #include "ipc/ring.h"
 #include "servers/supervisor/audit.h"
 
-#define AUDIT_SECONDS   5
-#define ROWS_OCTETS     (80U << 10) /* of a reply; the rows of more sessions than that are left out */
-#define BIT(principal)  (1U << (principal))
-#define NO_SESSION      (-1)
+#define AUDIT_SECONDS  5
+#define ROWS_OCTETS    (80U << 10) /* of a reply; the rows of more sessions than that are left out */
+#define BIT(principal) (1U << (principal))
+#define NO_SESSION     (-1)
 
 /* ---- what was granted ---- */
 
@@ -152,8 +152,8 @@ static void server_grants(const struct supervisor *s, struct audit_grants *ret)
         for (unsigned side = 0; side < 2; side++) {
             enum server_id from = topology_channel[i].end[side], to = topology_channel[i].end[1 - side];
             grant_add(ret, s->channel[i].half[side], AUDIT_SEGMENT, BIT(s->server[from].domain->index),
-                      BIT(s->server[to].domain->index), "ring-%s-%s", topology_server_name(from),
-                      topology_server_name(to));
+                      BIT(s->server[to].domain->index) | (s->channel[i].seen[side] != NULL ? BIT(AUDIT_SUPERVISOR) : 0),
+                      "ring-%s-%s", topology_server_name(from), topology_server_name(to));
         }
     for (unsigned i = 0; i < CAPTURES_MAX; i++) {
         const struct capture_memory *c = &s->capture[i];

@@ -293,6 +293,10 @@ static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__
     snprintf(text, sizeof text, "channel from %s: %.100s", topology_server_name((enum server_id)message->peer),
              message->why);
     log_event(s, domain, "broken", message->server, text);
+    if (!judge_believes(s, (enum server_id)message->server, (enum server_id)message->peer, message->why, now_us())) {
+        health_lies(s, domain, NULL, "its neighbour's books say otherwise");
+        return true;
+    }
     health_lies(s, s->server[message->peer].domain, domain, text);
     if (accuses_too_much(domain))
         health_lies(s, domain, NULL, "accuses its neighbours again and again");

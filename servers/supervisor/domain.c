@@ -387,7 +387,7 @@ void domain_is_late(struct supervisor *s, struct domain *d)
     bool silent = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) == d->liveness.counter;
     if (silent && visit == cpu_is_withheld)
         return; /* who moves, but does not answer, has its turns */
-    if (d->late < LATE_MAX && !liveness_blames(&d->liveness, d->cpu, visit))
+    if (d->late < LATE_MAX && (!silent || !liveness_blames(&d->liveness, d->cpu, visit)))
         d->late++;
     else
         health_hangs(s, d);

@@ -31,7 +31,7 @@ uint32_t layout_slots(uint32_t servers)
 }
 
 /* Through a read-only open file, so that our mapping cannot become writable either. */
-static int watch_segment(int fd, size_t size, void **ret)
+int memory_watch(int fd, size_t size, void **ret)
 {
     int copy = segment_read_only(fd);
     if (copy < 0)
@@ -44,7 +44,7 @@ static int watch_segment(int fd, size_t size, void **ret)
 static int watched_create(const char *name, size_t size, int *ret_fd, void **ret)
 {
     int fd = segment_create(name, size);
-    int result = fd < 0 ? fd : watch_segment(fd, size, ret);
+    int result = fd < 0 ? fd : memory_watch(fd, size, ret);
     if (result == 0)
         *ret_fd = fd;
     else if (fd >= 0)

@@ -184,9 +184,7 @@ bool liveness_tick(struct liveness *l, uint64_t counter, uint32_t most, int cpu,
         return false;
     }
     if (liveness_blames(l, cpu, visit))
-        l->ticks++;
-    else
-        l->ticks = 0;
+        l->ticks++; /* those that are excused in between count for nothing: it has not moved in any of them */
     return l->ticks >= most;
 }
 

@@ -264,6 +264,7 @@ static void deadlines(struct supervisor *s, uint64_t now)
         attach_tick(s);
         sessions_tick(s);
         wire_tick(s);
+        judge_tick(s, now);
     }
     if (watch)
         s->watch_us = now;

@@ -162,6 +162,7 @@ static int channel_renew(struct supervisor *s, unsigned index)
     const enum server_id *end = topology_channel[index].end;
     for (unsigned side = 0; side < 2; side++) {
         descriptor_drop(&channel->half[side]);
+        judge_forget(channel, side);
         rights_end(s, &channel->node[side]);
         if (s->server[end[0]].domain == s->server[end[1]].domain) {
             descriptor_drop(&channel->next[side]);

@@ -105,6 +105,13 @@ static const struct registry_node *entry_have(struct supervisor *s, uint32_t roo
     return derive(s, root, parent, grant);
 }
 
+bool rights_name(const struct supervisor *s, enum server_id server, enum server_id peer, uint16_t index,
+                 uint16_t generation, uint64_t offset, uint64_t length)
+{
+    const struct registry_node *node = registry_entry(&s->registry, TABLE(server, peer), index, generation);
+    return node != NULL && (length == 0 || (offset <= node->grant.length && length <= node->grant.length - offset));
+}
+
 /* ---- pools ---- */
 static bool hosts(const struct domain *d, enum server_id server)
 {

@@ -263,10 +263,20 @@ struct server_memory {
     int store;
     struct server_health health;
 };
+struct channel_books { /* judge.c: of one end, when it was last seen to ... */
+    uint32_t said, given;
+    uint64_t spoke_us, gave_us, even_us;
+};
+struct judge_device {
+    uint32_t looks, taken;
+    uint64_t quiet_until_us;
+};
 struct channel_memory {
     int half[2]; /* written by end[0], end[1]; -1 none, or both ends in one domain */
     int next[2]; /* made beforehand; -1: none */
     uint32_t node[2];
+    const struct ring_half *seen[2]; /* NULL: not yet */
+    struct channel_books books[2];
 };
 
 /* ---- rights: what the registry's numbers mean ---- */
@@ -429,6 +439,7 @@ struct supervisor {
     struct repartition repartition;
     struct server_memory server[SERVER_COUNT];
     struct channel_memory channel[TOPOLOGY_CHANNELS];
+    struct judge_device judge_device;
     struct registry registry;
     struct registry_node node[RIGHTS_NODES];
     uint32_t right_node[RIGHTS_ROOTS];
@@ -509,6 +520,7 @@ void wire_receive(struct supervisor *s);
 void wire_tick(struct supervisor *s);
 
 /* ---- layout.c ---- */
+int memory_watch(int fd, size_t size, void **ret); /* read-only, for good */
 int domains_init(struct supervisor *s) __attribute__((warn_unused_result));
 /* Of a domain of these servers: the one that it is woken by, and all that it waits for, as a mask of servers. */
 enum server_id layout_primary(uint32_t servers);
@@ -626,6 +638,13 @@ bool control_standby_read(const struct domain *domain, const Bulkhead__Control__
 void control_flush(struct supervisor *s, struct domain *domain);
 void control_close(struct supervisor *s, struct domain *domain);
 
+/* ---- judge.c ---- */
+void judge_tick(struct supervisor *s, uint64_t now);
+/* The channel's half is gone. */
+void judge_forget(struct channel_memory *channel, unsigned side);
+/* Whether the books of the accused speak for what it is accused of, or there are none. */
+bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now);
+
 /* ---- memory.c ---- */
 int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */
 void memory_init(struct supervisor *s);
@@ -640,6 +659,9 @@ void memory_prepare(struct supervisor *s, uint32_t servers);
 bool memory_forget_stores(struct supervisor *s, uint32_t servers);
 
 /* ---- rights.c ---- */
+/* Untrusted: index to length. Whether `server` has an entry for that in its table for `peer`, as far as was granted. */
+bool rights_name(const struct supervisor *s, enum server_id server, enum server_id peer, uint16_t index,
+                 uint16_t generation, uint64_t offset, uint64_t length);
 void rights_init(struct supervisor *s);
 bool rights_begin(struct supervisor *s) __attribute__((warn_unused_result)); /* roots that are there from the start */
 bool rights_domain(struct supervisor *s, struct domain *d) __attribute__((warn_unused_result)); /* those of its pages */

@@ -17,31 +17,32 @@ static struct {
     const char *name;
     bool lives, beats, asks, takes, gives_back, lies, revoked;
     const char *accused; /* NULL: it is not */
+    uint32_t keeps_one;  /* cookie */
 } rows[] = {
-    {"beats and serves", true, true, true, true, true, false, false, NULL},
-    {"beats, and nobody wants anything", true, true, false, true, true, false, false, NULL},
-    {"says nothing", true, false, false, true, false, false, false, "says nothing"},
-    {"is stopped", false, false, false, false, false, false, false, NULL},
-    {"takes and keeps", true, true, true, true, false, false, false, "does not give back what it was lent"},
-    {"takes nothing", true, true, true, false, false, false, false, NULL},
-    {"lies on and on", true, true, false, true, true, true, false, "goes on naming what it may not"},
-    {"names what was revoked", true, true, false, true, true, true, true, NULL},
+    {"beats and serves", true, true, true, true, true, false, false, NULL, 0},
+    {"beats, and nobody wants anything", true, true, false, true, true, false, false, NULL, 0},
+    {"says nothing", true, false, false, true, false, false, false, ACCUSED_SILENT, 0},
+    {"is stopped", false, false, false, false, false, false, false, NULL, 0},
+    {"takes and keeps", true, true, true, true, false, false, false, ACCUSED_KEEPS, 0},
+    {"keeps one, others come home", true, true, true, true, true, false, false, ACCUSED_KEEPS_ONE, 8 + 3},
+    {"takes nothing", true, true, true, false, false, false, false, NULL, 0},
+    {"lies on and on", true, true, false, true, true, true, false, "goes on naming what it may not", 0},
+    {"names what was revoked", true, true, false, true, true, true, true, NULL, 0},
 };
 
-static void give_back(uint32_t count)
+static void beat(void)
 {
-    struct message m = {.operation = MESSAGE_RETURN, .capability = 1, .generation = 1, .count = (uint8_t)count};
+    const struct message m = {.operation = MESSAGE_RETURN, .capability = 1, .generation = 1};
     ck_assert(port_push(&f.nic, &m));
 }
 
 static void step(uint32_t i, uint32_t n)
 {
-    struct message m;
-    uint32_t taken = 0;
+    struct message m, home = {.operation = MESSAGE_RETURN, .capability = 1, .generation = 1};
     if (rows[i].lives)
         __atomic_fetch_add(&f.nic_status->liveness, 1, __ATOMIC_RELAXED);
     if (rows[i].beats)
-        give_back(0);
+        beat();
     if (rows[i].asks && n % 8 == 0 && f.nic.lent < 16)
         send_to_ip(n, 100, 50);
     m = (struct message){.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1};
@@ -49,9 +50,10 @@ static void step(uint32_t i, uint32_t n)
     if (rows[i].lies)
         ck_assert(port_push(&f.nic, &m));
     while (rows[i].takes && port_pull(&f.nic, &m))
-        taken += m.operation == MESSAGE_RECEIVE;
-    if (rows[i].gives_back && taken > 0)
-        give_back(taken);
+        if (m.operation == MESSAGE_RECEIVE && (rows[i].keeps_one == 0 || m.cookie != rows[i].keeps_one))
+            home.returned[home.count++] = (uint32_t)m.cookie;
+    if (rows[i].gives_back && home.count > 0)
+        ck_assert(port_push(&f.nic, &home));
     port_flush(&f.nic);
     usleep(STEP_MS * 1000);
 }

@@ -2,9 +2,11 @@
 /* What domains say: whoever lies is killed, and nobody else is harmed. */
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ipc/ring.h"
 #include "ipc/segment.h"
 #include "tests/unit/supervisor_harness.h"
 
@@ -116,6 +118,121 @@ START_TEST(a_broken_channel_ends_who_wrote_it)
 }
 END_TEST
 
+/* What the books of the accused say of it. */
+static const struct {
+    const char *name, *why;
+    bool speaks, keeps, gives, believed;
+    uint16_t names; /* it says so much and names this; 0: it says nothing that can be read */
+} books[] = {
+    {"silent", ACCUSED_SILENT, false, false, false, true, 0},
+    {"not silent", ACCUSED_SILENT, true, false, false, false, 0},
+    {"keeps", ACCUSED_KEEPS, true, true, false, true, 0},
+    {"has nothing", ACCUSED_KEEPS, true, false, false, false, 0},
+    {"gives back", ACCUSED_KEEPS, true, true, true, false, 0},
+    {"keeps one", ACCUSED_KEEPS_ONE, true, true, true, true, 0},
+    {"keeps none", ACCUSED_KEEPS_ONE, true, false, true, false, 0},
+    {"ring is broken", ACCUSED_RING, true, false, false, true, 0}, /* a message of no slots */
+    {"ring is sound", ACCUSED_RING, false, false, false, false, 0},
+    {"names too little to tell", ACCUSED_NAMES, true, false, true, true, 0},
+    {"names what it may", ACCUSED_NAMES, true, false, true, false, CAPABILITY_INDEX_PEER},
+    {"names what it may not", ACCUSED_NAMES, true, false, true, true, 999},
+    {"no evidence", "goes on saying what makes no sense", true, false, true, true, 0},
+};
+
+static struct ring_half *half_of(enum server_id from, enum server_id to)
+{
+    void *memory = NULL;
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
+        for (unsigned side = 0; side < 2; side++)
+            if (topology_channel[i].end[side] == from && topology_channel[i].end[1 - side] == to)
+                ck_assert_int_eq(segment_map(s->channel[i].half[side], sizeof(struct ring_half), true, &memory), 0);
+    return memory;
+}
+
+static void say(struct ring_half *half, uint16_t name)
+{
+    const struct message m = {.operation = MESSAGE_RETURN, .slot_count = 1, .capability = name, .generation = 1};
+    for (unsigned i = 0; i < 2; i++)
+        memcpy(half->slot[half->producer++ % RING_SLOTS].octets, &m, MESSAGE_SLOT_OCTETS);
+}
+
+START_TEST(books_are_evidence)
+{
+    char octets[128] = "\x2a\x00\x08\x04\x10\x02\x1a";
+    size_t length = strlen(books[_i].why);
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t pid = victim(d), neighbour = victim(tcp);
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    struct ring_half *half = half_of(SERVER_TCP, SERVER_SOCKET);
+    uint64_t now = now_us() - 2000000;
+    for (unsigned n = 0; n < 10; n++, now += 200000) {
+        half->producer += books[_i].speaks && books[_i].names == 0;
+        if (books[_i].names != 0)
+            say(half, books[_i].names);
+        half->taken = half->given + (books[_i].keeps ? 3 : 0);
+        half->given += books[_i].gives;
+        half->taken += books[_i].gives;
+        judge_tick(s, now);
+    }
+    octets[1] = (char)(6 + length);
+    octets[7] = (char)length;
+    memcpy(octets + 8, books[_i].why, length);
+    send(end[SERVER_SOCKET], octets, 8 + length, 0);
+    control_receive(s, d);
+    ck_assert_msg((tcp->fault == FAULT_ACCUSED) == books[_i].believed, "%s", books[_i].name);
+    ck_assert_msg((d->fault == FAULT_PROTOCOL) == !books[_i].believed, "%s", books[_i].name);
+    segment_unmap(half, sizeof *half);
+    kill(pid, SIGKILL);
+    kill(neighbour, SIGKILL);
+    waitpid(pid, NULL, 0);
+    waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
+/* ... and of a nic whose device has something to read. */
+static const struct {
+    const char *name;
+    bool readable, taken, lent, full, blamed;
+} devices[] = {
+    {"nothing there", false, false, false, false, false},
+    {"does not read", true, false, false, false, true},
+    {"reads", true, true, false, false, false},
+    {"ip has its buffers", true, false, true, false, false},
+    {"ip does not read", true, false, false, true, false},
+};
+
+START_TEST(a_device_is_read)
+{
+    int ends[2];
+    start_all();
+    struct domain *nic = &s->domain[SERVER_NIC], *ip = &s->domain[SERVER_IP];
+    pid_t pid = victim(nic);
+    nic->state = ip->state = DOMAIN_RUNNING;
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_NIC)), 0);
+    struct ring_half *of_nic = half_of(SERVER_NIC, SERVER_IP), *of_ip = half_of(SERVER_IP, SERVER_NIC);
+    ck_assert_int_eq(pipe(ends), 0);
+    close(s->device);
+    s->device = ends[0];
+    ck_assert(!devices[_i].readable || write(ends[1], "x", 1) == 1);
+    of_nic->producer = devices[_i].full ? RING_SLOTS : 0;
+    of_ip->taken = devices[_i].lent ? RECEIVE_BUFFERS : 0;
+    uint64_t now = now_us();
+    for (unsigned n = 0; n < 14; n++, now += 200000) {
+        of_ip->taken += devices[_i].taken;
+        of_ip->given += devices[_i].taken;
+        judge_tick(s, now);
+    }
+    ck_assert_msg((nic->fault == FAULT_PROTOCOL) == devices[_i].blamed, "%s", devices[_i].name);
+    ck_assert_int_eq(ip->fault, FAULT_NONE);
+    close(ends[1]);
+    segment_unmap(of_nic, sizeof *of_nic);
+    segment_unmap(of_ip, sizeof *of_ip);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+END_TEST
+
 START_TEST(standby_is_bounded)
 {
     struct domain *d = &s->domain[SERVER_TCP];
@@ -204,6 +321,8 @@ int main(void)
     tcase_add_test(tests, after_a_lie_nothing_counts);
     tcase_add_test(tests, last_words_harm_nobody);
     tcase_add_loop_test(tests, a_broken_channel_ends_who_wrote_it, 0, 5);
+    tcase_add_loop_test(tests, books_are_evidence, 0, sizeof books / sizeof books[0]);
+    tcase_add_loop_test(tests, a_device_is_read, 0, sizeof devices / sizeof devices[0]);
     tcase_add_test(tests, standby_is_bounded);
     tcase_add_loop_test(tests, a_late_supervisor_blames_nobody, 0, 3);
     tcase_add_test(tests, ready_is_heard_before_the_deadline);

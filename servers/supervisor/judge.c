@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Who of the two lies when a domain accuses its neighbour.
+ *
+ * A domain that is faulty itself accuses as well as a sound one does. So it is not its word alone that counts: each end
+ * of a channel keeps books in its half (ipc/ring.h): what it has said, how many loans came, how many it gave back. They
+ * are looked at every TICK_US. Who is said to be silent, and has said something lately, or was not read, is not. Who is
+ * said to keep what it was lent, and whose books have been moving or are even, does not. Who is said to name what it
+ * may not, and has named only what was granted in all that still lies in its ring, read or not, did not. And a ring
+ * that can be read from where its reader is has no impossible index. Then it is the accuser who starts anew. Of other
+ * accusations there is no evidence: the accused one is at fault.
+ *
+ * Nobody accuses a nic that beats and gives back, and never reads its device. But the supervisor has the device, too:
+ * when it has been readable at every look for DEVICE_LOOKS, nic could have handed up what is there, and ip has taken
+ * nothing meanwhile, it is nic that starts anew; not again before DEVICE_QUIET_US, as there may be reasons that are not
+ * known here.
+ *
+ * A faulty domain can falsify its own books, and so have a neighbour replaced instead of itself; no more than its word
+ * alone could before.
+ *
+ * Untrusted: the halves. Each word is read once and only compared. */
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "ipc/port.h"
+#include "ipc/ring.h"
+#include "ipc/segment.h"
+#include "servers/supervisor/supervisor.h"
+
+#define JUDGE_US      450000  /* two looks: who moved within is fine */
+#define JUDGE_EVEN_US 1000000 /* whose books were even within keeps no single loan for long */
+
+#define JUDGE_MESSAGES  16 /* so many say something */
+#define DEVICE_LOOKS    10
+#define DEVICE_QUIET_US 30000000
+
+static uint32_t word(const uint32_t *at)
+{
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
+
+static const struct ring_half *half_of(struct channel_memory *channel, unsigned side)
+{
+    void *memory;
+    if (channel->seen[side] == NULL && channel->half[side] >= 0 &&
+        memory_watch(channel->half[side], sizeof(struct ring_half), &memory) == 0)
+        channel->seen[side] = memory;
+    return channel->seen[side];
+}
+
+void judge_forget(struct channel_memory *channel, unsigned side)
+{
+    if (channel->seen[side] != NULL)
+        segment_unmap((void *)(uintptr_t)channel->seen[side], sizeof(struct ring_half));
+    channel->seen[side] = NULL;
+    channel->books[side] = (struct channel_books){0};
+}
+
+static void look(struct channel_memory *channel, unsigned side, uint64_t now)
+{
+    const struct ring_half *half = half_of(channel, side);
+    struct channel_books *books = &channel->books[side];
+    if (half == NULL)
+        return;
+    uint32_t said = word(&half->producer), taken = word(&half->taken), given = word(&half->given);
+    if (said != books->said || books->spoke_us == 0)
+        books->spoke_us = now;
+    if (taken == given || books->even_us == 0)
+        books->even_us = now;
+    if (given != books->given || taken == given || books->gave_us == 0)
+        books->gave_us = now;
+    books->said = said;
+    books->given = given;
+}
+
+static bool is_readable(int device)
+{
+    struct pollfd p = {.fd = device, .events = POLLIN};
+    return poll(&p, 1, 0) == 1 && p.revents == POLLIN;
+}
+
+/* Whether nic's end of the channel lets it hand frames up: ip reads, and gives back. */
+static bool has_way_up(const struct channel_memory *channel, unsigned nic)
+{
+    const struct ring_half *mine = channel->seen[nic], *other = channel->seen[1 - nic];
+    uint32_t held = word(&other->taken) - word(&other->given);
+    return word(&mine->producer) - word(&other->consumer) < RING_SLOTS / 2 && held < RECEIVE_BUFFERS / 2;
+}
+
+static void device_look(struct supervisor *s, struct channel_memory *channel, unsigned nic, uint64_t now)
+{
+    struct judge_device *j = &s->judge_device;
+    struct domain *d = s->server[SERVER_NIC].domain;
+    uint32_t taken = channel->seen[1 - nic] != NULL ? word(&channel->seen[1 - nic]->taken) : 0;
+    bool stalls = channel->seen[0] != NULL && channel->seen[1] != NULL && d->state == DOMAIN_RUNNING &&
+                  s->server[SERVER_IP].domain->state == DOMAIN_RUNNING && taken == j->taken &&
+                  has_way_up(channel, nic) && is_readable(s->device);
+    j->looks = stalls ? j->looks + 1 : 0;
+    j->taken = taken;
+    if (j->looks < DEVICE_LOOKS || now < j->quiet_until_us)
+        return;
+    *j = (struct judge_device){.quiet_until_us = now + DEVICE_QUIET_US};
+    health_lies(s, d, NULL, "does not read its device");
+}
+
+void judge_tick(struct supervisor *s, uint64_t now)
+{
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS && s->device >= 0; i++)
+        for (unsigned side = 0; side < 2; side++)
+            if (topology_channel[i].end[side] == SERVER_NIC && topology_channel[i].end[1 - side] == SERVER_IP)
+                device_look(s, &s->channel[i], side, now);
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
+        for (unsigned side = 0; side < 2; side++)
+            look(&s->channel[i], side, now);
+}
+
+/* Whether what `side` has said still lies there, a ring full: the other end takes nothing. */
+static bool is_unread(const struct channel_memory *channel, unsigned side)
+{
+    const struct ring_half *mine = channel->seen[side], *other = channel->seen[1 - side];
+    return mine != NULL && other != NULL &&
+           word(&mine->producer) - word(&other->consumer) >= RING_SLOTS - MESSAGE_SLOTS_MAX;
+}
+
+/* Whether a neighbour that is sound would refuse it, by what was granted. Untrusted: m. */
+static bool is_refused(const struct supervisor *s, enum server_id by, enum server_id of, const struct message *m)
+{
+    if (!port_message_ok(m) || !rights_name(s, by, of, m->capability, m->generation, 0, 0))
+        return true;
+    for (unsigned i = 0; i < 2 && (m->operation == MESSAGE_SEND || m->operation == MESSAGE_RECEIVE); i++) {
+        const struct message_reference *r = &m->reference[i];
+        if (r->length > 0 && !rights_name(s, by, of, r->pool, r->generation, r->offset, r->length))
+            return true;
+    }
+    return false;
+}
+
+/* What lies in the ring still, read or not. */
+static bool names_wrongly(const struct supervisor *s, const struct channel_memory *channel, unsigned side,
+                          enum server_id by, enum server_id of)
+{
+    static struct message recent[RING_SLOTS / 4]; /* the oldest may be overwritten any time */
+    uint32_t end = word(&channel->seen[side]->producer), fresh;
+    const struct ring view = {.peer = channel->seen[side], .tail = end, .released = end};
+    uint32_t count = ring_recent(&view, recent, RING_SLOTS / 4, &fresh);
+    for (uint32_t i = 0; i < count; i++)
+        if (is_refused(s, by, of, &recent[i]))
+            return true;
+    return count < JUDGE_MESSAGES;
+}
+
+/* Whether what is not read yet can be read: from where the reader is, message by message. */
+static bool is_impossible(const struct channel_memory *channel, unsigned side)
+{
+    const struct ring_half *mine = channel->seen[side], *other = channel->seen[1 - side];
+    uint32_t at = word(&other->consumer), end = word(&mine->producer);
+    if (end - at > RING_SLOTS || word(&other->producer) - word(&mine->consumer) > RING_SLOTS)
+        return true;
+    while (at != end) {
+        uint8_t count =
+            *(const volatile uint8_t *)&mine->slot[at % RING_SLOTS].octets[offsetof(struct message, slot_count)];
+        if (count == 0 || count > MESSAGE_SLOTS_MAX || count > end - at)
+            return true;
+        at += count;
+    }
+    return false;
+}
+
+bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now)
+{
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
+        const enum server_id *end = topology_channel[i].end;
+        unsigned side = end[0] == accused ? 0 : 1;
+        struct channel_memory *channel = &s->channel[i];
+        if (end[side] != accused || end[1 - side] != accuser || channel->seen[side] == NULL)
+            continue;
+        look(channel, side, now);
+        const struct channel_books *books = &channel->books[side];
+        if (strcmp(why, ACCUSED_SILENT) == 0)
+            return now - books->spoke_us >= JUDGE_US && !is_unread(channel, side);
+        if (strcmp(why, ACCUSED_RING) == 0)
+            return channel->seen[1 - side] == NULL || is_impossible(channel, side);
+        if (strcmp(why, ACCUSED_NAMES) == 0)
+            return names_wrongly(s, channel, side, accuser, accused);
+        if (strcmp(why, ACCUSED_KEEPS) == 0)
+            return now - books->gave_us >= JUDGE_US;
+        return strcmp(why, ACCUSED_KEEPS_ONE) != 0 || now - books->even_us >= JUDGE_EVEN_US;
+    }
+    return true;
+}

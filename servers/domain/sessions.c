@@ -152,8 +152,9 @@ int session_remove(struct domain *domain, struct control_message *message)
     if (m->session >= SESSIONS_MAX)
         return -EINVAL;
     struct session *s = &domain->session[m->session];
+    /* also of one that went while we were dead, and is not here: the store may name it, and its index is another's next */
+    call_servers(domain, offsetof(struct server, session_removed), m->session);
     if (s->present) {
-        call_servers(domain, offsetof(struct server, session_removed), m->session);
         for (uint32_t i = 0; i < SESSION_ARENAS; i++)
             segment_unmap(s->arena[i].transport_words,
                           arena_receive_octets(s->arena[i].slots, s->arena[i].receive_most));

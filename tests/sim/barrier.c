@@ -201,10 +201,8 @@ void sim_told_ended(struct sim_domain *d, uint32_t id)
 
 void sim_told_remove(struct sim_domain *d, uint32_t id)
 {
-    if (d->life->session[id].present) {
-        call_servers(d, offsetof(struct server, session_removed), id);
-        d->life->session[id] = (struct session){.present = false};
-    }
+    call_servers(d, offsetof(struct server, session_removed), id);
+    d->life->session[id] = (struct session){.present = false};
     for (uint32_t i = 0; i < d->stack->session[id].arenas; i++)
         revoke(d, d->stack->session[id].arena[i].object);
     sim_domain_settle(d);

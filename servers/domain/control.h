@@ -36,8 +36,8 @@ enum control_outcome { CONTROL_NOTHING = 0, CONTROL_MESSAGE = 1 };
  * message), or another errno. */
 int control_receive(struct control *control, bool wait, struct control_message *ret)
     __attribute__((warn_unused_result));
-/* The message at `index` of a Batch that was received, with its descriptors. 0, or -EBADMSG. What the previous one was unpacked
- * to is gone. */
+/* The message at `index` of a Batch that was received, with its descriptors. 0, or -EBADMSG. What the previous one was
+ * unpacked to is gone. */
 int control_batch_at(struct control *control, struct control_message *batch, size_t index, struct control_message *ret)
     __attribute__((warn_unused_result));
 /* The descriptor at `index` of the message, now the caller's; -1: no such. */

@@ -128,8 +128,8 @@ static void say_stop(struct domain *d, bool with_descriptor)
     control_send(s, d, &message, &fd, with_descriptor, 1);
 }
 
-/* Nothing before it is let out, then one datagram; what is too much for one goes before. Descriptors that were its to close
- * are closed. */
+/* Nothing before it is let out, then one datagram; what is too much for one goes before. Descriptors that were its to
+ * close are closed. */
 START_TEST(what_is_corked_goes_together)
 {
     struct domain *d = &s->domain[SERVER_TCP];

@@ -18,6 +18,7 @@ from inside import (BUILD, HOST, HOST6, STACK, STACK6, application, bulkhead, cu
 MEGABYTES = int(sys.argv[1])
 PORT, ECHO, DATAGRAMS = 8080, 7007, 7008
 KILLS = 6  # of each server; IPv4 and IPv6 by turns
+TRANSFER_KILLS = 12
 failures = 0
 
 
@@ -161,25 +162,34 @@ def gap_around(action, ask, host):
     return probe.longest * 1e3
 
 
-def kill_tcp_under_transfer(folder):
-    target = folder / "killed.bin"
-    process = subprocess.Popen(["curl", "-sS", "--limit-rate", "400M", "--max-time", "30", "-o", target, f"http://{STACK}:{PORT}/file.bin"],
-                               stderr=subprocess.PIPE, text=True)
-    wait_for("the transfer to be under way", lambda: target.exists() and target.stat().st_size > 20 << 20)
-    before, number = {d["name"]: (d["pid"], d["incarnation"]) for d in domains()}, last_event()
-    start = time.monotonic()
-    bulkhead("kill", "tcp")
-    event = restored_after(number, "tcp")
-    error = process.communicate(timeout=30)[1].strip()
-    told = time.monotonic() - start
-    after = {d["name"]: (d["pid"], d["incarnation"]) for d in domains()}
-    changed = [n for n in after if after[n] != before[n]]
-    claim("the TCP server died in the middle of a download and only it was replaced", len(changed) == 1 and "tcp" in changed[0],
-          f"incarnation {before[changed[0]][1]} -> {after[changed[0]][1]}" if changed else "")
-    claim("the supervisor noticed, let the others let go, and had a new one running", True, event["text"])
-    claim("curl was told at once (a connection does not outlive its TCP server yet)", process.returncode == 56 or process.returncode == 18,
-          f"after {told * 1e3:.0f} ms: {error.removeprefix('curl: ')}")
-    claim("the same HTTP server, never restarted, serves the next request", curl("-o", "/dev/null", f"http://{STACK}:{PORT}/file.bin").returncode == 0)
+def lives():
+    return {d["name"]: (d["pid"], d["incarnation"]) for d in domains()}
+
+
+def kill_tcp_under_transfers(folder):
+    """A download and an upload, each one connection of a curl that does not retry, while the TCP server dies again and again."""
+    target, stored, original = folder / "killed.bin", folder / "root" / "killed-up.bin", folder / "root" / "file.bin"
+    expected, before = sha256(original), lives()
+    transfers = {"download": ["-o", target, f"http://{STACK}:{PORT}/file.bin"], "upload": ["-T", original, f"http://[{STACK6}]:{PORT}/killed-up.bin"]}
+    processes = {name: subprocess.Popen(["curl", "-sS", "--limit-rate", f"{MEGABYTES // 4 + 1}M", "--max-time", "60", *arguments], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, text=True) for name, arguments in transfers.items()}
+    wait_for("the transfers to be under way", lambda: target.exists() and target.stat().st_size > MEGABYTES << 16)
+    spans, kills = [], 0
+    while kills < TRANSFER_KILLS and all(p.poll() is None for p in processes.values()):
+        number = last_event()
+        bulkhead("kill", "tcp", *(("--signal", "SEGV") if kills % 3 == 2 else ()))
+        spans.append(restored_after(number, "tcp")["span_us"][-1] / 1e3)
+        kills += 1
+        time.sleep(0.05)
+    under_way = [name for name, p in processes.items() if p.poll() is None]
+    errors = {name: p.communicate(timeout=60)[1].strip() for name, p in processes.items()}
+    changed = {n: v[1] - before[n][1] for n, v in lives().items() if v != before[n]}
+    claim(f"the TCP server died {kills} times in the middle of a download and an upload (every third time by its own SIGSEGV)",
+          len(under_way) == 2 and kills == TRANSFER_KILLS, f"a new one ready {statistics.median(spans or [0]):.1f} ms after the notice (median)")
+    claim("only it was replaced", list(changed.values()) == [kills], ", ".join(f"{n}: {v} new incarnations" for n, v in changed.items()))
+    for name, file in (("download", target), ("upload", stored)):
+        claim(f"the {name} went on, on its one connection, to the end: same SHA-256", processes[name].returncode == 0 and sha256(file) == expected,
+              errors[name].removeprefix("curl: "))
 
 
 def kill_each():
@@ -214,8 +224,8 @@ def main():
                 application("bh-echo", "--udp", DATAGRAMS):
             transfers(folder)
             resume(folder)
-            title("3. The TCP server is killed in the middle of a transfer")
-            kill_tcp_under_transfer(folder)
+            title("3. The TCP server is killed in the middle of transfers")
+            kill_tcp_under_transfers(folder)
             title("4. A busy server of a thousand connections, and the servers of the stack killed under it")
             busy(claim)
             title("5. Each server is killed, while somebody asks for service all the time, over IPv4 and IPv6 by turns")

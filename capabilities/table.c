@@ -14,6 +14,8 @@ bool capability_grant(struct capability_table *table, uint16_t index, const stru
     if (index >= CAPABILITY_TABLE_MAX)
         return false;
     table->entry[index] = *capability;
+    if (index >= table->high)
+        table->high = index + 1U;
     return true;
 }
 

@@ -66,6 +66,7 @@ enum capability_refusal {
 
 struct capability_table {
     struct capability *entry; /* CAPABILITY_TABLE_MAX of them, owner's memory */
+    uint32_t high;            /* none was ever placed from here on: their pages are not worth a look */
     uint64_t refused[CAPABILITY_REFUSALS];
 };
 

@@ -53,9 +53,14 @@ static void come_home(struct pool *pool, uint32_t index, uint32_t borrower)
     set_free(pool, index);
 }
 
+bool pool_is_lent(const struct pool *pool, uint32_t index, uint32_t borrower)
+{
+    return index < pool->count && borrower < POOL_BORROWERS && pool->holder[index] == POOL_LENT + borrower;
+}
+
 bool pool_return(struct pool *pool, uint32_t index, uint32_t borrower)
 {
-    if (index >= pool->count || borrower >= POOL_BORROWERS || pool->holder[index] != POOL_LENT + borrower)
+    if (!pool_is_lent(pool, index, borrower))
         return false;
     come_home(pool, index, borrower);
     return true;

@@ -32,6 +32,7 @@ void pool_put(struct pool *pool, uint32_t index);
 bool pool_lend(struct pool *pool, uint32_t index, uint32_t borrower);
 /* Untrusted: index. The borrower gives it back: it is free again. False: not lent to it (count it). */
 bool pool_return(struct pool *pool, uint32_t index, uint32_t borrower);
+bool pool_is_lent(const struct pool *pool, uint32_t index, uint32_t borrower);
 /* After the barrier: everything that a dead borrower held is free. Returns how many. */
 uint32_t pool_reclaim(struct pool *pool, uint32_t borrower);
 

@@ -19,13 +19,14 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+import aggregate  # noqa: E402
 import classify  # noqa: E402
 import plan as planning  # noqa: E402
+import report  # noqa: E402
 import text  # noqa: E402
 
 ROOT = HERE.parents[1]
 BUILD = pathlib.Path(os.environ.get("BULKHEAD_BUILD", ROOT / "build")).resolve()
-SCHEMA = 1
 GOLDEN_RUNS = 3
 COVERAGE_MS = 4000
 TIMEOUT_MS = 1000
@@ -126,14 +127,14 @@ def read_lines(path):
         except ValueError:
             if number != len(raw):
                 fail(f"{path}:{number}: no line of a campaign")
-    if found and found[0].get("type") != "header":
+    if found and (not isinstance(found[0], dict) or found[0].get("type") != "header"):
         fail(f"{path}: not a campaign's file, it has no header")
     return found
 
 
 def header(options):
     revision = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    return {"type": "header", "schema": SCHEMA, "revision": revision or "unknown", "started": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+    return {"type": "header", "schema": aggregate.SCHEMA, "revision": revision or "unknown", "started": datetime.datetime.now(datetime.timezone.utc).isoformat(),
             "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "architecture": platform.machine(), "python": platform.python_version()},
             "partitions": options.partition, "classes": options.classes, "servers": options.servers, "loads": options.loads, "seed": options.seed,
             "runs": options.runs, "shard": options.shard, "lanes": options.lanes, "timeout_ms": options.timeout}
@@ -342,7 +343,7 @@ def plants(labs, options):
         golden_make(labs, output, options, pool)
         todo = [] if labs.stopped else [planning.plant_plan(kind, i, options.loads[0]) for i, kind in enumerate(options.plants)]
         for plan, line in zip(todo, pool.map(lambda p: one(labs, output, "factored", p, {}, options), todo)):
-            found = line is not None and line.get("outcome") == "escaped" and planning.PLANTS[plan["class"].removeprefix("plant-")] in line["why"]
+            found = line is not None and aggregate.plant_found(line)
             missed += not found
             said = "interrupted" if line is None else line.get("why") or line.get("broken") or line.get("outcome")
             print(f"{'found ' if found else 'MISSED'} {plan['class']}: {said}", flush=True)
@@ -353,36 +354,65 @@ def plants(labs, options):
 
 
 # ---- several files ----
-def merge(argv):
-    parser = argparse.ArgumentParser(prog="bulkhead campaign merge", description="Makes one file of the shards of a campaign.")
-    parser.add_argument("file", nargs="+", type=pathlib.Path)
-    parser.add_argument("-o", "--out", required=True, type=pathlib.Path, help="the file to write")
-    options = parser.parse_args(argv)
-    lines, have = [], set()
-    for path in options.file:
+def merged(paths):
+    """The lines of a campaign's files as those of one; each run once."""
+    lines, have, revisions = [], set(), {}
+    for path in paths:
         part = read_lines(path)
         if not part:
             fail(f"{path}: empty")
+        for number, line in enumerate(part, 1):
+            if (why := aggregate.wrong(line)) is not None:
+                fail(f"{path}:{number}: {why}")
         if lines:
             check_header(lines[0], part[0], path)
+        revisions[part[0]["revision"]] = None
         for line in part:
             key = tuple(str(line.get(k)) for k in ("type", "partition", "seed", "server", "class", "load"))
             key = ("header",) if line["type"] == "header" else key
             if key not in have:
                 have.add(key)
-                lines.append({**line, "shard": None, "merged": len(options.file)} if line["type"] == "header" else line)
-    whole = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-    temporary = options.out.with_name(options.out.name + ".new")
-    temporary.write_text(whole, encoding="utf-8")
-    temporary.rename(options.out)
+                lines.append({**line, "shard": None, "merged": len(paths)} if line["type"] == "header" and len(paths) > 1 else line)
+    lines[0] = {**lines[0], "revision": ", ".join(revisions)}
+    return lines
+
+
+def write(path, whole):
+    """All of it or nothing."""
+    temporary = path.with_name(path.name + ".new")
+    try:
+        temporary.write_text(whole, encoding="utf-8")
+        temporary.rename(path)
+    except OSError as error:
+        fail(f"{path}: {error.strerror}")
+
+
+def merge(argv):
+    parser = Parser(prog="bulkhead campaign merge", description="Makes one file of the shards of a campaign.")
+    parser.add_argument("file", nargs="+", type=pathlib.Path)
+    parser.add_argument("-o", "--out", required=True, type=pathlib.Path, help="the file to write")
+    options = parser.parse_args(argv)
+    lines = merged(options.file)
+    write(options.out, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
     print(f"{sum(x['type'] == 'run' for x in lines)} runs in {options.out}")
     return 0
 
 
+def html_report(argv):
+    parser = Parser(prog="bulkhead campaign report", description="Makes one HTML file of a campaign's files (shards, plants): it needs no network.")
+    parser.add_argument("file", nargs="+", type=pathlib.Path)
+    parser.add_argument("-o", "--out", required=True, type=pathlib.Path, help="the file to write")
+    options = parser.parse_args(argv)
+    write(options.out, report.report(merged(options.file)))
+    print(f"{options.out}, {options.out.stat().st_size // 1000} KB")
+    return 0
+
+
 def show(argv):
-    parser = argparse.ArgumentParser(prog="bulkhead campaign show", description="Shows the tables of a campaign's file.")
-    parser.add_argument("file", type=pathlib.Path)
-    print(text.report(read_lines(parser.parse_args(argv).file)))
+    parser = Parser(prog="bulkhead campaign show", description="Shows the tables of a campaign's files.")
+    parser.add_argument("file", nargs="+", type=pathlib.Path)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # its reader has seen enough
+    print(text.report(merged(parser.parse_args(argv).file)))
     return 0
 
 
@@ -425,7 +455,7 @@ class Parser(argparse.ArgumentParser):
 def options_parse(argv):
     parser = Parser(prog="bulkhead campaign", formatter_class=argparse.RawDescriptionHelpFormatter, description=(
         "Injects faults, one a run, each in a lab of its own with load against Linux; tells what each one reached.\n"
-        "Also: bulkhead campaign merge FILE... -o FILE; bulkhead campaign show FILE."))
+        "Also: bulkhead campaign merge FILE... -o FILE; bulkhead campaign show FILE...; bulkhead campaign report FILE... -o FILE.html."))
     parser.add_argument("--runs", type=count(1, 1_000_000), default=200, metavar="N", help="faults, for each partition (default 200)")
     parser.add_argument("--seed", type=count(0, 1 << 62), default=None, metavar="S", help="of the first run, the next ones count on; with one run, verbose")
     parser.add_argument("--partition", type=lambda v: v.split(","), default=["factored", "monolithic"], metavar="P[,P]",
@@ -451,10 +481,9 @@ def options_parse(argv):
 
 
 def main(argv):
-    if argv[:1] == ["merge"]:
-        return merge(argv[1:])
-    if argv[:1] == ["show"]:
-        return show(argv[1:])
+    also = {"merge": merge, "show": show, "report": html_report}
+    if argv[:1] and argv[0] in also:
+        return also[argv[0]](argv[1:])
     options = options_parse(argv)
     if not (BUILD / "bulkhead").exists() or not (BUILD / "bench" / "apps" / "bh-load").exists():
         fail(f"no bulkhead and bench/apps/bh-load in {BUILD}: build them first")

@@ -25,8 +25,19 @@ def percentile(values, percent):
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
+def percent_text(share):
+    """Per cent with one decimal; with more beside 0 and 100, which stand alone for exactly that."""
+    if share in (0, 1):
+        return f"{100 * share:.0f}"
+    for decimals in (1, 2, 3):
+        shown = f"{100 * share:.{decimals}f}"
+        if 1 <= float(shown) <= 99 or (decimals > 1 and float(shown) not in (0, 100)):
+            break
+    return shown
+
+
 def rate_text(hits, of):
     interval = wilson(hits, of)
     if interval is None:
         return "-"
-    return f"{hits}/{of} = {100 * hits / of:.1f} % [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"{hits}/{of} = {percent_text(hits / of)} % [{percent_text(interval[0])}, {percent_text(interval[1])}]"

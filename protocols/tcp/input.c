@@ -71,6 +71,7 @@ static bool check_timestamp(struct arrival *a)
         return true;
     a->t->counters.drop_paws++;
     (void)sack_note_duplicate(c, &a->s); /* as Linux: the original that was late is older than what was sent again */
+    conn_changed(a->t, c);               /* also when it is not answered now */
     answer_unacceptable(a);
     return false;
 }
@@ -139,6 +140,7 @@ static bool check_sequence(struct arrival *a)
     if (a->s.flags & TCP_FLAG_RST)
         return false;
     (void)sack_note_duplicate(c, &a->s);
+    conn_changed(a->t, c); /* also when it is not answered now */
     if (is_crossed_probe(c, &a->s) && !check_ack(a)) /* not to be taken, or all is over */
         return false;
     answer_unacceptable(a);

@@ -53,13 +53,32 @@ void keepalive_set(struct tcp_conn *c, uint64_t now_us, const struct tcp_options
         c->keep_at_us = now_us;
 }
 
+static bool nothing_is_sent(const struct tcp_conn *c)
+{
+    return c->snd_una == c->snd_max && c->send_end == c->send_acked;
+}
+
+/* What the peer answered while nobody listened it does not say again: the last probe goes out again, what is not
+ * acknowledged has one RTO more, however long the host was dead. */
 void keepalive_restored(struct tcp_conn *c, uint64_t now_us)
 {
     uint64_t most_us = now_us + (keep_idle_us(c) > keep_interval_us(c) ? keep_idle_us(c) : keep_interval_us(c));
-    if (!keep_applies(c))
+    if (!keep_applies(c)) {
         c->keep_at_us = 0;
-    else if (c->keep_at_us == 0 || c->keep_at_us > most_us)
+    } else if (c->keep_probes > 0 && nothing_is_sent(c)) {
+        c->flags |= TCP_CONN_KEEP_PROBE;
+        c->keep_at_us = now_us + keep_interval_us(c);
+    } else if (c->keep_at_us == 0 || c->keep_at_us > most_us) {
         c->keep_at_us = now_us + keep_idle_us(c);
+    }
+}
+
+void patience_restored(struct tcp_conn *c, uint64_t now_us)
+{
+    uint64_t timeout_us = (uint64_t)c->options.user_timeout_ms * 1000;
+    uint64_t wait_us = c->rto_us < timeout_us ? c->rto_us : timeout_us;
+    if (c->unacked_at_us != 0 && c->unacked_at_us + timeout_us < now_us + wait_us && timeout_us != 0)
+        c->unacked_at_us = now_us + wait_us - timeout_us;
 }
 
 /* RFC 9293 3.8.4: one probe without an answer MUST NOT be the end; as Linux `keep_count` of them are, or, if there is a
@@ -76,7 +95,7 @@ void keepalive_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
     c->keep_at_us = 0;
     if (!keep_applies(c))
         return;
-    if (c->snd_una != c->snd_max || c->send_end != c->send_acked) { /* retransmission or persist timer see to it */
+    if (!nothing_is_sent(c)) { /* retransmission or persist timer see to it */
         c->keep_at_us = now_us + keep_idle_us(c);
         return;
     }

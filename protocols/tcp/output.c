@@ -492,6 +492,7 @@ static bool output_reset(struct tcp *t, uint64_t now_us, struct tcp_conn *c, str
     if (!(c->flags & TCP_CONN_RST_NOW))
         return false;
     c->flags &= ~(uint32_t)TCP_CONN_RST_NOW;
+    c->flags |= TCP_CONN_RST_SENT;
     fill(t, now_us, c, c->snd_max, TCP_FLAG_RST | TCP_FLAG_ACK, 0, ret);
     t->counters.segments_out++;
     t->counters.resets_out++;

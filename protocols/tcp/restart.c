@@ -113,6 +113,7 @@ static void bound_timing(const struct tcp *t, struct tcp_conn *c)
     else
         c->state_at_us = deadline(t, c->state_at_us != 0 ? c->state_at_us : UINT64_MAX, TCP_ORPHAN_US);
     keepalive_restored(c, t->started_us);
+    patience_restored(c, t->started_us);
 }
 
 /* Received, or held. */

@@ -18,7 +18,10 @@
  *
  * What the peer sent while nobody listened: the ACK tells where we are, and what is held beyond; a peer with RACK-TLP
  * sends its tail again after two round trips, and the SACK for that tells it the rest. One without SACK gets as many
- * duplicate ACKs as its fast retransmit wants (RFC 5681 3.2). */
+ * duplicate ACKs as its fast retransmit wants (RFC 5681 3.2).
+ *
+ * The same serves when not we but what is below us on this host has died and is back, with all that it had of ours in
+ * its hands: tcp_speak_again(). There is more that is known then, and all of it goes on counting. */
 #include "protocols/tcp/restart.h"
 
 static struct tcp_resume *resume_of(const struct tcp *t, const struct tcp_conn *c)
@@ -110,6 +113,8 @@ bool resume_output(struct tcp *t, struct tcp_conn *c, uint32_t *ret_length, bool
     uint32_t length = u32_min(text, conn_segment_mss(c));
     if (text > 0)
         length = u32_min(length, conn_send_run(c, c->snd_una - c->iss - 1));
+    if ((c->flags & TCP_CONN_SACK) && board_of(t, c)->first != 0) /* it is one record's */
+        length = u32_min(length, flight_at(t, board_of(t, c)->first)->end - c->snd_una);
     *ret_length = length;
     *ret_fin = c->fin_sent && c->snd_una + length == conn_send_fin_seq(c);
     return true;
@@ -124,6 +129,7 @@ void resume_sent(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint32_t en
     r->probe_end = end;
     r->sent_us = (uint32_t)now_us;
     r->probing = true;
+    c->retransmit_at_us = 0; /* it has its time */
     if (!(c->flags & TCP_CONN_SACK) || b->first == 0)
         return;
     recovery_resent(t, c, now_us, flight_at(t, b->first), end, conn_segment_mss(c));
@@ -171,4 +177,41 @@ bool resume_excuses(struct tcp *t, const struct tcp_conn *c)
     bool excused = r->excused;
     r->excused = false;
     return excused;
+}
+
+/* ---- when what is below us is back ---- */
+
+static bool is_in_flight(const struct tcp_conn *c)
+{
+    return c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED || c->snd_una != c->snd_nxt;
+}
+
+static void speak_again(struct tcp *t, struct tcp_conn *c)
+{
+    struct tcp_resume *r = resume_of(t, c);
+    conn_ready(t, c);
+    if (c->state == TCP_SYN_SENT || c->state == TCP_SYN_RECEIVED) {
+        c->snd_nxt = c->iss;
+        return;
+    }
+    c->flags |= TCP_CONN_ACK_NOW;
+    if (c->snd_una != c->snd_nxt) {
+        r->end = c->snd_max;
+        r->due = r->excused = true;
+    } else if ((c->flags & TCP_CONN_PERSIST) && !(conn_is_corked(c) && c->snd_wnd > 0)) {
+        c->flags |= TCP_CONN_PROBE_NOW;
+    }
+    if (!(c->flags & TCP_CONN_SACK) && c->receive_next != 0 && !c->fin_received)
+        c->acks_owed = u32_max(c->acks_owed, TCP_DUPLICATE_ACKS);
+}
+
+void tcp_speak_again(struct tcp *t)
+{
+    for (int in_flight = 1; in_flight >= 0; in_flight--) {
+        for (uint32_t i = 0; i < t->fresh; i++) {
+            struct tcp_conn *c = &t->conn[i];
+            if (t->side[i].used && c->state != TCP_CLOSED && c->state != TCP_LISTEN && is_in_flight(c) == in_flight)
+                speak_again(t, c);
+        }
+    }
 }

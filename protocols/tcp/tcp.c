@@ -297,6 +297,14 @@ void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error)
     conn_ready(t, c);
 }
 
+enum tcp_farewell tcp_farewell(const struct tcp *t, uint32_t conn)
+{
+    uint32_t flags = t->conn[conn].state == TCP_CLOSED ? t->conn[conn].flags : 0;
+    if (flags & TCP_CONN_RST_NOW)
+        return TCP_FAREWELL_DUE;
+    return flags & TCP_CONN_RST_SENT ? TCP_FAREWELL_SENT : TCP_FAREWELL_NONE;
+}
+
 void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
     uint32_t record = time_wait_new(t, now_us, c);

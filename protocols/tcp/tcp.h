@@ -380,6 +380,9 @@ uint64_t tcp_deadline_us(const struct tcp *t);
  * to its store and publishes it. A connection found in TCP_CLOSED is gone: its index is free for reuse once
  * this has returned it (so copy what is needed before the next call). */
 bool tcp_next_touched(struct tcp *t, uint32_t *ret_index);
+/* Of a connection that is gone, until its index is used again: is its peer told by an RST, and has that gone out? */
+enum tcp_farewell { TCP_FAREWELL_NONE = 0, TCP_FAREWELL_DUE, TCP_FAREWELL_SENT };
+enum tcp_farewell tcp_farewell(const struct tcp *t, uint32_t conn);
 /* The same of TIME-WAIT records, for the store. */
 bool tcp_next_touched_time_wait(struct tcp *t, uint32_t *ret_record);
 
@@ -394,5 +397,8 @@ enum tcp_call_result tcp_restore_time_wait(struct tcp *t, uint32_t record, const
 /* Tells the peer of a lost connection: queues RSTs that it will accept (at snd_una and at snd_max).
  * False: the reply queue is full, call again after tcp_poll(). */
 bool tcp_reset_lost(struct tcp *t, const struct tcp_conn *block);
+/* What is below on this host has died and is back, without what it had in its hands: each connection speaks at its next
+ * turn, those with something in flight first, so that no peer waits for a timeout. */
+void tcp_speak_again(struct tcp *t);
 
 #endif

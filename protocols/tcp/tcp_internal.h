@@ -40,6 +40,7 @@ enum tcp_conn_flag {
     TCP_CONN_ECE = 1 << 19,           /* every ACK says that a CE came, until the peer says CWR */
     TCP_CONN_CWR = 1 << 20,           /* the next new text says CWR */
     TCP_CONN_CWR_STATE = 1 << 21,     /* the window was reduced; until more than cwr_seq is acknowledged */
+    TCP_CONN_RST_SENT = 1 << 22,      /* CLOSED, and the peer has been told */
     TCP_CONN_NOT_ECT = 1 << 27,       /* with TCP_CONN_ECN: our packets are not, a SYN of ours did not ask */
 };
 
@@ -379,6 +380,7 @@ void conn_heard(struct tcp_conn *c, uint64_t now_us); /* an acceptable segment c
 void keepalive_set(struct tcp_conn *c, uint64_t now_us, const struct tcp_options *old); /* c->options are new */
 void keepalive_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c);
 void keepalive_restored(struct tcp_conn *c, uint64_t now_us); /* its timer is one that can be */
+void patience_restored(struct tcp_conn *c, uint64_t now_us); /* the user timeout's */
 enum tcp_error conn_give_up_reason(const struct tcp_conn *c);
 void conn_give_up(struct tcp *t, struct tcp_conn *c, bool answers);
 bool conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c); /* nothing more is sent again */

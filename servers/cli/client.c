@@ -107,6 +107,20 @@ static Bulkhead__Manage__Reply *exchange(int fd, const Bulkhead__Manage__Request
     return reply;
 }
 
+/* The process's one socket for questions of this kind; -1 (told): there is none. It is never closed: libnanomsg (1.1.5)
+ * may abort in nn_close() of an NN_REQ, when it lets go of its request a second time (nanomsg issue 389); a command
+ * ends soon. */
+static int socket_of_questions(const struct cli_arguments *arguments, bool change, const char *name)
+{
+    static int open_ones[2] = {-1, -1};
+    int *fd = &open_ones[change];
+    if (*fd < 0 && (*fd = socket_connect(arguments, NN_REQ, name, ANSWER_MS)) >= 0) {
+        int resend_ms = RESEND_MS;
+        nn_setsockopt(*fd, NN_REQ, NN_REQ_RESEND_IVL, &resend_ms, sizeof(resend_ms));
+    }
+    return *fd;
+}
+
 int client_ask(const struct cli_arguments *arguments, bool change, Bulkhead__Manage__Request *request,
                Bulkhead__Manage__Reply **ret_reply)
 {
@@ -117,13 +131,10 @@ int client_ask(const struct cli_arguments *arguments, bool change, Bulkhead__Man
     int status = stack_find(arguments, name);
     if (status != CLI_OK)
         return status;
-    int fd = socket_connect(arguments, NN_REQ, name, ANSWER_MS);
+    int fd = socket_of_questions(arguments, change, name);
     if (fd < 0)
         return CLI_FAILED;
-    int resend_ms = RESEND_MS;
-    nn_setsockopt(fd, NN_REQ, NN_REQ_RESEND_IVL, &resend_ms, sizeof(resend_ms));
     Bulkhead__Manage__Reply *reply = exchange(fd, request);
-    nn_close(fd);
     if (reply == NULL)
         return cli_failed(arguments->command, "no answer from the stack in %s; look at its log, or start it anew",
                           arguments->run_dir);

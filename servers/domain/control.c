@@ -75,6 +75,30 @@ int control_receive(struct control *control, bool wait, struct control_message *
     return CONTROL_MESSAGE;
 }
 
+int control_batch_at(struct control *control, struct control_message *batch, size_t index, struct control_message *ret)
+{
+    const Bulkhead__Control__Batch *m = batch->what->batch;
+    struct control_message message = {.fd_count = 0};
+    size_t first = 0;
+    if (index >= m->n_message || m->n_descriptors != m->n_message)
+        return -EBADMSG;
+    for (size_t i = 0; i < index; i++)
+        first += m->descriptors[i];
+    if (first > batch->fd_count || m->descriptors[index] > batch->fd_count - first)
+        return -EBADMSG;
+    if (index == 0)
+        control->batch_used = control->arena_used;
+    control->arena_used = control->batch_used;
+    ProtobufCAllocator allocator = {.alloc = arena_allocate, .free = arena_free, .allocator_data = control};
+    message.what = bulkhead__control__to_domain__unpack(&allocator, m->message[index].len, m->message[index].data);
+    if (message.what == NULL || message.what->what_case == BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BATCH)
+        return -EBADMSG;
+    for (; message.fd_count < m->descriptors[index]; message.fd_count++)
+        message.fd[message.fd_count] = control_take(batch, (int32_t)(first + message.fd_count));
+    *ret = message;
+    return 0;
+}
+
 int control_take(struct control_message *message, int32_t index)
 {
     if (index < 0 || (uint32_t)index >= message->fd_count)

@@ -12,14 +12,14 @@
 
 #define CONTROL_DATAGRAM_OCTETS 16384 /* most that the supervisor says at once */
 #define CONTROL_ARENA_OCTETS    65536 /* the same, unpacked */
-#define CONTROL_DESCRIPTORS     8     /* most that come with one message */
+#define CONTROL_DESCRIPTORS     64    /* most that come with one datagram */
 
 typedef Bulkhead__Control__ToDomain control_to_domain; /* the generator's names, shortened */
 typedef Bulkhead__Control__FromDomain control_from_domain;
 
 struct control {
     int fd;
-    size_t arena_used;
+    size_t arena_used, batch_used; /* the second by a batch itself */
     _Alignas(16) uint8_t arena[CONTROL_ARENA_OCTETS];
     uint8_t datagram[CONTROL_DATAGRAM_OCTETS];
 };
@@ -35,6 +35,10 @@ enum control_outcome { CONTROL_NOTHING = 0, CONTROL_MESSAGE = 1 };
 /* The next message. CONTROL_NOTHING only when not waiting. Negative: -EPIPE (closed), -EBADMSG (truncated or not a
  * message), or another errno. */
 int control_receive(struct control *control, bool wait, struct control_message *ret)
+    __attribute__((warn_unused_result));
+/* The message at `index` of a Batch that was received, with its descriptors. 0, or -EBADMSG. What the previous one was unpacked
+ * to is gone. */
+int control_batch_at(struct control *control, struct control_message *batch, size_t index, struct control_message *ret)
     __attribute__((warn_unused_result));
 /* The descriptor at `index` of the message, now the caller's; -1: no such. */
 int control_take(struct control_message *message, int32_t index);

@@ -119,6 +119,18 @@ static int stop(struct domain *domain, struct control_message *message)
     return STOPPED;
 }
 
+static int batch(struct domain *domain, struct control_message *message)
+{
+    int result = 0;
+    for (size_t i = 0; i < message->what->batch->n_message && result == 0; i++) {
+        struct control_message one;
+        result = control_batch_at(&domain->control, message, i, &one);
+        if (result == 0)
+            result = domain_dispatch(domain, &one);
+    }
+    return result;
+}
+
 int domain_dispatch(struct domain *domain, struct control_message *message)
 {
     static domain_handler *const handlers[] = {
@@ -143,6 +155,7 @@ int domain_dispatch(struct domain *domain, struct control_message *message)
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_FAULT] = fault_set,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_REVOKE] = grant_revoke,
         [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_CAPABILITIES] = grant_capabilities,
+        [BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BATCH] = batch,
     };
     uint32_t what = (uint32_t)message->what->what_case;
     domain_handler *handler = what < sizeof handlers / sizeof handlers[0] ? handlers[what] : NULL;

@@ -14,7 +14,7 @@ static void entries_follow(struct domain *domain, uint32_t id, const void *memor
 {
     for (uint32_t p = 0; p < domain->port_count; p++) {
         struct capability_table *table = &domain->port[p]->port.table;
-        for (uint16_t i = 0; i < CAPABILITY_TABLE_MAX; i++) {
+        for (uint16_t i = 0; i < table->high; i++) {
             struct capability *entry = &table->entry[i];
             if (entry->type != CAPABILITY_POOL || entry->object != id)
                 continue;

@@ -3,11 +3,13 @@
  * until it is reached; whoever reaches one executes all up to the next transfer of control, so all of those are taken
  * out with it: a stop for each run of instructions, once. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "servers/inject/inject.h"
 #include "servers/inject/trace.h"
@@ -111,7 +113,11 @@ static bool coverage_run(struct coverage *c, struct tracee *tracee, uint64_t bia
 
 static bool coverage_write(const struct coverage *c, const char *path)
 {
-    FILE *file = fopen(path, "we");
+    /* With the supervisor's rights, where somebody said: a new file, through no link. */
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (fd >= 0 && file == NULL)
+        close(fd);
     for (size_t i = 0; i < c->octets && file != NULL; i++)
         if ((c->mark[i] & SEEN) != 0)
             fprintf(file, "0x%" PRIx64 "\n", c->address + i);
@@ -150,6 +156,10 @@ void inject_coverage(struct injection *injection)
     csh decoder;
     if (strncmp(injection->place, "to:/", 4) != 0) {
         report(REPORT_REFUSED, "coverage needs --place to:FILE");
+        return;
+    }
+    if (faccessat(AT_FDCWD, injection->place + 3, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        report(REPORT_REFUSED, "%.80s is there already: remove it, or name another file", injection->place + 3);
         return;
     }
     if (!code_open(injection, &image, &decoder))

@@ -32,7 +32,8 @@
  * dropped until each of these rings has been seen empty once, or a ring full was read (`barrier`): an old return can
  * never free a new buffer. What transports send to the wire meanwhile waits in their rings for IP_NIC_PATIENCE_US, and
  * what they send here behind it. When a transport dies, what it held (nic's buffers, reassembled datagrams, our
- * buffers) goes home after the barrier, and what it had sent goes out without anybody to return to.
+ * buffers) goes home after the barrier, but for segments, which its next incarnation gets (again.c), and what it had
+ * sent goes out without anybody to return to.
  *
  * Limits: IP_* in ip.h, REASSEMBLY_* and PMTU_* in the engines. Left out: multicast beyond what NDP needs, redirects,
  * router discovery. Read RFC 1122 3 and RFC 8200 first. */

@@ -16,6 +16,7 @@
 #include "protocols/ip4/ip4.h"
 #include "protocols/ip6/ip6.h"
 #include "protocols/ndp/ndp.h"
+#include "servers/lent.h"
 #include "servers/server.h"
 
 #define IP_BUFFERS_WIRE         192U /* to nic, or waiting to go: twice as many slots, and returned loans, fit in a ring */
@@ -64,7 +65,7 @@ _Static_assert(MESSAGE_COOKIE_OWN >= IP_COOKIES, "our cookies are above nic's");
     X(received)                                                                                                        \
     X(sent)                                                                                                            \
     X(delivered_tcp) X(delivered_udp) X(delivered_here) X(fragments_out) X(fragmented) X(loans_home) X(reclaimed)      \
-        X(conflicts) X(waited) X(drop_operation) /* an operation that this neighbour does not have */                            \
+        X(conflicts) X(waited) X(offered_again) X(drop_operation) /* an operation that this neighbour does not have */                            \
         X(drop_right)                  /* no right to the link or the transport */                                     \
         X(drop_reference)              /* outside of what may be named, or not mapped here */                          \
         X(drop_cookie)                 /* a loan that is out already, or an impossible one */                          \
@@ -179,6 +180,8 @@ struct ip {
     struct ip_pending pending[IP_PENDING];
     struct ip_owed owed[SERVER_COUNT];
     struct ip_waiting waiting;
+    uint32_t lent_turn;
+    struct lent lent[IP_COOKIES]; /* of those that holder[] says are with tcp */
 };
 
 /* A received frame: the copy that counts, and where the rest lies. */
@@ -306,7 +309,12 @@ bool ip_hand_up(struct ip *ip, uint64_t now_us, enum server_id to, const struct 
                 const struct message *up);
 bool ip_waiting_poll(struct ip *ip, uint64_t now_us);    /* true: something moved */
 void ip_patience_earned(struct ip *ip, uint64_t now_us); /* tcp gave something back */
-void ip_waiting_forget(struct ip *ip);                   /* nic is dead: there is nothing to give back */
+void ip_waiting_forget(struct ip *ip);                   /* nic is dead: what waits is tcp's now or never */
+
+/* ---- again.c ---- */
+void ip_lent(struct ip *ip, const struct ip_loan *loan, const struct message *up); /* one of nic's, to tcp */
+/* A new incarnation is there: segments that the last one held go to it, all else of nic's that it held goes home. */
+void ip_offer_again(struct ip *ip, enum server_id transport);
 
 /* ---- icmp.c ---- */
 bool ip_receive_icmp(struct ip *ip, uint64_t now_us, const struct ip_datagram *d);

@@ -256,12 +256,6 @@ void ip_transport_lost(struct ip *ip, enum server_id transport)
 
 void ip_transport_attached(struct ip *ip, enum server_id transport)
 {
-    for (uint32_t i = 0; i < IP_COOKIES; i++) {
-        if (ip->holder[i] != transport)
-            continue;
-        ip_frame_done(ip, i);
-        ip->counters.reclaimed++;
-    }
     for (uint32_t i = 0; i < REASSEMBLY_DATAGRAMS; i++) {
         if (ip->slot_holder[i] != transport)
             continue;
@@ -269,6 +263,6 @@ void ip_transport_attached(struct ip *ip, enum server_id transport)
         ip->counters.reclaimed++;
     }
     buffers_reclaim(ip, transport);
-    ip->held[transport] = 0;
+    ip_offer_again(ip, transport);
     ip->barrier &= (uint8_t) ~(1U << transport); /* its ring is new */
 }

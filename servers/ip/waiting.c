@@ -26,6 +26,8 @@ static bool push(struct ip *ip, enum server_id to, const struct ip_loan *loan, c
     } else {
         ip->holder[loan->cookie] = (uint8_t)to;
         ip->held[to]++;
+        if (to == SERVER_TCP)
+            ip_lent(ip, loan, up);
     }
     (void)port_push(ip->context.port[to], up);
     if (to == SERVER_TCP)
@@ -109,7 +111,14 @@ bool ip_waiting_poll(struct ip *ip, uint64_t now_us)
     return w->count != before;
 }
 
+/* A tcp in another domain takes all of its ring before it lets go of that nic's buffers, of which it can have its fill
+ * now; one in ours lets go with us. */
 void ip_waiting_forget(struct ip *ip)
 {
+    struct ip_waiting *w = &ip->waiting;
+    struct port *tcp = ip->context.port[SERVER_TCP];
+    for (; w->count > 0 && tcp->bell != NULL && port_space(tcp) >= IP_SPACE; first_gone(w))
+        (void)push(ip, SERVER_TCP, &w->loan[w->first], &w->message[w->first]);
+    ip->counters.drop_no_transport += w->count;
     ip->waiting.first = ip->waiting.count = 0;
 }

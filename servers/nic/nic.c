@@ -6,7 +6,8 @@
  * not read (and not waited for), so that the kernel's queue is where frames wait, and are lost. A
  * frame to send comes as two references: its headers are copied and checked against ip's link
  * right, the payload is gathered from where it lies, in one writev. What the device does not take
- * is lost, as on any link. Nothing is kept over a restart: the supervisor keeps the device, and a
+ * is lost, as on any link. What ip had when it died is the next one's, as far as it is TCP
+ * (servers/lent.h). Nothing is kept over a restart of ours: the supervisor keeps the device, and a
  * fresh incarnation starts on a fresh pool.
  *
  * Each SEND is answered by one returned loan; messages are pulled only while that has room. Loans
@@ -205,7 +206,7 @@ static void nic_peer_attached(void *state, enum server_id peer, uint64_t now_us)
     struct nic *nic = state;
     (void)now_us;
     if (peer == SERVER_IP)
-        nic->counters.reclaimed += pool_reclaim(nic->pool, SERVER_IP);
+        nic_offer_again(nic);
     nic->moved = true;
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "netdrv/coalesce.h"
+#include "servers/lent.h"
 #include "servers/server.h"
 
 #define NIC_BUFFERS       ((uint32_t)RECEIVE_BUFFERS)
@@ -21,7 +22,7 @@
     X(frames_in) X(octets_in) X(super_frames_in) X(frames_out) X(octets_out) X(super_frames_out)   \
     X(coalesced_in)         /* frames that became part of the one before them */                   \
     X(segmented_out)        /* frames that super-frames became here, for want of an offload */     \
-    X(loans_home) X(reclaimed)                                                                     \
+    X(loans_home) X(reclaimed) X(offered_again)                                                                     \
     X(drop_in_offload)      /* from the device, offload fields that cannot be */                   \
     X(drop_poison)          /* has killed this server twice in a row */                            \
     X(drop_in_short)        /* less than a link header */                                          \
@@ -61,6 +62,8 @@ struct nic {
     enum netdrv_link link;    /* as last told */
     struct coalescer train;   /* within a burst: frames being put together, in train_buffer */
     uint32_t train_buffer;
+    uint32_t lent_turn;
+    struct lent lent[NIC_BUFFERS]; /* of those that ip has */
     bool moved;               /* counters since they were shown */
     uint8_t frame[NETDRV_FRAME_MAX]; /* segmentation: the frame being made */
 };
@@ -71,6 +74,9 @@ void nic_send(struct nic *nic, uint64_t now_us, const struct message *m);
 
 /* ---- receive.c: device -> ip ---- */
 bool nic_receive(struct nic *nic, uint64_t now_us); /* up to a burst; true: something came */
+
+/* ip's next incarnation is there: TCP's frames that the last one held go to it, all else goes home. */
+void nic_offer_again(struct nic *nic);
 
 void nic_device_failed(struct nic *nic, uint64_t now_us);
 

@@ -37,6 +37,7 @@ static bool hand_up(struct nic *nic, uint32_t buffer, uint32_t octets, const str
         nic->counters.drop_in_no_loan++;
         return true;
     }
+    lent_note(&nic->lent[buffer], &nic->lent_turn, &m);
     nic->counters.frames_in++;
     nic->counters.octets_in += octets;
     if (offload->gso_type != MESSAGE_GSO_NONE)
@@ -131,4 +132,34 @@ bool nic_receive(struct nic *nic, uint64_t now_us)
     server_works_alone(&nic->context);
     train_end(nic);
     return moved;
+}
+
+/* ---- a new ip ---- */
+
+static bool is_tcp(const struct nic *nic, uint32_t buffer)
+{
+    enum { PROTOCOL = 6, PROTOCOL_AT4 = 23, PROTOCOL_AT6 = 20 };
+    const uint8_t *frame = pool_buffer(nic->pool, buffer);
+    const struct ether_wire *ether = (const struct ether_wire *)frame;
+    if (nic->lent[buffer].message.reference[0].length <= PROTOCOL_AT4)
+        return false;
+    uint16_t type = be16_get(ether->type);
+    return (type == ETHER_TYPE_IP4 && frame[PROTOCOL_AT4] == PROTOCOL) ||
+           (type == ETHER_TYPE_IP6 && frame[PROTOCOL_AT6] == PROTOCOL);
+}
+
+void nic_offer_again(struct nic *nic)
+{
+    uint32_t order[NIC_BUFFERS], count = 0;
+    for (uint32_t i = 0; i < nic->pool->count && i < NIC_BUFFERS; i++)
+        if (pool_is_lent(nic->pool, i, SERVER_IP))
+            lent_order(nic->lent, order, count++, i);
+    for (uint32_t i = 0; i < count; i++) {
+        struct lent *lent = &nic->lent[order[i]];
+        bool taken = is_tcp(nic, order[i]) && lent->offered++ < LENT_OFFERS_MAX && port_space(nic->ip) >= NIC_SPACE &&
+                     port_push(nic->ip, &lent->message);
+        nic->counters.offered_again += taken;
+        if (!taken)
+            nic->counters.reclaimed += pool_return(nic->pool, order[i], SERVER_IP);
+    }
 }

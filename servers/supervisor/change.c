@@ -88,7 +88,10 @@ static const char *program_check(const char *path)
     if (fd < 0)
         return errno == ENOENT ? "binary: there is no such file" : "binary: the supervisor may not read it";
     bool runs = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0;
+    bool raises = (st.st_mode & (S_ISUID | S_ISGID)) != 0; /* where there are no user namespaces it would */
     close(fd);
+    if (runs && raises)
+        return "binary: a set-uid or set-gid program is no domain";
     return runs ? NULL : "binary: not an executable file: chmod 755 it, or name another";
 }
 

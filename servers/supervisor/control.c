@@ -87,6 +87,90 @@ static int send_or_queue(struct supervisor *s, struct domain *domain, const uint
     return 0;
 }
 
+/* 0, or the domain is killed: it cannot be without what was to be sent. */
+static void sent(struct domain *domain, int result)
+{
+    if (result == 0 || result == -EPIPE || result == -ECONNRESET) /* a dead one's pidfd tells */
+        return;
+    snprintf(domain->last_words, sizeof domain->last_words, "cannot be given what it needs: %s", strerror(-result));
+    domain_kill(domain, FAULT_GRANT);
+}
+
+static void owned_close(const int *fd, uint32_t count, uint64_t owned)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if ((owned >> i & 1) != 0 && fd[i] >= 0)
+            close(fd[i]);
+    }
+}
+
+/* ---- several as one ---- */
+
+static int cork_send(struct supervisor *s, struct domain *domain, const struct cork *c)
+{
+    uint8_t octets[CORK_OCTETS + CORK_MESSAGES * 8 + 16];
+    Bulkhead__Control__Batch what = BULKHEAD__CONTROL__BATCH__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    ProtobufCBinaryData part[CORK_MESSAGES];
+    uint32_t at = 0, count[CORK_MESSAGES];
+    if (c->messages == 1)
+        return send_or_queue(s, domain, c->packed, c->octets, c->fd, c->fds);
+    for (uint32_t i = 0; i < c->messages; at += c->length[i++]) {
+        part[i] = (ProtobufCBinaryData){c->length[i], (uint8_t *)c->packed + at};
+        count[i] = c->count[i];
+    }
+    what.message = part;
+    what.descriptors = count;
+    what.n_message = what.n_descriptors = c->messages;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BATCH;
+    message.batch = &what;
+    size_t length = bulkhead__control__to_domain__get_packed_size(&message);
+    if (length > sizeof octets)
+        return -EMSGSIZE;
+    bulkhead__control__to_domain__pack(&message, octets);
+    return send_or_queue(s, domain, octets, length, c->fd, c->fds);
+}
+
+static void cork_empty(struct supervisor *s, struct domain *domain)
+{
+    struct cork *c = &domain->cork;
+    if (c->messages == 0)
+        return;
+    sent(domain, domain->control < 0 ? -EPIPE : cork_send(s, domain, c));
+    owned_close(c->fd, c->fds, c->owned);
+    c->messages = c->octets = c->fds = 0;
+    c->owned = 0;
+}
+
+/* The descriptors that are not ours to close are there until all is sent. */
+static void cork_add(struct supervisor *s, struct domain *domain, const uint8_t *octets, size_t length, const int *fd,
+                     uint32_t count, uint32_t owned)
+{
+    struct cork *c = &domain->cork;
+    if (c->messages == CORK_MESSAGES || length > sizeof c->packed - c->octets || count > CONTROL_FDS_MAX - c->fds)
+        cork_empty(s, domain);
+    memcpy(c->packed + c->octets, octets, length);
+    for (uint32_t i = 0; i < count; i++) {
+        c->owned |= (uint64_t)(owned >> i & 1) << (c->fds + i);
+        c->fd[c->fds + i] = fd[i];
+    }
+    c->length[c->messages] = (uint32_t)length;
+    c->count[c->messages++] = count;
+    c->octets += (uint32_t)length;
+    c->fds += count;
+}
+
+void control_cork(struct domain *domain)
+{
+    domain->cork.on = true;
+}
+
+void control_uncork(struct supervisor *s, struct domain *domain)
+{
+    cork_empty(s, domain);
+    domain->cork.on = false;
+}
+
 void control_send(struct supervisor *s, struct domain *domain, const to_domain *message, const int *fd, uint32_t count,
                   uint32_t owned)
 {
@@ -99,16 +183,14 @@ void control_send(struct supervisor *s, struct domain *domain, const to_domain *
         result = -EMSGSIZE;
     if (result == 0) {
         bulkhead__control__to_domain__pack(message, octets);
+        if (domain->cork.on) {
+            cork_add(s, domain, octets, length, fd, count, owned);
+            return;
+        }
         result = send_or_queue(s, domain, octets, length, fd, count);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if ((owned >> i & 1) != 0 && fd[i] >= 0)
-            close(fd[i]);
-    }
-    if (result == 0 || result == -EPIPE || result == -ECONNRESET) /* a dead one's pidfd tells */
-        return;
-    snprintf(domain->last_words, sizeof domain->last_words, "cannot be given what it needs: %s", strerror(-result));
-    domain_kill(domain, FAULT_GRANT);
+    owned_close(fd, count, owned);
+    sent(domain, result);
 }
 
 void control_flush(struct supervisor *s, struct domain *domain)
@@ -195,9 +277,9 @@ static bool accuses_too_much(struct domain *domain)
     return ++domain->accusations > ACCUSATIONS_FREE;
 }
 
-/* A channel with impossible indices. Which of its ends lies nobody can tell for certain. The one that is said to lie starts
- * anew, its neighbour goes on: a liar cannot pull an honest server down with it. Whoever says so again and again is
- * replaced too, so that a false accuser ends its neighbours a few times at most, and then itself. */
+/* A channel with impossible indices. Which of its ends lies nobody can tell for certain. The one that is said to lie
+ * starts anew, its neighbour goes on: a liar cannot pull an honest server down with it. Whoever says so again and again
+ * is replaced too, so that a false accuser ends its neighbours a few times at most, and then itself. */
 static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__Control__ChannelBroken *message)
 {
     if (message->server >= SERVER_COUNT || message->peer >= SERVER_COUNT ||
@@ -232,7 +314,7 @@ static bool is_last_word(const from_domain *message)
 static bool dispatch(struct supervisor *s, struct domain *domain, const from_domain *message)
 {
     struct server_needs needs[SERVER_COUNT];
-    if ((domain->state == DOMAIN_DOWN || domain->fault == FAULT_PROTOCOL) && !is_last_word(message))
+    if ((domain->state == DOMAIN_DOWN || health_lied(domain)) && !is_last_word(message))
         return true;
     switch (message->what_case) {
     case BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_STANDBY:

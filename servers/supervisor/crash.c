@@ -60,6 +60,7 @@ void crash_open(struct supervisor *s)
 void crash_note(struct supervisor *s, const struct domain *d, const char *how)
 {
     struct crash *c = &s->crash;
+    crash_write(s); /* of an earlier death, if it is still to be written */
     snprintf(c->file, sizeof c->file, "crash-%s-%u.txt", d->name, d->incarnation);
     snprintf(c->domain, sizeof c->domain, "%s", d->name);
     snprintf(c->how, sizeof c->how, "%s", how);

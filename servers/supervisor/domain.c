@@ -117,7 +117,7 @@ void domain_spawn(struct supervisor *s, struct domain *d)
 {
     d->incarnation++;
     d->fault = FAULT_NONE;
-    d->known = d->losing = d->accusations = 0;
+    d->known = d->losing = d->accusations = d->late = 0;
     d->ack_epoch = d->attach_epoch = d->kill_us = 0;
     d->start_waits = false;
     d->last_words[0] = '\0';
@@ -206,6 +206,7 @@ static void died_event(struct supervisor *s, const struct domain *d, const char 
         [FAULT_HUNG] = ": hangs: it stands still",
         [FAULT_START] = ": did not get ready in time, killed",
         [FAULT_PROTOCOL] = ": killed for a lie",
+        [FAULT_ACCUSED] = ": killed for what a neighbour calls a lie",
         [FAULT_GRANT] = ": killed",
         [FAULT_STACK] = ": all start anew",
     };
@@ -216,10 +217,11 @@ static void died_event(struct supervisor *s, const struct domain *d, const char 
         snprintf(text, sizeof text, "%s%s, silent for %lu ms, killed", how, faults[d->fault], d->silent_us / 1000);
     else
         snprintf(text, sizeof text, "%s%s", how, hangs ? ": hangs: does not answer, killed" : faults[d->fault]);
-    if (!s->stopping && d->fault != FAULT_PLANNED && d->fault != FAULT_STACK)
+    bool noted = !s->stopping && d->fault != FAULT_PLANNED && d->fault != FAULT_STACK;
+    if (noted)
         crash_note(s, d, text);
     event_add(s, "died", d->name, d->incarnation, &span, d->kill_us != 0 ? 1 : 0, "%s%s%s%s%.60s", text,
-              s->crash.file[0] != '\0' ? "; report: " : "", s->crash.file,
+              noted ? "; report: " : "", noted ? s->crash.file : "",
               d->last_words[0] != '\0' ? "; its last words: " : "", d->last_words);
 }
 
@@ -228,12 +230,12 @@ static void died(struct supervisor *s, struct domain *d)
     char how[48];
     d->noticed_us = now_us();
     loop_unwatch(s, d->process.pidfd);
-    process_bury(&d->process, &s->buried);
-    int signo = process_reap(&d->process, how, sizeof how);
+    int signo = process_bury(&d->process, &s->buried, how, sizeof how);
     health_died(s, d, signo);
     bool healthy = was_healthy(d) || d->fault == FAULT_PLANNED;
-    /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts */
-    bool counted = d->fault != FAULT_KILL && d->fault != FAULT_STACK;
+    /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts, or
+     * for what a neighbour says */
+    bool counted = d->fault != FAULT_KILL && d->fault != FAULT_STACK && d->fault != FAULT_ACCUSED;
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
     d->state = DOMAIN_DOWN;
     d->ack_epoch = d->attach_epoch = d->deadline_us = d->revoke_deadline_us = 0;
@@ -271,7 +273,8 @@ static void died(struct supervisor *s, struct domain *d)
 void domain_died(struct supervisor *s, struct domain *d)
 {
     died(s, d);
-    crash_write(s);
+    if (!supervisor_holds(s))
+        crash_write(s);
 }
 
 void domain_standby(struct supervisor *s, struct domain *d)
@@ -349,8 +352,20 @@ void domain_acknowledged(struct supervisor *s, struct domain *d, uint64_t epoch)
 void domain_tick(struct supervisor *s, struct domain *d)
 {
     d->logs_left = LOGS_A_TICK;
+    if (d->fault == FAULT_KILL && d->state == DOMAIN_RUNNING && now_us() - d->kill_us >= SURVIVED_US) {
+        d->fault = FAULT_NONE; /* that signal is not one that it dies of: what comes is its own doing again */
+        d->kill_us = 0;
+    }
     if (inject_slows(s, d))
         d->liveness = (struct liveness){0}; /* it waits for its tracer: no hang */
+}
+
+/* How to learn whether it could have done what it has not. */
+static liveness_visit *visit_of(const struct domain *d)
+{
+    if (liveness_busy(&d->liveness, process_cpu_us(d->process.pid)))
+        return cpu_is_given;
+    return liveness_starves(&d->liveness, d->process.pid, now_us()) ? cpu_is_withheld : cpu_visit;
 }
 
 void domain_watch(struct supervisor *s, struct domain *d)
@@ -361,23 +376,48 @@ void domain_watch(struct supervisor *s, struct domain *d)
         d->liveness.moved_us = now_us();
         d->liveness.cpu_us = process_cpu_us(d->process.pid);
     } else if (liveness_tick(&d->liveness, counter, (uint32_t)(health_hang_us(s) / health_tick_us(s)), d->cpu,
-                             cpu_visit)) {
+                             visit_of(d))) {
         health_hangs(s, d);
     }
 }
 
-/* An answer that was asked for with `epoch` (0: none) is late. */
-static void acknowledgement_due(struct supervisor *s, struct domain *d, uint64_t epoch, uint64_t *deadline_us,
+void domain_is_late(struct supervisor *s, struct domain *d)
+{
+    liveness_visit *visit = visit_of(d);
+    bool silent = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) == d->liveness.counter;
+    if (silent && visit == cpu_is_withheld)
+        return; /* who moves, but does not answer, has its turns */
+    if (d->late < LATE_MAX && !liveness_blames(&d->liveness, d->cpu, visit))
+        d->late++;
+    else
+        health_hangs(s, d);
+}
+
+/* An answer that was asked for with *epoch (0: none) is late. Perhaps it is there, and who is late is the supervisor. */
+static void acknowledgement_due(struct supervisor *s, struct domain *d, const uint64_t *epoch, uint64_t *deadline_us,
                                 uint64_t now)
 {
-    if (epoch == 0 || *deadline_us == 0 || now < *deadline_us)
+    if (*epoch == 0 || *deadline_us == 0 || now < *deadline_us)
+        return;
+    control_receive(s, d);
+    if (d->state == DOMAIN_DOWN || *epoch == 0 || *deadline_us == 0 || now < *deadline_us)
         return;
     *deadline_us = now + health_hang_us(s);
-    bool moves = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) != d->liveness.counter;
-    if (moves && d->late++ < ANSWERS_LATE)
-        return; /* it goes round: it was not let before */
-    if (liveness_blames(&d->liveness, d->cpu, cpu_visit))
-        health_hangs(s, d);
+    domain_is_late(s, d);
+}
+
+/* Standby, Ready or its end is late. */
+static void start_due(struct supervisor *s, struct domain *d, uint64_t now)
+{
+    if (d->deadline_us != 0 && now >= d->deadline_us)
+        control_receive(s, d); /* likewise */
+    if (d->state == DOMAIN_DOWN || d->deadline_us == 0 || now < d->deadline_us)
+        return;
+    bool excused = d->fault == FAULT_NONE && d->late < LATE_MAX && visit_of(d) == cpu_is_withheld;
+    d->late += excused;
+    d->deadline_us = now + (excused ? health_hang_us(s) : START_US);
+    if (!excused)
+        health_not_ready(s, d);
 }
 
 void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
@@ -387,11 +427,8 @@ void domain_deadlines(struct supervisor *s, struct domain *d, uint64_t now)
             domain_spawn(s, d);
         return;
     }
-    acknowledgement_due(s, d, d->ack_epoch, &d->ack_deadline_us, now);
-    acknowledgement_due(s, d, 1, &d->revoke_deadline_us, now);
-    acknowledgement_due(s, d, d->attach_epoch, &d->attach_deadline_us, now);
-    if (d->deadline_us != 0 && now >= d->deadline_us) {
-        d->deadline_us = now + START_US;
-        health_not_ready(s, d);
-    }
+    acknowledgement_due(s, d, &d->ack_epoch, &d->ack_deadline_us, now);
+    acknowledgement_due(s, d, &d->revoke_epoch, &d->revoke_deadline_us, now);
+    acknowledgement_due(s, d, &d->attach_epoch, &d->attach_deadline_us, now);
+    start_due(s, d, now);
 }

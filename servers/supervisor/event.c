@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Everything that happens is an event: numbered, kept in a ring, pushed to the manage server as it comes. */
+/* Everything that happens is an event: numbered, kept in a ring, pushed to the manage server as it comes; while
+ * an incarnation is on its way, a moment later (supervisor_holds()). */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,5 +44,14 @@ void event_add(struct supervisor *s, const char *kind, const char *subject, uint
     va_start(arguments, format);
     vsnprintf(event->text, sizeof event->text, format, arguments);
     va_end(arguments);
-    manage_send_event(s, event);
+    if (!supervisor_holds(s))
+        events_push(s);
+}
+
+void events_push(struct supervisor *s)
+{
+    if (s->event_count - s->events_pushed > EVENTS_KEPT)
+        s->events_pushed = s->event_count - EVENTS_KEPT; /* `events --since` shows the gap */
+    for (; s->events_pushed < s->event_count; s->events_pushed++)
+        manage_send_event(s, &s->event[s->events_pushed % EVENTS_KEPT]);
 }

@@ -628,6 +628,16 @@ static void grant_news(struct supervisor *s, struct domain *d, uint32_t fresh)
     }
 }
 
+/* Who has most to do with it first. */
+static void uncork_all(struct supervisor *s, uint32_t fresh)
+{
+    for (unsigned others = 0; others < 2; others++) {
+        for (uint32_t i = 0; i < s->domain_count; i++)
+            if (((s->domain[i].servers & fresh) == 0) == (others == 1))
+                control_uncork(s, &s->domain[i]);
+    }
+}
+
 void grant_standby(struct supervisor *s)
 {
     uint32_t fresh = 0, living = 0;
@@ -654,11 +664,13 @@ void grant_standby(struct supervisor *s)
         struct domain *d = &s->domain[i];
         if (!domain_lives(d))
             continue;
+        control_cork(d);
         if ((d->servers & fresh) != 0)
             grant_all(s, d);
         else
             grant_news(s, d, fresh);
         d->known = (living | fresh) & ~d->servers;
     }
-    barrier_start(s);
+    barrier_start(s); /* with the grants, if nobody has to know first */
+    uncork_all(s, fresh);
 }

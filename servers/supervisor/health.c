@@ -8,8 +8,8 @@
  * then on, for POISON_US. Deaths by other causes change nothing.
  *
  * Escalation. Failed starts in a row - deaths without a healthy interval before them, unless somebody killed - bring
- * first an empty store, then everybody an empty store and a new life, and meanwhile pauses that grow (domain.c). Each
- * is an event. The recovery that was asked for (--recovery) says what a death that is none of that goes on from.
+ * first an empty store, then everybody a new life (and an empty store, if nobody can be served without it), and
+ * meanwhile pauses that grow (domain.c). Each is an event. What a neighbour says of a domain counts for none of this. The recovery that was asked for (--recovery) says what a death that is none of that goes on from.
  *
  * Untrusted: the crash page. Each word of it is read once; at worst a domain refuses what it is itself sent. */
 #include <inttypes.h>
@@ -119,7 +119,8 @@ static void blame(struct supervisor *s, const struct domain *d, const char *how)
 void health_died(struct supervisor *s, struct domain *d, int signo)
 {
     uint64_t now = now_us();
-    bool started = d->state == DOMAIN_RUNNING || (d->state == DOMAIN_GRANTED && d->fault == FAULT_LOOP);
+    bool begun = __atomic_load_n(&d->status->incarnation, __ATOMIC_RELAXED) == d->incarnation; /* after its page */
+    bool started = d->state == DOMAIN_RUNNING || (d->state == DOMAIN_GRANTED && d->fault == FAULT_LOOP && begun);
     if (!started && !page_speaks(d))
         return; /* the page is of an earlier life */
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
@@ -183,29 +184,33 @@ void health_not_ready(struct supervisor *s, struct domain *d)
 void health_lies(struct supervisor *s, struct domain *d, const struct domain *accuser, const char *what)
 {
     char text[EVENT_TEXT];
-    if (d->process.pidfd < 0 || d->fault == FAULT_PROTOCOL)
+    if (d->process.pidfd < 0 || health_lied(d))
         return;
     text_copy(text, sizeof text, what, strlen(what));
     s->health.lies++;
     event_add(s, "lie", d->name, d->incarnation, NULL, 0, "%.120s%s%.40s", text, accuser != NULL ? "; says " : "",
               accuser != NULL ? accuser->name : "");
-    domain_kill(d, FAULT_PROTOCOL);
+    domain_kill(d, accuser != NULL ? FAULT_ACCUSED : FAULT_PROTOCOL);
 }
 
 /* ---- escalation ---- */
 
-/* Everybody's state may be what nobody can start from. */
+#define TRANSPORTS (SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP))
+
+/* Everybody's state may be what nobody can start from. Without nic, ip or socket there is no service to anyone, so that is worth
+ * all state; without one transport the others serve: whatever reaches it can cost them a new life, and nothing that they keep. */
 static void stack_anew(struct supervisor *s, struct domain *d)
 {
+    bool all_cold = (d->servers & ~TRANSPORTS) != 0;
     s->health.restarts_stack++;
-    event_add(s, "stack", d->name, d->incarnation, NULL, 0,
-              "%u failed starts in a row: all domains start anew, with empty stores; sockets end with ECONNRESET",
-              d->unhealthy);
+    event_add(s, "stack", d->name, d->incarnation, NULL, 0, "%u failed starts in a row: all domains start anew, with %s",
+              d->unhealthy,
+              all_cold ? "empty stores; sockets end with ECONNRESET" : "what they keep; only its own store is empty");
     for (uint32_t i = 0; i < s->domain_count; i++) {
         struct domain *each = &s->domain[i];
-        if (each == d || each->process.pidfd >= 0)
+        if (each == d || (all_cold && each->process.pidfd >= 0))
             each->cold = true;
-        else
+        else if (all_cold)
             memory_forget_stores(s, each->servers);
         if (each != d && domain_lives(each))
             domain_kill(each, FAULT_STACK);
@@ -214,6 +219,8 @@ static void stack_anew(struct supervisor *s, struct domain *d)
 
 void health_escalate(struct supervisor *s, struct domain *d)
 {
+    if (d->accusations > ACCUSATIONS_FREE)
+        return; /* it or its neighbour lies: no reason to forget what anybody keeps */
     if (d->unhealthy == UNHEALTHY_COLD && memory_forget_stores(s, d->servers)) {
         s->health.restarts_cold++;
         event_add(s, "cold", d->name, d->incarnation, NULL, 0,

@@ -170,6 +170,14 @@ static const char *by_injector(struct supervisor *s, struct domain *d, uint64_t 
     return NULL;
 }
 
+bool inject_is_on(const struct supervisor *s, uint64_t id)
+{
+    for (uint32_t i = 0; i < INJECTORS_MAX; i++)
+        if (s->injector[i].domain != NULL && s->injector[i].id == id && id != 0)
+            return true;
+    return false;
+}
+
 bool inject_slows(const struct supervisor *s, const struct domain *d)
 {
     for (uint32_t i = 0; i < INJECTORS_MAX; i++)
@@ -209,10 +217,8 @@ static void report(struct supervisor *s, struct injector *at, const char *what)
 static void injector_end(struct supervisor *s, struct injector *at)
 {
     char text[32];
-    process_signal(&at->process, SIGKILL); /* it says no more: it has ended, or is about to */
+    loop_unwatch(s, at->process.pidfd);
     process_reap(&at->process, text, sizeof text);
-    loop_unwatch(s, at->reports);
-    close(at->reports);
     if (at->last_words[0] != '\0')
         report(s, at, at->last_words);
     if (at->id != 0)
@@ -220,15 +226,30 @@ static void injector_end(struct supervisor *s, struct injector *at)
     at->domain = NULL;
 }
 
+/* It says no more: it has ended, or is about to. Its pidfd tells; nobody waits for that here. */
+static void injector_silent(struct supervisor *s, struct injector *at)
+{
+    loop_unwatch(s, at->reports);
+    close(at->reports);
+    at->reports = -1;
+    process_signal(&at->process, SIGKILL);
+    if (loop_watch(s, at->process.pidfd, WATCH_INJECTOR, (uint32_t)(at - s->injector)) < 0)
+        injector_end(s, at);
+}
+
 void inject_ended(struct supervisor *s, uint32_t index)
 {
     struct injector *at = &s->injector[index];
     char octets[INJECT_TEXT];
+    if (at->reports < 0) {
+        injector_end(s, at);
+        return;
+    }
     ssize_t n = recv(at->reports, octets, sizeof octets, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 1) {
-        injector_end(s, at);
+        injector_silent(s, at);
         return;
     }
     text_copy(at->last_words, sizeof at->last_words, octets, (size_t)n);

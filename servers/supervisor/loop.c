@@ -312,22 +312,54 @@ static uint64_t next_deadline(struct supervisor *s)
     return least;
 }
 
+/* From one wait to the next: so long a death may have had to wait. */
+static void turn_ends(struct supervisor *s)
+{
+    uint64_t took = s->turn_us != 0 ? now_us() - s->turn_us : 0;
+    s->longest_turn_us = took > s->longest_turn_us ? took : s->longest_turn_us;
+}
+
+bool supervisor_holds(const struct supervisor *s)
+{
+    if (!s->started || s->stopping)
+        return false;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        const struct domain *d = &s->domain[i];
+        bool on_its_way = d->state == DOMAIN_STANDBY || d->state == DOMAIN_GRANTED;
+        if (on_its_way && now_us() - d->noticed_us < HOLD_US)
+            return true;
+    }
+    return false;
+}
+
+static void held(struct supervisor *s)
+{
+    if (supervisor_holds(s))
+        return;
+    crash_write(s);
+    events_push(s);
+}
+
 int supervisor_run(struct supervisor *s)
 {
     for (;;) {
+        held(s);
         uint64_t now = now_us();
         deadlines(s, now);
         if (s->stopping && stop_advance(s, now))
             break;
         uint64_t until = next_deadline(s);
         uint64_t wait_us = until > now ? until - now : 0;
+        turn_ends(s);
         struct timespec wait = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
         struct epoll_event event;
         int n = epoll_pwait2(s->epoll, &event, 1, &wait, NULL);
         if (n < 0 && errno != EINTR)
             return 1; /* our own mistake; the domains end with us */
+        uint64_t turn = now_us();
         if (n == 1)
             dispatch(s, &event);
+        s->turn_us = turn;
     }
     return s->failed ? 1 : 0;
 }

@@ -14,6 +14,7 @@ int main(int argc, char **argv)
     struct supervisor *s = calloc(1, sizeof *s);
     if (s == NULL)
         return EXIT_FAILURE;
+    memory_populate(s);
     s->run_dir = s->lock = s->epoll = s->attach_epoll = s->signals = s->listener = s->device = s->manage_link = -1;
     s->manage.pidfd = -1;
     wire_init(s);

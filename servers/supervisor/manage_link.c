@@ -30,8 +30,20 @@ static void link_send(struct supervisor *s, const Bulkhead__Manage__ToManage *me
     free(octets);
 }
 
+/* CHANGES_KEPT: none. */
+static unsigned change_of(const struct supervisor *s, uint64_t id)
+{
+    unsigned i = 0;
+    while (i < CHANGES_KEPT && (id == 0 || s->changes[i].id != id))
+        i++;
+    return i;
+}
+
 void manage_reply(struct supervisor *s, Bulkhead__Manage__Reply *reply)
 {
+    unsigned change = change_of(s, reply->id);
+    if (change < CHANGES_KEPT && reply->error != NULL) /* for who asks again because this one is lost */
+        text_copy(s->changes[change].error, sizeof s->changes[change].error, reply->error, strlen(reply->error));
     Bulkhead__Manage__ToManage message = BULKHEAD__MANAGE__TO_MANAGE__INIT;
     message.reply = reply;
     link_send(s, &message);
@@ -177,14 +189,18 @@ static char *serve_revoke(struct supervisor *s, const Bulkhead__Manage__Revoke *
     return error != NULL ? strdup(error) : NULL;
 }
 
-/* A client that got no answer, because the manage server died meanwhile, asks again with the same id: done is done. */
-static bool done_before(struct supervisor *s, uint64_t id)
+/* A client that got no answer, because the manage server died meanwhile, asks again with the same id: done is done, and what was
+ * refused stays refused. False: it is a new one. True: *ret_error is NULL or a copy of what was said. */
+static bool done_before(struct supervisor *s, uint64_t id, char **ret_error)
 {
-    for (unsigned i = 0; i < CHANGES_KEPT; i++) {
-        if (id != 0 && s->changes[i] == id)
-            return true;
+    unsigned i = change_of(s, id);
+    if (i < CHANGES_KEPT) {
+        *ret_error = s->changes[i].error[0] != '\0' ? strdup(s->changes[i].error) : NULL;
+        return true;
     }
-    s->changes[s->change_count++ % CHANGES_KEPT] = id;
+    i = (unsigned)(s->change_count++ % CHANGES_KEPT);
+    s->changes[i].id = id;
+    s->changes[i].error[0] = '\0';
     return false;
 }
 
@@ -204,12 +220,13 @@ static bool serve(struct supervisor *s, const Bulkhead__Manage__Request *request
         status_events(s, request->events->number, request->events->limit, reply);
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_KILL:
-        error = done_before(s, request->id) ? NULL : serve_kill(s, request->kill);
+        if (!done_before(s, request->id, &error))
+            error = serve_kill(s, request->kill);
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_RESTART:
-        if (change_is_on(s, request->id))
+        if (request->id != 0 && change_is_on(s, request->id))
             return false;
-        if (done_before(s, request->id))
+        if (done_before(s, request->id, &error))
             break;
         error = serve_restart(s, request->id, request->restart);
         if (error == NULL)
@@ -218,7 +235,7 @@ static bool serve(struct supervisor *s, const Bulkhead__Manage__Request *request
     case BULKHEAD__MANAGE__REQUEST__WHAT_REPARTITION:
         if (repartition_is_on(s) && s->repartition.id == request->id)
             return false;
-        if (done_before(s, request->id))
+        if (done_before(s, request->id, &error))
             break;
         refusal = repartition_start(s, request->id, request->repartition->partition);
         if (refusal == NULL)
@@ -229,7 +246,8 @@ static bool serve(struct supervisor *s, const Bulkhead__Manage__Request *request
         status_caps(s, request->caps->skip, reply);
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_REVOKE:
-        error = done_before(s, request->id) ? NULL : serve_revoke(s, request->revoke);
+        if (!done_before(s, request->id, &error))
+            error = serve_revoke(s, request->revoke);
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_DOWN:
         break;
@@ -240,10 +258,14 @@ static bool serve(struct supervisor *s, const Bulkhead__Manage__Request *request
         error = strdup(refusal);
         break;
     case BULKHEAD__MANAGE__REQUEST__WHAT_INJECT:
-        refusal = done_before(s, request->id) ? "" : inject_start(s, request->id, request->inject);
+        if (inject_is_on(s, request->id))
+            return false;
+        if (done_before(s, request->id, &error))
+            break;
+        refusal = inject_start(s, request->id, request->inject);
         if (refusal == NULL)
             return false;
-        error = refusal[0] != '\0' ? strdup(refusal) : NULL;
+        error = strdup(refusal);
         break;
     default:
         error = strdup("this request is not known here");

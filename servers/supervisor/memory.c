@@ -4,11 +4,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "ipc/ring.h"
 #include "ipc/segment.h"
 #include "servers/supervisor/supervisor.h"
+
+#define PREPARED_OCTETS (256U << 10) /* of a segment whose pages are there beforehand */
+
+void memory_populate(struct supervisor *s)
+{
+    uintptr_t begin = (uintptr_t)s & ~(uintptr_t)4095, end = ((uintptr_t)(s + 1) + 4095) & ~(uintptr_t)4095;
+    (void)madvise((void *)begin, end - begin, MADV_POPULATE_WRITE); /* a refusal costs speed only */
+}
 
 int pipe_reopen(int fd, bool writable)
 {
@@ -22,9 +31,11 @@ void memory_init(struct supervisor *s)
 {
     rights_init(s);
     for (unsigned id = 0; id < SERVER_COUNT; id++)
-        s->server[id].pool = s->server[id].store = -1;
-    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
-        s->channel[i].half[0] = s->channel[i].half[1] = -1;
+        s->server[id].pool = s->server[id].pool_next = s->server[id].store = -1;
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
+        struct channel_memory *channel = &s->channel[i];
+        channel->half[0] = channel->half[1] = channel->next[0] = channel->next[1] = -1;
+    }
 }
 
 static void descriptor_drop(int *fd)
@@ -34,17 +45,64 @@ static void descriptor_drop(int *fd)
     *fd = -1;
 }
 
+static int pool_make(const struct supervisor *s, enum server_id id)
+{
+    char name[32];
+    snprintf(name, sizeof name, "pool-%s", topology_server_name(id));
+    return segment_create(name, s->server[id].pool_octets);
+}
+
+static int half_make(unsigned index, unsigned side)
+{
+    char name[32];
+    const enum server_id *end = topology_channel[index].end;
+    snprintf(name, sizeof name, "ring-%s-%s", topology_server_name(end[side]), topology_server_name(end[1 - side]));
+    return segment_create(name, sizeof(struct ring_half));
+}
+
+/* Its pages too, unless they are many. Without them it is as good, only later. */
+static int filled(int fd, size_t octets)
+{
+    if (fd >= 0 && octets <= PREPARED_OCTETS)
+        (void)fallocate(fd, 0, 0, (off_t)segment_round(octets));
+    return fd;
+}
+
+void memory_prepare(struct supervisor *s, uint32_t servers)
+{
+    memory_populate(s); /* its spare is another program by now */
+    for (unsigned id = 0; id < SERVER_COUNT; id++) {
+        struct server_memory *m = &s->server[id];
+        if ((servers & SERVER_BIT(id)) == 0 || m->pool_octets == 0)
+            continue;
+        if (m->pool_next_octets != m->pool_octets)
+            descriptor_drop(&m->pool_next);
+        if (m->pool_next < 0)
+            m->pool_next = filled(pool_make(s, (enum server_id)id), m->pool_octets);
+        m->pool_next_octets = m->pool_octets;
+    }
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
+        const enum server_id *end = topology_channel[i].end;
+        bool wanted = ((SERVER_BIT(end[0]) | SERVER_BIT(end[1])) & servers) != 0 &&
+                      s->server[end[0]].domain != s->server[end[1]].domain;
+        for (unsigned side = 0; side < 2 && wanted; side++)
+            if (s->channel[i].next[side] < 0)
+                s->channel[i].next[side] = filled(half_make(i, side), sizeof(struct ring_half));
+    }
+}
+
 /* Nobody can name a buffer of the old pool any more: the barrier is behind us. */
 static int pool_renew(struct supervisor *s, enum server_id id)
 {
     struct server_memory *m = &s->server[id];
     descriptor_drop(&m->pool);
     rights_end(s, &m->pool_node);
+    if (m->pool_next_octets != m->pool_octets)
+        descriptor_drop(&m->pool_next);
     if (m->pool_octets == 0)
         return 0;
-    char name[32];
-    snprintf(name, sizeof name, "pool-%s", topology_server_name(id));
-    m->pool = segment_create(name, m->pool_octets);
+    m->pool = m->pool_next >= 0 ? m->pool_next : pool_make(s, id);
+    m->pool_next = -1;
     if (m->pool < 0)
         return m->pool;
     m->pool_object = s->next_object++;
@@ -106,11 +164,12 @@ static int channel_renew(struct supervisor *s, unsigned index)
         descriptor_drop(&channel->half[side]);
         judge_forget(channel, side);
         rights_end(s, &channel->node[side]);
-        if (s->server[end[0]].domain == s->server[end[1]].domain)
+        if (s->server[end[0]].domain == s->server[end[1]].domain) {
+            descriptor_drop(&channel->next[side]);
             continue;
-        char name[32];
-        snprintf(name, sizeof name, "ring-%s-%s", topology_server_name(end[side]), topology_server_name(end[1 - side]));
-        channel->half[side] = segment_create(name, sizeof(struct ring_half));
+        }
+        channel->half[side] = channel->next[side] >= 0 ? channel->next[side] : half_make(index, side);
+        channel->next[side] = -1;
         if (channel->half[side] < 0)
             return channel->half[side];
         const struct registry_grant root = {.holder = HOLDER_SUPERVISOR,

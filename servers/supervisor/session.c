@@ -530,8 +530,10 @@ void sessions_deadlines(struct supervisor *s, uint64_t now)
         session->deadline_us = now + ACKNOWLEDGE_US;
         for (uint32_t i = 0; i < s->domain_count; i++) {
             struct domain *d = &s->domain[i];
-            if ((session->waiting & (1U << i)) != 0 && liveness_blames(&d->liveness, d->cpu, cpu_visit))
-                health_hangs(s, d);
+            if ((session->waiting & (1U << i)) != 0)
+                control_receive(s, d); /* perhaps it is the supervisor who is late */
+            if ((session->waiting & (1U << i)) != 0)
+                domain_is_late(s, d);
         }
     }
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,14 +63,25 @@ int spawn_cpu(enum placement placement, uint32_t n)
     return -1;
 }
 
+/* Whatever has become of the file since it was named: it is not waited for (a FIFO would be for ever). */
+static int program_open_at(const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        return fd;
+    close(fd);
+    return -EACCES;
+}
+
 /* Beside our own executable, if it is no path; opened here, because the domain's uid may not be able to walk there. */
 static int program_open(const char *program)
 {
     char path[PATH_MAX];
-    if (program[0] == '/') {
-        int fd = open(program, O_RDONLY | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
-    }
+    if (program[0] == '/')
+        return program_open_at(program);
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
     if (n < 0)
         return -errno;
@@ -78,8 +90,7 @@ static int program_open(const char *program)
     size_t left = sizeof path - (size_t)(slash + 1 - path);
     if (snprintf(slash + 1, left, "%s", program) >= (int)left)
         return -ENAMETOOLONG;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    return program_open_at(path);
 }
 
 void spawn_slice(uint64_t ns)
@@ -223,16 +234,14 @@ static int mounts_open(pid_t pid)
 /* The child has them too, and is now the last. */
 static void buried_leave(struct buried *buried)
 {
-    while (buried->count > 0)
-        close(buried->fd[--buried->count]);
-}
-
-void process_bury(struct process *process, struct buried *buried)
-{
-    if (process->mounts == 0 || buried->count == BURIED_MAX)
-        return;
-    buried->fd[buried->count++] = process->mounts - 1;
-    process->mounts = 0;
+    while (buried->count > 0) {
+        siginfo_t info;
+        uint32_t i = --buried->count;
+        if (buried->mounts[i] >= 0)
+            close(buried->mounts[i]);
+        (void)waitid(P_PIDFD, (id_t)buried->pidfd[i], &info, WEXITED | WNOHANG);
+        close(buried->pidfd[i]);
+    }
 }
 
 static int spawn_with(const struct spawn_request *request, int program, bool user, struct process *ret)
@@ -307,12 +316,13 @@ void process_signal(const struct process *process, int signo)
         syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0);
 }
 
-int process_reap(struct process *process, char *ret_text, size_t size)
+/* How it ended, in words; the signal, or 0. */
+static int end_read(const struct process *process, int options, char *ret_text, size_t size)
 {
     siginfo_t info = {0};
     int result, signo = 0;
     do
-        result = waitid(P_PIDFD, (id_t)process->pidfd, &info, WEXITED);
+        result = waitid(P_PIDFD, (id_t)process->pidfd, &info, options);
     while (result < 0 && errno == EINTR);
     if (result == 0 && info.si_code != CLD_EXITED)
         signo = info.si_status;
@@ -324,9 +334,26 @@ int process_reap(struct process *process, char *ret_text, size_t size)
         snprintf(ret_text, size, "signal %s", sigabbrev_np(signo) ? sigabbrev_np(signo) : "?");
     else
         snprintf(ret_text, size, "exit status %d", info.si_status);
+    return signo;
+}
+
+int process_reap(struct process *process, char *ret_text, size_t size)
+{
+    int signo = end_read(process, WEXITED, ret_text, size);
     close(process->pidfd);
     if (process->mounts != 0)
         close(process->mounts - 1);
+    *process = (struct process){0, -1, false, 0};
+    return signo;
+}
+
+int process_bury(struct process *process, struct buried *buried, char *ret_text, size_t size)
+{
+    if (buried->count == BURIED_MAX)
+        return process_reap(process, ret_text, size);
+    int signo = end_read(process, WEXITED | WNOWAIT, ret_text, size);
+    buried->mounts[buried->count] = process->mounts - 1;
+    buried->pidfd[buried->count++] = process->pidfd;
     *process = (struct process){0, -1, false, 0};
     return signo;
 }

@@ -8,6 +8,7 @@
  * reason to say costs nobody anything: it is replaced, later each time. A domain that is not running gets none, and a
  * stack that ends has none. Untrusted: all that a spare says. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,7 +109,8 @@ bool standby_fits(const struct supervisor *s, const struct domain *d)
 bool standby_take(struct supervisor *s, struct domain *d)
 {
     struct spare *spare = &d->spare;
-    if (!spare->ready || spare->control < 0 || s->stopping)
+    struct pollfd end = {.fd = spare->process.pidfd, .events = POLLIN};
+    if (!spare->ready || spare->control < 0 || s->stopping || poll(&end, 1, 0) != 0) /* readable: it has ended */
         return false;
     domain_process_take(s, d, spare);
     spare->failures = 0;
@@ -124,8 +126,7 @@ static void ended(struct supervisor *s, struct domain *d)
     struct spare *spare = &d->spare;
     bool asked = spare->control < 0 && !spare->lied; /* standby_end() */
     loop_unwatch(s, spare->process.pidfd);
-    process_bury(&spare->process, &s->buried);
-    process_reap(&spare->process, how, sizeof how);
+    process_bury(&spare->process, &s->buried, how, sizeof how);
     control_end(s, spare);
     snprintf(text, sizeof text, "%s%s", how, spare->lied ? ": killed for a lie" : "");
     spare->lied = false;
@@ -161,6 +162,7 @@ static void said(struct supervisor *s, struct domain *d)
         control_standby_read(d, m->standby, spare->needs)) {
         spare->ready = true;
         spare->since_us = now_us();
+        memory_prepare(s, d->servers);
     } else if (m == NULL || m->what_case != BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_LOG || spare->ready) {
         kill_liar(s, spare); /* a line for the log comes from one that cannot enter its sandbox, and ends */
     }

@@ -154,6 +154,7 @@ void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply)
     }
     counter_add(list, "supervisor", "deaths", s->deaths);
     counter_add(list, "supervisor", "spares_taken", s->spares_taken);
+    counter_add(list, "supervisor", "longest_turn_us", s->longest_turn_us);
 #define X(name) counter_add(list, "supervisor", #name, s->health.name);
     HEALTH_COUNTERS(X)
 #undef X

@@ -34,9 +34,12 @@
 #include "servers/supervisor/options.h"
 #include "servers/topology/topology.h"
 
+#define HOLD_US              20000   /* that events and reports wait for an incarnation to run, at most */
 #define TICK_US              200000  /* how often this and that is looked at */
 #define HANG_US              1000000 /* silence after which a domain hangs, unless --hang says otherwise */
 #define ACKNOWLEDGE_US       HANG_US /* a survivor that has not let go of the dead by then is hung */
+#define SURVIVED_US          5000000 /* after a signal that was asked for */
+#define LATE_MAX             5       /* deadlines in a row that a domain may miss when it was not let */
 #define START_US             5000000 /* from spawn to Standby, from grants to Ready */
 #define STOP_US              500000  /* orderly end of everything; then killed */
 #define RESTART_US           200000  /* orderly end of one domain */
@@ -53,9 +56,10 @@
 #define STORE_OCTETS_MAX     (256U << 20)
 #define QUEUE_MAX            16384 /* messages that wait for one domain */
 #define CONTROL_OCTETS_MAX   2048  /* of a message in either direction */
-#define CONTROL_FDS_MAX      4
+#define CONTROL_FDS_MAX      64    /* with one datagram */
+#define CORK_OCTETS          8192  /* of messages that are sent as one */
+#define CORK_MESSAGES        64
 #define FROM_DOMAIN_BURST    32
-#define ANSWERS_LATE         3         /* deadlines that one who moves may miss in a row */
 #define LOGS_A_TICK          32
 #define CONNECTIONS_WAITING  16 /* attached to, no hello yet */
 #define CONNECTIONS_ATTACHED (SESSIONS_MAX + CONNECTIONS_WAITING)
@@ -83,12 +87,14 @@ struct file_identity {
 };
 
 /* ---- processes ---- */
-/* Mount namespaces of the dead. Their end waits for all CPUs (RCU), which is no business of who waits for a death; so it is
- * held back until the next process is spawned, whose first steps let go of them. */
+/* The dead, and their mount namespaces. The end of those waits for all CPUs (RCU), and what the kernel keeps of a process is
+ * long to take down too: that is no business of who waits for the next incarnation. So both are held back until the next
+ * process is spawned. */
 #define BURIED_MAX 16
 struct buried {
     uint32_t count;
-    int fd[BURIED_MAX];
+    int mounts[BURIED_MAX]; /* -1: none */
+    int pidfd[BURIED_MAX];
 };
 struct spawn_request {
     struct buried *buried; /* NULL: none. It is empty afterwards */
@@ -108,7 +114,8 @@ int spawn_process(const struct spawn_request *request, struct process *ret) __at
 /* A trusted program beside the supervisor's own, in its namespaces and with its uid; argument[0] names it. */
 int spawn_beside(const char *const *argument, int control, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
-void process_bury(struct process *process, struct buried *buried); /* it is dead: before process_reap() */
+/* As process_reap(), with most of its end left for later: it is dead all the same. */
+int process_bury(struct process *process, struct buried *buried, char *ret_text, size_t size);
 /* Collects a process whose pidfd is readable; *ret_text says how it ended. The signal that it died of; 0: none. */
 int process_reap(struct process *process, char *ret_text, size_t size);
 /* Whoever asks for a short slice runs before those who have longer ones, and not for long (EEVDF, Linux 6.12; takes no
@@ -135,6 +142,7 @@ enum domain_fault {
     FAULT_HUNG, /* hangs, and does nothing, or does not answer */
     FAULT_START,
     FAULT_PROTOCOL,
+    FAULT_ACCUSED, /* a neighbour says that it lies */
     FAULT_GRANT,
     FAULT_STACK /* no fault of its own: everything starts anew */
 };
@@ -182,6 +190,17 @@ struct server_health { /* health.c: of one server, over its incarnations (DESIGN
     uint32_t suspects;
 };
 
+/* What is to be sent to a domain in one datagram. */
+struct cork {
+    bool on;
+    uint32_t messages, octets, fds;
+    uint32_t length[CORK_MESSAGES], count[CORK_MESSAGES]; /* of each: octets, descriptors */
+    int fd[CONTROL_FDS_MAX];
+    uint64_t owned; /* a mask of them */
+    uint8_t packed[CORK_OCTETS];
+};
+_Static_assert(CONTROL_FDS_MAX <= 64, "a mask");
+
 struct domain {
     uint32_t index;
     const char *name;
@@ -197,6 +216,7 @@ struct domain {
     struct file_identity control_file; /* of its end */
     struct outgoing *queue, **queue_end;
     uint32_t queued;
+    struct cork cork;
     enum server_id primary; /* whose slot it is woken by: bell and status are that one's */
     /* persist across incarnations */
     int filter_fd, status_fd, counter_fd, crash_fd, bell_read, bell_write;
@@ -219,7 +239,7 @@ struct domain {
     uint64_t silent_us;                  /* of one that hangs: for how long; 0: it moves, but does not answer */
     const char *recovery;                /* what its present life goes on from, in a word */
     struct liveness liveness;
-    uint32_t late; /* answers in a row */
+    uint32_t late;                       /* deadlines that it missed, and was excused for */
     uint64_t started_bursts;
     uint64_t kill_us; /* when this incarnation was killed or told to stop; 0 not */
     uint64_t died_kill_us, noticed_us, spawned_us, standby_us, granted_us, ready_us; /* of the latest death and life */
@@ -234,6 +254,8 @@ struct server_memory {
     struct domain *domain;
     uint32_t pool_octets, pool_object;
     int pool;
+    int pool_next; /* made beforehand, for its next incarnation; -1: none */
+    uint32_t pool_next_octets;
     uint16_t pool_index, pool_generation;
     uint32_t pool_node, store_node;
     uint64_t store_octets;
@@ -251,6 +273,7 @@ struct judge_device {
 };
 struct channel_memory {
     int half[2]; /* written by end[0], end[1]; -1 none, or both ends in one domain */
+    int next[2]; /* made beforehand; -1: none */
     uint32_t node[2];
     const struct ring_half *seen[2]; /* NULL: not yet */
     struct channel_books books[2];
@@ -389,7 +412,7 @@ struct injector {
     struct domain *domain; /* NULL: free */
     uint32_t incarnation;
     struct process process;
-    int reports;
+    int reports; /* -1: it has no more to say, and is ending */
     uint64_t id; /* of the request; 0: answered */
     bool golden; /* a golden run */
     char last_words[INJECT_TEXT]; /* first octet: of which kind */
@@ -433,17 +456,21 @@ struct supervisor {
     char inject_error[EVENT_TEXT]; /* of the latest refusal */
     int manage_link;
     uint64_t manage_retry_us, manage_since_us;
-    uint64_t changes[CHANGES_KEPT]; /* ids of requests that changed something, and were done */
+    struct { /* requests that changed something, or were to */
+        uint64_t id;
+        char error[EVENT_TEXT]; /* empty: done, or not answered yet */
+    } changes[CHANGES_KEPT];
     uint64_t change_count;
     uint64_t manage_dropped, refused_attaches, policy_refusals, deaths, spares_taken;
     struct health_counters health;
     uint64_t watch_us; /* last look at liveness */
+    uint64_t turn_us, longest_turn_us; /* when the present turn of the loop began; how long one took at most */
     int capture_listener;
     struct capture_memory capture[CAPTURES_MAX];
     struct crash crash;
     uint32_t crash_files;
     char crash_file[CRASH_KEPT][CRASH_FILE]; /* a ring */
-    uint64_t event_count;
+    uint64_t event_count, events_pushed;
     struct event event[EVENTS_KEPT];
 };
 
@@ -475,6 +502,8 @@ void loop_unwatch(struct supervisor *s, int fd);
 int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
 int supervisor_run(struct supervisor *s); /* exit status */
 void supervisor_stop(struct supervisor *s);
+/* An incarnation is on its way, since a moment ago: what nobody waits for (events, reports) is for later. */
+bool supervisor_holds(const struct supervisor *s);
 
 /* ---- rundir.c, device.c ---- */
 int rundir_open(struct supervisor *s, char ret_error[OPTIONS_ERROR]) __attribute__((warn_unused_result));
@@ -518,6 +547,8 @@ void domain_acknowledged(struct supervisor *s, struct domain *domain, uint64_t e
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
 void domain_watch(struct supervisor *s, struct domain *domain); /* every health_tick_us() */
 void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);
+/* It has not said in time what it was to say, and it has been listened to: killed, unless it was not let. */
+void domain_is_late(struct supervisor *s, struct domain *domain);
 static inline bool domain_lives(const struct domain *domain) /* has grants */
 {
     return domain->state == DOMAIN_GRANTED || domain->state == DOMAIN_RUNNING;
@@ -546,6 +577,11 @@ void health_hangs(struct supervisor *s, struct domain *domain); /* killed, as a 
 void health_not_ready(struct supervisor *s, struct domain *domain); /* in time: likewise */
 /* `accuser` (NULL: the supervisor itself) has found that it lies: killed, told. `what`: anybody's text. */
 void health_lies(struct supervisor *s, struct domain *domain, const struct domain *accuser, const char *what);
+/* Whether it is being killed for a lie: nothing that it says counts any more. */
+static inline bool health_lied(const struct domain *domain)
+{
+    return domain->fault == FAULT_PROTOCOL || domain->fault == FAULT_ACCUSED;
+}
 /* After a death that was counted in domain->unhealthy: the next step of escalation, if it is due. */
 void health_escalate(struct supervisor *s, struct domain *domain);
 /* Before its next life: what it is not to go on from is forgotten. What it goes on from, in words. */
@@ -554,6 +590,7 @@ const char *health_recovery(struct supervisor *s, struct domain *domain);
 /* ---- inject.c ---- */
 /* NULL, and the reply with this id comes later; or why not. */
 const char *inject_start(struct supervisor *s, uint64_t id, const Bulkhead__Manage__Inject *request);
+bool inject_is_on(const struct supervisor *s, uint64_t id); /* its answer comes */
 bool inject_slows(const struct supervisor *s, const struct domain *domain); /* a golden run stops it again and again */
 void inject_ended(struct supervisor *s, uint32_t index); /* an injector says something, or has ended */
 void inject_struck(struct supervisor *s, struct domain *domain, const Bulkhead__Control__Faulted *what); /* untrusted: what */
@@ -589,6 +626,9 @@ uint64_t repartition_deadline(const struct supervisor *s); /* 0: none */
  * that the message needs kills the domain: it cannot be given what it must have. */
 void control_send(struct supervisor *s, struct domain *domain, const to_domain *message, const int *fd, uint32_t count,
                   uint32_t owned);
+/* What is sent to it from now on goes out together, when control_uncork() says so, or as much as is full. */
+void control_cork(struct domain *domain);
+void control_uncork(struct supervisor *s, struct domain *domain);
 void control_receive(struct supervisor *s, struct domain *domain); /* untrusted: all of it */
 /* The first message to a process, on its fresh socket. 0, or a negative errno. */
 int control_send_first(int socket, const to_domain *message, int fd) __attribute__((warn_unused_result));
@@ -608,8 +648,13 @@ bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id
 /* ---- memory.c ---- */
 int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */
 void memory_init(struct supervisor *s);
+/* Our own pages are there, and ours to write: after a fork each of them is a fault when it is written next, and that would be
+ * when somebody has died. */
+void memory_populate(struct supervisor *s);
 /* Fresh pools and channel halves for the servers in `fresh`, whose domains are about to get them. */
 int memory_renew(struct supervisor *s, uint32_t fresh) __attribute__((warn_unused_result));
+/* What memory_renew() will have to make for the next incarnations of these servers is made now, when nobody waits. */
+void memory_prepare(struct supervisor *s, uint32_t servers);
 /* The next incarnations of these servers start from nothing. True: there was something. */
 bool memory_forget_stores(struct supervisor *s, uint32_t servers);
 
@@ -701,6 +746,7 @@ void status_caps(struct supervisor *s, uint32_t skip, Bulkhead__Manage__Reply *r
 void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply);
 void status_events(struct supervisor *s, uint64_t since, uint32_t limit, Bulkhead__Manage__Reply *reply);
 void events_init(struct supervisor *s);
+void events_push(struct supervisor *s); /* what was held */
 void event_add(struct supervisor *s, const char *kind, const char *subject, uint32_t incarnation,
                const uint64_t *span_us, uint32_t spans, const char *format, ...) __attribute__((format(printf, 7, 8)));
 /* ---- capture.c ---- */

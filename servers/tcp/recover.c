@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A new incarnation. Listeners, connections and TIME-WAITs go on from their blocks. One whose block fails its checksum or
- * its invariants is lost, alone (and all are, but listeners, if the stack was started to recover no more than those):
- * the application is told by its slot's words: the endpoint stays without a connection, in a block of its own, and
- * its slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an RST,
- * and only in the burst after that the connection's block ends: a death on the way tells it again, which does no harm.
- * Until all are told no input is taken, so that no new connection gets the index of a block that still counts: what ip
- * sends meanwhile is kept (packets.c). */
+/* A new incarnation. Listeners, connections and TIME-WAITs go on from their blocks. One whose block fails its checksum
+ * or its invariants is lost, alone (and all are, but listeners, if the stack was started to recover no more than
+ * those): the application is told by its slot's words: the endpoint stays without a connection, in a block of its own,
+ * and its slot is given to nobody else until the user closes it (or is found not to own it). The peer is told by an
+ * RST, and only in the burst after that the connection's block ends: a death on the way tells it again, which does no
+ * harm. Until all are told no input is taken, so that no new connection gets the index of a block that still counts:
+ * what ip sends meanwhile is kept (packets.c). */
 #include <errno.h>
 
 #include "servers/tcp/tcp_server.h"
@@ -18,6 +18,8 @@ static uint32_t blocks_used(const struct tcp_server *s)
 
 static bool goes_on(const struct tcp_server *s, const struct tcp_block *b)
 {
+    if (b->ended)
+        return false;
     return s->transport.context->config->recovery == STACK_RECOVERY_RESUME || b->conn.state == TCP_LISTEN ||
            b->conn.state == TCP_SYN_SENT;
 }
@@ -30,13 +32,20 @@ static bool goes_on_alone(const struct tcp_block *b)
     return b->endpoint == TRANSPORT_NONE && (young || (c->closed_by_user && c->send_acked == c->send_end));
 }
 
-static bool slot_again(struct transport *t, uint32_t index, const struct tcp_identity *id)
+/* What is acknowledged has its place in the arena. */
+static bool rings_fit(const struct session_arena *a, const struct tcp_conn *c)
+{
+    return a == NULL || (c->receive_size <= a->receive_most && c->receive_next_size <= a->receive_most &&
+                         c->send_size <= a->send_most && c->send_next_size <= a->send_most);
+}
+
+static bool slot_again(struct transport *t, uint32_t index, const struct tcp_conn *c)
 {
     struct endpoint *e = &t->endpoint[index];
-    e->arena = id->arena;
-    e->slot = id->slot;
-    e->generation = id->generation;
-    if (slot_restore(t, index))
+    e->arena = c->identity.arena;
+    e->slot = c->identity.slot;
+    e->generation = c->identity.generation;
+    if (rings_fit(slot_arena(t, e), c) && slot_restore(t, index))
         return true;
     e->arena = TRANSPORT_NONE;
     return false;
@@ -47,15 +56,14 @@ static uint32_t endpoint_again(struct tcp_server *s, const struct tcp_block *b)
 {
     struct transport *t = &s->transport;
     const struct tcp_identity *id = &b->conn.identity;
-    bool named = b->socket != 0 && (b->socket & 0xffff) < SOCKETS_MAX &&
-                 endpoint_of_socket(t, b->socket) == TRANSPORT_NONE;
+    bool named = endpoint_nobodys_socket(t, b->socket);
     bool nobodys = b->socket == 0 && b->conn.state != TCP_LISTEN && (b->conn.closed_by_user || b->listener != 0);
     if (id->session >= SESSIONS_MAX || b->endpoint >= TCP_ENDPOINTS || !(named || nobodys))
         return TRANSPORT_NONE;
     uint32_t index = endpoint_new(t, id->session, b->socket, b->endpoint);
     if (index == TRANSPORT_NONE)
         return TRANSPORT_NONE;
-    if (index != b->endpoint || (b->conn.state != TCP_LISTEN && !slot_again(t, index, id))) {
+    if (index != b->endpoint || (b->conn.state != TCP_LISTEN && !slot_again(t, index, &b->conn))) {
         endpoint_release(t, index);
         return TRANSPORT_NONE;
     }
@@ -90,8 +98,11 @@ static bool restore(struct tcp_server *s, uint32_t index, const struct tcp_block
     t->counters.restored++;
     if (e == TRANSPORT_NONE)
         return true;
+    const struct session_arena *a = slot_arena(t, &t->endpoint[e]);
     t->endpoint[e].connection = index;
     s->endpoint_of[index] = (uint16_t)(e + 1);
+    if (a != NULL) /* no growth beyond it */
+        tcp_ring_limits(s->engine, index, a->receive_most, a->send_most);
     if (b->conn.state != TCP_LISTEN)
         tcp_words(s, e);
     t->endpoint[e].published = t->endpoint[e].words;
@@ -105,8 +116,7 @@ static uint32_t hold(struct tcp_server *s, uint32_t wanted, const struct tcp_hel
     struct transport *t = &s->transport;
     bool knowable = held->session < SESSIONS_MAX && held->arena < SESSION_ARENAS;
     if (held->socket != 0)
-        knowable =
-            knowable && (held->socket & 0xffff) < SOCKETS_MAX && endpoint_of_socket(t, held->socket) == TRANSPORT_NONE;
+        knowable = knowable && endpoint_nobodys_socket(t, held->socket);
     uint32_t index = knowable ? endpoint_new(t, held->session, held->socket, wanted) : TRANSPORT_NONE;
     if (index == TRANSPORT_NONE)
         return TRANSPORT_NONE;
@@ -173,6 +183,13 @@ static bool read_block(struct tcp_server *s, uint32_t index, union tcp_stored *r
     return found == STORE_BLOCK_GOOD;
 }
 
+/* Its block is there, and was not put back. */
+static bool is_lost(const struct tcp_server *s, uint32_t index, union tcp_stored *ret)
+{
+    return tcp_conn_at(s->engine, index)->state == TCP_CLOSED &&
+           store_read(&s->store, TCP_STORE_CONNECTION(index), ret) == STORE_BLOCK_GOOD;
+}
+
 /* What cannot be put back leaves the store. */
 static void time_waits_again(struct tcp_server *s, uint32_t group, const struct tcp_time_wait *records)
 {
@@ -193,6 +210,7 @@ void tcp_recover_init(struct tcp_server *s)
 {
     uint32_t used = blocks_used(s);
     union tcp_stored stored;
+    bool lost = false;
     for (uint32_t i = 0; i < used; i++)
         if (read_block(s, TCP_STORE_HELD(i), &stored) && !held_again(s, i, &stored.held))
             store_erase(&s->store, TCP_STORE_HELD(i));
@@ -200,9 +218,12 @@ void tcp_recover_init(struct tcp_server *s)
         if (!read_block(s, TCP_STORE_CONNECTION(i), &stored))
             continue;
         const struct tcp_block *b = &stored.block;
-        if (!goes_on(s, b) || !tcp_works_on_restore(s, &b->conn.identity) || !restore(s, i, b))
-            hold_lost(s, &stored.block);
+        lost |= !goes_on(s, b) || !tcp_works_on_restore(s, &b->conn.identity) || !restore(s, i, b);
     }
+    server_works_alone(s->transport.context);
+    for (uint32_t i = 0; lost && i < used; i++) /* when all others have the endpoints that they had */
+        if (is_lost(s, i, &stored))
+            hold_lost(s, &stored.block);
     for (uint32_t i = 0; i < used && i < TCP_TIME_WAIT_GROUPS; i++)
         if (read_block(s, TCP_STORE_TIME_WAITS(i), &stored))
             time_waits_again(s, i, stored.time_wait);
@@ -210,15 +231,6 @@ void tcp_recover_init(struct tcp_server *s)
     uint32_t index; /* what was put back is in the store as it is */
     while (tcp_next_touched(s->engine, &index) || tcp_next_touched_time_wait(s->engine, &index))
         ;
-}
-
-/* Listeners, attempts and slots of sessions that went while we were dead: their index may be another's next. */
-static void forget_absent(struct tcp_server *s)
-{
-    struct transport *t = &s->transport;
-    for (uint32_t id = 0; id < SESSIONS_MAX; id++)
-        if (t->session[id].endpoints > 0 && !t->context->session[id].present)
-            transport_session_removed(t, t->now_us, id);
 }
 
 /* What they lent before is home. */
@@ -237,19 +249,29 @@ static void forget_told(struct tcp_server *s)
     r->told_count = 0;
 }
 
+/* Its peer knows another block's connection by these addresses, which goes on. */
+static bool is_anothers(const struct tcp_server *s, const struct tcp_identity *id)
+{
+    const struct tcp_segment_in meta = {.source = id->remote,
+                                        .destination = id->local,
+                                        .source_port = id->remote_port,
+                                        .destination_port = id->local_port};
+    uint32_t connection = tcp_lookup(s->engine, &meta);
+    return connection != TCP_NONE && tcp_conn_at(s->engine, connection)->state != TCP_LISTEN;
+}
+
 /* False: the engine has no room for more RSTs now. */
 static bool tell_peer(struct tcp_server *s, uint32_t index)
 {
     struct tcp_recovery *r = &s->recovery;
     union tcp_stored stored;
-    if (tcp_conn_at(s->engine, index)->state != TCP_CLOSED ||
-        store_read(&s->store, TCP_STORE_CONNECTION(index), &stored) != STORE_BLOCK_GOOD)
+    if (!is_lost(s, index, &stored))
         return true;
     const struct tcp_conn *lost = &stored.block.conn;
-    bool peer_cares = lost->state != TCP_LISTEN;
+    bool peer_cares = lost->state != TCP_LISTEN && !is_anothers(s, &lost->identity);
     if (peer_cares && s->transport.ip->attached && !tcp_reset_lost(s->engine, lost))
         return false;
-    s->transport.counters.lost_at_restart++;
+    s->transport.counters.lost_at_restart += !stored.block.ended;
     r->told[r->told_count++] = index;
     return true;
 }
@@ -270,7 +292,7 @@ bool tcp_recover(struct tcp_server *s)
     bool moved = r->told_count > 0 || !r->begun;
     if (!r->begun) {
         r->patient_until_us = s->transport.now_us + TCP_TELL_US;
-        forget_absent(s);
+        transport_forget_absent(&s->transport);
         release_closed(&s->transport);
     }
     r->begun = true;

@@ -284,7 +284,8 @@ static void connection_touched(struct tcp_server *s, uint32_t index)
         s->endpoint_of[index] = 0;
         if (endpoint != TRANSPORT_NONE)
             connection_gone(t, endpoint, c);
-        store_erase(&s->store, TCP_STORE_CONNECTION(index));
+        if (!tcp_farewell_begin(s, index))
+            store_erase(&s->store, TCP_STORE_CONNECTION(index));
         return;
     }
     if (endpoint != TRANSPORT_NONE)

@@ -50,7 +50,9 @@ static void warm(void *state, size_t octets)
     if (octets < state_size(&any))
         return;
     tcp_init((uint8_t *)state + transport_align64(sizeof *s), &c, 0);
-    memset(s, 0, sizeof *s);
+    transport_warm(&s->transport);
+    memset(&s->engine, 0,
+           offsetof(struct tcp_server, endpoint[TRANSPORT_WARM_ENDPOINTS]) - offsetof(struct tcp_server, engine));
 }
 
 static int init(void *state, const struct server_context *context, uint64_t now_us)
@@ -76,11 +78,11 @@ static bool burst(void *state, uint64_t now_us)
     struct tcp_server *s = state;
     struct transport *t = &s->transport;
     t->now_us = now_us;
-    bool did = false;
+    bool did = tcp_farewells_end(s);
     if (s->recovery.running) {
-        did = tcp_recover(s) || tcp_loans_in(s);
+        did |= tcp_recover(s) || tcp_loans_in(s);
     } else {
-        did = tcp_packets_in(s, now_us);
+        did |= tcp_packets_in(s, now_us);
         did |= transport_requests(t, now_us);
         did |= transport_notify(t, now_us);
     }
@@ -140,6 +142,15 @@ static void peer_lost(void *state, enum server_id peer)
     transport_server_peer_lost(state, peer);
 }
 
+/* What they had of ours is lost, and so may be what peers said meanwhile. */
+static void peer_attached(void *state, enum server_id peer, uint64_t now_us)
+{
+    struct tcp_server *s = state;
+    transport_server_peer_attached(state, peer, now_us);
+    if (peer == SERVER_IP || peer == SERVER_NIC)
+        tcp_speak_again(s->engine);
+}
+
 /* What ends with it leaves the store with the commit that comes before the supervisor is told: the index may be
  * another's next. */
 static void session_removed(void *state, uint32_t session)
@@ -163,7 +174,7 @@ const struct server server_tcp = {
     .deadline_us = deadline_us,
     .pending = pending,
     .peer_lost = peer_lost,
-    .peer_attached = transport_server_peer_attached,
+    .peer_attached = peer_attached,
     .session_added = transport_server_session_added,
     .session_ended = transport_server_session_ended,
     .session_removed = session_removed,

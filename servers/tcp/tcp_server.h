@@ -7,7 +7,7 @@
 #include "protocols/tcp/tcp.h"
 #include "servers/transport/transport.h"
 
-#define TCP_STORE_VERSION 6U
+#define TCP_STORE_VERSION 7U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
 #define TCP_TIME_WAITS    (2U * CONNECTIONS_MAX)
 #define TCP_KEPT_MAX      256U /* messages of ip kept until the recovery is through: all that it may lend */
@@ -20,7 +20,8 @@ struct tcp_block { /* one in the store for each connection and listener, under t
     uint32_t listener; /* socket id */
     uint32_t options;  /* 1 << enum control_option */
     uint8_t ttl, traffic_class;
-    uint8_t reserved[2];
+    uint8_t ended; /* the connection is gone; the block says to whom an RST is on its way (farewell.c) */
+    uint8_t reserved;
     struct endpoint_tuning tuning;
     struct tcp_conn conn; /* last: see tcp_block_put() */
 };
@@ -72,6 +73,8 @@ struct tcp_server {
     struct store store;
     struct tcp_recovery recovery;
     uint16_t endpoint_of[CONNECTIONS_MAX]; /* endpoint + 1, 0 none */
+    uint16_t farewell[CONNECTIONS_MAX];    /* connections whose blocks say that they have ended */
+    uint32_t farewells;
     uint8_t current[TCP_STORE_BLOCKS];     /* the store's */
     uint16_t dirty[TCP_ENDPOINTS];
     struct endpoint endpoint[TCP_ENDPOINTS];
@@ -105,6 +108,9 @@ void tcp_block_put(struct tcp_server *s, uint32_t connection);
 void tcp_held_put(struct tcp_server *s, uint32_t endpoint); /* its connection has ended */
 void tcp_time_waits_put(struct tcp_server *s, uint32_t group);
 bool tcp_touched(struct tcp_server *s); /* blocks to the store, words to the endpoints */
+/* farewell.c */
+bool tcp_farewell_begin(struct tcp_server *s, uint32_t connection); /* it has ended. False: nobody is told of that */
+bool tcp_farewells_end(struct tcp_server *s); /* of those who were told in an earlier burst; true: there were some */
 /* recover.c */
 void tcp_recover_init(struct tcp_server *s);
 bool tcp_recover(struct tcp_server *s); /* part of the work; true: it went on; recovery.running: more is left */

@@ -63,6 +63,7 @@ uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, ui
                            .queue_next = queue_next,
                            .flags = queues | ENDPOINT_USED};
     t->session[session].endpoints++;
+    t->seen |= (uint64_t)1 << session;
     if (socket != 0)
         endpoint_own(t, index, socket);
     return index;
@@ -105,6 +106,11 @@ uint32_t endpoint_of_socket(const struct transport *t, uint32_t socket)
         return TRANSPORT_NONE;
     uint32_t at = t->by_socket[socket & 0xffff];
     return at != 0 && t->endpoint[at - 1].socket == socket ? at - 1 : TRANSPORT_NONE;
+}
+
+bool endpoint_nobodys_socket(const struct transport *t, uint32_t socket)
+{
+    return socket != 0 && (socket & 0xffff) < SOCKETS_MAX && t->by_socket[socket & 0xffff] == 0;
 }
 
 uint32_t endpoint_find(const struct transport *t, const struct message_socket *named)

@@ -22,10 +22,12 @@ static const struct session_arena *arena_at(const struct transport *t, uint32_t 
 static void list_active(struct transport *t)
 {
     t->active_count = 0;
-    for (uint32_t s = 0; s < SESSIONS_MAX; s++)
+    for (uint64_t left = t->seen; left != 0; left &= left - 1) {
+        uint32_t s = (uint32_t)__builtin_ctzll(left);
         for (uint32_t a = 0; a < SESSION_ARENAS; a++)
             if (t->session[s].arena[a].slots != 0)
                 t->active[t->active_count++] = (uint16_t)(s * SESSION_ARENAS + a);
+    }
 }
 
 static void take_place(struct arena_slots *slots, uint32_t slot, uint32_t endpoint)
@@ -47,6 +49,7 @@ static void arena_added(struct transport *t, uint32_t session, uint32_t arena, c
     struct arena_slots *slots = &t->session[session].arena[arena];
     *slots = (struct arena_slots){
         .slots = a->slots, .free = a->slots, .ready_producer = ready_start(t->context->incarnation), .dirty = true};
+    t->seen |= (uint64_t)1 << session;
     t->bells |= (uint64_t)1 << session; /* whoever waits is to look at everything once */
     notify_resynchronise(slots, a);
     for (uint32_t i = 0; i < t->endpoint_high; i++) { /* restored before the arena was granted */
@@ -100,6 +103,15 @@ void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t se
     t->bells &= ~((uint64_t)1 << session);
     *s = (struct session_slots){0};
     list_active(t);
+}
+
+void transport_forget_absent(struct transport *t)
+{
+    for (uint64_t left = t->seen; left != 0; left &= left - 1) {
+        uint32_t id = (uint32_t)__builtin_ctzll(left);
+        if (t->session[id].endpoints > 0 && !t->context->session[id].present)
+            transport_session_removed(t, t->now_us, id);
+    }
 }
 
 bool transport_session_open(const struct transport *t, uint32_t session)

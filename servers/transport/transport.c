@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "servers/transport/transport.h"
 
+#include <string.h>
+
 #include "servers/counters.h"
+
+void transport_warm(struct transport *t)
+{
+    memset(t, 0, offsetof(struct transport, session) + TRANSPORT_WARM_SESSIONS * sizeof t->session[0]);
+}
 
 void transport_init(struct transport *t, const struct server_context *context,
                     const struct transport_operations *operations, struct endpoint *endpoint, uint16_t *dirty,
@@ -99,8 +106,8 @@ static uint32_t counters_own(struct transport *t)
     for (uint32_t i = 0; i < CAPABILITY_REFUSALS; i++)
         refused[i] = t->ip->table.refused[i] + t->socket->table.refused[i];
     uint64_t endpoints = 0;
-    for (uint32_t i = 0; i < SESSIONS_MAX; i++)
-        endpoints += t->session[i].endpoints;
+    for (uint64_t left = t->seen; left != 0; left &= left - 1)
+        endpoints += t->session[__builtin_ctzll(left)].endpoints;
     const uint64_t gauge[] = {t->loans, endpoints, t->ip->counters.malformed + t->socket->counters.malformed,
                               t->ip->counters.full + t->socket->counters.full};
     const struct transport_counter_list list[] = {

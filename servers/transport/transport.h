@@ -176,6 +176,7 @@ struct transport { /* first member of the server's state */
     bool alive_sending;             /* reconciliation: our list is under way */
     uint32_t alive_cursor;
     uint64_t end_asked;             /* sessions with end_asked, a bit each */
+    uint64_t seen;                  /* sessions that ever had an endpoint or arena: the memory of others is not looked at */
     uint16_t active[SESSIONS_MAX * SESSION_ARENAS]; /* granted arenas: session * SESSION_ARENAS + arena */
     uint32_t active_count;
     uint16_t notify[ARENA_SLOTS_MAX];
@@ -186,6 +187,11 @@ struct transport { /* first member of the server's state */
 _Static_assert(SESSIONS_MAX == 64, "bits of a word");
 
 /* ---- transport.c ---- */
+/* What a few sessions need of it is there before it is needed; most of the rest is never touched, and is not to be unmapped
+ * page by page when the server dies. */
+#define TRANSPORT_WARM_SESSIONS  4
+#define TRANSPORT_WARM_ENDPOINTS 256
+void transport_warm(struct transport *t);
 /* `t` is zeroed; endpoint and dirty are `endpoint_max` elements each. */
 void transport_init(struct transport *t, const struct server_context *context,
                     const struct transport_operations *operations, struct endpoint *endpoint, uint16_t *dirty,
@@ -226,6 +232,8 @@ void endpoint_own(struct transport *t, uint32_t index, uint32_t socket);
 void endpoint_set_options(struct endpoint *e, const struct message *m);
 /* Untrusted: socket. TRANSPORT_NONE: unknown. */
 uint32_t endpoint_of_socket(const struct transport *t, uint32_t socket);
+/* After a restart. Untrusted: socket (store). No endpoint is of it, or of an older or younger one of its index. */
+bool endpoint_nobodys_socket(const struct transport *t, uint32_t socket);
 /* Untrusted: named (from socket). By id, else a connection not accepted yet by index and generation. */
 uint32_t endpoint_find(const struct transport *t, const struct message_socket *named);
 void endpoint_dirty(struct transport *t, uint32_t index, bool wake);
@@ -245,6 +253,8 @@ uint32_t endpoint_send_tail(const struct transport *t, const struct endpoint *e)
 /* ---- slots.c ---- */
 void transport_session_added(struct transport *t, uint32_t session);
 void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t session);
+/* In the first burst: what there is of sessions that went while we were dead. Their indices may be others' next. */
+void transport_forget_absent(struct transport *t);
 void transport_session_end(struct transport *t, uint64_t now_us, uint32_t session); /* all that it has is closed (requests.c) */
 bool transport_session_open(const struct transport *t, uint32_t session); /* untrusted: session */
 /* First arena of ours of a session with these ring sizes (0: any); NULL none. */

@@ -54,9 +54,8 @@ static void rings_again(struct udp_server *s, uint32_t index, const struct udp_b
 static bool restore(struct udp_server *s, uint32_t index, const struct udp_block *b)
 {
     struct transport *t = &s->transport;
-    if ((b->socket == 0) != (b->orphan != 0) || (b->socket & 0xffff) >= SOCKETS_MAX || b->session >= SESSIONS_MAX ||
-        b->receive_head % DATAGRAM_STEP != 0 || b->send_next % DATAGRAM_STEP != 0 ||
-        endpoint_of_socket(t, b->socket) != TRANSPORT_NONE)
+    if ((b->socket == 0) != (b->orphan != 0) || b->session >= SESSIONS_MAX || b->receive_head % DATAGRAM_STEP != 0 ||
+        b->send_next % DATAGRAM_STEP != 0 || (b->socket != 0 && !endpoint_nobodys_socket(t, b->socket)))
         return false; /* an orphan's 0 is nobody's */
     uint32_t got = endpoint_new(t, b->session, b->socket, index);
     if (got != index) /* cannot be: the table was empty, and indices come in order */

@@ -43,7 +43,10 @@ static size_t state_size(const struct stack_config *config)
 
 static void warm(void *state, size_t octets)
 {
-    memset(state, 0, octets); /* init() has all of it zeroed once more */
+    struct udp_server *s = state;
+    size_t rest = offsetof(struct udp_server, engine);
+    transport_warm(&s->transport);
+    memset((uint8_t *)state + rest, 0, octets - rest); /* init() has most of it zeroed once more */
 }
 
 static int init(void *state, const struct server_context *context, uint64_t now_us)
@@ -69,7 +72,11 @@ static bool burst(void *state, uint64_t now_us)
     struct udp_server *s = state;
     struct transport *t = &s->transport;
     t->now_us = now_us;
-    bool did = udp_packets_in(s);
+    bool did = !s->begun;
+    if (!s->begun)
+        transport_forget_absent(t);
+    s->begun = true;
+    did |= udp_packets_in(s);
     did |= transport_requests(t, now_us);
     did |= transport_notify(t, now_us);
     did |= udp_packets_out(s);

@@ -57,6 +57,7 @@ struct udp_server {
     uint16_t touched[DATAGRAM_SOCKETS_MAX];
     uint16_t dirty[DATAGRAM_SOCKETS_MAX];
     uint8_t current[DATAGRAM_SOCKETS_MAX]; /* the store's */
+    bool begun; /* the first burst has been: sessions are granted */
     struct udp_side side[DATAGRAM_SOCKETS_MAX];
     struct endpoint endpoint[DATAGRAM_SOCKETS_MAX];
 };

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 
-from inside import BUILD, SERVERS, STACK, Echo, application, bulkhead, connects, domain_of, domains, echoes, events, last_event, main, resources, wait_for
+from inside import BUILD, SERVERS, STACK, Echo, application, bulkhead, connects, domain_of, domains, echoes, events, last_event, main, resources, spares_are_there, wait_for
 
 WHAT = sys.argv[1]
 PORT, UDP_PORT, LATE_PORT = 7007, 7008, 7100
@@ -130,9 +130,9 @@ def program_of(server):
 def test_binary():
     with tempfile.TemporaryDirectory(prefix="bh-change-") as place, loaded() as load:
         pathlib.Path(place).chmod(0o755)
-        copy, text, plain = (f"{place}/{name}" for name in ("another", "text", "plain"))
+        copy, text, plain, raises = (f"{place}/{name}" for name in ("another", "text", "plain", "raises"))
         shutil.copy(BUILD / "bulkhead-domain", copy)
-        for path, mode in ((text, 0o755), (plain, 0o644)):
+        for path, mode in ((text, 0o755), (plain, 0o644), (raises, 0o4755)):
             pathlib.Path(path).write_text("not a program\n")
             pathlib.Path(path).chmod(mode)
         for server in SERVERS:
@@ -148,7 +148,7 @@ def test_binary():
         before = lives()
         for path, why in ((text, "cannot be executed"), (plain, "not an executable file"), ("/bin/true", "exit status 0"),
                           ("/bin/sleep", "ended before it was ready"), (place, "not an executable file"),
-                          (VARIANTS / "variant-version", "keeps the state of socket as version")):
+                          (raises, "set-uid"), (VARIANTS / "variant-version", "keeps the state of socket as version")):
             said = wait_until_free("socket", path)
             assert why in said, said
             assert program_of("socket") == copy
@@ -198,8 +198,9 @@ def test_repartition():
                 for n in range(min(len(gaps), 6)):
                     assert echoes(LATE_PORT + 1 + n, bytes(range(256))), f"what attached in partition {n}"
             if turn == 3:
+                spares_are_there()
                 held = resources([supervisor()])
-        wait_for("spares", lambda: all(d.get("spare_pid") for d in domains()), 20)
+        spares_are_there()
         now = resources([supervisor()])
         for pid, then in held.items():
             assert abs(now[pid]["descriptors"] - then["descriptors"]) <= 10, f"descriptors {then} -> {now[pid]}"

@@ -43,6 +43,8 @@ def connected(listener):
 def test_all_steps():
     listener = socket.create_server((HOST, PORT + 2))
     own, peer = connected(listener)
+    datagrams = StackSocket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind((STACK, PORT + 3))
     number, before = last_event(), {d["name"]: d["incarnation"] for d in domains()}
     with application("bh-echo", PORT, ready=PORT), socket.create_connection((STACK, PORT), 5) as open_one:
         replace("tests/hostile/cannot-start")
@@ -67,6 +69,9 @@ def test_all_steps():
             got = None
         assert got is None, f"the peer was not reset: {got}"
     assert error_of(own.recv, 10) == "ECONNRESET"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:  # udp has kept what it had
+        other.sendto(b"and you?", (STACK, PORT + 3))
+        assert datagrams.recv(100) == b"and you?"
     own.close()
     own, peer = connected(listener)  # the session goes on
     peer.sendall(b"again")

@@ -85,6 +85,10 @@ def test_golden_run():
     assert len(offsets) > 1000 and offsets == sorted(set(offsets)), f"{text}: {len(offsets)}"
     assert not [e for e in events(number) if e["kind"] == "died"], "the golden run killed it"
     assert verified("tcp") is None, verified("tcp")
+    os.symlink(COVERED, f"{COVERED}.link")
+    for there in (COVERED, f"{COVERED}.link"):  # the injector has the supervisor's rights: it writes over nothing
+        assert "is there already" in refused("tcp", "coverage", "--timeout", "1", "--place", f"to:{there}")
+    assert len(open(COVERED).readlines()) == len(offsets)
 
 
 def test_code():

@@ -173,6 +173,11 @@ def resources(pids):
     return found
 
 
+def spares_are_there():
+    """Waits until each domain has its spare; while one is made the supervisor holds more."""
+    wait_for("spares", lambda: all(d.get("spare_pid") for d in domains()), 20)
+
+
 def echoes(port, data=b"?"):
     """One round trip through an echo application: what it does for a connection that it accepts is done."""
     with socket.create_connection((STACK, port), 5) as s:
@@ -181,11 +186,12 @@ def echoes(port, data=b"?"):
 
 
 class Echo:
-    """Connections to an echo application, each checking every octet; counts what it saw."""
+    """Connections to an echo application, each checking every octet; counts what it saw. One that ends is made again, unless
+    `again` is false."""
 
-    def __init__(self, port, connections, size=64, host=STACK):
-        self.host, self.port, self.size, self.stop = host, port, size, False
-        self.rounds = self.resets = self.wrong = 0
+    def __init__(self, port, connections, size=64, host=STACK, again=True):
+        self.host, self.port, self.size, self.stop, self.again = host, port, size, False, again
+        self.rounds = self.resets = self.wrong = self.connects = 0
         self.errors = []
         self.last = [time.monotonic()] * connections
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(connections)]
@@ -197,6 +203,7 @@ class Echo:
         while not self.stop:
             try:
                 with socket.create_connection((self.host, self.port), 5) as s:
+                    self.connects += 1
                     s.settimeout(5)
                     while not self.stop:
                         data = rng.randbytes(rng.randrange(1, self.size))
@@ -215,6 +222,8 @@ class Echo:
                 self.resets += 1
             except OSError as error:
                 self.errors.append(f"{i}: {type(error).__name__} {error}")
+            if not self.again:
+                return
             if not self.stop:
                 time.sleep(0.01)
 
@@ -225,9 +234,23 @@ class Echo:
             assert not thread.is_alive(), "an echo connection hangs"
 
 
+@contextlib.contextmanager
+def events_on_failure(name):
+    """What fails inside shows the last events of the stack."""
+    try:
+        yield
+    except Exception:
+        told = []
+        with contextlib.suppress(OSError):
+            told = subprocess.run([BUILD / "bulkhead", "events"], capture_output=True, text=True).stdout.splitlines()
+        print(f"{name} failed, load {os.getloadavg()[0]:.0f}; the last events:", *told[-25:], sep="\n  ", flush=True)
+        raise
+
+
 def main(tests):
     """Runs the named test functions in order; exit status 1 at the first failure."""
     for test in tests:
         start = time.monotonic()
-        test()
+        with events_on_failure(test.__name__):
+            test()
         print(f"{test.__name__}: ok, {time.monotonic() - start:.1f} s", flush=True)

@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 
-from inside import SERVERS, connects, domains, events, wait_for
+from inside import SERVERS, connects, domains, events, events_on_failure, wait_for
 from steady import PORT, Datagrams, Load, verdict
 
 TOLD_SECONDS = 5  # both ends of a connection that does not go on have heard of it
@@ -182,4 +182,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with events_on_failure("kills"):
+        main()

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 
-from inside import STACK, application, bulkhead, connects, main, resources, wait_for
+from inside import STACK, application, bulkhead, connects, main, resources, spares_are_there, wait_for
 from plane import Plane
 
 VICTIM, KILLS = sys.argv[1], int(sys.argv[2])
@@ -136,6 +136,7 @@ def same(name, then, now):
 
 def segments(pids):
     """Distinct shared segments that each has mapped or holds open."""
+    spares_are_there()
     found = resources(pids)
     for pid in pids:
         nodes = {line.split()[4] for line in open(f"/proc/{pid}/maps") if "memfd:" in line}

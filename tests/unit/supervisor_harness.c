@@ -78,11 +78,30 @@ void teardown(void)
 
 /* ---- what the domains hear ---- */
 
+static to_domain *batch[SERVER_COUNT]; /* the rest of which is to be heard */
+static size_t batch_at[SERVER_COUNT];
+
 to_domain *hear(uint32_t domain)
 {
-    uint8_t octets[CONTROL_OCTETS_MAX];
-    ssize_t n = recv(end[domain], octets, sizeof octets, 0);
-    return n > 0 ? bulkhead__control__to_domain__unpack(NULL, (size_t)n, octets) : NULL;
+    uint8_t octets[2 * CORK_OCTETS];
+    if (batch[domain] == NULL) {
+        ssize_t n = recv(end[domain], octets, sizeof octets, 0);
+        to_domain *m = n > 0 ? bulkhead__control__to_domain__unpack(NULL, (size_t)n, octets) : NULL;
+        if (m == NULL || m->what_case != BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BATCH)
+            return m;
+        ck_assert_uint_gt(m->batch->n_message, 1);
+        ck_assert_uint_eq(m->batch->n_descriptors, m->batch->n_message);
+        batch[domain] = m;
+        batch_at[domain] = 0;
+    }
+    const Bulkhead__Control__Batch *all = batch[domain]->batch;
+    const ProtobufCBinaryData *one = &all->message[batch_at[domain]++];
+    to_domain *m = bulkhead__control__to_domain__unpack(NULL, one->len, one->data);
+    if (batch_at[domain] == all->n_message) {
+        bulkhead__control__to_domain__free_unpacked(batch[domain], NULL);
+        batch[domain] = NULL;
+    }
+    return m;
 }
 
 /* How many of this kind are next in the queue; forgets all that is there. */

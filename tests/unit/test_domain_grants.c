@@ -214,6 +214,43 @@ static void bad_pool_longer_than_its_segment(void)
          inner.octets = 2 * POOL_OCTETS);
 }
 
+/* A batch of up to three messages, with so many descriptors each; the second number may lie. */
+static void batch(const to_domain *const *message, size_t count, const uint32_t *descriptors, size_t descriptor_counts)
+{
+    static uint8_t packed[3][256];
+    ProtobufCBinaryData part[3];
+    for (size_t i = 0; i < count; i++)
+        part[i] = (ProtobufCBinaryData){bulkhead__control__to_domain__pack(message[i], packed[i]), packed[i]};
+    SAY_(batch, BATCH, Batch, inner.n_message = count, inner.message = part, inner.n_descriptors = descriptor_counts,
+         inner.descriptors = (uint32_t *)descriptors);
+}
+static Bulkhead__Control__Start start_inner = BULKHEAD__CONTROL__START__INIT;
+static const to_domain start_message = {.base = PROTOBUF_C_MESSAGE_INIT(&bulkhead__control__to_domain__descriptor),
+                                        .what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START,
+                                        {.start = &start_inner}};
+static void bad_batch_descriptors(void)
+{
+    batch((const to_domain *const[]){&start_message}, 1, (const uint32_t[]){1}, 1);
+}
+static void bad_batch_counts(void)
+{
+    batch((const to_domain *const[]){&start_message}, 1, NULL, 0);
+}
+static void bad_batch_nested(void)
+{
+    Bulkhead__Control__Batch none = BULKHEAD__CONTROL__BATCH__INIT;
+    to_domain nested = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    nested.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_BATCH;
+    nested.batch = &none;
+    batch((const to_domain *const[]){&nested}, 1, (const uint32_t[]){0}, 1);
+}
+static void bad_batch_nonsense(void)
+{
+    ProtobufCBinaryData part = {3, (uint8_t *)"\xff\xff\xff"};
+    SAY_(batch, BATCH, Batch, inner.n_message = 1, inner.message = &part, inner.n_descriptors = 1,
+         inner.descriptors = (uint32_t[]){0});
+}
+
 START_TEST(an_impossible_grant_ends_it_with_a_word)
 {
     static void (*const bad[])(void) = {
@@ -233,6 +270,10 @@ START_TEST(an_impossible_grant_ends_it_with_a_word)
         bad_revoke_peer,
         bad_revoke_generation,
         bad_among_entries,
+        bad_batch_descriptors,
+        bad_batch_counts,
+        bad_batch_nested,
+        bad_batch_nonsense,
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         if (i > 0)
@@ -280,6 +321,37 @@ START_TEST(one_more_bell_wakes_it)
 }
 END_TEST
 
+/* Each message finds its own descriptors: the bell of the second slot is the one that is heard. */
+START_TEST(a_batch_is_its_messages)
+{
+    int first[2], waiting = 1, status_fd[2];
+    to_domain message[2] = {BULKHEAD__CONTROL__TO_DOMAIN__INIT, BULKHEAD__CONTROL__TO_DOMAIN__INIT};
+    Bulkhead__Control__Slot one = BULKHEAD__CONTROL__SLOT__INIT;
+    one.status_fd = 0;
+    one.doorbell_fd = 1;
+    grant_all();
+    ck_assert_int_eq(pipe2(first, O_CLOEXEC | O_NONBLOCK), 0);
+    ck_assert_int_eq(pipe2(slot_bell, O_CLOEXEC | O_NONBLOCK), 0);
+    shared(sizeof(struct status_page), &status_fd[0]);
+    slot_status = shared(sizeof *slot_status, &status_fd[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        message[i].what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_SLOT;
+        message[i].slot = &one;
+        give(status_fd[i]);
+        give(i == 0 ? first[0] : slot_bell[0]);
+    }
+    batch((const to_domain *const[]){&message[0], &message[1], &start_message}, 3, (const uint32_t[]){2, 2, 0}, 3);
+    ck_assert_uint_eq(EXPECT(READY), 5);
+    for (unsigned ms = 0; ms < WAIT_MS && (__atomic_load_n(&slot_status->sleep, __ATOMIC_RELAXED) & 1) == 0; ms++)
+        usleep(1000);
+    ck_assert_uint_eq(__atomic_load_n(&slot_status->sleep, __ATOMIC_RELAXED) & 1, 1);
+    ck_assert_int_eq(write(slot_bell[1], "", 1), 1);
+    for (unsigned ms = 0; ms < WAIT_MS && waiting > 0; ms++, usleep(1000))
+        ck_assert_int_eq(ioctl(slot_bell[0], FIONREAD, &waiting), 0);
+    ck_assert_int_eq(waiting, 0);
+}
+END_TEST
+
 SUITE_RUN("domain_grants", setup, teardown, one_more_bell_wakes_it, a_session_comes_and_goes,
           a_session_without_memory_harms_nobody, a_revoked_entry_is_gone_when_it_is_acknowledged,
-          entries_that_come_together, an_impossible_grant_ends_it_with_a_word)
+          entries_that_come_together, a_batch_is_its_messages, an_impossible_grant_ends_it_with_a_word)

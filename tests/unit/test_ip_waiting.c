@@ -172,9 +172,9 @@ START_TEST(test_tcp_dies)
     wire_attach(tcp);
     server_ip.peer_attached(ip, SERVER_TCP, now);
     burst();
-    ck_assert_uint_eq(home(), IP_LOANS_MAX);
+    taken(0, IP_LOANS_MAX, true); /* offered again */
     taken(IP_LOANS_MAX, WAITING, true);
-    ck_assert_uint_eq(home(), WAITING);
+    ck_assert_uint_eq(home(), IP_LOANS_MAX + WAITING);
     all_home();
 }
 END_TEST
@@ -197,5 +197,27 @@ START_TEST(test_nic_dies)
 }
 END_TEST
 
+/* A tcp in another domain is told later, and takes what is in its ring first. */
+START_TEST(test_nic_dies_and_tcp_is_elsewhere)
+{
+    uint32_t awake = 0;
+    struct doorbell bell = {.fd = -1, .sleep = &awake};
+    fill();
+    wait_behind(WAITING);
+    tcp->server.bell = &bell;
+    port_detach(&nic->server);
+    server_ip.peer_lost(ip, SERVER_NIC);
+    burst();
+    taken(0, IP_LOANS_MAX + WAITING, true);
+    wire_attach(nic);
+    server_ip.peer_attached(ip, SERVER_NIC, now);
+    burst();
+    ck_assert_uint_eq(ip->held[SERVER_TCP], 0);
+    ck_assert_uint_eq(ip->counters.drop_return + ip->counters.drop_no_transport, 0);
+    tcp->server.bell = NULL;
+}
+END_TEST
+
 SUITE_RUN("ip_waiting", setup, teardown, test_wait_in_order, test_others_do_not_wait, test_patience_ends,
-          test_patience_of_a_slow_one, test_room_ends, test_tcp_dies, test_nic_dies)
+          test_patience_of_a_slow_one, test_room_ends, test_tcp_dies, test_nic_dies,
+          test_nic_dies_and_tcp_is_elsewhere)

@@ -235,6 +235,43 @@ START_TEST(test_no_buffer_no_device)
 }
 END_TEST
 
+/* TCP that an ip had when it died is the next one's, in order, so often; the rest goes home. */
+START_TEST(test_ip_dies)
+{
+    struct virtio_net_hdr h = {0};
+    struct message m;
+    uint32_t cookie[3];
+    static const uint8_t protocol[] = {6, 17, 6, 6};
+    for (unsigned i = 0; i < sizeof protocol; i++) {
+        frame_in(&h, 64 + i);
+        burst();
+        ck_assert(wire_take(ip, &m));
+        pool_buffer(&pool, (uint32_t)m.cookie)[23] = protocol[i];
+        if (i == 0)
+            wire_return(ip, (uint32_t)m.cookie); /* done with: its buffer is the next one's */
+        else
+            cookie[i - 1] = (uint32_t)m.cookie;
+        burst();
+    }
+    for (unsigned life = 0; life <= LENT_OFFERS_MAX; life++) {
+        server_nic.peer_lost(nic, SERVER_IP);
+        port_detach(&ip->server);
+        wire_attach(ip);
+        server_nic.peer_attached(nic, SERVER_IP, 0);
+        burst();
+        for (unsigned i = 1; i < 3 && life < LENT_OFFERS_MAX; i++) {
+            ck_assert(wire_take(ip, &m));
+            ck_assert_uint_eq(m.cookie, cookie[i]);
+            ck_assert_uint_eq(m.reference[0].length, 64 + i + 1);
+        }
+        ck_assert(!wire_take(ip, &m));
+    }
+    ck_assert_uint_eq(nic->counters.offered_again, 2 * LENT_OFFERS_MAX);
+    ck_assert_uint_eq(nic->counters.reclaimed, 3);
+    ck_assert(pool_all_home(&pool));
+}
+END_TEST
+
 /* ---- send ---- */
 
 static struct message good(void)
@@ -526,6 +563,6 @@ START_TEST(test_device_fails)
 }
 END_TEST
 
-SUITE_RUN("nic", setup, teardown, test_receive, test_receive_malformed, test_no_buffer_no_device, test_send,
+SUITE_RUN("nic", setup, teardown, test_receive, test_receive_malformed, test_no_buffer_no_device, test_ip_dies, test_send,
           test_send_refused, test_ethertypes, test_software_segmentation, test_software_where_needed, test_wire_link,
           test_device_fails)

@@ -182,6 +182,43 @@ START_TEST(test_closed_with_text_on_its_way)
 }
 END_TEST
 
+static bool block_is_there(uint32_t connection)
+{
+    struct tcp_server *s = h->state;
+    union tcp_stored stored;
+    return store_read(&s->store, TCP_STORE_CONNECTION(connection), &stored) == STORE_BLOCK_GOOD;
+}
+
+/* An RST that was committed and was not out: the next incarnation says it; once it was out nobody does. */
+START_TEST(test_farewell)
+{
+    for (int lost = 0; lost < 2; lost++) {
+        listen_answer();
+        struct message m = accept_one();
+        uint32_t connection = ((struct tcp_server *)h->state)->endpoint[m.socket.connection].connection;
+        peer_write("unread", 6);
+        pump(3);
+        close_socket(CHILD);
+        ck_assert(block_is_there(connection)); /* the burst is committed ... */
+        if (!lost) {
+            pump(1);
+            ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_RESET);
+            ck_assert(!block_is_there(connection));
+        }
+        uint64_t before = tcp_counters(peer.tcp)->segments_in;
+        harness_restart(h);
+        pump(3);
+        ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->error, TCP_ERROR_RESET);
+        ck_assert_int_eq(tcp_counters(peer.tcp)->segments_in > before, lost);
+        ck_assert(!block_is_there(connection));
+        ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 0);
+        ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+        teardown();
+        setup();
+    }
+}
+END_TEST
+
 /* A byte of one block has changed: that connection ends, both ends are told, and nobody else notices. */
 START_TEST(test_corrupt_block_costs_its_own)
 {
@@ -212,6 +249,285 @@ START_TEST(test_corrupt_block_costs_its_own)
 }
 END_TEST
 
+/* ---- blocks that are consistent, with a checksum that is right, and still not what was written ---- */
+
+/* One more connection, accepted by nobody. */
+static struct message establish(void)
+{
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    struct message m;
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(4);
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    take_slot(&m);
+    return m;
+}
+
+static uint32_t block_of(const struct message *m, union tcp_stored *ret)
+{
+    struct tcp_server *s = h->state;
+    uint32_t index = s->endpoint[m->socket.connection].connection;
+    ck_assert_int_eq(store_read(&s->store, TCP_STORE_CONNECTION(index), ret), STORE_BLOCK_GOOD);
+    return index;
+}
+
+static void block_set(uint32_t index, const union tcp_stored *stored)
+{
+    struct tcp_server *s = h->state;
+    store_put(&s->store, TCP_STORE_CONNECTION(index), stored);
+    store_commit(&s->store);
+}
+
+static void is_told_of_its_end(const struct message *m)
+{
+    ck_assert_uint_eq(words(m)->generation, m->socket.generation);
+    ck_assert_uint_eq(words(m)->state & (SLOT_ERROR | SLOT_CLOSED), SLOT_ERROR | SLOT_CLOSED);
+    ck_assert_uint_eq(words(m)->error, ECONNRESET);
+}
+
+/* What came for it would be acknowledged, and have no place. */
+static void ring_beyond_its_arena(bool receiving)
+{
+    listen_answer();
+    struct message m = accept_one();
+    union tcp_stored stored;
+    uint32_t index = block_of(&m, &stored);
+    struct tcp_conn *c = &stored.block.conn;
+    if (receiving)
+        c->receive_size = c->receive_next_size = c->receive_most = 4 * HARNESS_RECEIVE;
+    else
+        c->send_next_size = c->send_most = 4 * HARNESS_SEND;
+    block_set(index, &stored);
+    harness_restart(h);
+    pump(6);
+    is_told_of_its_end(&m);
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 1);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_CLOSED);
+}
+
+START_TEST(test_ring_beyond_its_arena_receiving)
+{
+    ring_beyond_its_arena(true);
+}
+END_TEST
+
+START_TEST(test_ring_beyond_its_arena_sending)
+{
+    ring_beyond_its_arena(false);
+}
+END_TEST
+
+START_TEST(test_growth_stays_within_the_arena)
+{
+    listen_answer();
+    struct message m = accept_one();
+    union tcp_stored stored;
+    uint32_t index = block_of(&m, &stored);
+    stored.block.conn.receive_most = stored.block.conn.send_most = 4 * HARNESS_RECEIVE;
+    block_set(index, &stored);
+    harness_restart(h);
+    pump(4);
+    goes_on(&m);
+    const struct tcp_server *s = h->state;
+    const struct tcp_conn *c = tcp_conn_at(s->engine, s->endpoint[m.socket.connection].connection);
+    ck_assert_uint_eq(c->receive_most, HARNESS_RECEIVE);
+    ck_assert_uint_eq(c->send_most, HARNESS_SEND);
+}
+END_TEST
+
+/* The first names an endpoint that is another's: what is kept of it takes nobody's place. */
+START_TEST(test_lost_takes_no_place)
+{
+    listen_answer();
+    struct message first = establish(), second = establish();
+    union tcp_stored stored;
+    uint32_t index = block_of(&first, &stored), at = stored.block.endpoint;
+    uint32_t other = block_of(&second, &stored);
+    stored.block.endpoint = at; /* as good as any */
+    block_set(other, &stored);
+    (void)store_read(&((struct tcp_server *)h->state)->store, TCP_STORE_CONNECTION(index), &stored);
+    stored.block.endpoint = 0; /* the listener's */
+    block_set(index, &stored);
+    harness_restart(h);
+    pump(6);
+    is_told_of_its_end(&first);
+    ck_assert_uint_eq(words(&second)->generation, second.socket.generation);
+    ck_assert_uint_eq(words(&second)->state, SLOT_CONNECTED);
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 1);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+}
+END_TEST
+
+/* The socket that it names has the listener's index. */
+START_TEST(test_socket_of_another_generation)
+{
+    listen_answer();
+    struct message m = accept_one(), told;
+    union tcp_stored stored;
+    uint32_t index = block_of(&m, &stored);
+    stored.block.socket = LISTENER + 0x10000;
+    block_set(index, &stored);
+    harness_restart(h);
+    pump(4);
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+    ck_assert_uint_eq(told.socket.socket, LISTENER);
+    drain_told();
+    own(LISTENER, 0);
+    (void)establish(); /* it listens */
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 1);
+}
+END_TEST
+
+/* One connection twice: the peer of the one that goes on hears nothing of the other. */
+START_TEST(test_copy_of_a_block)
+{
+    listen_answer();
+    struct message m = accept_one();
+    union tcp_stored stored;
+    uint32_t index = block_of(&m, &stored);
+    block_set(index + 1, &stored);
+    harness_restart(h);
+    pump(6);
+    own(LISTENER, CHILD);
+    settle();
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 1);
+    ck_assert_uint_eq(harness_counter(h, "tcp_resets_out"), 0);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
+    ck_assert_uint_eq(words(&m)->state, SLOT_CONNECTED);
+    app_write(&m, "on", 2);
+    settle();
+    ck_assert_mem_eq(peer.receive, "on", 2);
+}
+END_TEST
+
+/* ---- any octets: of a block, and of what an application may write ---- */
+#define ROUNDS 20U
+
+static uint32_t chance_state;
+
+static uint32_t chance(uint32_t below)
+{
+    chance_state = chance_state * 1664525U + 1013904223U;
+    return (uint32_t)((uint64_t)chance_state * below >> 32);
+}
+
+static uint32_t odd_word(uint32_t was)
+{
+    const uint32_t odd[] = {0,
+                            1,
+                            UINT32_MAX,
+                            was + 1,
+                            was - 1,
+                            was ^ 1U << chance(32),
+                            0x80000000U + was,
+                            chance(64),
+                            1U << chance(32),
+                            was + (1U << chance(32)),
+                            chance(UINT32_MAX),
+                            16384,
+                            16385};
+    return odd[chance(sizeof odd / sizeof odd[0])];
+}
+
+static void scribble(void *where, uint32_t octets, uint32_t times)
+{
+    while (times-- > 0) {
+        uint8_t *at = (uint8_t *)where + 4 * chance(octets / 4);
+        uint32_t word;
+        memcpy(&word, at, sizeof word);
+        word = odd_word(word);
+        memcpy(at, &word, sizeof word);
+    }
+}
+
+/* The first connection, which nobody touched. */
+static void first_goes_on(const struct message *first, uint32_t conn, uint32_t *octets)
+{
+    ck_assert_uint_eq(words(first)->generation, first->socket.generation);
+    ck_assert_uint_eq(words(first)->state, SLOT_CONNECTED);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, conn)->state, TCP_ESTABLISHED);
+    app_write(first, "x", 1);
+    peer.conn = conn;
+    peer_write("y", 1);
+    settle();
+    *octets += 1;
+    ck_assert_uint_eq(words(first)->send_tail, *octets);
+    ck_assert_uint_eq(words(first)->receive_head, *octets);
+    ck_assert_uint_eq(harness_receive_ring(h, 0, first->socket.slot)[*octets - 1], 'y');
+    harness_app(h, 0, first->socket.slot)->receive_tail = *octets;
+}
+
+START_TEST(test_any_octets_of_a_block)
+{
+    listen_answer();
+    struct message first = accept_one(), second;
+    uint32_t conn = peer.conn, octets = 0;
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        chance_state = i * 7919U;
+        second = establish();
+        union tcp_stored stored;
+        uint32_t index = block_of(&second, &stored);
+        scribble(&stored, sizeof stored.block, 1 + chance(3));
+        block_set(index, &stored);
+        harness_restart(h);
+        pump(4);
+        drain_told();
+        if (i % 3 != 0)
+            harness_restart(h);
+        h->now_us += 100000;
+        pump(4);
+        drain_told();
+        own(LISTENER, CHILD); /* and not the second */
+        drain_told();
+        ck_assert_msg(words(&first)->state == SLOT_CONNECTED, "round %u", i);
+        first_goes_on(&first, conn, &octets);
+        struct message m = {.operation = MESSAGE_CLOSE};
+        m.socket = second.socket;
+        harness_request(h, &m);
+        pump(4);
+        drain_told();
+    }
+    ck_assert_uint_ge(h->rx[0]->free_slots, 1);
+}
+END_TEST
+
+START_TEST(test_any_words_while_dead)
+{
+    listen_answer();
+    struct message first = accept_one(), second;
+    uint32_t conn = peer.conn, octets = 0;
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        chance_state = i * 7919U;
+        second = establish();
+        peer_write("some", 4);
+        pump(3);
+        struct slot_app *app = harness_app(h, 0, second.socket.slot);
+        scribble(app, sizeof *app, 1 + chance(4));
+        app->generation = second.socket.generation;
+        h->tx[0]->notify_producer = odd_word(h->tx[0]->notify_producer);
+        scribble(h->tx[0]->notify, sizeof h->tx[0]->notify, 8);
+        harness_restart(h);
+        pump(4);
+        scribble(app, sizeof *app, 1);
+        harness_notify(h, 0, second.socket.slot);
+        pump(4);
+        drain_told();
+        own(LISTENER, CHILD);
+        drain_told();
+        ck_assert_msg(words(&first)->state == SLOT_CONNECTED, "round %u", i);
+        first_goes_on(&first, conn, &octets);
+        struct message m = {.operation = MESSAGE_CLOSE};
+        m.socket = second.socket;
+        harness_request(h, &m);
+        pump(4);
+        drain_told();
+    }
+}
+END_TEST
+
 SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
-          test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between, test_accepted_is_said_again,
-          test_closed_with_text_on_its_way, test_corrupt_block_costs_its_own)
+          test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between,
+          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own,
+          test_growth_stays_within_the_arena, test_lost_takes_no_place, test_copy_of_a_block,
+          test_socket_of_another_generation, test_any_octets_of_a_block, test_any_words_while_dead,
+          test_ring_beyond_its_arena_receiving, test_ring_beyond_its_arena_sending)

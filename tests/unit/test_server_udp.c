@@ -153,6 +153,32 @@ START_TEST(test_restart)
 }
 END_TEST
 
+/* Its session went while we were dead: the first burst is without it, and the index is another's next. */
+START_TEST(test_session_went_meanwhile)
+{
+    struct message m = bound(SOCKET, PORT), told;
+    struct session_arena arena = h->session[0].arena[0];
+    struct slot_transport *words = harness_words(h, 0, m.socket.slot);
+    h->session[0].present = false;
+    harness_restart(h);
+    harness_turn(h);
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+    memset(words, 0, sizeof *words); /* the next one's memory is its own */
+    h->session[0].present = true;
+    h->session[0].arena[0] = arena;
+    h->server->session_added(h->state, 0);
+    harness_turn(h);
+    ck_assert_uint_eq(words->generation, 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    m = bound(OTHER, PORT);
+    harness_restart(h);
+    harness_turn(h);
+    ck_assert(harness_told(h, MESSAGE_ALIVE, &told));
+    ck_assert_uint_eq(told.socket.socket, OTHER);
+    ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+}
+END_TEST
+
 /* A socket server that has forgotten everything: the socket's application is told, and its slot is no other's. */
 START_TEST(test_cold_socket_server)
 {
@@ -268,4 +294,5 @@ START_TEST(test_ring_sizes)
 END_TEST
 
 SUITE_RUN("server_udp", setup, teardown, test_receive, test_send, test_connected, test_no_port, test_names,
-          test_ring_sizes, test_restart, test_cold_socket_server, test_session_end, test_application_lies)
+          test_ring_sizes, test_restart, test_session_went_meanwhile, test_cold_socket_server, test_session_end,
+          test_application_lies)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Deaths: who lets go of what, in which order, before the next incarnation starts. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "ipc/segment.h"
 #include "tests/unit/supervisor_harness.h"
@@ -117,6 +118,85 @@ START_TEST(a_start_does_not_wait_for_who_dies)
 }
 END_TEST
 
+static void say_stop(struct domain *d, bool with_descriptor)
+{
+    Bulkhead__Control__Stop stop = BULKHEAD__CONTROL__STOP__INIT;
+    to_domain message = BULKHEAD__CONTROL__TO_DOMAIN__INIT;
+    message.what_case = BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP;
+    message.stop = &stop;
+    int fd = with_descriptor ? dup(0) : -1;
+    control_send(s, d, &message, &fd, with_descriptor, 1);
+}
+
+/* Nothing before it is let out, then one datagram; what is too much for one goes before. Descriptors that were its to close
+ * are closed. */
+START_TEST(what_is_corked_goes_together)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    uint8_t octet;
+    start_all();
+    int before = descriptors();
+    control_cork(d);
+    for (unsigned i = 0; i < CORK_MESSAGES; i++)
+        say_stop(d, i < 3);
+    hear_nothing(SERVER_TCP);
+    ck_assert_int_eq(descriptors(), before + 3);
+    control_uncork(s, d);
+    ck_assert_int_gt(recv(end[SERVER_TCP], &octet, 1, MSG_PEEK), 0);
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP), CORK_MESSAGES);
+    ck_assert_int_eq(descriptors(), before);
+    control_cork(d);
+    for (unsigned i = 0; i < CORK_MESSAGES + 2; i++)
+        say_stop(d, false);
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP), CORK_MESSAGES);
+    control_uncork(s, d);
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP), 2);
+    control_cork(d); /* as many descriptors as fit */
+    for (unsigned i = 0; i < CONTROL_FDS_MAX - 1; i++)
+        say_stop(d, true);
+    hear_nothing(SERVER_TCP);
+    say_stop(d, true);
+    say_stop(d, true);
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP), CONTROL_FDS_MAX);
+    control_uncork(s, d);
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP), 1);
+    ck_assert_int_eq(descriptors(), before);
+    say_stop(d, false); /* and one alone is itself */
+    ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_STOP), 1);
+}
+END_TEST
+
+/* Once, and only if it is as large as it has to be. */
+START_TEST(what_was_made_beforehand_is_used)
+{
+    struct server_memory *m = &s->server[SERVER_TCP];
+    start_all();
+    memory_prepare(s, SERVER_BIT(SERVER_TCP));
+    int pool = m->pool_next, half = -1, count = descriptors();
+    ck_assert_int_ge(pool, 0);
+    ck_assert_int_lt(s->server[SERVER_IP].pool_next, 0);
+    memory_prepare(s, SERVER_BIT(SERVER_TCP));
+    ck_assert_int_eq(descriptors(), count);
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
+        const enum server_id *ends = topology_channel[i].end;
+        bool its = ends[0] == SERVER_TCP || ends[1] == SERVER_TCP;
+        ck_assert(its == (s->channel[i].next[0] >= 0) && its == (s->channel[i].next[1] >= 0));
+        half = its ? s->channel[i].next[1] : half;
+    }
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    ck_assert_int_eq(m->pool, pool);
+    ck_assert_int_lt(m->pool_next, 0);
+    bool used = false;
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
+        used = used || s->channel[i].half[1] == half;
+    ck_assert(used);
+    memory_prepare(s, SERVER_BIT(SERVER_TCP));
+    m->pool_octets *= 2; /* of another program */
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    ck_assert_int_eq(segment_check(m->pool, m->pool_octets), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("supervisor_barrier");
@@ -127,6 +207,8 @@ int main(void)
     tcase_add_test(tests, each_death_has_its_own_distances);
     tcase_add_test(tests, a_pool_is_known_before_its_owner_starts);
     tcase_add_test(tests, a_start_does_not_wait_for_who_dies);
+    tcase_add_test(tests, what_is_corked_goes_together);
+    tcase_add_test(tests, what_was_made_beforehand_is_used);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

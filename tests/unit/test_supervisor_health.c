@@ -19,6 +19,13 @@ static struct crash_page *page_of(struct domain *d)
     return memory;
 }
 
+static struct status_page *status_of(struct domain *d)
+{
+    void *memory;
+    ck_assert_int_eq(segment_map(d->status_fd, sizeof(struct status_page), true, &memory), 0);
+    return memory;
+}
+
 /* A life of `server` that names `key`, clears the suspects in `cleared`, and ends by `signo` or `fault`. */
 static void life(enum server_id server, uint64_t key, uint64_t cleared, int signo, enum domain_fault fault)
 {
@@ -66,6 +73,7 @@ static const struct {
     {"a fault, while it was being killed as hung", SIGSEGV, FAULT_HUNG, true},
     {"planned", 0, FAULT_PLANNED, false},
     {"a lie", SIGKILL, FAULT_PROTOCOL, false},
+    {"said to lie", SIGKILL, FAULT_ACCUSED, false},
     {"all anew", SIGKILL, FAULT_STACK, false},
     {"not started", SIGKILL, FAULT_START, false},
 };
@@ -146,6 +154,28 @@ START_TEST(nobody_is_blamed_for_what_is_nobodys)
     d->fault = FAULT_NONE;
     health_died(s, d, SIGSYS);
     ck_assert_uint_eq(s->server[SERVER_TCP].health.suspects, 0);
+    d->state = DOMAIN_GRANTED; /* it loops before it has opened its page: what is there is the last one's */
+    d->fault = FAULT_LOOP;
+    health_died(s, d, SIGKILL);
+    ck_assert_uint_eq(s->server[SERVER_TCP].health.suspects, 0);
+    status_of(d)->incarnation = d->incarnation;
+    health_died(s, d, SIGKILL);
+    ck_assert_uint_eq(s->server[SERVER_TCP].health.suspects, 1);
+}
+END_TEST
+
+/* Asked to take a signal that kills nobody, it is no victim for the rest of its life. */
+START_TEST(who_survives_a_signal_answers_for_itself)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    start_all();
+    d->fault = FAULT_KILL;
+    d->kill_us = now_us();
+    domain_tick(s, d);
+    ck_assert_int_eq(d->fault, FAULT_KILL);
+    d->kill_us -= SURVIVED_US;
+    domain_tick(s, d);
+    ck_assert_int_eq(d->fault, FAULT_NONE);
 }
 END_TEST
 
@@ -172,16 +202,16 @@ END_TEST
 START_TEST(the_whole_stack_is_the_last_step)
 {
     start_all();
-    struct domain *d = &s->domain[SERVER_TCP], *udp = &s->domain[SERVER_UDP];
+    struct domain *d = &s->domain[SERVER_IP], *udp = &s->domain[SERVER_UDP];
     pid_t pid = victim(udp);
-    s->server[SERVER_TCP].store = segment_create("store", 4096);
+    s->server[SERVER_IP].store = segment_create("store", 4096);
     s->server[SERVER_UDP].store = segment_create("store", 4096);
     d->state = DOMAIN_DOWN;
     d->process.pidfd = -1;
     for (d->unhealthy = 1; d->unhealthy < UNHEALTHY_STACK; d->unhealthy++) {
         health_escalate(s, d);
         ck_assert_str_eq(health_recovery(s, d), d->unhealthy == UNHEALTHY_COLD ? "cold" : "resume");
-        ck_assert_int_eq(s->server[SERVER_TCP].store >= 0, d->unhealthy < UNHEALTHY_COLD);
+        ck_assert_int_eq(s->server[SERVER_IP].store >= 0, d->unhealthy < UNHEALTHY_COLD);
         ck_assert_int_eq(udp->fault, FAULT_NONE);
     }
     health_escalate(s, d);
@@ -193,6 +223,63 @@ START_TEST(the_whole_stack_is_the_last_step)
     ck_assert_int_lt(s->server[SERVER_UDP].store, 0);
     ck_assert_str_eq(health_recovery(s, udp), "resume");
     ck_assert_uint_eq(s->health.restarts_stack, 1);
+}
+END_TEST
+
+/* Whatever reaches one transport: the other keeps its connections, and the names of all stay. */
+START_TEST(a_transport_costs_the_others_no_state)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_UDP], *tcp = &s->domain[SERVER_TCP];
+    pid_t pid = victim(tcp);
+    s->server[SERVER_TCP].store = segment_create("store", 4096);
+    s->server[SERVER_SOCKET].store = segment_create("store", 4096);
+    d->state = s->domain[SERVER_SOCKET].state = DOMAIN_DOWN;
+    d->process.pidfd = s->domain[SERVER_SOCKET].process.pidfd = -1;
+    d->unhealthy = UNHEALTHY_STACK;
+    health_escalate(s, d);
+    ck_assert_str_eq(health_recovery(s, d), "cold");
+    ck_assert_int_eq(tcp->fault, FAULT_STACK);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    ck_assert_str_eq(health_recovery(s, tcp), "resume");
+    ck_assert_int_ge(s->server[SERVER_TCP].store, 0);
+    ck_assert_int_ge(s->server[SERVER_SOCKET].store, 0);
+}
+END_TEST
+
+/* Who says that its neighbours lie, again and again, makes nobody forget anything. */
+START_TEST(accusations_bring_no_cold_start)
+{
+    struct domain *d = &s->domain[SERVER_UDP];
+    start_all();
+    s->server[SERVER_UDP].store = segment_create("store", 4096);
+    for (d->unhealthy = 1; d->unhealthy <= UNHEALTHY_STACK; d->unhealthy++) {
+        d->accusations = ACCUSATIONS_FREE + 1;
+        health_escalate(s, d);
+    }
+    ck_assert_int_ge(s->server[SERVER_UDP].store, 0);
+    ck_assert_uint_eq(s->health.restarts_cold + s->health.restarts_stack, 0);
+}
+END_TEST
+
+/* Said to lie at each of its starts: that is no failed start of its own. */
+START_TEST(the_accused_is_not_counted)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_TCP];
+    for (unsigned i = 0; i < 2; i++) {
+        pid_t pid = victim(d);
+        d->state = DOMAIN_RUNNING;
+        d->ready_us = now_us();
+        d->unhealthy = 1;
+        d->fault = FAULT_NONE;
+        health_lies(s, d, i == 0 ? &s->domain[SERVER_IP] : NULL, "its indices");
+        ck_assert_int_eq(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+        s->stopping = true; /* no next life in this test */
+        domain_died(s, d);
+        s->stopping = false;
+        ck_assert_uint_eq(d->unhealthy, i == 0 ? 1 : 2);
+    }
 }
 END_TEST
 
@@ -234,4 +321,5 @@ END_TEST
 SUITE_RUN("supervisor_health", setup, teardown, own_faults_make_suspects, other_deaths_change_nothing,
           what_went_well_since_is_cleared, poison_is_forgotten, the_latest_suspects_are_kept,
           nobody_is_blamed_for_what_is_nobodys, a_loop_of_several_servers_is_the_last_ones,
-          the_whole_stack_is_the_last_step, recovery_none_keeps_nothing, a_hang_is_a_loop_or_a_stop)
+          the_whole_stack_is_the_last_step, a_transport_costs_the_others_no_state, accusations_bring_no_cold_start, who_survives_a_signal_answers_for_itself,
+          the_accused_is_not_counted, recovery_none_keeps_nothing, a_hang_is_a_loop_or_a_stop)

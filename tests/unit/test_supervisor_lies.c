@@ -110,7 +110,7 @@ START_TEST(a_broken_channel_ends_who_wrote_it)
     send(end[SERVER_SOCKET], "\x2a\x04\x08\x04\x10\x02", 6, 0);
     control_receive(s, d);
     ck_assert_int_eq(d->fault, _i == 0 || _i == 3 ? FAULT_PROTOCOL : FAULT_NONE);
-    ck_assert_int_eq(tcp->fault, _i >= 2 ? FAULT_PROTOCOL : FAULT_NONE);
+    ck_assert_int_eq(tcp->fault, _i >= 2 ? FAULT_ACCUSED : FAULT_NONE);
     kill(pid, SIGKILL);
     kill(neighbour, SIGKILL);
     waitpid(pid, NULL, 0);
@@ -247,6 +247,58 @@ START_TEST(standby_is_bounded)
 }
 END_TEST
 
+/* The supervisor did not run for long. What was said in time counts before anybody is blamed. */
+START_TEST(a_late_supervisor_blames_nobody)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    start_all();
+    pid_t pid = victim(d);
+    uint64_t past = now_us() - 1;
+    send(end[SERVER_TCP], "\x1a\x02\x08\x7f", 4, 0); /* Ack 127 */
+    if (_i == 0) {
+        d->attach_epoch = 127;
+        d->attach_deadline_us = past;
+    } else if (_i == 1) {
+        d->revoke_epoch = 127;
+        d->revoke_deadline_us = past;
+    } else {
+        s->session[5].state = SESSION_ACTIVE;
+        ck_assert(rights_session(s, &s->session[5]));
+        s->session[5].fence = FENCE_HELLO;
+        s->session[5].waiting = 1U << d->index;
+        s->session[5].epoch = 127;
+        s->session[5].deadline_us = past;
+    }
+    domain_deadlines(s, d, now_us());
+    sessions_deadlines(s, now_us());
+    ck_assert_int_eq(d->fault, FAULT_NONE);
+    d->attach_epoch = 126; /* and who says nothing is blamed */
+    d->attach_deadline_us = past;
+    domain_deadlines(s, d, now_us());
+    ck_assert_int_eq(d->fault, FAULT_HUNG);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
+START_TEST(ready_is_heard_before_the_deadline)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    start_all();
+    pid_t pid = victim(d);
+    d->incarnation = 1;
+    d->state = DOMAIN_GRANTED;
+    d->deadline_us = now_us() - 1;
+    send(end[SERVER_TCP], "\x12\x02\x08\x01", 4, 0); /* Ready */
+    domain_deadlines(s, d, now_us());
+    ck_assert_int_eq(d->fault, FAULT_NONE);
+    ck_assert_int_eq(d->state, DOMAIN_RUNNING);
+    d->deadline_us = now_us() - 1;
+    domain_deadlines(s, d, now_us());
+    ck_assert_int_ne(d->fault, FAULT_NONE);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+END_TEST
+
 START_TEST(logs_are_rationed)
 {
     start_all();
@@ -272,6 +324,8 @@ int main(void)
     tcase_add_loop_test(tests, books_are_evidence, 0, sizeof books / sizeof books[0]);
     tcase_add_loop_test(tests, a_device_is_read, 0, sizeof devices / sizeof devices[0]);
     tcase_add_test(tests, standby_is_bounded);
+    tcase_add_loop_test(tests, a_late_supervisor_blames_nobody, 0, 3);
+    tcase_add_test(tests, ready_is_heard_before_the_deadline);
     tcase_add_test(tests, logs_are_rationed);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

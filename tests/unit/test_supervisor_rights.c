@@ -230,24 +230,6 @@ START_TEST(who_does_not_give_back_is_killed)
 }
 END_TEST
 
-/* A machine that is away for a second is nobody's fault, and one that goes round has been let again. */
-START_TEST(who_goes_round_may_be_late)
-{
-    start_all();
-    struct domain *d = &s->domain[SERVER_IP];
-    pid_t pid = victim(d);
-    ck_assert_ptr_null(rights_revoke(s, entry(SERVER_IP, SERVER_TCP, CAPABILITY_INDEX_PEER, 1)->id));
-    d->liveness.counter = 7; /* its page says otherwise by now */
-    for (unsigned i = 0; i < ANSWERS_LATE; i++) {
-        domain_deadlines(s, d, d->revoke_deadline_us);
-        ck_assert_int_eq(d->fault, FAULT_NONE);
-    }
-    domain_deadlines(s, d, d->revoke_deadline_us);
-    ck_assert_int_eq(d->fault, FAULT_HUNG);
-    waitpid(pid, NULL, 0);
-}
-END_TEST
-
 START_TEST(nothing_is_left_of_a_session)
 {
     start_all();
@@ -364,5 +346,5 @@ END_TEST
 SUITE_RUN("supervisor_rights", setup, teardown, the_rows_of_the_topology_and_no_more, a_pool_ends_with_its_owner,
           the_death_of_who_passes_on_takes_nothing_from_the_others,
           a_revoked_entry_stays_out_until_its_object_is_another, a_revoked_right_comes_back_with_its_channel,
-          only_entries_are_revoked_alone, who_does_not_give_back_is_killed, who_goes_round_may_be_late,
-          nothing_is_left_of_a_session, applications_cannot_take_what_a_restart_needs, entries_of_arenas_go_together)
+          only_entries_are_revoked_alone, who_does_not_give_back_is_killed, nothing_is_left_of_a_session,
+          applications_cannot_take_what_a_restart_needs, entries_of_arenas_go_together)

@@ -2,8 +2,10 @@
 /* Spares: when there is to be one, what makes it the domain's process, and what becomes of those that end or lie. */
 #include <check.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,6 +111,18 @@ START_TEST(becomes_the_process)
 }
 END_TEST
 
+/* Both at once, as when memory runs out: what has ended is no next life. */
+START_TEST(a_dead_one_is_not_taken)
+{
+    pid_t pid = spare_make();
+    spare_ready(3);
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+    ck_assert(!standby_take(s, d));
+    ck_assert_int_eq(d->spare.process.pid, pid);
+}
+END_TEST
+
 START_TEST(another_layout_is_a_cold_start)
 {
     struct server_memory *m = &s->server[SERVER_TCP];
@@ -160,7 +174,9 @@ START_TEST(a_lie_ends_it)
     int status;
     ck_assert_int_eq(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
     spare_ends();
-    ck_assert_int_eq(waitpid(pid, &status, WNOHANG), -1); /* collected */
+    ck_assert_int_eq(d->spare.process.pid, 0);
+    ck_assert_uint_eq(s->buried.count, 1); /* dead; what is left of it goes when the next process is made */
+    ck_assert_int_eq(waitpid(pid, &status, WNOHANG), pid);
     ck_assert_uint_gt(standby_deadline(s), now_us());
     ck_assert_uint_eq(d->state, state);
     ck_assert_str_eq(s->event[0].kind, "spare");
@@ -197,6 +213,19 @@ START_TEST(cannot_be_started)
 }
 END_TEST
 
+/* What was a program when it was named is a FIFO now, into which nobody writes. */
+START_TEST(a_fifo_is_not_waited_for)
+{
+    snprintf(d->program, sizeof d->program, "%s/program", directory);
+    ck_assert_int_eq(mkfifo(d->program, 0700), 0);
+    d->spare.make_us = 1;
+    standby_deadlines(s, now_us());
+    unlink(d->program);
+    ck_assert_int_eq(d->spare.process.pid, 0);
+    ck_assert_uint_eq(d->spare.failures, 1);
+}
+END_TEST
+
 START_TEST(one_at_a_time)
 {
     struct domain *other = &s->domain[SERVER_UDP];
@@ -220,10 +249,12 @@ int main(void)
     tcase_add_checked_fixture(tests, begin, end_of_test);
     tcase_add_test(tests, is_wanted_while_the_domain_runs);
     tcase_add_test(tests, becomes_the_process);
+    tcase_add_test(tests, a_dead_one_is_not_taken);
     tcase_add_test(tests, another_layout_is_a_cold_start);
     tcase_add_loop_test(tests, a_lie_ends_it, 0, 6);
     tcase_add_test(tests, next_ones_come_later_and_later);
     tcase_add_test(tests, cannot_be_started);
+    tcase_add_test(tests, a_fifo_is_not_waited_for);
     tcase_add_test(tests, one_at_a_time);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

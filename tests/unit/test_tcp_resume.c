@@ -125,13 +125,23 @@ START_TEST(test_child_without_listener)
 END_TEST
 
 /* ---- what was in flight ---- */
+static bool below; /* not we die but what is below us */
+
+static void restart(void)
+{
+    if (below)
+        tcp_speak_again(b.h.t);
+    else
+        host_restart(&b.h, false);
+}
+
 static void restart_in_flight(uint32_t segments)
 {
     sack_bench();
     in_flight(segments);
     const struct tcp_conn was = *conn_of(&b);
-    advance(&b, SECOND); /* the retransmission timer is overdue */
-    host_restart(&b.h, false);
+    advance(&b, below ? RTT : SECOND); /* the retransmission timer is overdue */
+    restart();
     expect(&b, A, SEQ(0), 1, MSS);
     expect_silence(&b);
     const struct tcp_conn *c = conn_of(&b);
@@ -145,7 +155,7 @@ static void restart_in_flight(uint32_t segments)
     advance(&b, RTT);
 }
 
-START_TEST(test_peer_had_all)
+static void peer_had_all(void)
 {
     restart_in_flight(10);
     sack_octets(SEQ(10), &(struct tcp_range){SEQ(0), SEQ(1)}, 1);
@@ -156,10 +166,9 @@ START_TEST(test_peer_had_all)
     make_available(&b, MSS);
     expect(&b, A, SEQ(10), 1, MSS);
 }
-END_TEST
 
 /* The tail never left the host: the answer to the probe is enough to send it, all of it, in one go. */
-START_TEST(test_peer_lacks_the_tail)
+static void peer_lacks_the_tail(void)
 {
     for (int closed_a_hole = 0; closed_a_hole < 2; closed_a_hole++) {
         restart_in_flight(10);
@@ -178,6 +187,71 @@ START_TEST(test_peer_lacks_the_tail)
         ck_assert_uint_gt(conn_of(&b)->ssthresh, cwnd); /* and goes on */
         ck_assert_uint_eq(board()->count, 0);
     }
+}
+
+START_TEST(test_peer_had_all)
+{
+    peer_had_all();
+}
+END_TEST
+
+START_TEST(test_peer_lacks_the_tail)
+{
+    peer_lacks_the_tail();
+}
+END_TEST
+
+/* ---- what is below has died, and is back ---- */
+START_TEST(test_below_peer_had_all)
+{
+    below = true;
+    peer_had_all();
+}
+END_TEST
+
+START_TEST(test_below_peer_lacks_the_tail)
+{
+    below = true;
+    peer_lacks_the_tail();
+}
+END_TEST
+
+START_TEST(test_below_speaks)
+{
+    for (unsigned i = 0; i < sizeof first / sizeof first[0]; i++) {
+        bench_state(&b, first[i].state);
+        expect_silence(&b);
+        tcp_speak_again(b.h.t);
+        expect(&b, first[i].flags, first[i].seq, first[i].ack, 0);
+        expect_silence(&b);
+        ck_assert_int_eq(state_of(&b), first[i].state);
+        ck_assert_uint_eq(counters_of(&b)->timeouts, 0);
+        bench_fini(&b);
+        bench_init(&b, 0xfffffff0U);
+    }
+}
+END_TEST
+
+START_TEST(test_below_in_recovery)
+{
+    sack_bench();
+    in_flight(10);
+    sack(0, 5, 6);
+    expect_silence(&b);
+    sack(0, 5, 9);
+    struct tcp_output out;
+    while (host_poll(&b.h, &out))
+        continue; /* lost below, all of it */
+    ck_assert(conn_of(&b)->flags & TCP_CONN_RECOVERY);
+    uint32_t ssthresh = conn_of(&b)->ssthresh;
+    advance(&b, RTT / 2);
+    tcp_speak_again(b.h.t);
+    expect(&b, A, SEQ(0), 1, MSS);
+    advance(&b, RTT);
+    sack(1, 5, 9);
+    expect(&b, A, SEQ(1), 1, MSS);
+    ck_assert_uint_eq(conn_of(&b)->ssthresh, ssthresh);
+    ck_assert_uint_eq(counters_of(&b)->timeouts, 0);
 }
 END_TEST
 
@@ -434,8 +508,100 @@ START_TEST(test_options_and_timers_stay)
 }
 END_TEST
 
+/* All probes are out but the answer to the last one may have come while nobody listened: it goes out again. */
+static void keepalive_over_a_death(const struct tcp_options *o)
+{
+    established(65535);
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, o);
+    advance(&b, 10 * SECOND);
+    expect(&b, A, 0, 1, 0);
+    for (int i = 1; i < 3; i++) {
+        advance(&b, 2 * SECOND);
+        expect(&b, A, 0, 1, 0);
+    }
+    host_drain(&b.h);
+    b.h.now_us += 3600 * SECOND;
+    host_restart(&b.h, false);
+    struct tcp_output out;
+    unsigned probes = 0;
+    while (host_poll(&b.h, &out)) {
+        ck_assert_uint_eq(out.header[13], A);
+        probes++;
+    }
+    ck_assert_uint_ge(probes, 1);
+    ck_assert_uint_eq(counters_of(&b)->keepalive_probes, 1);
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+    inject(&b, A, 1, 1, 0);
+    expect_silence(&b);
+    advance(&b, 10 * SECOND);
+    expect(&b, A, 0, 1, 0); /* an idle time later, from the first again */
+    ck_assert_uint_eq(conn_of(&b)->keep_probes, 1);
+}
+
+START_TEST(test_keepalive_over_a_death)
+{
+    struct tcp_options o = {.keepalive = 1, .keep_idle_s = 10, .keep_interval_s = 2, .keep_count = 3};
+    keepalive_over_a_death(&o);
+    bench_fini(&b);
+    bench_init(&b, 5);
+    o.user_timeout_ms = 21000;
+    keepalive_over_a_death(&o);
+}
+END_TEST
+
+/* ... but a peer that is really silent is given up as soon as that one has had its time. */
+START_TEST(test_keepalive_ends_over_a_death)
+{
+    struct tcp_options o = {.keepalive = 1, .keep_idle_s = 10, .keep_interval_s = 2, .keep_count = 1};
+    struct tcp_output out;
+    established(65535);
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, &o);
+    advance(&b, 10 * SECOND);
+    expect(&b, A, 0, 1, 0);
+    host_drain(&b.h);
+    host_restart(&b.h, false);
+    while (host_poll(&b.h, &out))
+        ;
+    advance(&b, 2 * SECOND);
+    expect(&b, R | A, 1, 1, 0);
+    ck_assert_int_eq(state_of(&b), TCP_CLOSED);
+}
+END_TEST
+
+/* The user's patience ended while the host was dead: the peer can answer what goes out again. */
+START_TEST(test_user_timeout_over_a_death)
+{
+    const struct tcp_options o = {.user_timeout_ms = 5000};
+    struct tcp_output out;
+    sack_bench();
+    in_flight(1);
+    tcp_set_options(b.h.t, b.h.now_us, b.conn, &o);
+    for (unsigned i = 0; i < 20 && counters_of(&b)->timeouts < 3; i++) {
+        b.h.now_us = tcp_deadline_us(b.h.t);
+        while (host_poll(&b.h, &out))
+            ;
+    }
+    host_drain(&b.h);
+    uint32_t rto_us = conn_of(&b)->rto_us;
+    ck_assert_uint_gt(rto_us, 1 * SECOND); /* a long way, or a bad one */
+    b.h.now_us += 3600 * SECOND;
+    host_restart(&b.h, false);
+    while (host_poll(&b.h, &out))
+        ;
+    advance(&b, rto_us - 1);
+    while (host_poll(&b.h, &out)) /* a loss probe at most */
+        ;
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+    inject(&b, A, 1, SEQ(1), 0);
+    ck_assert_uint_eq(conn_of(&b)->snd_una, conn_of(&b)->snd_max);
+    expect_silence(&b);
+}
+END_TEST
+
 SUITE_RUN("tcp_resume", setup, teardown, test_first_segment, test_states_end, test_orphan_in_fin_wait_2_ends,
           test_child_finds_its_listener, test_child_without_listener, test_peer_had_all, test_peer_lacks_the_tail,
+          test_below_peer_had_all, test_below_peer_lacks_the_tail, test_below_speaks, test_below_in_recovery,
           test_peer_lacks_the_middle, test_older_ack, test_probe_unanswered, test_in_recovery, test_after_a_timeout,
           test_without_sack, test_closed_window, test_held_text, test_window_is_not_taken_back, test_rings_grow_on,
-          test_cwr_goes_with_the_next_text, test_mtu_probe_is_out, test_options_and_timers_stay)
+          test_cwr_goes_with_the_next_text, test_mtu_probe_is_out, test_options_and_timers_stay,
+          test_keepalive_over_a_death, test_keepalive_ends_over_a_death, test_user_timeout_over_a_death)

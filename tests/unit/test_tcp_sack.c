@@ -311,6 +311,21 @@ START_TEST(test_late_original)
 }
 END_TEST
 
+/* An octet that was received before, with an ACK of what was never sent: answered so often at most (RFC 5961 7). What
+ * is to be reported has changed all the same, and whoever keeps the block hears of it (the harness compares). */
+START_TEST(test_unanswered_is_touched)
+{
+    agreed(false);
+    tell(false, A, 1, 1, 1000);
+    advance(&b, TCP_DELAYED_ACK_US);
+    expect(&b, A, 1, 1001, 0);
+    tell(false, A, 1001, 5000, 0);
+    expect(&b, A, 1, 1001, 0);
+    tell(false, A, 1000, 5000, 1);
+    expect_silence(&b);
+}
+END_TEST
+
 /* Duplicates that touch are one; what lies further back than a window is not talked about; an empty one, an RST, a SYN
  * are none. */
 START_TEST(test_duplicates)
@@ -518,6 +533,7 @@ int main(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, test_examples, 0, (int)SCRIPTS * 4);
     tcase_add_loop_test(c, test_more_than_fit, 0, 2);
+    tcase_add_test(c, test_unanswered_is_touched);
     tcase_add_test(c, test_one_ack_each);
     tcase_add_test(c, test_fin);
     tcase_add_test(c, test_late_original);

@@ -180,7 +180,7 @@ START_TEST(books_are_evidence)
     memcpy(octets + 8, books[_i].why, length);
     send(end[SERVER_SOCKET], octets, 8 + length, 0);
     control_receive(s, d);
-    ck_assert_msg((tcp->fault == FAULT_PROTOCOL) == books[_i].believed, "%s", books[_i].name);
+    ck_assert_msg((tcp->fault == FAULT_ACCUSED) == books[_i].believed, "%s", books[_i].name);
     ck_assert_msg((d->fault == FAULT_PROTOCOL) == !books[_i].believed, "%s", books[_i].name);
     segment_unmap(half, sizeof *half);
     kill(pid, SIGKILL);

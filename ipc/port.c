@@ -32,18 +32,20 @@ static void account_push(struct port *port, const struct message *m)
         port->returns_unrung += m->count;
         port->given += m->count;
     } else if (m->operation == MESSAGE_SEND || m->operation == MESSAGE_RECEIVE) {
-        port->lent += m->cookie >= PORT_COOKIES || port->since[m->cookie] == 0;
-        if (m->cookie < PORT_COOKIES)
-            port->since[m->cookie] = port->tick;
+        if (m->cookie >= PORT_COOKIES)
+            return;
+        port->lent += port->since[m->cookie] == 0;
+        port->since[m->cookie] = port->tick;
     }
 }
 
 /* Untrusted: cookie. What was not lent does not come home. */
 static void account_return(struct port *port, uint32_t cookie)
 {
-    port->lent -= port->lent > 0 && (cookie >= PORT_COOKIES || port->since[cookie] != 0);
-    if (cookie < PORT_COOKIES)
-        port->since[cookie] = 0;
+    if (cookie >= PORT_COOKIES || port->since[cookie] == 0)
+        return;
+    port->lent--;
+    port->since[cookie] = 0;
 }
 
 static bool ring_push(struct port *port, const struct message *message)

@@ -11,7 +11,7 @@
 #include "ipc/message.h"
 #include "ipc/ring.h"
 
-#define PORT_COOKIES 2048U /* of loans whose age is known */
+#define PORT_COOKIES 2048U /* of loans: all that servers use are below */
 
 struct port_counters {
     uint64_t pushed, pulled, full, malformed;

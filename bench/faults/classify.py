@@ -196,7 +196,7 @@ def worst(seen, golden, found, away, slow):
         first = (lost(seen["load"]) or [{"error": "short connections reset", "port": 0}])[0]
         return "connections lost", f"{found['lost']} of {found['streams']} and the short ones: {first['error']}, port {first['port']}"
     if found["stuck"]:
-        return "hang", f"{found['stuck']} of {found['streams']} connections do not move any more"
+        return "hang", f"{found['stuck']} of {found['streams']} connections do not move, or do not end, any more"
     normal = 3 * max(golden["gap_us"].values(), default=0)
     limit = max(GAP_LEAST_US, normal) + (2 * found["down_us"] + GAP_AFTER_US if found["restarted"] else 0)
     if slow:

@@ -77,10 +77,13 @@ def test_application():
     clean(audit())
 
 
-def descriptor_of(pid, name):
+def descriptor_of(pid, name, user):
+    """Of the segment of that name which process `user` maps: there may be another one, of an incarnation before or to come."""
+    used = {line.split()[4] for line in open(f"/proc/{user}/maps") if f"/memfd:{name} " in line}
     for number in os.listdir(f"/proc/{pid}/fd"):
-        if os.readlink(f"/proc/{pid}/fd/{number}").startswith(f"/memfd:{name} "):
-            return f"/proc/{pid}/fd/{number}"
+        path = f"/proc/{pid}/fd/{number}"
+        if os.readlink(path).startswith(f"/memfd:{name} ") and str(os.stat(path).st_ino) in used:
+            return path
     raise AssertionError(f"{pid} has no {name}")
 
 
@@ -95,7 +98,7 @@ sys.stdin.read()
 
 def planted(segment, *how):
     """The findings while a foreign process maps a segment."""
-    path = descriptor_of(supervisor(), segment)
+    path = descriptor_of(supervisor(), segment, domain_of(segment.split("-")[1])["pid"])
     with subprocess.Popen([sys.executable, "-c", PLANT, path, *how], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as plant:
         assert plant.stdout.readline() == "mapped\n"

@@ -74,7 +74,7 @@ static void ack_of_new_data(struct arrival *a, bool echoed)
         resume_acked_in_order(a->t, a->now_us, c, &a->s);
     }
     if (c->flags & TCP_CONN_PERSIST) {
-        if (c->snd_una == conn_send_fin_seq(c)) {
+        if (!seq_before(c->snd_una, conn_send_fin_seq(c))) { /* all text is; its FIN, too, if it was out before */
             c->flags &= ~(uint32_t)(TCP_CONN_PERSIST | TCP_CONN_PROBE_NOW);
             c->retransmit_at_us = 0;
         }

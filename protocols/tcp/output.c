@@ -285,10 +285,10 @@ static void arm_persist(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
  * taken for sent until it is acknowledged. */
 static bool output_probe(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret)
 {
-    uint32_t available = conn_send_fin_seq(c) - c->snd_una;
     c->flags &= ~(uint32_t)TCP_CONN_PROBE_NOW;
-    if (!(c->flags & TCP_CONN_PERSIST) || available == 0 || c->snd_nxt != c->snd_una)
+    if (!(c->flags & TCP_CONN_PERSIST) || !seq_after(conn_send_fin_seq(c), c->snd_una) || c->snd_nxt != c->snd_una)
         return false;
+    uint32_t available = conn_send_fin_seq(c) - c->snd_una;
     uint32_t ring = conn_ring_room(c, c->snd_una);
     uint32_t length = u32_min(u32_min(u32_max(c->snd_wnd, 1), conn_segment_mss(c)), u32_min(available, ring));
     emit(t, now_us, c, c->snd_una, length, length == available ? TCP_FLAG_PSH : 0, ret);

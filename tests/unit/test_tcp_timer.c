@@ -178,6 +178,34 @@ START_TEST(test_probes_move_on)
 }
 END_TEST
 
+/* The window closes behind text and a FIN that were out before; then an ACK of all of it comes. Nothing is left to
+ * probe with. */
+START_TEST(test_fin_acknowledged_while_probing)
+{
+    established(100);
+    make_available(&b, 10);
+    tcp_shutdown_send(b.h.t, b.h.now_us, b.conn);
+    expect(&b, F | A | P, 1, 1, 10);
+    b.window = 0;
+    inject(&b, A, 1, 1, 0);
+    expect_silence(&b);
+    advance(&b, conn_of(&b)->rto_us);
+    expect(&b, A, 1, 1, 1);
+    expect_silence(&b);
+    if (_i == 1) /* what is below us was away, and is back */
+        tcp_speak_again(b.h.t);
+    b.window = 1000;
+    inject(&b, A, 1, 12, 0);
+    ck_assert_int_eq(state_of(&b), TCP_FIN_WAIT_2);
+    if (_i == 1) /* what is below us was away, and is back */
+        expect(&b, A, 12, 1, 0);
+    expect_silence(&b);
+    ck_assert(tcp_deadline_us(b.h.t) == UINT64_MAX);
+    advance(&b, 3600 * SECOND);
+    expect_silence(&b);
+}
+END_TEST
+
 /* Both windows were closed, both sides probed, and both took the octet: each speaks from the octet before, and what it
  * acknowledges counts all the same. */
 START_TEST(test_crossed_probes)
@@ -364,6 +392,7 @@ int main(void)
         tcase_add_test(tc, tests[i]);
     tcase_add_loop_test(tc, test_resent_until_given_up, 0, ROWS(resent));
     tcase_add_loop_test(tc, test_window_is_opened, 0, ROWS(opened));
+    tcase_add_loop_test(tc, test_fin_acknowledged_while_probing, 0, 2);
     tcase_add_loop_test(tc, test_sender_avoids_silly_windows, 0, ROWS(silly));
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

@@ -30,8 +30,10 @@ def refused(*arguments, status=1):
 
 
 def verified(server):
-    """None, or what is wrong with it."""
-    done = subprocess.run([BUILD / "bulkhead", "inject", server, "verify"], capture_output=True, text=True, timeout=30)
+    """None, or what is wrong with it; once whatever is on its way there has ended."""
+    def ask():
+        return subprocess.run([BUILD / "bulkhead", "inject", server, "verify"], capture_output=True, text=True, timeout=30)
+    done = wait_for("an answer of verify", lambda: (d := ask()) and "on its way" not in d.stderr and d, 10, 0.05)
     assert (done.returncode == 0) == done.stdout.startswith("ok: "), done
     return None if done.returncode == 0 else done.stderr
 

@@ -82,7 +82,8 @@ def test_kills():
     for name, pid in who.items():
         then, end = reference[pid], after[pid]
         assert end["descriptors"] == then["descriptors"], f"{name}: descriptors {then} -> {end}"
-        assert abs(end["maps"] - then["maps"]) <= 1, f"{name}: maps {then} -> {end}"
+        # the supervisor has mapped what the next life will get, or not yet
+        assert abs(end["maps"] - then["maps"]) <= 10 < KILLS, f"{name}: maps {then} -> {end}"
         assert end["anonymous_kib"] <= then["anonymous_kib"] + 64, f"{name}: memory {then} -> {end}"
     assert load.wrong == 0, f"{load.wrong} answers with wrong octets"
     restored = [e for e in events() if e["kind"] == "restored" and SERVER in e["subject"]]

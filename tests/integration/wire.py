@@ -181,14 +181,14 @@ def test_nothing_is_kept():
     """One stack sees the other die many times: its descriptors and maps are at the end what they were after the second."""
     with stacks() as (a, b):
         who = {"supervisor": json.loads(a.bulkhead("ps", "--json"))["supervisor_pid"], "nic": a.domains()["nic"][0]}
-        for i in range(10):
+        for i in range(12):
             ups, downs = a.said("the link is up"), a.said("the link is down")
             b.die()
             wait_for("link down", lambda: a.said("the link is down") > downs)
             b.start()
             wait_for("link up", lambda: a.said("the link is up") > ups)
             held = {name: (r["descriptors"], r["maps"]) for name, pid in who.items() for r in [resources([pid])[pid]]}
-            if i == 1:
+            if i == 4: # by then the supervisor has mapped what it looks at
                 reference = held
         assert held == reference, f"{reference} -> {held}"
 

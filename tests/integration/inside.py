@@ -174,8 +174,9 @@ def resources(pids):
 
 
 def spares_are_there():
-    """Waits until each domain has its spare; while one is made the supervisor holds more."""
+    """Waits until each domain has its spare, and what its next life gets is made; meanwhile the supervisor holds more, then less."""
     wait_for("spares", lambda: all(d.get("spare_pid") for d in domains()), 20)
+    time.sleep(0.5)
 
 
 def echoes(port, data=b"?"):

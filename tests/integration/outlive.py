@@ -128,11 +128,12 @@ def kill_once(plane, datagrams, connections, victims):
 
 
 def same(name, then, now):
-    assert abs(now["descriptors"] - then["descriptors"]) <= 4, f"{name}: descriptors {then} -> {now}" # what passes through
-    # the supervisor has mapped what the next life will get, or not yet
+    # the supervisor has made what the next lives get, or not yet: a leak of one each kill is more than that in the full run
+    made = 8 if name == "supervisor" else 0
+    assert abs(now["descriptors"] - then["descriptors"]) <= made, f"{name}: descriptors {then} -> {now}"
     assert abs(now["maps"] - then["maps"]) <= 10, f"{name}: maps {then} -> {now}"
     assert now["anonymous_kib"] <= then["anonymous_kib"] + 96, f"{name}: memory {then} -> {now}"
-    assert now["segments"] == then["segments"], f"{name}: segments {then} -> {now}"
+    assert abs(now["segments"] - then["segments"]) <= made, f"{name}: segments {then} -> {now}"
 
 
 def segments(pids):

@@ -179,11 +179,17 @@ static inline void take_slot(const struct message *m)
     *app = (struct slot_app){.generation = m->socket.generation};
 }
 
-/* An accepted connection from the peer. `with`: the options that it has from then on. */
-static inline struct message accept_with(const struct message *with)
+/* Its SYN goes out with the next pump(). */
+static inline void peer_connect(void)
 {
     struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
     ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+}
+
+/* An accepted connection from the peer. `with`: the options that it has from then on. */
+static inline struct message accept_with(const struct message *with)
+{
+    peer_connect();
     pump(4);
     struct message m;
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));

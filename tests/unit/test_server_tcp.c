@@ -130,8 +130,7 @@ END_TEST
 START_TEST(test_close_listener_with_waiting_child)
 {
     listen_answer();
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(4);
     struct message m;
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
@@ -343,8 +342,7 @@ END_TEST
 START_TEST(test_reset_before_it_was_told)
 {
     listen_answer();
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     uint16_t port = tcp_conn_at(peer.tcp, peer.conn)->identity.local_port;
     pump(1);
     peer_output(); /* the ACK of our SYN */

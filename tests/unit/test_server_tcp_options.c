@@ -60,8 +60,7 @@ START_TEST(test_options_of_a_listener)
     free(peer.tcp);
     peer_new();
     h->now_us += 1000000;
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(4);
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
     options_are_there(&conn_of(&m)->options);
@@ -73,8 +72,7 @@ END_TEST
 START_TEST(test_options_at_accept)
 {
     ask(MESSAGE_LISTEN, LISTENER, 16, ON(LINGER_RESET), 0);
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(4);
     struct message m, told;
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));

@@ -57,8 +57,7 @@ static void alive_are_none(void)
 /* Another connection from the peer, as far as ESTABLISHED. */
 static struct message establish(void)
 {
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(4);
     struct message m;
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
@@ -442,8 +441,7 @@ START_TEST(test_syn_while_recovering)
     harness_turn(h);
     harness_turn(h);
     uint32_t sent = take_sent(cookie, LOST);
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     peer_output();
     for (unsigned i = 0; i < 10; i++)
         harness_turn(h);
@@ -569,8 +567,7 @@ START_TEST(test_cold_socket_server)
     pump(4);
     is_orphan(&m);
     ck_assert_uint_eq(harness_counter(h, "orphaned"), 1);
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(4);
     ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_CLOSED); /* refused */
     is_orphan(&m);

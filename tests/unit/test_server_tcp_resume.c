@@ -80,8 +80,7 @@ END_TEST
 START_TEST(test_waits_for_accept)
 {
     listen_answer();
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(4);
     struct message before, after;
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &before));
@@ -114,8 +113,7 @@ END_TEST
 START_TEST(test_handshake_in_between)
 {
     listen_answer();
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(1);
     ck_assert_int_eq(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED);
     h->now_us += 100000; /* another time, another initial sequence number */
@@ -133,8 +131,7 @@ END_TEST
 START_TEST(test_accepted_is_said_again)
 {
     listen_answer();
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(4);
     struct message m;
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
@@ -225,8 +222,7 @@ START_TEST(test_corrupt_block_costs_its_own)
     listen_answer();
     struct message first = accept_one(), m;
     uint32_t first_conn = peer.conn;
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    peer_connect();
     pump(4);
     ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
     struct tcp_server *s = h->state;

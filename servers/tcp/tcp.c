@@ -60,8 +60,8 @@ static int init(void *state, const struct server_context *context, uint64_t now_
     struct tcp_server *s = state;
     if (!transport_context_ok(context, store_size()))
         return -EINVAL;
-    int error = store_open(&s->store, context->store, TCP_STORE_VERSION, sizeof(union tcp_stored), TCP_STORE_BLOCKS,
-                           s->current);
+    int error = store_open_kinds(&s->store, context->store, TCP_STORE_VERSION, sizeof(union tcp_stored),
+                                 TCP_STORE_BLOCKS, TCP_STORE_KINDS, s->current);
     if (error < 0)
         return error;
     s->store.off = context->config->no_commit;

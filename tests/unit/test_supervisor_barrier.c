@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Deaths: who lets go of what, in which order, before the next incarnation starts. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -197,6 +198,26 @@ START_TEST(what_was_made_beforehand_is_used)
 }
 END_TEST
 
+/* However many lives there are before somebody has the time to. */
+START_TEST(what_is_replaced_goes_later)
+{
+    start_all();
+    int count = descriptors(), pool = s->server[SERVER_TCP].pool;
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    ck_assert_int_ne(s->server[SERVER_TCP].pool, pool);
+    ck_assert_int_ge(fcntl(pool, F_GETFD), 0);
+    ck_assert_int_gt(descriptors(), count);
+    memory_let_go(s);
+    ck_assert_int_lt(fcntl(pool, F_GETFD), 0);
+    ck_assert_int_eq(descriptors(), count);
+    for (unsigned i = 0; i < 20; i++)
+        ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    ck_assert_int_le(descriptors(), count + (int)(sizeof s->left.fd / sizeof s->left.fd[0]));
+    memory_let_go(s);
+    ck_assert_int_eq(descriptors(), count);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("supervisor_barrier");
@@ -209,6 +230,7 @@ int main(void)
     tcase_add_test(tests, a_start_does_not_wait_for_who_dies);
     tcase_add_test(tests, what_is_corked_goes_together);
     tcase_add_test(tests, what_was_made_beforehand_is_used);
+    tcase_add_test(tests, what_is_replaced_goes_later);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

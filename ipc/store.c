@@ -9,17 +9,19 @@
 
 #include <xxhash.h>
 
-#define STORE_MAGIC 0x42484b53544f5233ULL /* "BHKSTOR3" */
+#define STORE_MAGIC 0x42484b53544f5234ULL /* "BHKSTOR4" */
 #define COPY_NONE   2
+#define TOGETHER    64U /* blocks of one kind that lie side by side, if there are several kinds: pages of their own */
 
 struct store_header { /* first 64 octets */
     uint64_t magic;
     uint32_t version;
     uint32_t block_octets;
     uint32_t block_count;
-    uint32_t used;      /* blocks from here on were never written; raised before the first write */
-    uint64_t committed; /* the store-wide word: bursts up to this number are the state */
-    uint8_t reserved1[32];
+    uint32_t kinds;
+    uint64_t committed;             /* the store-wide word: bursts up to this number are the state */
+    uint32_t used[STORE_KINDS_MAX]; /* of each kind: the rest was never written; raised before the first write */
+    uint8_t reserved1[16];
 };
 
 struct store_copy {
@@ -42,9 +44,30 @@ size_t store_octets(uint32_t block_octets, uint32_t count)
     return sizeof(struct store_header) + 2 * (size_t)count * copy_octets(block_octets);
 }
 
+/* Where a block lies: of a kind with few blocks next to no page is ever touched, however many others have. */
+static uint32_t place_of(uint32_t index, uint32_t kinds)
+{
+    if (kinds == 1)
+        return index;
+    uint32_t kind = index % kinds, number = index / kinds;
+    return (number / TOGETHER * kinds + kind) * TOGETHER + number % TOGETHER;
+}
+
+/* Up to the last of `used` blocks of a kind. */
+static uint32_t places_to(uint32_t used, uint32_t kind, uint32_t kinds)
+{
+    return used == 0 ? 0 : place_of((used - 1) * kinds + kind, kinds) + 1;
+}
+
+static bool kinds_fit(uint32_t kinds, uint32_t block_count)
+{
+    return kinds == 1 || (kinds > 1 && kinds <= STORE_KINDS_MAX && block_count % (kinds * TOGETHER) == 0);
+}
+
 static struct store_copy *copy_at(const struct store *store, uint32_t index, unsigned which)
 {
-    size_t at = sizeof(struct store_header) + (2 * (size_t)index + which) * copy_octets(store->block_octets);
+    size_t at = sizeof(struct store_header) +
+                (2 * (size_t)place_of(index, store->kinds) + which) * copy_octets(store->block_octets);
     return (struct store_copy *)(store->memory + at);
 }
 
@@ -71,31 +94,49 @@ static uint8_t choose_copy(struct store *store, uint32_t index, uint64_t committ
     return burst[1] > burst[0];
 }
 
-int store_open(struct store *store, void *memory, uint32_t version, uint32_t block_octets, uint32_t block_count,
-               uint8_t *current)
+static bool header_is_ours(const struct store_header *header, const struct store *store, uint32_t version)
+{
+    if (header->magic != STORE_MAGIC || header->version != version || header->block_octets != store->block_octets ||
+        header->block_count != store->block_count || header->kinds != store->kinds)
+        return false;
+    for (uint32_t kind = 0; kind < store->kinds; kind++)
+        if (header->used[kind] > store->block_count / store->kinds)
+            return false;
+    return true;
+}
+
+int store_open_kinds(struct store *store, void *memory, uint32_t version, uint32_t block_octets, uint32_t block_count,
+                     uint32_t kinds, uint8_t *current)
 {
     struct store_header *header = memory;
-    *store =
-        (struct store){.memory = memory, .block_octets = block_octets, .block_count = block_count, .current = current};
+    if (!kinds_fit(kinds, block_count))
+        return -EINVAL;
+    *store = (struct store){
+        .memory = memory, .block_octets = block_octets, .block_count = block_count, .kinds = kinds, .current = current};
     if (header->magic == 0) {
         header->version = version;
         header->block_octets = block_octets;
         header->block_count = block_count;
+        header->kinds = kinds;
         header->committed = 0;
-        header->used = 0;
+        memset(header->used, 0, sizeof header->used);
         __atomic_store_n(&header->magic, STORE_MAGIC, __ATOMIC_RELEASE);
-    } else if (header->magic != STORE_MAGIC || header->version != version || header->block_octets != block_octets ||
-               header->block_count != block_count) {
+    } else if (!header_is_ours(header, store, version)) {
         return -EINVAL;
     }
-    if (header->used > block_count)
-        return -EINVAL;
     uint64_t committed = __atomic_load_n(&header->committed, __ATOMIC_ACQUIRE); /* (d) */
     memset(current, COPY_NONE, block_count);
-    for (uint32_t i = 0; i < header->used; i++)
-        current[i] = choose_copy(store, i, committed);
+    for (uint32_t kind = 0; kind < kinds; kind++)
+        for (uint32_t i = kind; i / kinds < header->used[kind]; i += kinds)
+            current[i] = choose_copy(store, i, committed);
     store->burst = committed + 1;
     return 0;
+}
+
+int store_open(struct store *store, void *memory, uint32_t version, uint32_t block_octets, uint32_t block_count,
+               uint8_t *current)
+{
+    return store_open_kinds(store, memory, version, block_octets, block_count, 1, current);
 }
 
 enum store_block store_read(const struct store *store, uint32_t index, void *ret)
@@ -116,8 +157,9 @@ enum store_block store_read(const struct store *store, uint32_t index, void *ret
 static struct store_copy *copy_begin(struct store *store, uint32_t index)
 {
     struct store_header *header = (struct store_header *)store->memory;
-    if (index >= header->used) /* before the copy: what is below `used` is looked at by the next incarnation */
-        __atomic_store_n(&header->used, index + 1, __ATOMIC_RELAXED);
+    uint32_t *used = &header->used[index % store->kinds], number = index / store->kinds;
+    if (number >= *used) /* before the copy: what is below `used` is looked at by the next incarnation */
+        __atomic_store_n(used, number + 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(
         __ATOMIC_SEQ_CST); /* written in this order: the reader comes after our death, on a coherent machine */
     unsigned which = store->current[index] == COPY_NONE ? 0 : store->current[index];
@@ -186,9 +228,9 @@ void store_commit(struct store *store)
     store->dirty = false;
 }
 
-uint32_t store_used(const struct store *store)
+uint32_t store_used(const struct store *store, uint32_t kind)
 {
-    return ((const struct store_header *)store->memory)->used;
+    return ((const struct store_header *)store->memory)->used[kind];
 }
 
 /* ---- from outside ---- */
@@ -196,16 +238,25 @@ uint32_t store_used(const struct store *store)
 static bool header_fits(const struct store_header *header, size_t octets)
 {
     size_t copy = copy_octets(header->block_octets);
-    return header->magic == STORE_MAGIC && header->block_octets > 0 && header->block_octets <= octets &&
-           header->block_count <= (octets - sizeof *header) / (2 * copy) && header->used <= header->block_count;
+    bool fits = header->magic == STORE_MAGIC && header->block_octets > 0 && header->block_octets <= octets &&
+                header->block_count <= (octets - sizeof *header) / (2 * copy) &&
+                kinds_fit(header->kinds, header->block_count);
+    for (uint32_t kind = 0; fits && kind < header->kinds; kind++)
+        fits = header->used[kind] <= header->block_count / header->kinds;
+    return fits;
 }
 
 size_t store_extent(const void *memory, size_t octets)
 {
     const struct store_header *header = memory;
+    uint32_t places = 0;
     if (octets < sizeof *header || !header_fits(header, octets))
         return sizeof *header;
-    return sizeof *header + 2 * (size_t)header->used * copy_octets(header->block_octets);
+    for (uint32_t kind = 0; kind < header->kinds; kind++) {
+        uint32_t last = places_to(header->used[kind], kind, header->kinds);
+        places = last > places ? last : places;
+    }
+    return sizeof *header + 2 * (size_t)places * copy_octets(header->block_octets);
 }
 
 /* The newest committed copy of a block, or NULL. */
@@ -221,18 +272,32 @@ static const struct store_copy *committed_copy(const struct store *store, uint32
     return newest;
 }
 
+static struct store seen(const void *memory)
+{
+    const struct store_header *header = memory;
+    return (struct store){.memory = (uint8_t *)(uintptr_t)memory,
+                          .block_octets = header->block_octets,
+                          .block_count = header->block_count,
+                          .kinds = header->kinds};
+}
+
+static bool was_written(const struct store *store, uint32_t index)
+{
+    return index / store->kinds < store_used(store, index % store->kinds);
+}
+
 enum store_block store_verify(const void *memory, size_t octets, uint32_t *ret_block, uint32_t *ret_good)
 {
     const struct store_header *header = memory;
-    struct store store = {.memory = (uint8_t *)(uintptr_t)memory, .block_octets = header->block_octets};
+    const struct store store = seen(memory);
     *ret_block = STORE_HEADER;
     *ret_good = 0;
     if (header->magic == 0)
         return STORE_BLOCK_EMPTY;
     if (!header_fits(header, octets))
         return STORE_BLOCK_CORRUPT;
-    for (uint32_t i = 0; i < header->used; i++) {
-        const struct store_copy *copy = committed_copy(&store, i);
+    for (uint32_t i = 0; i < header->block_count; i++) {
+        const struct store_copy *copy = was_written(&store, i) ? committed_copy(&store, i) : NULL;
         *ret_block = i;
         if (copy != NULL && (copy->octets > header->block_octets || copy->checksum != copy_checksum(i, copy)))
             return STORE_BLOCK_CORRUPT;
@@ -244,9 +309,9 @@ enum store_block store_verify(const void *memory, size_t octets, uint32_t *ret_b
 bool store_payload(const void *memory, size_t octets, size_t *ret_at)
 {
     const struct store_header *header = memory;
-    struct store store = {.memory = (uint8_t *)(uintptr_t)memory, .block_octets = header->block_octets};
-    for (uint32_t i = 0; header_fits(header, octets) && i < header->used; i++) {
-        const struct store_copy *copy = committed_copy(&store, i);
+    const struct store store = seen(memory);
+    for (uint32_t i = 0; header_fits(header, octets) && i < header->block_count; i++) {
+        const struct store_copy *copy = was_written(&store, i) ? committed_copy(&store, i) : NULL;
         if (copy == NULL || !copy->present || copy->octets == 0 || copy->octets > header->block_octets)
             continue;
         *ret_at = (size_t)(copy->payload - (const uint8_t *)memory);

@@ -12,10 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define STORE_KINDS_MAX 4U
+
 struct store {
     uint8_t *memory;
     uint32_t block_octets;
     uint32_t block_count;
+    uint32_t kinds;
     uint64_t burst;      /* number of the burst being gathered */
     bool dirty;          /* something was put since the last commit */
     bool off;            /* measurements only: nothing is put from now on */
@@ -34,8 +37,12 @@ size_t store_octets(uint32_t block_octets, uint32_t count);
  * (`version`, sizes). `current` has block_count octets. */
 int store_open(struct store *store, void *memory, uint32_t version, uint32_t block_octets, uint32_t block_count,
                uint8_t *current) __attribute__((warn_unused_result));
-/* Blocks that were ever written lie below this. */
-uint32_t store_used(const struct store *store);
+/* The same of blocks of several kinds, block i of kind i % kinds: each lies apart, so that an incarnation touches no more of it
+ * than was used of it. block_count is a multiple of 64 times `kinds`. */
+int store_open_kinds(struct store *store, void *memory, uint32_t version, uint32_t block_octets, uint32_t block_count,
+                     uint32_t kinds, uint8_t *current) __attribute__((warn_unused_result));
+/* Of that kind (the only one: 0), blocks that were ever written come before its block number this: i / kinds. */
+uint32_t store_used(const struct store *store, uint32_t kind);
 /* The committed state of a block, copied to `ret` (block_octets) if good. */
 enum store_block store_read(const struct store *store, uint32_t index, void *ret);
 /* Within a burst: the new state of a block, or its end. Later puts of the same burst replace earlier ones. */

@@ -139,6 +139,18 @@ struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now
     return t;
 }
 
+void tcp_warm(void *memory, const struct tcp_config *config, uint32_t connections)
+{
+    struct tcp *t = tcp_init(memory, config, 0);
+    uint32_t n = u32_min(connections, t->config.connections);
+    memset(t->conn, 0, n * sizeof *t->conn);
+    memset(t->side, 0, n * sizeof *t->side);
+    memset(t->heap, 0, n * sizeof *t->heap);
+    memset(t->sender, 0, n * sizeof *t->sender);
+    memset(t->flight, 0, n * sizeof *t->flight);
+    memset(t->flight + t->flight_fresh, 0, u32_min(n, t->config.flights - t->flight_fresh) * sizeof *t->flight);
+}
+
 /* ---- lists of indices ---- */
 void index_list_append(struct tcp *t, struct tcp_list *list, uint32_t index)
 {

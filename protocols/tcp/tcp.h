@@ -236,6 +236,9 @@ struct tcp; /* the engine */
 size_t tcp_size(const struct tcp_config *config); /* octets of memory that tcp_init() wants, aligned to 64 */
 /* `memory` is zeroed, tcp_size() octets; pages of it that are not needed yet are not touched. */
 struct tcp *tcp_init(void *memory, const struct tcp_config *config, uint64_t now_us);
+/* Touches of it what tcp_init() and that many connections will touch first. Whoever does this long before tcp_init() spares
+ * it the page faults. */
+void tcp_warm(void *memory, const struct tcp_config *config, uint32_t connections);
 
 /* ---- looking ---- */
 const struct tcp_conn *tcp_conn_at(const struct tcp *t, uint32_t index); /* index < connections */

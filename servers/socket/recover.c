@@ -72,7 +72,7 @@ static void derive(struct socket_server *server, struct socket_entry *entry)
 static void restore_sockets(struct socket_server *server)
 {
     uint32_t generation = (uint32_t)server->cookie_counter & 0x7fff; /* for a block that does not tell */
-    uint32_t used = store_used(&server->store);
+    uint32_t used = store_used(&server->store, 0);
     server->high = used > STORE_SOCKETS ? used - STORE_SOCKETS : 0;
     for (uint32_t i = 0; i < server->high; i++) {
         struct socket_entry *entry = &server->entry[i];

@@ -4,7 +4,8 @@
  * on what names the dead one's buffers to who is further away. All of one distance are told at once.
  *
  * There is no list of barriers. What is to be done follows from the state: each survivor has the set of servers that it
- * still `known`s; whatever of them is dead it must be told of, in the order of the distance from the dead. So a death
+ * still `known`s (of those that it can hold anything of: socket has nothing of ip's or nic's, tcp nothing of udp's);
+ * whatever of them is dead it must be told of, in the order of the distance from the dead. So a death
  * in the midst of a barrier simply joins it, and a survivor that does not answer is killed and joins it too. When
  * nobody has anything left to forget, those in STANDBY get their grants. They start when those know of their pools who
  * will be told of buffers in them by somebody in between: nic's, at tcp and udp. */

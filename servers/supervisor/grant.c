@@ -638,6 +638,14 @@ static void uncork_all(struct supervisor *s, uint32_t fresh)
     }
 }
 
+static uint32_t concerns(const struct domain *d)
+{
+    uint32_t mask = 0;
+    for (unsigned id = 0; id < SERVER_COUNT; id++)
+        mask |= hosts(d, (enum server_id)id) ? topology_concerns((enum server_id)id) : 0;
+    return mask & ~d->servers;
+}
+
 void grant_standby(struct supervisor *s)
 {
     uint32_t fresh = 0, living = 0;
@@ -667,9 +675,9 @@ void grant_standby(struct supervisor *s)
         control_cork(d);
         if ((d->servers & fresh) != 0)
             grant_all(s, d);
-        else
+        else if ((concerns(d) & fresh) != 0)
             grant_news(s, d, fresh);
-        d->known = (living | fresh) & ~d->servers;
+        d->known = (living | fresh) & concerns(d);
     }
     barrier_start(s); /* with the grants, if nobody has to know first */
     uncork_all(s, fresh);

@@ -48,12 +48,12 @@ static const struct ring_half *half_of(struct channel_memory *channel, unsigned 
     return channel->seen[side];
 }
 
-void judge_forget(struct channel_memory *channel, unsigned side)
+const void *judge_forget(struct channel_memory *channel, unsigned side)
 {
-    if (channel->seen[side] != NULL)
-        segment_unmap((void *)(uintptr_t)channel->seen[side], sizeof(struct ring_half));
+    const void *mapping = channel->seen[side];
     channel->seen[side] = NULL;
     channel->books[side] = (struct channel_books){0};
+    return mapping;
 }
 
 static void look(struct channel_memory *channel, unsigned side, uint64_t now)

@@ -338,6 +338,7 @@ static void held(struct supervisor *s)
         return;
     crash_write(s);
     events_push(s);
+    memory_let_go(s);
 }
 
 int supervisor_run(struct supervisor *s)

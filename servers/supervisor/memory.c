@@ -45,6 +45,34 @@ static void descriptor_drop(int *fd)
     *fd = -1;
 }
 
+static void descriptor_leave(struct supervisor *s, int *fd)
+{
+    struct leftovers *left = &s->left;
+    if (*fd >= 0 && left->fds < sizeof left->fd / sizeof left->fd[0]) {
+        left->fd[left->fds++] = *fd;
+        *fd = -1;
+    }
+    descriptor_drop(fd);
+}
+
+static void half_leave(struct supervisor *s, const void *half)
+{
+    struct leftovers *left = &s->left;
+    if (half != NULL && left->halves < sizeof left->half / sizeof left->half[0])
+        left->half[left->halves++] = half;
+    else
+        segment_unmap((void *)(uintptr_t)half, sizeof(struct ring_half));
+}
+
+void memory_let_go(struct supervisor *s)
+{
+    struct leftovers *left = &s->left;
+    while (left->halves > 0)
+        segment_unmap((void *)(uintptr_t)left->half[--left->halves], sizeof(struct ring_half));
+    while (left->fds > 0)
+        close(left->fd[--left->fds]);
+}
+
 static int pool_make(const struct supervisor *s, enum server_id id)
 {
     char name[32];
@@ -95,7 +123,7 @@ void memory_prepare(struct supervisor *s, uint32_t servers)
 static int pool_renew(struct supervisor *s, enum server_id id)
 {
     struct server_memory *m = &s->server[id];
-    descriptor_drop(&m->pool);
+    descriptor_leave(s, &m->pool);
     rights_end(s, &m->pool_node);
     if (m->pool_next_octets != m->pool_octets)
         descriptor_drop(&m->pool_next);
@@ -161,8 +189,8 @@ static int channel_renew(struct supervisor *s, unsigned index)
     struct channel_memory *channel = &s->channel[index];
     const enum server_id *end = topology_channel[index].end;
     for (unsigned side = 0; side < 2; side++) {
-        descriptor_drop(&channel->half[side]);
-        judge_forget(channel, side);
+        descriptor_leave(s, &channel->half[side]);
+        half_leave(s, judge_forget(channel, side));
         rights_end(s, &channel->node[side]);
         if (s->server[end[0]].domain == s->server[end[1]].domain) {
             descriptor_drop(&channel->next[side]);

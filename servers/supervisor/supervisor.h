@@ -96,6 +96,12 @@ struct buried {
     int mounts[BURIED_MAX]; /* -1: none */
     int pidfd[BURIED_MAX];
 };
+/* Likewise rings and pools of a former life, until the next one runs. */
+struct leftovers {
+    uint32_t halves, fds;
+    const void *half[2 * TOPOLOGY_CHANNELS];
+    int fd[2 * TOPOLOGY_CHANNELS + SERVER_COUNT];
+};
 struct spawn_request {
     struct buried *buried; /* NULL: none. It is empty afterwards */
     const char *program;  /* beside the supervisor's own executable, or an absolute path */
@@ -452,6 +458,7 @@ struct supervisor {
     bool place_freed; /* of a session: whose hello is held may have it */
     struct process manage, audit;
     struct buried buried;
+    struct leftovers left;
     struct injector injector[INJECTORS_MAX];
     char inject_error[EVENT_TEXT]; /* of the latest refusal */
     int manage_link;
@@ -641,7 +648,7 @@ void control_close(struct supervisor *s, struct domain *domain);
 /* ---- judge.c ---- */
 void judge_tick(struct supervisor *s, uint64_t now);
 /* The channel's half is gone. */
-void judge_forget(struct channel_memory *channel, unsigned side);
+const void *judge_forget(struct channel_memory *channel, unsigned side); /* the mapping, which the caller ends; or NULL */
 /* Whether the books of the accused speak for what it is accused of, or there are none. */
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now);
 
@@ -651,6 +658,7 @@ void memory_init(struct supervisor *s);
 /* Our own pages are there, and ours to write: after a fork each of them is a fault when it is written next, and that would be
  * when somebody has died. */
 void memory_populate(struct supervisor *s);
+void memory_let_go(struct supervisor *s); /* of what memory_renew() replaced */
 /* Fresh pools and channel halves for the servers in `fresh`, whose domains are about to get them. */
 int memory_renew(struct supervisor *s, uint32_t fresh) __attribute__((warn_unused_result));
 /* What memory_renew() will have to make for the next incarnations of these servers is made now, when nobody waits. */

@@ -10,12 +10,6 @@
 
 #include "servers/tcp/tcp_server.h"
 
-/* Of each kind. */
-static uint32_t blocks_used(const struct tcp_server *s)
-{
-    return (store_used(&s->store) + TCP_STORE_KINDS - 1) / TCP_STORE_KINDS;
-}
-
 static bool goes_on(const struct tcp_server *s, const struct tcp_block *b)
 {
     if (b->ended)
@@ -208,10 +202,10 @@ static void time_waits_again(struct tcp_server *s, uint32_t group, const struct 
 
 void tcp_recover_init(struct tcp_server *s)
 {
-    uint32_t used = blocks_used(s);
+    uint32_t used = store_used(&s->store, TCP_KIND_CONNECTION), held = store_used(&s->store, TCP_KIND_HELD);
     union tcp_stored stored;
     bool lost = false;
-    for (uint32_t i = 0; i < used; i++)
+    for (uint32_t i = 0; i < held; i++)
         if (read_block(s, TCP_STORE_HELD(i), &stored) && !held_again(s, i, &stored.held))
             store_erase(&s->store, TCP_STORE_HELD(i));
     for (uint32_t i = 0; i < used; i++) {
@@ -224,10 +218,10 @@ void tcp_recover_init(struct tcp_server *s)
     for (uint32_t i = 0; lost && i < used; i++) /* when all others have the endpoints that they had */
         if (is_lost(s, i, &stored))
             hold_lost(s, &stored.block);
-    for (uint32_t i = 0; i < used && i < TCP_TIME_WAIT_GROUPS; i++)
+    for (uint32_t i = 0; i < store_used(&s->store, TCP_KIND_TIME_WAITS) && i < TCP_TIME_WAIT_GROUPS; i++)
         if (read_block(s, TCP_STORE_TIME_WAITS(i), &stored))
             time_waits_again(s, i, stored.time_wait);
-    s->recovery.running = used > 0;
+    s->recovery.running = used > 0 || held > 0;
     uint32_t index; /* what was put back is in the store as it is */
     while (tcp_next_touched(s->engine, &index) || tcp_next_touched_time_wait(s->engine, &index))
         ;
@@ -288,7 +282,7 @@ static bool may_tell(const struct tcp_server *s)
 bool tcp_recover(struct tcp_server *s)
 {
     struct tcp_recovery *r = &s->recovery;
-    uint32_t begin = r->cursor, used = blocks_used(s);
+    uint32_t begin = r->cursor, used = store_used(&s->store, TCP_KIND_CONNECTION);
     bool moved = r->told_count > 0 || !r->begun;
     if (!r->begun) {
         r->patient_until_us = s->transport.now_us + TCP_TELL_US;

@@ -21,6 +21,8 @@ _Static_assert(TCP_ECN_PASSIVE == (int)STACK_ECN_PASSIVE && TCP_ECN_OFF == (int)
                    TCP_ECN_ON == (int)STACK_ECN_ON,
                "one is the other");
 
+#define WARM_CONNECTIONS 64U
+
 static struct tcp_config engine_config(const struct stack_config *config)
 {
     struct tcp_config c = {
@@ -49,7 +51,7 @@ static void warm(void *state, size_t octets)
     struct tcp_config c = engine_config(&any);
     if (octets < state_size(&any))
         return;
-    tcp_init((uint8_t *)state + transport_align64(sizeof *s), &c, 0);
+    tcp_warm((uint8_t *)state + transport_align64(sizeof *s), &c, WARM_CONNECTIONS);
     transport_warm(&s->transport);
     memset(&s->engine, 0,
            offsetof(struct tcp_server, endpoint[TRANSPORT_WARM_ENDPOINTS]) - offsetof(struct tcp_server, engine));
@@ -60,8 +62,8 @@ static int init(void *state, const struct server_context *context, uint64_t now_
     struct tcp_server *s = state;
     if (!transport_context_ok(context, store_size()))
         return -EINVAL;
-    int error = store_open(&s->store, context->store, TCP_STORE_VERSION, sizeof(union tcp_stored), TCP_STORE_BLOCKS,
-                           s->current);
+    int error = store_open_kinds(&s->store, context->store, TCP_STORE_VERSION, sizeof(union tcp_stored),
+                                 TCP_STORE_BLOCKS, TCP_STORE_KINDS, s->current);
     if (error < 0)
         return error;
     s->store.off = context->config->no_commit;

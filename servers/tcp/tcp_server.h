@@ -7,7 +7,7 @@
 #include "protocols/tcp/tcp.h"
 #include "servers/transport/transport.h"
 
-#define TCP_STORE_VERSION 7U
+#define TCP_STORE_VERSION 8U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
 #define TCP_TIME_WAITS    (2U * CONNECTIONS_MAX)
 #define TCP_KEPT_MAX      256U /* messages of ip kept until the recovery is through: all that it may lend */
@@ -48,12 +48,12 @@ _Static_assert(sizeof(union tcp_stored) == sizeof(struct tcp_block), "blocks of 
 _Static_assert(TCP_ENDPOINTS == CONNECTIONS_MAX && TCP_TIME_WAIT_GROUPS <= CONNECTIONS_MAX,
                "one block of each kind for each index");
 
-/* All kinds grow from the start of the store, so that a new incarnation reads no more of it than was used. */
-#define TCP_STORE_KINDS             3U
+/* Kinds of the store, so that a new incarnation reads no more of each than was used. */
+enum { TCP_KIND_CONNECTION, TCP_KIND_HELD, TCP_KIND_TIME_WAITS, TCP_STORE_KINDS };
 #define TCP_STORE_BLOCKS            (TCP_STORE_KINDS * CONNECTIONS_MAX)
-#define TCP_STORE_CONNECTION(index) (TCP_STORE_KINDS * (index))
-#define TCP_STORE_HELD(endpoint)    (TCP_STORE_KINDS * (endpoint) + 1U)
-#define TCP_STORE_TIME_WAITS(group) (TCP_STORE_KINDS * (group) + 2U)
+#define TCP_STORE_CONNECTION(index) (TCP_STORE_KINDS * (index) + TCP_KIND_CONNECTION)
+#define TCP_STORE_HELD(endpoint)    (TCP_STORE_KINDS * (endpoint) + TCP_KIND_HELD)
+#define TCP_STORE_TIME_WAITS(group) (TCP_STORE_KINDS * (group) + TCP_KIND_TIME_WAITS)
 
 struct tcp_recovery {
     bool running;

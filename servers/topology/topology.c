@@ -123,3 +123,18 @@ bool topology_maps_pool(enum server_id server, enum server_id owner)
     }
     return false;
 }
+
+uint32_t topology_concerns(enum server_id server)
+{
+    uint32_t mask = topology_neighbours(server);
+    for (unsigned i = 0; i < TOPOLOGY_POOLS; i++) {
+        mask |= topology_pool[i].server == server ? SERVER_BIT(topology_pool[i].owner) : 0;
+        mask |= topology_pool[i].owner == server ? SERVER_BIT(topology_pool[i].server) : 0;
+    }
+    for (unsigned i = 0; i < TOPOLOGY_ARENAS; i++) {
+        enum server_id lender = topology_transport(topology_arena[i].transport);
+        mask |= topology_arena[i].server == server ? SERVER_BIT(lender) : 0;
+        mask |= lender == server ? SERVER_BIT(topology_arena[i].server) : 0;
+    }
+    return mask & ~SERVER_BIT(server);
+}

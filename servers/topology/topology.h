@@ -54,6 +54,9 @@ uint32_t topology_neighbours(enum server_id server);
 void topology_distances(uint32_t from, uint32_t ret_distance[SERVER_COUNT]);
 /* Whether `server` reads buffers of `owner`'s pool, or owns it. */
 bool topology_maps_pool(enum server_id server, enum server_id owner);
+/* Servers of which `server` can hold anything, or they of it: a channel's end, buffers of a pool, loans of TX arenas. When one of
+ * them dies it has to let go of that; of another's death it need not know. */
+uint32_t topology_concerns(enum server_id server);
 
 struct partition_domain {
     char name[PARTITION_TEXT]; /* "nic+ip" */

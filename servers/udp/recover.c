@@ -71,7 +71,7 @@ static bool restore(struct udp_server *s, uint32_t index, const struct udp_block
 void udp_recover(struct udp_server *s)
 {
     struct transport_counters *count = &s->transport.counters;
-    for (uint32_t i = 0; i < store_used(&s->store); i++) {
+    for (uint32_t i = 0; i < store_used(&s->store, 0); i++) {
         struct udp_block b;
         enum store_block found = store_read(&s->store, i, &b);
         if (found == STORE_BLOCK_EMPTY)

@@ -713,7 +713,8 @@ static void store_full_of_time_waits(void)
     static uint8_t current[TCP_STORE_BLOCKS];
     struct store store;
     ck_assert_int_eq(
-        store_open(&store, h->context.store, TCP_STORE_VERSION, sizeof(union tcp_stored), TCP_STORE_BLOCKS, current),
+        store_open_kinds(&store, h->context.store, TCP_STORE_VERSION, sizeof(union tcp_stored), TCP_STORE_BLOCKS,
+                         TCP_STORE_KINDS, current),
         0);
     for (uint32_t n = 0; n < TCP_TIME_WAITS; n += TCP_TIME_WAIT_GROUP) {
         union tcp_stored stored;

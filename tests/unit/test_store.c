@@ -67,7 +67,7 @@ START_TEST(test_committed_is_found)
     ck_assert_int_eq(value_of(&next, 3), 9);
     ck_assert_int_eq(value_of(&next, 5), -1);
     ck_assert_int_eq(value_of(&next, 0), -1);
-    ck_assert_uint_eq(store_used(&next), 6);
+    ck_assert_uint_eq(store_used(&next, 0), 6);
 }
 END_TEST
 
@@ -217,7 +217,7 @@ START_TEST(test_off_keeps_nothing)
     store_commit(&store);
     store_erase(&store, 3);
     struct store next = opened(memory);
-    ck_assert_uint_eq(store_used(&next), 0);
+    ck_assert_uint_eq(store_used(&next, 0), 0);
     ck_assert_int_eq(value_of(&next, 3), -1);
 }
 END_TEST
@@ -275,7 +275,7 @@ START_TEST(test_verified_nonsense)
     store_commit(&store);
     uint8_t *header = malloc(64);
     memcpy(header, memory, 64);
-    for (unsigned i = 0; i < 24; i++) {
+    for (unsigned i = 0; i < 48; i++) {
         for (unsigned bit = 0; bit < 8; bit++) {
             uint32_t block = 0, good = 0;
             memory[i] ^= (uint8_t)(1U << bit);
@@ -287,7 +287,7 @@ START_TEST(test_verified_nonsense)
             memcpy(memory, header, 64);
         }
     }
-    memset(memory + 16, 0xff, 8); /* block_count, used */
+    memset(memory + 16, 0xff, 8); /* block_count, kinds */
     uint32_t block = 0, good = 0;
     ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_CORRUPT);
     ck_assert_uint_eq(block, STORE_HEADER);
@@ -295,7 +295,66 @@ START_TEST(test_verified_nonsense)
 }
 END_TEST
 
+#define KINDS       2U
+#define KIND_BLOCKS 256U
+
+static uint8_t current_of_kinds[KIND_BLOCKS];
+
+static int open_kinds(struct store *store, void *at, uint32_t kinds)
+{
+    return store_open_kinds(store, at, 1, OCTETS, KIND_BLOCKS, kinds, current_of_kinds);
+}
+
+/* Each has a place of its own; a kind of which nothing was used is not looked at, whatever lies there. */
+START_TEST(test_kinds_lie_apart)
+{
+    size_t octets = store_octets(OCTETS, KIND_BLOCKS), at_first = store_octets(OCTETS, 64);
+    uint8_t *at = aligned_alloc(64, octets);
+    memset(at, 0, octets);
+    struct store store;
+    ck_assert_int_eq(open_kinds(&store, at, KINDS), 0);
+    for (uint32_t i = 0; i < 64; i++) /* kind 0 */
+        put_value(&store, KINDS * i, (uint8_t)i);
+    store_commit(&store);
+    ck_assert_uint_eq(store_extent(at, octets), at_first);
+    memset(at + at_first, 1, octets - at_first);
+    ck_assert_int_eq(open_kinds(&store, at, KINDS), 0);
+    ck_assert_uint_eq(store_used(&store, 0), 64);
+    ck_assert_uint_eq(store_used(&store, 1), 0);
+    for (uint32_t i = 0; i < KIND_BLOCKS; i++)
+        ck_assert_int_eq(value_of(&store, i), i % KINDS == 0 && i / KINDS < 64 ? (int)i / 2 : -1);
+    memset(at + at_first, 0, octets - at_first);
+    for (uint32_t i = 0; i < KIND_BLOCKS; i++)
+        put_value(&store, i, (uint8_t)(i * 7));
+    store_commit(&store);
+    ck_assert_int_eq(open_kinds(&store, at, KINDS), 0);
+    for (uint32_t i = 0; i < KIND_BLOCKS; i++)
+        ck_assert_int_eq(value_of(&store, i), (uint8_t)(i * 7));
+    uint32_t block, good;
+    ck_assert_int_eq(store_verify(at, octets, &block, &good), STORE_BLOCK_GOOD);
+    ck_assert_uint_eq(good, KIND_BLOCKS);
+    ck_assert_uint_eq(store_extent(at, octets), octets);
+    free(at);
+}
+END_TEST
+
+START_TEST(test_other_kinds_are_refused)
+{
+    size_t octets = store_octets(OCTETS, KIND_BLOCKS);
+    uint8_t *at = aligned_alloc(64, octets);
+    memset(at, 0, octets);
+    struct store store;
+    ck_assert_int_lt(open_kinds(&store, at, 0), 0);
+    ck_assert_int_lt(open_kinds(&store, at, 3), 0); /* no whole number of blocks that lie together */
+    ck_assert_int_lt(open_kinds(&store, at, STORE_KINDS_MAX + 1), 0);
+    ck_assert_int_eq(open_kinds(&store, at, KINDS), 0);
+    store_commit(&store);
+    ck_assert_int_lt(open_kinds(&store, at, 1), 0);
+    free(at);
+}
+END_TEST
+
 SUITE_RUN("store", setup, teardown, test_committed_is_found, test_uncommitted_never_happened,
           test_last_put_of_a_burst_counts, test_damage_is_seen, test_death_at_any_write, test_written_in_place,
-          test_copy_elsewhere_is_corrupt, test_off_keeps_nothing, test_other_layout_is_refused,
-          test_verified_from_outside, test_verified_nonsense)
+          test_copy_elsewhere_is_corrupt, test_off_keeps_nothing, test_other_layout_is_refused, test_kinds_lie_apart,
+          test_other_kinds_are_refused, test_verified_from_outside, test_verified_nonsense)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Deaths: who lets go of what, in which order, before the next incarnation starts. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -23,11 +24,12 @@ START_TEST(nearest_let_go_first)
     ck_assert_int_eq(s->domain[SERVER_TCP].state, DOMAIN_STANDBY); /* not before everyone has let go */
     hear_nothing(SERVER_TCP);
     lets_go(SERVER_NIC, SERVER_BIT(SERVER_TCP), 0);
-    lets_go(SERVER_UDP, SERVER_BIT(SERVER_TCP), 0);
+    hear_nothing(SERVER_UDP); /* it has nothing of tcp's */
     ck_assert_int_eq(s->domain[SERVER_TCP].state, DOMAIN_GRANTED);
     ck_assert_uint_eq(hear_all(SERVER_TCP, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START), 1);
     for (uint32_t i = 0; i < SERVER_COUNT; i++)
-        ck_assert_uint_eq(hear_all(i, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_ATTACHED), i == SERVER_TCP ? 0 : 1);
+        ck_assert_uint_eq(hear_all(i, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_ATTACHED),
+                          i != SERVER_TCP && i != SERVER_UDP);
     ck_assert_uint_gt(s->server[SERVER_TCP].pool_object, object);
     ck_assert_uint_eq(s->server[SERVER_TCP].pool_index, index);
     ck_assert_uint_eq(s->server[SERVER_TCP].pool_generation, generation + 1);
@@ -40,10 +42,10 @@ START_TEST(a_second_death_joins_the_barrier)
     die(SERVER_SOCKET);
     lets_go(SERVER_TCP, SERVER_BIT(SERVER_SOCKET), 0);
     die(SERVER_UDP); /* it was told, and never answers */
-    lets_go(SERVER_IP, SERVER_BIT(SERVER_SOCKET) | SERVER_BIT(SERVER_UDP), 1);
+    lets_go(SERVER_IP, SERVER_BIT(SERVER_UDP), 1);
     ck_assert_uint_eq(s->domain[SERVER_TCP].known & SERVER_BIT(SERVER_SOCKET), 0);
-    lets_go(SERVER_TCP, SERVER_BIT(SERVER_UDP), 0); /* as far from udp as nic */
-    lets_go(SERVER_NIC, SERVER_BIT(SERVER_SOCKET) | SERVER_BIT(SERVER_UDP), 0);
+    hear_nothing(SERVER_TCP);
+    lets_go(SERVER_NIC, SERVER_BIT(SERVER_UDP), 0);
     for (uint32_t i = SERVER_NIC; i <= SERVER_TCP; i++)
         ck_assert_uint_eq(s->domain[i].known & (SERVER_BIT(SERVER_UDP) | SERVER_BIT(SERVER_SOCKET)), 0);
     hear_all(SERVER_UDP, 0);
@@ -71,7 +73,7 @@ START_TEST(each_death_has_its_own_distances)
     lets_go(SERVER_IP, SERVER_BIT(SERVER_NIC), 1);
     lets_go(SERVER_TCP, SERVER_BIT(SERVER_NIC), 1);
     lets_go(SERVER_UDP, SERVER_BIT(SERVER_NIC), 1);
-    lets_go(SERVER_IP, SERVER_BIT(SERVER_SOCKET), 0);
+    hear_nothing(SERVER_IP);
     for (uint32_t i = SERVER_IP; i <= SERVER_UDP; i++)
         ck_assert_uint_eq(s->domain[i].known & (SERVER_BIT(SERVER_NIC) | SERVER_BIT(SERVER_SOCKET)), 0);
 }
@@ -85,13 +87,13 @@ START_TEST(a_pool_is_known_before_its_owner_starts)
     lets_go(SERVER_IP, SERVER_BIT(SERVER_NIC), 1);
     lets_go(SERVER_TCP, SERVER_BIT(SERVER_NIC), 1);
     lets_go(SERVER_UDP, SERVER_BIT(SERVER_NIC), 1);
-    lets_go(SERVER_SOCKET, SERVER_BIT(SERVER_NIC), 0);
+    hear_nothing(SERVER_SOCKET);
     s->domain[SERVER_NIC].state = DOMAIN_STANDBY;
     barrier_advance(s);
     ck_assert_int_eq(s->domain[SERVER_NIC].state, DOMAIN_GRANTED);
     ck_assert_uint_eq(hear_all(SERVER_NIC, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_START), 0);
     for (uint32_t i = SERVER_IP; i < SERVER_COUNT; i++)
-        ck_assert_uint_eq(hear_all(i, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_ATTACHED), 1);
+        ck_assert_uint_eq(hear_all(i, BULKHEAD__CONTROL__TO_DOMAIN__WHAT_PEER_ATTACHED), i != SERVER_SOCKET);
     ck_assert_uint_eq(s->domain[SERVER_IP].attach_epoch, 0);
     ck_assert_uint_eq(s->domain[SERVER_SOCKET].attach_epoch, 0);
     barrier_acknowledged(s, &s->domain[SERVER_TCP], s->domain[SERVER_TCP].attach_epoch);
@@ -106,8 +108,8 @@ START_TEST(a_start_does_not_wait_for_who_dies)
 {
     start_all();
     die(SERVER_NIC);
-    for (uint32_t i = SERVER_IP; i < SERVER_COUNT; i++)
-        lets_go(i, SERVER_BIT(SERVER_NIC), i != SERVER_SOCKET);
+    for (uint32_t i = SERVER_IP; i < SERVER_SOCKET; i++)
+        lets_go(i, SERVER_BIT(SERVER_NIC), 1);
     s->domain[SERVER_NIC].state = DOMAIN_STANDBY;
     barrier_advance(s);
     barrier_acknowledged(s, &s->domain[SERVER_TCP], s->domain[SERVER_TCP].attach_epoch);
@@ -197,6 +199,26 @@ START_TEST(what_was_made_beforehand_is_used)
 }
 END_TEST
 
+/* However many lives there are before somebody has the time to. */
+START_TEST(what_is_replaced_goes_later)
+{
+    start_all();
+    int count = descriptors(), pool = s->server[SERVER_TCP].pool;
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    ck_assert_int_ne(s->server[SERVER_TCP].pool, pool);
+    ck_assert_int_ge(fcntl(pool, F_GETFD), 0);
+    ck_assert_int_gt(descriptors(), count);
+    memory_let_go(s);
+    ck_assert_int_lt(fcntl(pool, F_GETFD), 0);
+    ck_assert_int_eq(descriptors(), count);
+    for (unsigned i = 0; i < 20; i++)
+        ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    ck_assert_int_le(descriptors(), count + (int)(sizeof s->left.fd / sizeof s->left.fd[0]));
+    memory_let_go(s);
+    ck_assert_int_eq(descriptors(), count);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("supervisor_barrier");
@@ -209,6 +231,7 @@ int main(void)
     tcase_add_test(tests, a_start_does_not_wait_for_who_dies);
     tcase_add_test(tests, what_is_corked_goes_together);
     tcase_add_test(tests, what_was_made_beforehand_is_used);
+    tcase_add_test(tests, what_is_replaced_goes_later);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -124,7 +124,6 @@ START_TEST(a_pool_ends_with_its_owner)
     bulkhead__control__to_domain__free_unpacked(m, NULL);
     lets_go(SERVER_UDP, SERVER_BIT(SERVER_NIC), 1);
     ck_assert_ptr_null(registry_node(&s->registry, s->server[SERVER_NIC].pool_node));
-    lets_go(SERVER_SOCKET, SERVER_BIT(SERVER_NIC), 0);
     come_back(SERVER_NIC);
     ck_assert_uint_ne(s->server[SERVER_NIC].pool_object, object);
     ck_assert_ptr_null(entry(SERVER_TCP, SERVER_IP, index, generation));

@@ -161,6 +161,21 @@ START_TEST(pools_are_mapped_where_needed_only)
 }
 END_TEST
 
+/* Whose death is whose business: both or neither. */
+START_TEST(who_is_concerned_by_whom)
+{
+    static const uint32_t concerns[SERVER_COUNT] = {
+        [SERVER_NIC] = SERVER_BIT(SERVER_IP) | SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP),
+        [SERVER_IP] = SERVER_BIT(SERVER_NIC) | SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP),
+        [SERVER_TCP] = SERVER_BIT(SERVER_NIC) | SERVER_BIT(SERVER_IP) | SERVER_BIT(SERVER_SOCKET),
+        [SERVER_UDP] = SERVER_BIT(SERVER_NIC) | SERVER_BIT(SERVER_IP) | SERVER_BIT(SERVER_SOCKET),
+        [SERVER_SOCKET] = SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP),
+    };
+    for (unsigned id = 0; id < SERVER_COUNT; id++)
+        ck_assert_uint_eq(topology_concerns((enum server_id)id), concerns[id]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("topology");
@@ -171,6 +186,7 @@ int main(void)
     tcase_add_test(tests, distances_are_hops);
     tcase_add_test(tests, rights_cover_the_channels);
     tcase_add_test(tests, pools_are_mapped_where_needed_only);
+    tcase_add_test(tests, who_is_concerned_by_whom);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -327,6 +327,7 @@ struct arena_memory {
 struct session_memory {
     enum session_state state;
     uint32_t id;
+    uint32_t generation;
     uint32_t uid, pid;
     struct policy_rule rule; /* that held when it attached */
     uint32_t node, control_node, answer_node, bell_node;
@@ -446,6 +447,7 @@ struct supervisor {
     uint32_t next_object;
     uint64_t epoch;
     struct session_memory session[SESSIONS_MAX];
+    uint32_t sessions_made; /* ever: the generation of the latest */
     uint32_t sessions_most; /* that the limit of descriptors allows */
     uint32_t session_events_left, session_events_more;
     struct connection connection[CONNECTIONS_ATTACHED];

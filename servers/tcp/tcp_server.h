@@ -7,7 +7,7 @@
 #include "protocols/tcp/tcp.h"
 #include "servers/transport/transport.h"
 
-#define TCP_STORE_VERSION 7U
+#define TCP_STORE_VERSION 8U
 #define TCP_ENDPOINTS     CONNECTIONS_MAX /* the socket server's table of connections has as many */
 #define TCP_TIME_WAITS    (2U * CONNECTIONS_MAX)
 #define TCP_KEPT_MAX      256U /* messages of ip kept until the recovery is through: all that it may lend */
@@ -19,6 +19,7 @@ struct tcp_block { /* one in the store for each connection and listener, under t
     uint32_t endpoint; /* TRANSPORT_NONE: the slot has been given back */
     uint32_t listener; /* socket id */
     uint32_t options;  /* 1 << enum control_option */
+    uint32_t session_generation; /* of identity.session */
     uint8_t ttl, traffic_class;
     uint8_t ended; /* the connection is gone; the block says to whom an RST is on its way (farewell.c) */
     uint8_t reserved;
@@ -33,7 +34,7 @@ struct tcp_held {    /* one for each endpoint whose connection has ended: the sl
     uint32_t listener;
     uint32_t send_end;
     struct slot_words words;
-    uint32_t reserved;
+    uint32_t session_generation;
 };
 
 #define TCP_TIME_WAIT_GROUP  6U /* in one block */

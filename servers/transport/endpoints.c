@@ -58,6 +58,7 @@ uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, ui
     uint16_t queues = e->flags & (ENDPOINT_DIRTY | ENDPOINT_QUEUED);
     uint16_t queue_next = e->queue_next;
     *e = (struct endpoint){.session = session,
+                           .session_generation = t->context->session[session].generation,
                            .arena = TRANSPORT_NONE,
                            .connection = TRANSPORT_NONE,
                            .queue_next = queue_next,

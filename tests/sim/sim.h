@@ -250,6 +250,7 @@ struct sim_arena {
 struct sim_session {
     enum sim_session_state state;
     uint32_t id;
+    uint32_t generation; /* never another's */
     struct session_control *control;
     struct session_answer *answer;
     int bell;
@@ -280,6 +281,7 @@ struct sim_stack {
     struct sim_memory memory[SERVER_COUNT];
     struct ring_half *half[TOPOLOGY_CHANNELS][2]; /* NULL: both ends in one domain */
     struct sim_session session[SIM_SESSIONS];
+    uint32_t sessions_made;
     bool index_used[CAPABILITY_TABLE_MAX];
     uint16_t index_high;
     uint16_t index_generation[CAPABILITY_TABLE_MAX];

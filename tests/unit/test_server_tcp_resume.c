@@ -249,6 +249,63 @@ START_TEST(test_corrupt_block_costs_its_own)
 }
 END_TEST
 
+/* The session went while we were dead, and another one has its index: since before we started, or before our first
+ * burst. Nothing that the store has is the other's. */
+static void index_is_anothers(bool since_start)
+{
+    listen_answer();
+    struct message m = accept_one();
+    connect_to(4444);
+    h->session[0].generation++;
+    h->session[0].present = !since_start;
+    memset(words(&m), 0, sizeof *words(&m));
+    harness_restart(h);
+    h->session[0].present = true;
+    if (since_start)
+        h->server->session_added(h->state, 0);
+    pump(6);
+    ck_assert_uint_eq(harness_counter(h, "drop_block_stale"), 3);
+    ck_assert_uint_eq(words(&m)->generation, 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    ck_assert_uint_eq(harness_counter(h, "endpoints"), 0);
+    ck_assert_int_ne(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED); /* it is told */
+    harness_restart(h);
+    pump(2);
+    ck_assert_uint_eq(harness_counter(h, "drop_block_stale"), 0); /* it has left the store */
+    ck_assert_uint_le(harness_counter(h, "restored"), since_start); /* its FIN, without a byte of anybody's */
+    ck_assert_uint_eq(harness_counter(h, "endpoints"), 0);
+}
+
+START_TEST(test_index_is_anothers)
+{
+    index_is_anothers(false);
+}
+END_TEST
+
+START_TEST(test_index_is_anothers_since_the_start)
+{
+    index_is_anothers(true);
+}
+END_TEST
+
+/* What an application still reads, when its connection has ended and its session too. */
+START_TEST(test_held_slot_of_another_session)
+{
+    listen_answer();
+    struct message m = accept_one();
+    tcp_abort(peer.tcp, h->now_us, peer.conn);
+    pump(3);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    h->session[0].generation++;
+    memset(words(&m), 0, sizeof *words(&m));
+    harness_restart(h);
+    pump(3);
+    ck_assert_uint_eq(harness_counter(h, "drop_block_stale"), 2); /* the listener, the slot */
+    ck_assert_uint_eq(words(&m)->generation, 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
 /* ---- blocks that are consistent, with a checksum that is right, and still not what was written ---- */
 
 /* One more connection, accepted by nobody. */
@@ -527,7 +584,8 @@ END_TEST
 
 SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
           test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between,
-          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own,
+          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own, test_index_is_anothers,
+          test_index_is_anothers_since_the_start, test_held_slot_of_another_session,
           test_growth_stays_within_the_arena, test_lost_takes_no_place, test_copy_of_a_block,
           test_socket_of_another_generation, test_any_octets_of_a_block, test_any_words_while_dead,
           test_ring_beyond_its_arena_receiving, test_ring_beyond_its_arena_sending)

@@ -23,7 +23,7 @@ _Static_assert(SOCKETS_MAX == 1U << COOKIE_SHIFT, "an index fits a cookie");
         X(gone_at_reconciliation) X(relistened) X(reconciliations) X(sessions_added) X(sessions_done) X(orphans)       \
             X(corrupt_blocks) X(stale_blocks) X(drop_capability) X(drop_operation) X(drop_malformed) X(drop_unknown_socket)            \
                 X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full) X(drop_not_lost) X(refused_by_policy)        \
-                    X(drop_poison)
+                    X(drop_poison) X(drop_slot_disputed)
 
 struct socket_counters {
 #define X(name) uint64_t name;

@@ -167,6 +167,21 @@ void endpoint_close(struct transport *t, uint64_t now_us, uint32_t index)
     endpoint_try_release(t, index);
 }
 
+void endpoint_refuse(struct transport *t, uint64_t now_us, uint32_t index)
+{
+    struct endpoint *e = &t->endpoint[index];
+    t->counters.drop_slot_disputed++;
+    if (e->arena == TRANSPORT_NONE) {
+        endpoint_close(t, now_us, index);
+        return;
+    }
+    disown(t, index);
+    e->flags |= ENDPOINT_CLOSED;
+    e->flags &= (uint16_t)~ENDPOINT_ESTABLISHED;
+    t->operations->close(t, now_us, index); /* a socket that is nobody's: an RST */
+    endpoint_release(t, index);
+}
+
 void endpoint_orphan(struct transport *t, uint64_t now_us, uint32_t index)
 {
     struct endpoint *e = &t->endpoint[index];

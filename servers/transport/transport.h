@@ -36,6 +36,7 @@
     X(drop_length) X(drop_checksum) X(drop_return_unknown) X(drop_return_full) X(drop_no_slot)     \
     X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail) X(drop_send_ring) \
     X(drop_request_session) X(drop_unreachable) X(drop_accepted_unknown) X(drop_block_corrupt)     \
+    X(drop_slot_disputed) /* of a socket, whose server has it elsewhere: one of the two copies is damaged */ \
     X(drop_block_stale) /* of a session that was, whose index another one has */                   \
     X(drop_poison) X(reset_poison) /* what killed this server twice in a row, and what was lost with it */ \
     X(drop_recovering)                                                                             \
@@ -245,6 +246,8 @@ void endpoint_close(struct transport *t, uint64_t now_us, uint32_t index);
 /* Nobody can close it any more, but an application uses its slot: that is told, and stays its own until the session ends,
  * or at most until the socket server's next list (it has no claim to make). */
 void endpoint_orphan(struct transport *t, uint64_t now_us, uint32_t index);
+/* Its slot, as we have it, may be another's: it ends, and nothing of it is looked at. */
+void endpoint_refuse(struct transport *t, uint64_t now_us, uint32_t index);
 /* Ends it if nothing needs it any more. */
 void endpoint_try_release(struct transport *t, uint32_t index);
 /* Ends it, whatever needs it. */

@@ -305,6 +305,9 @@ void sim_session_force(struct sim_stack *k, struct sim_session *s); /* what it s
 void sim_session_done(void *domain, uint32_t session);
 void sim_notice(void *domain, enum server_id server, const char *text);
 bool sim_lives(const struct sim_domain *d);
+/* In every other run a session's index is had again at once, though the dead may have some of the last one in their
+ * stores, and ends by force when somebody is dead: its generation alone has to tell them apart. */
+bool sim_is_hasty(const struct sim *sim);
 
 /* ---- app.c ---- */
 struct sim_app;

@@ -247,13 +247,6 @@ static void spawn(struct sim_domain *d)
 
 static void session_next(struct sim_stack *k, struct sim_session *s);
 
-/* In every other run an index is had again at once, though the dead may have some of the last session in their stores:
- * its generation alone has to tell them. */
-static bool is_hasty(const struct sim_stack *k)
-{
-    return (k->sim->scenario->seed & 1) != 0;
-}
-
 /* Perhaps it is its store that it cannot start from. */
 static void forget_stores(struct sim_domain *d)
 {
@@ -292,7 +285,7 @@ void sim_supervisor_died(struct sim_domain *d)
     d->state = SIM_DOWN;
     for (uint32_t i = 0; i < SIM_SESSIONS; i++) {
         k->session[i].waiting &= ~(1U << d->index);
-        if (k->session[i].state == SESSION_REMOVING && keeps_store(d) && !is_hasty(k))
+        if (k->session[i].state == SESSION_REMOVING && keeps_store(d) && !sim_is_hasty(k->sim))
             k->session[i].unseen |= 1U << d->index;
         session_next(k, &k->session[i]);
     }
@@ -456,10 +449,11 @@ void sim_session_done(void *domain, uint32_t session)
     s->state = SESSION_REMOVING;
     s->epoch = t.epoch;
     s->unseen = 0;
-    for (uint32_t i = 0; i < k->domain_count && !is_hasty(k); i++)
+    for (uint32_t i = 0; i < k->domain_count && !sim_is_hasty(k->sim); i++)
         if (k->domain[i].state != SIM_RUNNING && keeps_store(&k->domain[i]))
             s->unseen |= 1U << i;
     s->waiting = tell_living(k, &t, NULL, NULL);
+    session_next(k, s);
 }
 
 void sim_session_force(struct sim_stack *k, struct sim_session *s)

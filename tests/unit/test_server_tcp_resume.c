@@ -9,7 +9,7 @@ static void own(uint32_t first, uint32_t second)
     struct message m = {.operation = MESSAGE_OWNED};
     const uint32_t socket[] = {first, second};
     for (unsigned i = 0; i < 2; i++) {
-        m.socket = (struct message_socket){.socket = socket[i], .connection = NONE};
+        m.socket = (struct message_socket){.socket = socket[i], .connection = NONE, .arena = NONE};
         if (socket[i] != 0)
             harness_request(h, &m);
     }
@@ -342,6 +342,36 @@ static void is_told_of_its_end(const struct message *m)
     ck_assert_uint_eq(words(m)->error, ECONNRESET);
 }
 
+/* A slot that is free, or was when we died: the socket server has it otherwise. It ends alone; what it was given, and what
+ * its user has, is touched no more. */
+START_TEST(test_slot_disputed)
+{
+    listen_answer();
+    struct message m = accept_one();
+    uint32_t first = peer.conn;
+    struct message other = establish();
+    union tcp_stored stored;
+    uint32_t index = block_of(&m, &stored);
+    stored.block.conn.identity.slot = HARNESS_SLOTS - 1;
+    block_set(index, &stored);
+    harness_restart(h);
+    harness_turn(h);
+    drain_told();
+    struct message owned = {.operation = MESSAGE_OWNED, .socket = m.socket};
+    owned.socket.socket = CHILD;
+    harness_request(h, &owned);
+    own(LISTENER, 0);
+    pump(6);
+    ck_assert_uint_eq(harness_counter(h, "drop_slot_disputed"), 1);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1); /* the other's */
+    ck_assert_uint_eq(words(&m)->error, 0);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, first)->error, TCP_ERROR_RESET);
+    ck_assert_uint_eq(words(&other)->state, SLOT_CONNECTED);
+    struct tcp_server *s = h->state;
+    ck_assert_int_ne(store_read(&s->store, TCP_STORE_CONNECTION(index), &stored), STORE_BLOCK_GOOD);
+}
+END_TEST
+
 /* What came for it would be acknowledged, and have no place. */
 static void ring_beyond_its_arena(bool receiving)
 {
@@ -584,7 +614,7 @@ END_TEST
 
 SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
           test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between,
-          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own, test_index_is_anothers,
+          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own, test_slot_disputed, test_index_is_anothers,
           test_index_is_anothers_since_the_start, test_held_slot_of_another_session,
           test_growth_stays_within_the_arena, test_lost_takes_no_place, test_copy_of_a_block,
           test_socket_of_another_generation, test_any_octets_of_a_block, test_any_words_while_dead,

@@ -48,6 +48,8 @@
 #define UNHEALTHY_COLD       3       /* failed starts in a row after which the next one is cold: from an empty store */
 #define UNHEALTHY_STACK      6       /* and after which all domains are replaced, with empty stores */
 #define UNHEALTHY_FREE       5       /* failed starts in a row without a pause */
+#define CHURN_DEATHS         20       /* deaths of its own in ... */
+#define CHURN_US             10000000 /* ... this time without a pause, however healthy; and a life that ends the pauses */
 #define BACKOFF_FIRST_US     10000
 #define BACKOFF_LAST_US      1000000
 #define POOL_OCTETS_MAX      (128U << 20)
@@ -235,6 +237,9 @@ struct domain {
     uint32_t accusations;                /* channels that it reported broken since ... */
     uint64_t accused_since_us;
     uint32_t unhealthy;                  /* failed starts in a row */
+    uint32_t churn;                      /* pauses in a row for dying again and again; 0: it does not */
+    uint32_t churn_deaths;               /* since ... */
+    uint64_t churn_since_us;
     bool cold;                           /* its next life has empty stores */
     uint64_t silent_us;                  /* of one that hangs: for how long; 0: it moves, but does not answer */
     const char *recovery;                /* what its present life goes on from, in a word */
@@ -542,6 +547,7 @@ void domain_needs(struct supervisor *s, const struct domain *domain, const struc
 void domain_process_take(struct supervisor *s, struct domain *domain, struct spare *from);
 void domain_kill(struct domain *domain, enum domain_fault fault);
 void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
+uint64_t domain_backoff_us(const struct domain *domain); /* that its next start waits; 0 none */
 void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd is readable */
 void domain_standby(struct supervisor *s, struct domain *domain);
 void domain_ready(struct supervisor *s, struct domain *domain);

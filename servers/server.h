@@ -99,6 +99,7 @@ struct session { /* a granted session, as a domain sees it; made and unmade by t
     bool present;
     bool ending;             /* the application is gone */
     uint32_t id;             /* index in the table, reused only after every domain let it go */
+    uint32_t generation;     /* never another session's in the life of a stack: what a store has of a session says it */
     uint32_t uid, pid;       /* of who attached (kernel's word) */
     uint32_t socket_quota;
     struct policy_list bind, connect; /* the policy's rule: nothing else is permitted */

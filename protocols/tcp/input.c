@@ -97,6 +97,17 @@ static bool is_repeated_syn(const struct tcp_conn *c, const struct segment *s)
            (s->flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST)) == TCP_FLAG_SYN;
 }
 
+/* What is sent now can be answered before we give up: else a peer that was lucky with its last SYN is connected to
+ * nobody in the same moment. As Linux (tcp_check_req()): an answer to a SYN is no retransmission, and puts off the next
+ * one. RFC 6298 5.1: the timer runs from what was sent last. */
+static void syn_ack_waits_again(const struct arrival *a)
+{
+    struct tcp_conn *c = a->c;
+    uint64_t at_us = user_timeout_clamp(a->t, c, a->now_us, a->now_us + c->rto_us);
+    if (at_us > c->retransmit_at_us)
+        c->retransmit_at_us = at_us;
+}
+
 /* The SYN-ACK of a simultaneous open: its sequence number is old, its ACK counts. */
 static bool is_simultaneous_syn_ack(const struct tcp_conn *c, const struct segment *s)
 {
@@ -124,6 +135,7 @@ static bool check_sequence(struct arrival *a)
             c->challenge_at_us = a->now_us + TCP_CHALLENGE_GAP_US;
             c->snd_nxt = c->iss;
             c->flags |= TCP_CONN_SYN_RESENT;
+            syn_ack_waits_again(a);
             conn_changed(a->t, c);
         }
         return false;

@@ -77,6 +77,7 @@ int session_grant(struct domain *domain, struct control_message *message)
     *s = (struct session){.present = true,
                           .ending = m->ending,
                           .id = m->id,
+                          .generation = m->generation,
                           .uid = m->uid,
                           .pid = m->pid,
                           .socket_quota = m->socket_quota,

@@ -29,6 +29,7 @@ static void restore_lanes(struct socket_server *server)
             continue;
         struct lane *lane = &server->session[i / SESSION_LANES].lane[i % SESSION_LANES];
         lane->done = any.lane.sequence;
+        lane->session_generation = any.lane.session_generation;
         lane->answer = any.lane.answer;
     }
 }
@@ -112,6 +113,7 @@ void recover_lanes_cold(struct socket_server *server, uint32_t session)
         struct lane *lane = &state->lane[i];
         if (lane->done != 0 || lane->busy)
             continue;
+        lane->session_generation = server->context->session[session].generation;
         lane->done = __atomic_load_n(&answers->lane[i].sequence, __ATOMIC_ACQUIRE);
         lane->answer = answers->lane[i].answer;
         lane->changed = lane->done != 0;
@@ -149,7 +151,10 @@ static void commit_lanes(struct socket_server *server, uint32_t session)
     struct session_state *state = &server->session[session];
     for (uint32_t i = 0; i < SESSION_LANES; i++) {
         struct lane *lane = &state->lane[i];
-        union store_any any = {.lane = {.kind = BLOCK_LANE, .sequence = lane->done, .answer = lane->answer}};
+        union store_any any = {.lane = {.kind = BLOCK_LANE,
+                                        .sequence = lane->done,
+                                        .answer = lane->answer,
+                                        .session_generation = server->context->session[session].generation}};
         uint32_t index = STORE_LANES + session * SESSION_LANES + i;
         if (lane->changed && lane->done != 0)
             store_put(&server->store, index, &any);
@@ -181,20 +186,52 @@ void recover_commit(struct socket_server *server)
     store_commit(&server->store);
 }
 
+static void orphan(struct socket_server *server, struct session_state *state, uint32_t index)
+{
+    struct socket_entry *entry = &server->entry[index];
+    server->counters.orphans++;
+    list_remove(&state->sockets, socket_links(server, LINK_OWNER), index);
+    if (entry->block.state != SOCKET_CLOSING)
+        socket_close(server, entry);
+}
+
+/* What is of an earlier session that had this index. */
+static void forget_stale(struct socket_server *server, uint32_t session)
+{
+    struct session_state *state = &server->session[session];
+    uint32_t now = server->context->session[session].generation, next;
+    for (uint32_t i = 0; i < SESSION_LANES; i++) { /* first: what a stale request keeps busy is no lane of this one */
+        struct lane *lane = &state->lane[i];
+        if (lane->done == 0 || lane->session_generation == now)
+            continue;
+        server->counters.stale_blocks++;
+        *lane = (struct lane){.changed = true, .busy = lane->busy, .busy_sequence = lane->busy_sequence};
+        state->lanes_changed = true;
+    }
+    for (uint32_t i = state->sockets.head; i != INDEX_NONE; i = next) {
+        struct socket_block *block = &server->entry[i].block;
+        next = server->entry[i].link[LINK_OWNER].next;
+        if (block->session_generation == now)
+            continue;
+        if (block->request.cookie != 0 && block->request.lane != LANE_NONE)
+            state->lane[block->request.lane].busy = false;
+        block->request.lane = LANE_NONE; /* who asked is gone */
+        server->counters.stale_blocks++;
+        orphan(server, state, i);
+    }
+}
+
 /* Sessions are granted again before the first burst; what is left of others has no owner any more. */
 void recover_orphans(struct socket_server *server)
 {
     for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
         struct session_state *state = &server->session[i];
-        if (state->known)
+        if (state->known) {
+            forget_stale(server, i);
             continue;
-        while (state->sockets.count > 0) { /* at most the sockets there are */
-            struct socket_entry *entry = &server->entry[state->sockets.head];
-            server->counters.orphans++;
-            list_remove(&state->sockets, socket_links(server, LINK_OWNER), state->sockets.head);
-            if (entry->block.state != SOCKET_CLOSING)
-                socket_close(server, entry);
         }
+        while (state->sockets.count > 0) /* at most the sockets there are */
+            orphan(server, state, state->sockets.head);
         session_forget(server, i);
     }
 }

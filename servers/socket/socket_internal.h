@@ -21,9 +21,9 @@ _Static_assert(SOCKETS_MAX == 1U << COOKIE_SHIFT, "an index fits a cookie");
     X(requests)                                                                                                        \
     X(refused) X(sockets_made) X(sockets_freed) X(transport_requests) X(established) X(accepts) X(lost)                \
         X(gone_at_reconciliation) X(relistened) X(reconciliations) X(sessions_added) X(sessions_done) X(orphans)       \
-            X(corrupt_blocks) X(drop_capability) X(drop_operation) X(drop_malformed) X(drop_unknown_socket)            \
+            X(corrupt_blocks) X(stale_blocks) X(drop_capability) X(drop_operation) X(drop_malformed) X(drop_unknown_socket)            \
                 X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full) X(drop_not_lost) X(refused_by_policy)        \
-                    X(drop_poison)
+                    X(drop_poison) X(drop_slot_disputed)
 
 struct socket_counters {
 #define X(name) uint64_t name;
@@ -36,7 +36,7 @@ enum block_kind { BLOCK_GLOBAL = 1, BLOCK_LANE = 2, BLOCK_SOCKET = 3 };
 #define STORE_LANES   1U
 #define STORE_SOCKETS (STORE_LANES + SESSIONS_MAX * SESSION_LANES)
 #define STORE_BLOCKS  (STORE_SOCKETS + SOCKETS_MAX)
-#define STORE_VERSION 0x534f4303U
+#define STORE_VERSION 0x534f4304U
 
 enum socket_state { /* values are in the store */
                     SOCKET_FREE = 0,
@@ -70,6 +70,7 @@ struct socket_block {  /* flat, in the store as it is */
     uint8_t bound;     /* tcp: holds its local port against others */
     uint32_t id;       /* generation << 16 | index */
     uint32_t session;
+    uint32_t session_generation;
     uint32_t descriptor;
     uint32_t connection; /* transport's index, INDEX_NONE */
     uint32_t arena;      /* INDEX_NONE: no slot */
@@ -86,6 +87,7 @@ struct socket_block {  /* flat, in the store as it is */
     uint8_t receive_log2;
     uint32_t user_timeout_ms;
     struct message_options tcp;
+    uint32_t reserved;
     struct socket_request request;
 };
 
@@ -93,6 +95,8 @@ struct lane_block {
     uint32_t kind;
     uint32_t sequence; /* last one answered */
     struct control_answer answer;
+    uint32_t session_generation;
+    uint32_t reserved;
 };
 
 /* Begun from an empty store although there were earlier lives: applications have sockets that we know nothing of. */
@@ -113,7 +117,7 @@ union store_any {
     struct lane_block lane;
     struct global_block global;
 };
-_Static_assert(sizeof(struct socket_block) == 152, "lies in the store: no padding");
+_Static_assert(sizeof(struct socket_block) == 160, "lies in the store: no padding");
 _Static_assert(sizeof(union store_any) % 8 == 0, "a block is made of words");
 
 /* ---- derived, in private memory ---- */
@@ -159,6 +163,7 @@ struct connection { /* one of tcp's connections, by its index there */
 
 struct lane {
     uint32_t done; /* sequence of `answer` */
+    uint32_t session_generation; /* of a restored one */
     uint32_t busy_sequence;
     bool busy;    /* its request waits for a transport */
     bool changed; /* for the store */

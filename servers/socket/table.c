@@ -95,6 +95,7 @@ struct socket_entry *socket_new(struct socket_server *server, uint32_t session, 
                                          .transport = transport,
                                          .id = generation << 16 | index,
                                          .session = session,
+                                         .session_generation = server->context->session[session].generation,
                                          .descriptor = descriptor,
                                          .connection = INDEX_NONE,
                                          .arena = INDEX_NONE};

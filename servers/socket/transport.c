@@ -412,6 +412,16 @@ static void on_alive_unclaimed(struct socket_server *server, enum session_transp
         server->entry[connection->socket & (SOCKETS_MAX - 1)].alive_epoch = server->peer[t].epoch;
 }
 
+/* Whether the transport has it where its user has it; what only one of us knows is no dispute. Else one of the two copies
+ * is damaged: the transport hears of ours, and ends it; here it is gone with the end of the list. */
+static bool slot_agrees(const struct socket_block *block, const struct message_socket *told)
+{
+    if (block->session != told->session)
+        return false;
+    return block->arena == INDEX_NONE || told->arena == INDEX_NONE ||
+           (block->arena == told->arena && block->slot == told->slot && block->slot_generation == told->generation);
+}
+
 static void on_alive(struct socket_server *server, enum session_transport t, const struct message *message)
 {
     if (message->socket.socket == 0) {
@@ -421,6 +431,8 @@ static void on_alive(struct socket_server *server, enum session_transport t, con
     struct socket_entry *entry = socket_lookup(server, message->socket.socket);
     if (entry == NULL || entry->block.transport != t)
         server->counters.drop_unknown_socket++; /* it will not be in our list, so the transport closes it */
+    else if (!slot_agrees(&entry->block, &message->socket))
+        server->counters.drop_slot_disputed++;
     else
         entry->alive_epoch = server->peer[t].epoch;
 }

@@ -33,24 +33,46 @@ static int become(const struct domain *d, int control)
     return control_send_first(control, &message, d->filter_fd);
 }
 
-static uint64_t backoff_us(const struct domain *d)
+uint64_t domain_backoff_us(const struct domain *d)
 {
-    if (d->unhealthy <= UNHEALTHY_FREE)
+    uint32_t failed = d->unhealthy > UNHEALTHY_FREE ? d->unhealthy - UNHEALTHY_FREE : 0;
+    uint32_t steps = failed > d->churn ? failed : d->churn;
+    if (steps == 0)
         return 0;
-    uint32_t doublings = d->unhealthy - UNHEALTHY_FREE - 1;
+    uint32_t doublings = steps - 1;
     uint64_t us = doublings < 16 ? (uint64_t)BACKOFF_FIRST_US << doublings : BACKOFF_LAST_US;
     return us < BACKOFF_LAST_US ? us : BACKOFF_LAST_US;
 }
 
 static void retry_later(struct supervisor *s, struct domain *d)
 {
-    uint64_t wait = backoff_us(d);
+    uint64_t wait = domain_backoff_us(d);
     d->state = DOMAIN_DOWN;
     d->retry_us = now_us() + wait;
     s->health.restarts_waited += wait > 0;
-    if (wait > 0)
+    if (wait > 0 && d->unhealthy > UNHEALTHY_FREE)
         event_add(s, "backoff", d->name, d->incarnation, &wait, 1, "%u failed starts in a row: waits %lu ms",
                   d->unhealthy, wait / 1000);
+    else if (wait > 0)
+        event_add(s, "backoff", d->name, d->incarnation, &wait, 1,
+                  "died again and again, more than %d times in %d s: waits %lu ms", CHURN_DEATHS, CHURN_US / 1000000,
+                  wait / 1000);
+}
+
+/* Each of its lives is healthy, and short. `counted`: it died of something of its own. */
+static void churn_note(struct domain *d, bool counted)
+{
+    if (d->state == DOMAIN_RUNNING && d->noticed_us - d->ready_us >= CHURN_US)
+        d->churn = d->churn_deaths = 0;
+    if (!counted)
+        return;
+    if (d->churn_deaths == 0 || d->noticed_us - d->churn_since_us > CHURN_US) {
+        d->churn_since_us = d->noticed_us;
+        d->churn_deaths = 0;
+    }
+    d->churn_deaths++;
+    if (d->churn > 0 || d->churn_deaths > CHURN_DEATHS)
+        d->churn++;
 }
 
 int domain_process_start(struct supervisor *s, const struct domain *d, enum watch process, enum watch control,
@@ -238,6 +260,7 @@ static void died(struct supervisor *s, struct domain *d)
     bool killed = signo == SIGKILL && d->fault == FAULT_NONE; /* from outside: says nothing of it or its store */
     bool counted = !killed && d->fault != FAULT_KILL && d->fault != FAULT_STACK && d->fault != FAULT_ACCUSED;
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
+    churn_note(d, counted && d->fault != FAULT_PLANNED);
     d->state = DOMAIN_DOWN;
     d->ack_epoch = d->attach_epoch = d->deadline_us = d->revoke_deadline_us = 0;
     control_receive(s, d); /* its last words may wait */
@@ -264,7 +287,7 @@ static void died(struct supervisor *s, struct domain *d)
     if (!healthy && counted)
         health_escalate(s, d);
     d->recovery = health_recovery(s, d);
-    if (backoff_us(d) > 0)
+    if (domain_backoff_us(d) > 0)
         retry_later(s, d);
     else
         domain_spawn(s, d);

@@ -459,6 +459,7 @@ void grant_session(struct supervisor *s, struct domain *d, const struct session_
     MESSAGE(message, SESSION);
     message.session = &what;
     what.id = session->id;
+    what.generation = session->generation;
     what.uid = session->uid;
     what.pid = session->pid;
     what.socket_quota = session->rule.limits.sockets;

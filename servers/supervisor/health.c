@@ -9,7 +9,7 @@
  *
  * Escalation. Failed starts in a row - deaths without a healthy interval before them, unless somebody killed - bring
  * first an empty store, then everybody a new life (and an empty store, if nobody can be served without it), and
- * meanwhile pauses that grow (domain.c). Each is an event. What a neighbour says of a domain counts for none of this. The recovery that was asked for (--recovery) says what a death that is none of that goes on from.
+ * meanwhile pauses that grow (domain.c), as after more than CHURN_DEATHS deaths in CHURN_US, however healthy. Each is an event. What a neighbour says of a domain counts for none of this. The recovery that was asked for (--recovery) says what a death that is none of that goes on from.
  *
  * Untrusted: the crash page. Each word of it is read once; at worst a domain refuses what it is itself sent. */
 #include <inttypes.h>

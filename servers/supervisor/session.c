@@ -287,6 +287,7 @@ int session_new(struct supervisor *s, const int fd[2], const struct ucred *who, 
     if (error != 0)
         return error;
     session->state = SESSION_ACTIVE;
+    session->generation = ++s->sessions_made;
     session->uid = who->uid;
     session->pid = (uint32_t)who->pid;
     session->rule = *rule;

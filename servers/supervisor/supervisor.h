@@ -48,6 +48,8 @@
 #define UNHEALTHY_COLD       3       /* failed starts in a row after which the next one is cold: from an empty store */
 #define UNHEALTHY_STACK      6       /* and after which all domains are replaced, with empty stores */
 #define UNHEALTHY_FREE       5       /* failed starts in a row without a pause */
+#define CHURN_DEATHS         20       /* deaths of its own in ... */
+#define CHURN_US             10000000 /* ... this time without a pause, however healthy; and a life that ends the pauses */
 #define BACKOFF_FIRST_US     10000
 #define BACKOFF_LAST_US      1000000
 #define POOL_OCTETS_MAX      (128U << 20)
@@ -241,6 +243,9 @@ struct domain {
     uint32_t accusations;                /* channels that it reported broken since ... */
     uint64_t accused_since_us;
     uint32_t unhealthy;                  /* failed starts in a row */
+    uint32_t churn;                      /* pauses in a row for dying again and again; 0: it does not */
+    uint32_t churn_deaths;               /* since ... */
+    uint64_t churn_since_us;
     bool cold;                           /* its next life has empty stores */
     uint64_t silent_us;                  /* of one that hangs: for how long; 0: it moves, but does not answer */
     const char *recovery;                /* what its present life goes on from, in a word */
@@ -333,6 +338,7 @@ struct arena_memory {
 struct session_memory {
     enum session_state state;
     uint32_t id;
+    uint32_t generation;
     uint32_t uid, pid;
     struct policy_rule rule; /* that held when it attached */
     uint32_t node, control_node, answer_node, bell_node;
@@ -452,6 +458,7 @@ struct supervisor {
     uint32_t next_object;
     uint64_t epoch;
     struct session_memory session[SESSIONS_MAX];
+    uint32_t sessions_made; /* ever: the generation of the latest */
     uint32_t sessions_most; /* that the limit of descriptors allows */
     uint32_t session_events_left, session_events_more;
     struct connection connection[CONNECTIONS_ATTACHED];
@@ -547,6 +554,7 @@ void domain_needs(struct supervisor *s, const struct domain *domain, const struc
 void domain_process_take(struct supervisor *s, struct domain *domain, struct spare *from);
 void domain_kill(struct domain *domain, enum domain_fault fault);
 void domain_restart(struct supervisor *s, struct domain *domain); /* orderly */
+uint64_t domain_backoff_us(const struct domain *domain); /* that its next start waits; 0 none */
 void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd is readable */
 void domain_standby(struct supervisor *s, struct domain *domain);
 void domain_ready(struct supervisor *s, struct domain *domain);

@@ -54,6 +54,10 @@ static uint32_t endpoint_again(struct tcp_server *s, const struct tcp_block *b)
     bool nobodys = b->socket == 0 && b->conn.state != TCP_LISTEN && (b->conn.closed_by_user || b->listener != 0);
     if (id->session >= SESSIONS_MAX || b->endpoint >= TCP_ENDPOINTS || !(named || nobodys))
         return TRANSPORT_NONE;
+    if (!transport_session_same(t, id->session, b->session_generation)) {
+        t->counters.drop_block_stale++;
+        return TRANSPORT_NONE;
+    }
     uint32_t index = endpoint_new(t, id->session, b->socket, b->endpoint);
     if (index == TRANSPORT_NONE)
         return TRANSPORT_NONE;
@@ -62,6 +66,7 @@ static uint32_t endpoint_again(struct tcp_server *s, const struct tcp_block *b)
         return TRANSPORT_NONE;
     }
     struct endpoint *e = &t->endpoint[index];
+    e->session_generation = b->session_generation;
     e->listener = b->listener;
     e->send_end = b->conn.send_end;
     e->options = b->options;
@@ -108,7 +113,8 @@ static bool restore(struct tcp_server *s, uint32_t index, const struct tcp_block
 static uint32_t hold(struct tcp_server *s, uint32_t wanted, const struct tcp_held *held)
 {
     struct transport *t = &s->transport;
-    bool knowable = held->session < SESSIONS_MAX && held->arena < SESSION_ARENAS;
+    bool knowable = held->session < SESSIONS_MAX && held->arena < SESSION_ARENAS &&
+                    transport_session_same(t, held->session, held->session_generation);
     if (held->socket != 0)
         knowable = knowable && endpoint_nobodys_socket(t, held->socket);
     uint32_t index = knowable ? endpoint_new(t, held->session, held->socket, wanted) : TRANSPORT_NONE;
@@ -123,6 +129,7 @@ static uint32_t hold(struct tcp_server *s, uint32_t wanted, const struct tcp_hel
         endpoint_release(t, index);
         return TRANSPORT_NONE;
     }
+    e->session_generation = held->session_generation;
     e->listener = held->listener;
     e->send_end = held->send_end;
     e->words = held->words;
@@ -137,7 +144,8 @@ static void hold_lost(struct tcp_server *s, const struct tcp_block *b)
     if (b->endpoint >= TCP_ENDPOINTS || b->conn.closed_by_user || id->arena >= SESSION_ARENAS)
         return;
     const struct endpoint *e = &s->endpoint[b->endpoint];
-    if ((e->flags & ENDPOINT_USED) && e->session == id->session && e->generation == id->generation)
+    if ((e->flags & ENDPOINT_USED) && e->session == id->session && e->generation == id->generation &&
+        e->session_generation == b->session_generation)
         return; /* held since an earlier death; only its peer was not told yet */
     struct tcp_held held = {.socket = b->socket,
                             .session = id->session,
@@ -146,7 +154,8 @@ static void hold_lost(struct tcp_server *s, const struct tcp_block *b)
                             .generation = id->generation,
                             .listener = b->listener,
                             .send_end = b->conn.send_end,
-                            .words = {.send_tail = b->conn.send_acked, .receive_head = b->conn.receive_next}};
+                            .words = {.send_tail = b->conn.send_acked, .receive_head = b->conn.receive_next},
+                            .session_generation = b->session_generation};
     const struct ring_shape ring = tcp_receive_ring(&b->conn);
     held.words.receive_ring =
         ring_size_is_valid(ring.size) && ring_size_is_valid(ring.next_size) ? ring_word(&ring) : 0;
@@ -160,10 +169,13 @@ static void hold_lost(struct tcp_server *s, const struct tcp_block *b)
 /* False: it ends here. */
 static bool held_again(struct tcp_server *s, uint32_t endpoint, const struct tcp_held *held)
 {
+    struct transport *t = &s->transport;
+    if (held->session < SESSIONS_MAX && !transport_session_same(t, held->session, held->session_generation))
+        t->counters.drop_block_stale++;
     uint32_t index = hold(s, endpoint, held);
     if (index != TRANSPORT_NONE && index != endpoint) /* cannot be: these come first, each under its own index */
-        endpoint_release(&s->transport, index);
-    s->transport.counters.restored += index == endpoint;
+        endpoint_release(t, index);
+    t->counters.restored += index == endpoint;
     return index == endpoint;
 }
 

@@ -185,6 +185,7 @@ void tcp_block_put(struct tcp_server *s, uint32_t connection)
         b->socket = from->socket;
         b->listener = from->listener;
         b->options = from->options;
+        b->session_generation = from->session_generation;
         b->ttl = from->ttl;
         b->traffic_class = from->traffic_class;
         b->tuning = from->tuning;
@@ -204,7 +205,8 @@ void tcp_held_put(struct tcp_server *s, uint32_t endpoint)
                                     .generation = e->generation,
                                     .listener = e->listener,
                                     .send_end = e->send_end,
-                                    .words = e->words};
+                                    .words = e->words,
+                                    .session_generation = e->session_generation};
     store_put_part(&s->store, TCP_STORE_HELD(endpoint), &stored, sizeof stored.held);
 }
 

@@ -19,6 +19,7 @@ struct tcp_block { /* one in the store for each connection and listener, under t
     uint32_t endpoint; /* TRANSPORT_NONE: the slot has been given back */
     uint32_t listener; /* socket id */
     uint32_t options;  /* 1 << enum control_option */
+    uint32_t session_generation; /* of identity.session */
     uint8_t ttl, traffic_class;
     uint8_t ended; /* the connection is gone; the block says to whom an RST is on its way (farewell.c) */
     uint8_t reserved;
@@ -33,7 +34,7 @@ struct tcp_held {    /* one for each endpoint whose connection has ended: the sl
     uint32_t listener;
     uint32_t send_end;
     struct slot_words words;
-    uint32_t reserved;
+    uint32_t session_generation;
 };
 
 #define TCP_TIME_WAIT_GROUP  6U /* in one block */

@@ -58,6 +58,7 @@ uint32_t endpoint_new(struct transport *t, uint32_t session, uint32_t socket, ui
     uint16_t queues = e->flags & (ENDPOINT_DIRTY | ENDPOINT_QUEUED);
     uint16_t queue_next = e->queue_next;
     *e = (struct endpoint){.session = session,
+                           .session_generation = t->context->session[session].generation,
                            .arena = TRANSPORT_NONE,
                            .connection = TRANSPORT_NONE,
                            .queue_next = queue_next,
@@ -164,6 +165,21 @@ void endpoint_close(struct transport *t, uint64_t now_us, uint32_t index)
     t->operations->close(t, now_us, index);
     disown(t, index);
     endpoint_try_release(t, index);
+}
+
+void endpoint_refuse(struct transport *t, uint64_t now_us, uint32_t index)
+{
+    struct endpoint *e = &t->endpoint[index];
+    t->counters.drop_slot_disputed++;
+    if (e->arena == TRANSPORT_NONE) {
+        endpoint_close(t, now_us, index);
+        return;
+    }
+    disown(t, index);
+    e->flags |= ENDPOINT_CLOSED;
+    e->flags &= (uint16_t)~ENDPOINT_ESTABLISHED;
+    t->operations->close(t, now_us, index); /* a socket that is nobody's: an RST */
+    endpoint_release(t, index);
 }
 
 void endpoint_orphan(struct transport *t, uint64_t now_us, uint32_t index)

@@ -49,11 +49,25 @@ static void request_close(struct transport *t, uint64_t now_us, const struct mes
     transport_answer(t, m, TRANSPORT_NONE, 0);
 }
 
+/* What only one of the two knows of a socket is no dispute: its answer was lost. Each of us compares, and comes to the same
+ * end: the socket server tells the user. */
+static bool slot_agrees(const struct endpoint *e, const struct message_socket *named)
+{
+    if (e->session != named->session)
+        return false;
+    return e->arena == TRANSPORT_NONE || named->arena == TRANSPORT_NONE ||
+           (e->arena == named->arena && e->slot == named->slot && e->generation == named->generation);
+}
+
 static void request_owned(struct transport *t, uint64_t now_us, const struct message *m)
 {
     uint32_t index = endpoint_find(t, &m->socket);
     if (index == TRANSPORT_NONE)
         return;                         /* it learns from our list */
+    if (!slot_agrees(&t->endpoint[index], &m->socket)) {
+        endpoint_refuse(t, now_us, index);
+        return;
+    }
     if (t->endpoint[index].socket == 0) /* accepted, but the message was lost with its sender */
         t->operations->request(t, now_us, m);
     t->endpoint[index].flags |= ENDPOINT_OWNED;

@@ -75,10 +75,32 @@ static void session_begins(struct transport *t, uint32_t session)
     t->end_asked &= ~((uint64_t)1 << session);
 }
 
+bool transport_session_same(const struct transport *t, uint32_t session, uint32_t generation)
+{
+    const struct session *now = &t->context->session[session];
+    return !now->present || now->generation == generation;
+}
+
+/* Put back before this session was granted, and of an earlier one that had its index. */
+static void forget_stale(struct transport *t, uint32_t session)
+{
+    for (uint32_t i = 0; i < t->endpoint_high && t->session[session].endpoints > 0; i++) {
+        const struct endpoint *e = &t->endpoint[i];
+        if (!(e->flags & ENDPOINT_USED) || e->session != session ||
+            transport_session_same(t, session, e->session_generation))
+            continue;
+        t->counters.drop_block_stale++;
+        t->endpoint[i].arena = TRANSPORT_NONE; /* never taken here */
+        endpoint_close(t, t->now_us, i);
+        endpoint_release(t, i);
+    }
+}
+
 void transport_session_added(struct transport *t, uint32_t session)
 {
     if (session >= SESSIONS_MAX || !t->context->session[session].present)
         return;
+    forget_stale(t, session);
     session_begins(t, session);
     for (uint32_t i = 0; i < SESSION_ARENAS; i++) {
         const struct session_arena *a = arena_at(t, session, i);

@@ -36,6 +36,8 @@
     X(drop_length) X(drop_checksum) X(drop_return_unknown) X(drop_return_full) X(drop_no_slot)     \
     X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail) X(drop_send_ring) \
     X(drop_request_session) X(drop_unreachable) X(drop_accepted_unknown) X(drop_block_corrupt)     \
+    X(drop_slot_disputed) /* of a socket, whose server has it elsewhere: one of the two copies is damaged */ \
+    X(drop_block_stale) /* of a session that was, whose index another one has */                   \
     X(drop_poison) X(reset_poison) /* what killed this server twice in a row, and what was lost with it */ \
     X(drop_recovering)                                                                             \
     X(restored) X(lost_at_restart) X(orphaned)
@@ -83,6 +85,7 @@ struct endpoint_tuning { /* tcp; besides the options that are on or off. Lies in
 struct endpoint {
     uint32_t socket;     /* id at the socket server; 0: not accepted yet, or closed */
     uint32_t session;
+    uint32_t session_generation;
     uint32_t arena;      /* TRANSPORT_NONE: no slot (listener) */
     uint32_t slot;
     uint32_t generation; /* of the slot's use */
@@ -243,6 +246,8 @@ void endpoint_close(struct transport *t, uint64_t now_us, uint32_t index);
 /* Nobody can close it any more, but an application uses its slot: that is told, and stays its own until the session ends,
  * or at most until the socket server's next list (it has no claim to make). */
 void endpoint_orphan(struct transport *t, uint64_t now_us, uint32_t index);
+/* Its slot, as we have it, may be another's: it ends, and nothing of it is looked at. */
+void endpoint_refuse(struct transport *t, uint64_t now_us, uint32_t index);
 /* Ends it if nothing needs it any more. */
 void endpoint_try_release(struct transport *t, uint32_t index);
 /* Ends it, whatever needs it. */
@@ -253,6 +258,9 @@ uint32_t endpoint_send_tail(const struct transport *t, const struct endpoint *e)
 /* ---- slots.c ---- */
 void transport_session_added(struct transport *t, uint32_t session);
 void transport_session_removed(struct transport *t, uint64_t now_us, uint32_t session);
+/* After a restart. Untrusted: session, generation (store; session is in range). False: the index is another's by now, and
+ * what the store has is nobody's. True too if it is nobody's yet: that is seen when it is granted. */
+bool transport_session_same(const struct transport *t, uint32_t session, uint32_t generation);
 /* In the first burst: what there is of sessions that went while we were dead. Their indices may be others' next. */
 void transport_forget_absent(struct transport *t);
 void transport_session_end(struct transport *t, uint64_t now_us, uint32_t session); /* all that it has is closed (requests.c) */

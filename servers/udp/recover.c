@@ -57,9 +57,14 @@ static bool restore(struct udp_server *s, uint32_t index, const struct udp_block
     if ((b->socket == 0) != (b->orphan != 0) || b->session >= SESSIONS_MAX || b->receive_head % DATAGRAM_STEP != 0 ||
         b->send_next % DATAGRAM_STEP != 0 || (b->socket != 0 && !endpoint_nobodys_socket(t, b->socket)))
         return false; /* an orphan's 0 is nobody's */
+    if (!transport_session_same(t, b->session, b->session_generation)) {
+        t->counters.drop_block_stale++;
+        return false;
+    }
     uint32_t got = endpoint_new(t, b->session, b->socket, index);
     if (got != index) /* cannot be: the table was empty, and indices come in order */
         return false;
+    t->endpoint[index].session_generation = b->session_generation;
     if (!slot_again(s, index, b) || (!b->orphan && !bind_again(s, index, b))) {
         endpoint_release(t, index);
         return false;

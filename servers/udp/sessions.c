@@ -63,7 +63,8 @@ void udp_blocks_put(struct udp_server *s)
                                         .ttl = e->ttl,
                                         .traffic_class = e->traffic_class,
                                         .shared = b->shared,
-                                        .orphan = orphan};
+                                        .orphan = orphan,
+                                        .session_generation = e->session_generation};
         store_put(&s->store, index, &block);
     }
     s->touched_count = 0;

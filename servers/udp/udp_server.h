@@ -7,7 +7,7 @@
 #include "protocols/udp/udp.h"
 #include "servers/transport/transport.h"
 
-#define UDP_STORE_VERSION 4U
+#define UDP_STORE_VERSION 5U
 #define UDP_TURN          16U /* datagrams that one socket sends before the next has its turn */
 
 #define UDP_SERVER_COUNTERS(X)                                                                     \
@@ -34,7 +34,7 @@ struct udp_block { /* one in the store for each socket, under the endpoint's ind
     uint8_t ttl, traffic_class;
     uint8_t shared; /* when it was bound */
     uint8_t orphan; /* nobody's: only the slot is kept */
-    uint8_t reserved[4];
+    uint32_t session_generation;
 };
 _Static_assert(sizeof(struct udp_block) % 8 == 0, "lies in the store");
 

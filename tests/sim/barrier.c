@@ -157,6 +157,7 @@ void sim_told_session(struct sim_domain *d, uint32_t id, bool ending)
     *s = (struct session){.present = true,
                           .ending = ending,
                           .id = id,
+                          .generation = from->generation,
                           .socket_quota = 64,
                           .control = from->control,
                           .answer = sim_hosts(d, SERVER_SOCKET) ? from->answer : NULL,

@@ -30,6 +30,20 @@ void sim_mortals_begin(struct sim *sim)
     }
 }
 
+bool sim_is_hasty(const struct sim *sim)
+{
+    return (sim->scenario->seed & 1) != 0;
+}
+
+static bool is_wanted_now(const struct sim *sim, uint32_t k)
+{
+    const struct sim_stack *stack = &sim->stack[k];
+    for (uint32_t i = 0; sim_is_hasty(sim) && i < stack->domain_count; i++)
+        if (!sim_lives(&stack->domain[i]))
+            return true;
+    return sim->now_us >= sim->mortal[k].forced_us;
+}
+
 static void step(struct sim *sim, uint32_t k)
 {
     struct sim_mortal *m = &sim->mortal[k];
@@ -42,7 +56,7 @@ static void step(struct sim *sim, uint32_t k)
     }
     if (m->phase != MORTAL_DEAD)
         return;
-    if (sim->now_us >= m->forced_us)
+    if (is_wanted_now(sim, k))
         sim_app_force(*app);
     if (!sim_app_gone(*app))
         return;

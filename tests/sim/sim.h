@@ -250,6 +250,7 @@ struct sim_arena {
 struct sim_session {
     enum sim_session_state state;
     uint32_t id;
+    uint32_t generation; /* never another's */
     struct session_control *control;
     struct session_answer *answer;
     int bell;
@@ -280,6 +281,7 @@ struct sim_stack {
     struct sim_memory memory[SERVER_COUNT];
     struct ring_half *half[TOPOLOGY_CHANNELS][2]; /* NULL: both ends in one domain */
     struct sim_session session[SIM_SESSIONS];
+    uint32_t sessions_made;
     bool index_used[CAPABILITY_TABLE_MAX];
     uint16_t index_high;
     uint16_t index_generation[CAPABILITY_TABLE_MAX];
@@ -303,6 +305,9 @@ void sim_session_force(struct sim_stack *k, struct sim_session *s); /* what it s
 void sim_session_done(void *domain, uint32_t session);
 void sim_notice(void *domain, enum server_id server, const char *text);
 bool sim_lives(const struct sim_domain *d);
+/* In every other run a session's index is had again at once, though the dead may have some of the last one in their
+ * stores, and ends by force when somebody is dead: its generation alone has to tell them apart. */
+bool sim_is_hasty(const struct sim *sim);
 
 /* ---- app.c ---- */
 struct sim_app;

@@ -285,7 +285,7 @@ void sim_supervisor_died(struct sim_domain *d)
     d->state = SIM_DOWN;
     for (uint32_t i = 0; i < SIM_SESSIONS; i++) {
         k->session[i].waiting &= ~(1U << d->index);
-        if (k->session[i].state == SESSION_REMOVING && keeps_store(d))
+        if (k->session[i].state == SESSION_REMOVING && keeps_store(d) && !sim_is_hasty(k->sim))
             k->session[i].unseen |= 1U << d->index;
         session_next(k, &k->session[i]);
     }
@@ -419,7 +419,8 @@ struct sim_session *sim_session_attach(struct sim_stack *k)
         struct sim_session *s = &k->session[i];
         if (s->state != SESSION_FREE)
             continue;
-        *s = (struct sim_session){.state = SESSION_ATTACHING, .id = i, .epoch = ++k->epoch};
+        *s = (struct sim_session){
+            .state = SESSION_ATTACHING, .id = i, .generation = ++k->sessions_made, .epoch = ++k->epoch};
         s->control = sim_segment_new(k->sim, sizeof *s->control, NULL);
         s->answer = sim_segment_new(k->sim, sizeof *s->answer, k->memory[SERVER_SOCKET].domain);
         s->bell = sim_bell_new(k->sim);
@@ -448,10 +449,11 @@ void sim_session_done(void *domain, uint32_t session)
     s->state = SESSION_REMOVING;
     s->epoch = t.epoch;
     s->unseen = 0;
-    for (uint32_t i = 0; i < k->domain_count; i++)
+    for (uint32_t i = 0; i < k->domain_count && !sim_is_hasty(k->sim); i++)
         if (k->domain[i].state != SIM_RUNNING && keeps_store(&k->domain[i]))
             s->unseen |= 1U << i;
     s->waiting = tell_living(k, &t, NULL, NULL);
+    session_next(k, s);
 }
 
 void sim_session_force(struct sim_stack *k, struct sim_session *s)

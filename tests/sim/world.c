@@ -286,7 +286,7 @@ static bool counts_mistakes(const struct sim *sim, enum server_id server, const 
         "drop_right",         "drop_protocol",       "drop_send_field",   "drop_send_offload", "drop_header",
         "drop_offload",       "drop_send_head",      "drop_receive_tail", "drop_send_ring",    "drop_notify_slot",
         "drop_block_corrupt", "corrupt_blocks",      "refused_ip",        "refused_nic",       "refused_tcp",
-        "refused_udp",        "refused_socket",
+        "refused_udp",        "refused_socket",      "drop_slot_disputed",
     };
     static const char *const of_forced[] = {"drop_reference", "drop_range"}; /* drop_range: of one's own segments */
     for (uint32_t i = 0; sim->forced > 0 && i < sizeof of_forced / sizeof *of_forced; i++)

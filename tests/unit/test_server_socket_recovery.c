@@ -249,6 +249,44 @@ START_TEST(session_that_never_comes_back)
 }
 END_TEST
 
+/* ... and another has its index before we are there, who does not hear of what the last one asked. */
+START_TEST(session_index_is_anothers)
+{
+    uint32_t s = new_connected(1);
+    struct control_request r = naming(CONTROL_CONNECT, new_socket(0, SESSION_TCP, 9), theirs, 80);
+    ask(0, 1, &r);
+    expect(tcp, MESSAGE_CONNECT);
+    memset(control[0], 0, sizeof *control[0]);
+    memset(answers[0], 0, sizeof *answers[0]);
+    session[0].generation++;
+    die_and_start();
+    expect(tcp, MESSAGE_OWNED);
+    expect(tcp, MESSAGE_OWNED);
+    expect(tcp, MESSAGE_OWNED_END);
+    for (int i = 0; i < 2; i++)
+        ck_assert_uint_eq(expect(tcp, MESSAGE_CLOSE).socket.session, 0);
+    ck_assert_uint_gt(server->counters.stale_blocks, 2); /* lanes, too */
+    ck_assert_uint_eq(server->counters.orphans, 2);
+    ck_assert_uint_eq(server->session[0].sockets.count, 0);
+    ck_assert_int_eq(socket_lookup(server, s)->block.state, SOCKET_CLOSING);
+    for (uint32_t i = 0; i < SESSION_LANES; i++)
+        ck_assert_uint_eq(answers[0]->lane[i].sequence, 0);
+    new_socket(0, SESSION_TCP, 0);
+    uint64_t stale = server->counters.stale_blocks;
+    die_and_start();
+    expect(tcp, MESSAGE_OWNED);
+    expect(tcp, MESSAGE_OWNED);
+    expect(tcp, MESSAGE_OWNED_END);
+    for (int i = 0; i < 2; i++) {
+        struct message m = expect(tcp, MESSAGE_CLOSE);
+        reply(tcp, &m, 0, INDEX_NONE, 0);
+    }
+    ck_assert_uint_lt(server->counters.stale_blocks, stale); /* what closes still has its old name */
+    ck_assert_uint_eq(server->session[0].sockets.count, 1);
+    ck_assert(socket_lookup(server, s) == NULL);
+}
+END_TEST
+
 /* ---- reconciliation ---- */
 START_TEST(transport_dies)
 {
@@ -276,7 +314,7 @@ START_TEST(transport_dies)
     ck_assert_uint_eq(expect(tcp, MESSAGE_CONNECT).cookie, before.cookie);
     ck_assert_uint_eq(expect(tcp, MESSAGE_CONNECT).destination_port, 81);
     struct message m = told(MESSAGE_ALIVE);
-    m.socket.socket = kept;
+    m.socket = (struct message_socket){.socket = kept, .connection = 1, .arena = INDEX_NONE};
     tell(tcp, &m);
     m.socket.socket = 0x7fff0000; /* unknown here */
     tell(tcp, &m);
@@ -346,6 +384,27 @@ END_TEST
 
 /* tcp begins anew, while an option is under way for a connection that it does not know any more: that it answers does
  * not make it alive. */
+/* A transport that has a socket in another slot than its user has damaged one of the two copies: the socket is gone. */
+START_TEST(slot_disputed)
+{
+    uint32_t s = new_connected(1), other = new_connected(2);
+    struct message m = told(MESSAGE_ALIVE);
+    go_and_come_back(tcp, SERVER_TCP);
+    m.socket = (struct message_socket){.socket = s, .connection = 1, .arena = 1, .slot = 6, .generation = 9};
+    wire_send(tcp, &m);
+    m.socket = (struct message_socket){.socket = other, .connection = 2, .arena = 1, .slot = 5, .generation = 9};
+    wire_send(tcp, &m);
+    m = told(MESSAGE_ALIVE_END);
+    wire_send(tcp, &m);
+    ck_assert_uint_eq(expect(tcp, MESSAGE_OWNED).socket.socket, other);
+    expect(tcp, MESSAGE_OWNED_END);
+    ck_assert_int_eq(socket_lookup(server, s)->block.state, SOCKET_GONE);
+    ck_assert_int_eq(socket_lookup(server, s)->block.error, ECONNRESET);
+    ck_assert_int_eq(socket_lookup(server, other)->block.state, SOCKET_CONNECTED);
+    ck_assert_uint_eq(server->counters.drop_slot_disputed, 1);
+}
+END_TEST
+
 START_TEST(lost_while_an_option_is_set)
 {
     uint32_t s = new_connected(2);
@@ -445,7 +504,7 @@ START_TEST(long_list)
     ck_assert_uint_eq(m.operation, MESSAGE_OWNED_END);
     for (uint32_t i = 0; i < 600; i++) {
         m = told(MESSAGE_ALIVE);
-        m.socket.socket = server->entry[i].block.id;
+        m.socket = (struct message_socket){.socket = server->entry[i].block.id, .arena = INDEX_NONE};
         tell(tcp, &m);
     }
     m = told(MESSAGE_ALIVE_END);
@@ -691,9 +750,9 @@ END_TEST
     X(generations_outlive_us)                                                                                          \
     X(death_in_a_connect)                                                                                              \
     X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends) X(session_end_waits_for_the_dead)             \
-        X(session_that_never_comes_back) X(transport_dies) X(lost_while_connecting) X(long_list) X(full_ring)          \
+        X(session_that_never_comes_back) X(session_index_is_anothers) X(transport_dies) X(lost_while_connecting) X(long_list) X(full_ring)          \
             X(transport_without_right) X(transport_names_impossible_slot) X(store_of_another_kind) X(corrupt_block)    \
-                X(cold_start) X(lost_while_an_option_is_set) X(made_anew_before_the_list_ends)
+                X(cold_start) X(lost_while_an_option_is_set) X(slot_disputed) X(made_anew_before_the_list_ends)
 
 int main(void)
 {

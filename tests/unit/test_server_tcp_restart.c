@@ -12,7 +12,7 @@ static void owned(const struct message *first, uint32_t first_socket, uint32_t s
     m.socket.socket = first_socket;
     if (first_socket != 0)
         harness_request(h, &m);
-    m.socket = (struct message_socket){.socket = second_socket, .connection = NONE};
+    m.socket = (struct message_socket){.socket = second_socket, .connection = NONE, .arena = NONE};
     if (second_socket != 0)
         harness_request(h, &m);
     m = (struct message){.operation = MESSAGE_OWNED_END};
@@ -496,7 +496,7 @@ START_TEST(test_reconcile)
     h->server->peer_attached(h->state, SERVER_SOCKET, h->now_us);
     struct message owned = {.operation = MESSAGE_OWNED};
     owned.socket.socket = LISTENER;
-    owned.socket.connection = NONE;
+    owned.socket.connection = owned.socket.arena = NONE;
     harness_request(h, &owned);
     owned.operation = MESSAGE_OWNED_END;
     owned.socket = (struct message_socket){0};

@@ -9,7 +9,7 @@ static void own(uint32_t first, uint32_t second)
     struct message m = {.operation = MESSAGE_OWNED};
     const uint32_t socket[] = {first, second};
     for (unsigned i = 0; i < 2; i++) {
-        m.socket = (struct message_socket){.socket = socket[i], .connection = NONE};
+        m.socket = (struct message_socket){.socket = socket[i], .connection = NONE, .arena = NONE};
         if (socket[i] != 0)
             harness_request(h, &m);
     }
@@ -245,6 +245,63 @@ START_TEST(test_corrupt_block_costs_its_own)
 }
 END_TEST
 
+/* The session went while we were dead, and another one has its index: since before we started, or before our first
+ * burst. Nothing that the store has is the other's. */
+static void index_is_anothers(bool since_start)
+{
+    listen_answer();
+    struct message m = accept_one();
+    connect_to(4444);
+    h->session[0].generation++;
+    h->session[0].present = !since_start;
+    memset(words(&m), 0, sizeof *words(&m));
+    harness_restart(h);
+    h->session[0].present = true;
+    if (since_start)
+        h->server->session_added(h->state, 0);
+    pump(6);
+    ck_assert_uint_eq(harness_counter(h, "drop_block_stale"), 3);
+    ck_assert_uint_eq(words(&m)->generation, 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    ck_assert_uint_eq(harness_counter(h, "endpoints"), 0);
+    ck_assert_int_ne(tcp_conn_at(peer.tcp, peer.conn)->state, TCP_ESTABLISHED); /* it is told */
+    harness_restart(h);
+    pump(2);
+    ck_assert_uint_eq(harness_counter(h, "drop_block_stale"), 0); /* it has left the store */
+    ck_assert_uint_le(harness_counter(h, "restored"), since_start); /* its FIN, without a byte of anybody's */
+    ck_assert_uint_eq(harness_counter(h, "endpoints"), 0);
+}
+
+START_TEST(test_index_is_anothers)
+{
+    index_is_anothers(false);
+}
+END_TEST
+
+START_TEST(test_index_is_anothers_since_the_start)
+{
+    index_is_anothers(true);
+}
+END_TEST
+
+/* What an application still reads, when its connection has ended and its session too. */
+START_TEST(test_held_slot_of_another_session)
+{
+    listen_answer();
+    struct message m = accept_one();
+    tcp_abort(peer.tcp, h->now_us, peer.conn);
+    pump(3);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    h->session[0].generation++;
+    memset(words(&m), 0, sizeof *words(&m));
+    harness_restart(h);
+    pump(3);
+    ck_assert_uint_eq(harness_counter(h, "drop_block_stale"), 2); /* the listener, the slot */
+    ck_assert_uint_eq(words(&m)->generation, 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
 /* ---- blocks that are consistent, with a checksum that is right, and still not what was written ---- */
 
 /* One more connection, accepted by nobody. */
@@ -280,6 +337,36 @@ static void is_told_of_its_end(const struct message *m)
     ck_assert_uint_eq(words(m)->state & (SLOT_ERROR | SLOT_CLOSED), SLOT_ERROR | SLOT_CLOSED);
     ck_assert_uint_eq(words(m)->error, ECONNRESET);
 }
+
+/* A slot that is free, or was when we died: the socket server has it otherwise. It ends alone; what it was given, and what
+ * its user has, is touched no more. */
+START_TEST(test_slot_disputed)
+{
+    listen_answer();
+    struct message m = accept_one();
+    uint32_t first = peer.conn;
+    struct message other = establish();
+    union tcp_stored stored;
+    uint32_t index = block_of(&m, &stored);
+    stored.block.conn.identity.slot = HARNESS_SLOTS - 1;
+    block_set(index, &stored);
+    harness_restart(h);
+    harness_turn(h);
+    drain_told();
+    struct message owned = {.operation = MESSAGE_OWNED, .socket = m.socket};
+    owned.socket.socket = CHILD;
+    harness_request(h, &owned);
+    own(LISTENER, 0);
+    pump(6);
+    ck_assert_uint_eq(harness_counter(h, "drop_slot_disputed"), 1);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1); /* the other's */
+    ck_assert_uint_eq(words(&m)->error, 0);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, first)->error, TCP_ERROR_RESET);
+    ck_assert_uint_eq(words(&other)->state, SLOT_CONNECTED);
+    struct tcp_server *s = h->state;
+    ck_assert_int_ne(store_read(&s->store, TCP_STORE_CONNECTION(index), &stored), STORE_BLOCK_GOOD);
+}
+END_TEST
 
 /* What came for it would be acknowledged, and have no place. */
 static void ring_beyond_its_arena(bool receiving)
@@ -523,7 +610,8 @@ END_TEST
 
 SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
           test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between,
-          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own,
+          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own, test_slot_disputed, test_index_is_anothers,
+          test_index_is_anothers_since_the_start, test_held_slot_of_another_session,
           test_growth_stays_within_the_arena, test_lost_takes_no_place, test_copy_of_a_block,
           test_socket_of_another_generation, test_any_octets_of_a_block, test_any_words_while_dead,
           test_ring_beyond_its_arena_receiving, test_ring_beyond_its_arena_sending)

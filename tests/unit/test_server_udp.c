@@ -179,6 +179,52 @@ START_TEST(test_session_went_meanwhile)
 }
 END_TEST
 
+/* ... or is another's already: since before we started, or before our first burst. */
+START_TEST(test_index_is_anothers)
+{
+    for (int since_start = 0; since_start < 2; since_start++) {
+        struct message m = bound(SOCKET, PORT), told;
+        struct slot_transport *words = harness_words(h, 0, m.socket.slot);
+        h->session[0].generation++;
+        h->session[0].present = !since_start;
+        memset(words, 0, sizeof *words);
+        harness_restart(h);
+        h->session[0].present = true;
+        if (since_start)
+            h->server->session_added(h->state, 0);
+        harness_turn(h);
+        ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+        ck_assert_uint_eq(harness_counter(h, "drop_block_stale"), 1);
+        ck_assert_uint_eq(words->generation, 0);
+        ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+        harness_restart(h);
+        harness_turn(h);
+        ck_assert(harness_told(h, MESSAGE_ALIVE_END, &told));
+        ck_assert_uint_eq(harness_counter(h, "drop_block_stale"), 0);
+    }
+}
+END_TEST
+
+/* The socket server has it elsewhere. */
+START_TEST(test_slot_disputed)
+{
+    struct message m = bound(SOCKET, PORT), owned = {.operation = MESSAGE_OWNED, .socket = m.socket};
+    owned.socket.socket = SOCKET;
+    harness_restart(h);
+    harness_request(h, &owned);
+    ck_assert_uint_eq(harness_counter(h, "endpoints"), 1);
+    ck_assert_uint_eq(harness_counter(h, "drop_slot_disputed"), 0);
+    owned.socket.slot++;
+    harness_request(h, &owned);
+    ck_assert_uint_eq(harness_counter(h, "drop_slot_disputed"), 1);
+    ck_assert_uint_eq(harness_counter(h, "endpoints"), 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+    while (port_pull(&h->socket_end, &owned))
+        ;
+    bound(OTHER, PORT); /* its name is free */
+}
+END_TEST
+
 /* A socket server that has forgotten everything: the socket's application is told, and its slot is no other's. */
 START_TEST(test_cold_socket_server)
 {
@@ -214,6 +260,7 @@ START_TEST(test_cold_socket_server)
     ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 2);
     told = (struct message){.operation = MESSAGE_OWNED};
     told.socket.socket = SOCKET;
+    told.socket.arena = UINT32_MAX;
     harness_request(h, &told);
     told = (struct message){.operation = MESSAGE_OWNED_END};
     harness_request(h, &told);
@@ -294,5 +341,5 @@ START_TEST(test_ring_sizes)
 END_TEST
 
 SUITE_RUN("server_udp", setup, teardown, test_receive, test_send, test_connected, test_no_port, test_names,
-          test_ring_sizes, test_restart, test_session_went_meanwhile, test_cold_socket_server, test_session_end,
-          test_application_lies)
+          test_ring_sizes, test_restart, test_session_went_meanwhile, test_index_is_anothers, test_slot_disputed, test_cold_socket_server,
+          test_session_end, test_application_lies)

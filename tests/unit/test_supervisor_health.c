@@ -283,6 +283,89 @@ START_TEST(the_accused_is_not_counted)
 }
 END_TEST
 
+/* Dies of `signo`, by `fault` if it was asked to; its life was healthy and lasted for `lived_us`. */
+static void dies(struct domain *d, int signo, enum domain_fault fault, uint64_t lived_us)
+{
+    struct status_page *status = status_of(d);
+    pid_t pid = victim(d);
+    d->state = DOMAIN_RUNNING;
+    d->ready_us = now_us() - lived_us;
+    d->started_bursts = 0;
+    status->bursts = lived_us > 0 ? HEALTHY_BURSTS : 0;
+    d->fault = fault;
+    d->kill_us = 0;
+    kill(pid, signo);
+    ck_assert_int_eq(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+    s->stopping = true; /* no next life in this test */
+    domain_died(s, d);
+    s->stopping = false;
+    segment_unmap(status, sizeof *status);
+}
+
+/* Whoever kills with SIGKILL, as often as he likes and as soon as it starts, brings it no step nearer to an empty store. */
+START_TEST(a_kill_from_outside_is_not_counted)
+{
+    static const struct {
+        int signo;
+        enum domain_fault fault;
+        uint32_t counted;
+    } rows[] = {{SIGKILL, FAULT_NONE, 0}, {SIGKILL, FAULT_KILL, 0},  {SIGSEGV, FAULT_KILL, 0}, {SIGKILL, FAULT_STACK, 0},
+                {SIGSEGV, FAULT_NONE, 1}, {SIGABRT, FAULT_NONE, 1},  {SIGKILL, FAULT_HUNG, 1}, {SIGKILL, FAULT_LOOP, 1},
+                {SIGKILL, FAULT_START, 1}, {SIGKILL, FAULT_PROTOCOL, 1}};
+    struct domain *d = &s->domain[SERVER_TCP];
+    start_all();
+    for (uint32_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        d->unhealthy = UNHEALTHY_COLD - 1;
+        d->churn_deaths = 0;
+        dies(d, rows[i].signo, rows[i].fault, 0);
+        ck_assert_msg(d->unhealthy == UNHEALTHY_COLD - 1 + rows[i].counted, "row %u", i);
+        ck_assert_msg(d->churn_deaths == rows[i].counted, "row %u", i);
+    }
+    for (unsigned i = 0; i < 3 * CHURN_DEATHS; i++)
+        dies(d, SIGKILL, FAULT_NONE, HEALTHY_US);
+    ck_assert_uint_eq(d->unhealthy, 0);
+    ck_assert_uint_eq(d->churn, 0);
+}
+END_TEST
+
+/* Healthy each time, and dead soon after: pauses, longer and longer, until it has lived for long. */
+START_TEST(who_dies_again_and_again_waits)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    start_all();
+    for (unsigned i = 0; i < CHURN_DEATHS; i++) {
+        dies(d, SIGSEGV, FAULT_NONE, HEALTHY_US);
+        ck_assert_uint_eq(d->churn, 0);
+        ck_assert_uint_eq(domain_backoff_us(d), 0);
+    }
+    for (uint64_t us = BACKOFF_FIRST_US; us < BACKOFF_LAST_US; us *= 2) {
+        dies(d, SIGSEGV, FAULT_NONE, HEALTHY_US);
+        ck_assert_uint_eq(domain_backoff_us(d), us);
+        ck_assert_uint_eq(d->unhealthy, 0);
+    }
+    d->churn_since_us -= CHURN_US + 1; /* they come more slowly now, for that reason */
+    dies(d, SIGSEGV, FAULT_NONE, HEALTHY_US);
+    ck_assert_uint_eq(domain_backoff_us(d), BACKOFF_LAST_US);
+    dies(d, SIGKILL, FAULT_NONE, HEALTHY_US); /* neither counts nor excuses */
+    ck_assert_uint_eq(domain_backoff_us(d), BACKOFF_LAST_US);
+    dies(d, SIGSEGV, FAULT_NONE, CHURN_US);
+    ck_assert_uint_eq(domain_backoff_us(d), 0);
+}
+END_TEST
+
+/* A death now and then is none of that. */
+START_TEST(who_dies_now_and_then_does_not_wait)
+{
+    struct domain *d = &s->domain[SERVER_TCP];
+    start_all();
+    for (unsigned i = 0; i < 4 * CHURN_DEATHS; i++) {
+        dies(d, SIGSEGV, FAULT_NONE, HEALTHY_US);
+        d->churn_since_us -= CHURN_US / CHURN_DEATHS + 1;
+        ck_assert_uint_eq(domain_backoff_us(d), 0);
+    }
+}
+END_TEST
+
 START_TEST(recovery_none_keeps_nothing)
 {
     s->options.recovery = STACK_RECOVERY_NONE;
@@ -322,4 +405,5 @@ SUITE_RUN("supervisor_health", setup, teardown, own_faults_make_suspects, other_
           what_went_well_since_is_cleared, poison_is_forgotten, the_latest_suspects_are_kept,
           nobody_is_blamed_for_what_is_nobodys, a_loop_of_several_servers_is_the_last_ones,
           the_whole_stack_is_the_last_step, a_transport_costs_the_others_no_state, accusations_bring_no_cold_start, who_survives_a_signal_answers_for_itself,
-          the_accused_is_not_counted, recovery_none_keeps_nothing, a_hang_is_a_loop_or_a_stop)
+          the_accused_is_not_counted, a_kill_from_outside_is_not_counted,
+          who_dies_again_and_again_waits, who_dies_now_and_then_does_not_wait, recovery_none_keeps_nothing, a_hang_is_a_loop_or_a_stop)

@@ -141,6 +141,26 @@ START_TEST(test_syn_ack_timeout)
 }
 END_TEST
 
+/* The peer's last SYN is answered when our own time is nearly up: the answer's answer still finds us. */
+START_TEST(test_repeated_syn_is_waited_for)
+{
+    bench_state(&b, TCP_SYN_RECEIVED);
+    uint64_t rto = SECOND;
+    for (int i = 0; i < 5; i++, rto *= 2) {
+        advance(&b, rto);
+        expect(&b, S | A, 0, 1, 0);
+    }
+    advance(&b, rto - 30000);
+    inject(&b, S, 0, 0, 0);
+    expect(&b, S | A, 0, 1, 0);
+    advance(&b, rto - 1);
+    ck_assert_int_eq(state_of(&b), TCP_SYN_RECEIVED);
+    expect_silence(&b);
+    advance(&b, 1);
+    expect_ended(TCP_ERROR_TIMED_OUT);
+}
+END_TEST
+
 START_TEST(test_repeated_syn)
 {
     bench_state(&b, TCP_SYN_RECEIVED);
@@ -648,6 +668,7 @@ int main(void)
         test_bad_ack_of_syn,
         test_syn_timeout,
         test_syn_ack_timeout,
+        test_repeated_syn_is_waited_for,
         test_repeated_syn,
         test_not_attached,
         test_bad_headers,

@@ -506,13 +506,14 @@ static void on_message(struct socket_server *server, enum session_transport t, c
     if (capability_lookup(&port->table, message->capability, message->generation, CAPABILITY_SOCKET,
                           CAPABILITY_NOTIFY) == NULL) {
         server->counters.drop_capability++;
+        port_makes_no_sense(port);
         return;
     }
     uint8_t operation = message->operation;
     if (operation >= sizeof notices / sizeof notices[0] || notices[operation].run == NULL ||
         (notices[operation].tcp_only && t != SESSION_TCP)) {
         server->counters.drop_operation++;
-        port->counters.foreign++;
+        port_foreign(port);
         return;
     }
     const struct message_socket *about = &message->socket;

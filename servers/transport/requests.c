@@ -124,6 +124,7 @@ static void request_take(struct transport *t, uint64_t now_us, const struct mess
     if (capability_lookup(&t->socket->table, m->capability, m->generation, CAPABILITY_SOCKET, CAPABILITY_REQUEST) ==
         NULL) {
         t->counters.drop_capability++;
+        port_makes_no_sense(t->socket);
         return;
     }
     t->counters.requests++;
@@ -157,7 +158,7 @@ static void request_take(struct transport *t, uint64_t now_us, const struct mess
         break;
     default:
         t->counters.drop_operation++;
-        t->socket->counters.foreign++;
+        port_foreign(t->socket);
     }
 }
 

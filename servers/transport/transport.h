@@ -37,7 +37,7 @@
     X(drop_no_endpoint) X(drop_notify_slot) X(drop_send_head) X(drop_receive_tail) X(drop_send_ring) \
     X(drop_request_session) X(drop_unreachable) X(drop_accepted_unknown) X(drop_block_corrupt)     \
     X(drop_poison) X(reset_poison) /* what killed this server twice in a row, and what was lost with it */ \
-    X(drop_recovering)                                                                             \
+    X(drop_recovering) X(drop_list)                                                                             \
     X(restored) X(lost_at_restart) X(orphaned)
 
 struct transport_counters {
@@ -174,6 +174,7 @@ struct transport { /* first member of the server's state */
     bool counters_named;            /* their names are on the page */
     uint64_t bells;                 /* sessions to ring, a bit each */
     bool alive_sending;             /* reconciliation: our list is under way */
+    bool list_expected;             /* ... and the other has not ended yet */
     uint32_t alive_cursor;
     uint64_t end_asked;             /* sessions with end_asked, a bit each */
     uint64_t seen;                  /* sessions that ever had an endpoint or arena: the memory of others is not looked at */

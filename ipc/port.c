@@ -99,9 +99,10 @@ static bool ring_pull(struct port *port, struct message *ret)
 {
     if (!port->attached)
         return false;
-    while (ring_take(&port->ring, ret)) { /* ends: a ring full at most, as nothing is released within */
+    while (!port->senseless && ring_take(&port->ring, ret)) { /* ends: a ring full at most, as nothing is released within */
         if (!port_message_ok(ret)) {
             port->counters.malformed++;
+            port_makes_no_sense(port);
             continue;
         }
         port->counters.heard++;
@@ -127,6 +128,7 @@ void port_attach(struct port *port, struct ring_half *mine, const struct ring_ha
     ring_init(&port->ring, mine, peer);
     port->bell = bell;
     port->attached = true;
+    port->senseless = false;
     port->attachments++;
     port->quiet_output = true;
     port->returns_unrung = 0;
@@ -153,7 +155,7 @@ bool port_has_space(struct port *port, uint32_t slots)
 
 bool port_pending(struct port *port)
 {
-    return port->attached && ring_available(&port->ring) > 0;
+    return port->attached && !port->senseless && ring_available(&port->ring) > 0;
 }
 
 void port_flush(struct port *port)
@@ -161,7 +163,8 @@ void port_flush(struct port *port)
     if (!port->attached)
         return;
     ring_account(&port->ring, port->taken, port->given);
-    ring_release(&port->ring);
+    if (!port->senseless)
+        ring_release(&port->ring);
     if (!ring_flush(&port->ring) || port->bell == NULL)
         return;
     if (!port->quiet_output || port->returns_unrung >= RETURNS_PER_RING) {

@@ -17,7 +17,7 @@ struct port_counters {
     uint64_t pushed, pulled, full, malformed;
     uint64_t heard;    /* messages that came, beats among them */
     uint64_t returned; /* loans that came home */
-    uint64_t foreign;  /* well-formed, and nothing that is said on this channel: counted by the server that pulled it */
+    uint64_t foreign;  /* well-formed, and nothing that is said on this channel */
 };
 
 struct port {
@@ -27,6 +27,8 @@ struct port {
     struct capability_table table; /* what the peer may name in messages to us */
     struct doorbell *bell;         /* of the peer's domain; NULL: same domain */
     bool attached;                 /* false between the death of a peer and the next incarnation */
+    bool strict;                   /* a peer that says what makes no sense is not listened to any more */
+    bool senseless;                /* it has: what it said stays in the ring, as evidence */
     uint32_t attachments;          /* how often it was attached: wrappers tell one life of the channel from the next */
     bool quiet_output;             /* all that was pushed since the last flush were returned loans */
     uint32_t lent;                 /* packets of this life that went out and are not home, as far as messages tell */
@@ -68,6 +70,17 @@ bool port_pending(struct port *port); /* something to pull */
 /* Publishes both indices; rings the peer's bell unless only returned loans went out (then every RING_RETURNS of them).
  */
 void port_flush(struct port *port);
+/* What was just pulled is nothing that a sound peer says, whatever has happened to its neighbours: no operation of this
+ * channel, or loans that come home in the name of what it never had. What else went with it (a loan, a request) is lost. */
+static inline void port_makes_no_sense(struct port *port)
+{
+    port->senseless = port->strict;
+}
+static inline void port_foreign(struct port *port)
+{
+    port->counters.foreign++;
+    port_makes_no_sense(port);
+}
 /* The next flush rings for returned loans, too: somebody waits for what they make free. */
 static inline void port_hurry(struct port *port)
 {

@@ -23,6 +23,7 @@
 #define ACCUSED_RING      "impossible ring index"
 #define ACCUSED_NAMES     "goes on naming what it may not"
 #define ACCUSED_KEEPS_ONE "does not give back one of its loans"
+#define ACCUSED_SENSE     "says what makes no sense"
 
 struct ring_slot {
     _Alignas(64) uint8_t octets[MESSAGE_SLOT_OCTETS];

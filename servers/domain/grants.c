@@ -202,6 +202,7 @@ void port_take_staged(struct domain *domain, struct domain_port *port)
     port->staged = (struct domain_channel){.mine = NULL};
     port->broken = false;
     uint32_t bell = port->channel.bell;
+    port->port.strict = bell != DOMAIN_NOBODY;
     port_attach(&port->port, port->channel.mine, port->channel.peer,
                 bell == DOMAIN_NOBODY ? NULL : &domain->bell[bell].bell);
 }

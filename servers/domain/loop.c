@@ -49,9 +49,10 @@ static void detach_broken(struct domain *domain)
 {
     for (uint32_t p = 0; p < domain->port_count; p++) {
         struct domain_port *port = domain->port[p];
-        if (!port->port.attached || !port->port.ring.broken || port->broken)
+        bool wrong = port->port.ring.broken || port->port.senseless;
+        if (!port->port.attached || !wrong || port->broken)
             continue;
-        domain_accuse(domain, port, ACCUSED_RING);
+        domain_accuse(domain, port, port->port.ring.broken ? ACCUSED_RING : ACCUSED_SENSE);
     }
 }
 

@@ -36,8 +36,6 @@ struct domain_watch { /* of a neighbour, over one life of the channel: watch.c *
     uint32_t silent, kept, lies;              /* ticks */
     uint64_t liveness, heard, returned, refused; /* at the last tick that counted */
     uint64_t refused_before;                     /* this life */
-    uint64_t said_foreign;
-    bool foreign; /* some of its lies were well-formed and named what it may */
 };
 
 struct domain_port {

@@ -14,8 +14,13 @@
  *
  *  keeps one: others come home, and one does not for OLD_LIMIT() such ticks;
  *
- *  lies on: in WATCH_LIES of the recent ticks, net of honest ones, it has named what it may not, or said what is no
- *  message (not after a revocation on that channel: then an honest neighbour does).
+ *  lies on: in WATCH_LIES of the recent ticks, net of honest ones, it has named what it may not, or more often than
+ *  WATCH_FLOOD in one: a stale name is said until it is known to be stale, so in a ring full of messages at most (not
+ *  after a revocation on that channel: then an honest neighbour does).
+ *
+ * What no sound neighbour ever says, whatever happens around it (no message; no operation of that channel; loans home in
+ * the name of a right that it has for good), is not waited for: the port takes nothing after it, and the round that
+ * pulled it accuses (loop.c). What went with it, a loan or a request, would be missed for seconds otherwise.
  *
  * What is lent and what came home is counted by the port (ipc/port.c), from what really crossed: a domain that loses
  * its own messages sees nothing amiss, and does not accuse the other end of its own fault. Only ticks in which the
@@ -31,6 +36,7 @@
 
 #define WATCH_SILENT   10 /* ticks */
 #define WATCH_LIES     10
+#define WATCH_FLOOD    (2 * RING_SLOTS) /* names refused in a tick */
 #define WATCH_BARE     10
 #define WATCH_MOVES    2  /* rounds of the neighbour that make a tick count */
 #define KEPT_NIC       10 /* gives back at once */
@@ -49,7 +55,7 @@ static uint32_t kept_limit(enum server_id borrower)
 
 static uint64_t refusals(const struct port *port)
 {
-    uint64_t sum = port->counters.malformed + port->counters.foreign;
+    uint64_t sum = 0;
     for (uint32_t i = 0; i < CAPABILITY_REFUSALS; i++)
         sum += port->table.refused[i];
     return sum;
@@ -64,8 +70,7 @@ static void begin(struct domain_watch *watch, const struct domain_port *port, ui
                                    .heard = port->port.counters.heard,
                                    .returned = port->port.counters.returned,
                                    .refused = refusals(&port->port),
-                                   .refused_before = refusals(&port->port),
-                                   .said_foreign = port->port.counters.foreign};
+                                   .refused_before = refusals(&port->port)};
 }
 
 static void beat(struct port *port)
@@ -91,9 +96,7 @@ static const char *kept_or_lied(const struct domain_port *port, uint64_t refused
         return garbled ? "gives back nothing that can be read" : ACCUSED_KEEPS;
     if (port_oldest(&port->port) >= OLD_LIMIT(limit))
         return garbled ? "gave back a loan in what cannot be read, or not" : ACCUSED_KEEPS_ONE;
-    if (watch->lies >= WATCH_LIES)
-        return watch->foreign ? "goes on saying what makes no sense" : ACCUSED_NAMES;
-    return NULL;
+    return watch->lies >= WATCH_LIES ? ACCUSED_NAMES : NULL;
 }
 
 /* One tick on. What it is accused of; NULL: nothing. */
@@ -118,9 +121,9 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
         p->tick = p->tick == UINT16_MAX ? 1 : (uint16_t)(p->tick + 1);
     bool stalled =
         watch->lies > 0 && p->counters.heard == watch->heard; /* its lies block the ring that it is read from */
-    if (p->counters.foreign != watch->said_foreign)
-        watch->foreign = true; /* the message alone is no evidence of it */
-    if ((refused != watch->refused || (stalled && heard)) && !watch->revoked)
+    if (refused - watch->refused > WATCH_FLOOD && !watch->revoked)
+        watch->lies = WATCH_LIES;
+    else if ((refused != watch->refused || (stalled && heard)) && !watch->revoked)
         watch->lies++;
     else
         watch->lies -= watch->lies > 0;
@@ -128,7 +131,6 @@ static const char *look_at(struct domain_port *port, uint64_t liveness)
     watch->heard = p->counters.heard;
     watch->returned = p->counters.returned;
     watch->refused = refused;
-    watch->said_foreign = p->counters.foreign;
     return watch->silent >= WATCH_SILENT ? ACCUSED_SILENT : kept_or_lied(port, refused);
 }
 

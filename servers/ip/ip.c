@@ -256,7 +256,7 @@ static bool take_from_nic(struct ip *ip, uint64_t now_us)
             ip_returned_by_nic(ip, &m);
         } else {
             ip->counters.drop_operation++;
-            ip->nic->counters.foreign++;
+            port_foreign(ip->nic);
         }
     }
     return moved;
@@ -283,7 +283,7 @@ static void take_message(struct ip *ip, uint64_t now_us, enum server_id from, co
         ip_send_unreachable(ip, now_us, from, m);
     } else {
         ip->counters.drop_operation++;
-        ip->context.port[from]->counters.foreign++;
+        port_foreign(ip->context.port[from]);
     }
 }
 

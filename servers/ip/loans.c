@@ -137,6 +137,7 @@ void ip_returned_by_nic(struct ip *ip, const struct message *m)
 {
     if (capability_lookup(&ip->nic->table, m->capability, m->generation, CAPABILITY_LINK, 0) == NULL) {
         ip->counters.drop_right++;
+        port_makes_no_sense(ip->nic);
         return;
     }
     for (unsigned i = 0; i < m->count; i++) {
@@ -182,6 +183,7 @@ void ip_returned_by_transport(struct ip *ip, uint64_t now_us, enum server_id fro
     struct capability_table *table = &ip->context.port[from]->table;
     if (capability_lookup(table, m->capability, m->generation, CAPABILITY_TRANSPORT, 0) == NULL) {
         ip->counters.drop_right++;
+        port_makes_no_sense(ip->context.port[from]);
         return;
     }
     for (unsigned i = 0; i < m->count; i++) {

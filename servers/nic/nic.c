@@ -62,6 +62,7 @@ static void loans_home(struct nic *nic, const struct message *m)
 {
     if (capability_lookup(&nic->ip->table, m->capability, m->generation, CAPABILITY_LINK, 0) == NULL) {
         nic->counters.drop_link++;
+        port_makes_no_sense(nic->ip);
         return;
     }
     for (unsigned i = 0; i < m->count; i++) {
@@ -91,7 +92,7 @@ static bool take_from_ip(struct nic *nic, uint64_t now_us)
             loans_home(nic, &m);
         } else {
             nic->counters.drop_operation++;
-            nic->ip->counters.foreign++;
+            port_foreign(nic->ip);
         }
     }
     return moved;

@@ -344,6 +344,29 @@ bool request_wants_endpoint(const struct socket_block *block)
     return operation == MESSAGE_SET_OPTION || (operation == MESSAGE_CONNECT && block->transport == SESSION_UDP);
 }
 
+/* Whether it can be made again by what is known here: it has its slot, and the application uses that still. */
+static bool is_made_again(const struct socket_block *block)
+{
+    return block->transport == SESSION_UDP && block->arena != INDEX_NONE && block->slot_generation != 0 &&
+           (block->state == SOCKET_BOUND || block->state == SOCKET_CONNECTED);
+}
+
+bool socket_make_again(struct socket_server *server, struct socket_entry *entry)
+{
+    struct socket_block *block = &entry->block;
+    if (!is_made_again(block))
+        return false;
+    bool connected = block->state == SOCKET_CONNECTED;
+    request_end(server, entry, 0); /* a SET_OPTION: this carries all of them */
+    server->counters.rebound++;
+    request_start(server, entry, connected ? MESSAGE_CONNECT : MESSAGE_BIND, LANE_NONE, 0);
+    if (connected) {
+        block->request.address = block->remote;
+        block->request.port = block->remote_port;
+    }
+    return true;
+}
+
 void reconcile_alive_end(struct socket_server *server, enum session_transport t)
 {
     uint32_t epoch = server->peer[t].epoch;
@@ -358,7 +381,9 @@ void reconcile_alive_end(struct socket_server *server, enum session_transport t)
             request_end(server, entry, 0);      /* a SET_OPTION: LISTEN carries all of them */
             server->counters.relistened++;
             request_start(server, entry, MESSAGE_LISTEN, LANE_NONE, 0);
-        } else {
+        } else if (block->request.operation == MESSAGE_CONNECT && is_made_again(block)) {
+            continue; /* that makes it again, with the slot that it has */
+        } else if (!socket_make_again(server, entry)) {
             server->counters.gone_at_reconciliation++;
             socket_gone(server, entry, ECONNRESET);
         }

@@ -374,6 +374,13 @@ static bool relistens(const struct socket_block *block)
            block->request.lane == LANE_NONE;
 }
 
+/* ... or a datagram socket: what is asked next makes it again, too, if this has not. */
+static bool binds_again(const struct socket_block *block)
+{
+    bool asked = block->request.operation == MESSAGE_BIND || block->request.operation == MESSAGE_CONNECT;
+    return block->transport == SESSION_UDP && block->state != SOCKET_OPEN && asked && block->request.lane == LANE_NONE;
+}
+
 static int call_set_option(struct socket_server *server, struct call *call)
 {
     struct socket_block *block = &call->socket->block;
@@ -444,6 +451,7 @@ int call_run(struct socket_server *server, struct call *call)
         if (operation->living && block->state == SOCKET_GONE)
             return block->error != 0 ? block->error : EINVAL;
         bool gives_way = relistens(block) && (number == CONTROL_LISTEN || number == CONTROL_SET_OPTION);
+        gives_way |= binds_again(block) && (number == CONTROL_CONNECT || number == CONTROL_SET_OPTION);
         if (operation->alone && block->request.cookie != 0 && !gives_way)
             return EALREADY;
     }

@@ -20,7 +20,7 @@ _Static_assert(SOCKETS_MAX == 1U << COOKIE_SHIFT, "an index fits a cookie");
 #define SOCKET_COUNTERS(X)                                                                                             \
     X(requests)                                                                                                        \
     X(refused) X(sockets_made) X(sockets_freed) X(transport_requests) X(established) X(accepts) X(lost)                \
-        X(gone_at_reconciliation) X(relistened) X(reconciliations) X(sessions_added) X(sessions_done) X(orphans)       \
+        X(gone_at_reconciliation) X(relistened) X(rebound) X(reconciliations) X(sessions_added) X(sessions_done) X(orphans)       \
             X(corrupt_blocks) X(stale_blocks) X(drop_capability) X(drop_operation) X(drop_malformed) X(drop_unknown_socket)            \
                 X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full) X(drop_not_lost) X(refused_by_policy)        \
                     X(drop_poison) X(drop_slot_disputed)
@@ -307,6 +307,9 @@ void recover_commit(struct socket_server *server);
 void recover_lanes_cold(struct socket_server *server, uint32_t session);
 void recover_orphans(struct socket_server *server);
 void reconcile_begin(struct socket_server *server, enum session_transport t);
+/* A datagram socket that udp does not know and ours does: bound (and connected) again, in the slot that it has. False:
+ * it is none, or has no slot. */
+bool socket_make_again(struct socket_server *server, struct socket_entry *entry);
 bool reconcile_step(struct socket_server *server, enum session_transport t);
 /* Whether the request in flight is about something that the transport has to have already. */
 bool request_wants_endpoint(const struct socket_block *block);

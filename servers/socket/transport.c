@@ -299,10 +299,18 @@ static void answered_gone(struct socket_server *server, struct socket_entry *ent
         request_start(server, entry, MESSAGE_CLOSE, LANE_NONE, 0);
 }
 
-/* udp had lost the socket that it was to connect, and has given it another slot: not the one that is being used. */
+/* What names a datagram socket that udp has, or had. */
+static bool is_about_old(const struct socket_block *block)
+{
+    bool bind = block->request.operation == MESSAGE_BIND && block->state != SOCKET_OPEN;
+    return block->transport == SESSION_UDP && (bind || block->request.operation == MESSAGE_CONNECT);
+}
+
+/* udp had lost the socket that it was to bind again or to connect, and has given it another slot: not the one that is
+ * being used. */
 static bool made_anew(const struct socket_block *block, const struct message_socket *socket)
 {
-    return block->request.operation == MESSAGE_CONNECT && request_wants_endpoint(block) &&
+    return is_about_old(block) &&
            (block->arena != socket->arena || block->slot != socket->slot ||
             block->slot_generation != socket->generation);
 }
@@ -325,7 +333,8 @@ static void on_answer(struct socket_server *server, enum session_transport t, co
         entry->alive_epoch = server->peer[t].epoch;
     entry->send_request = false;
     socket_changed(server, entry);
-    if (error == 0 && made_anew(block, &message->socket)) /* ahead of its ALIVE_END */
+    bool again = is_about_old(block) && block->request.lane == LANE_NONE; /* and it cannot be made again */
+    if ((error == 0 && made_anew(block, &message->socket)) || (error != 0 && again)) /* ahead of its ALIVE_END */
         socket_gone(server, entry, ECONNRESET);
     if (block->state == SOCKET_GONE) {
         answered_gone(server, entry, error);
@@ -346,7 +355,8 @@ static void on_answer(struct socket_server *server, enum session_transport t, co
         break;
     case MESSAGE_SET_OPTION: /* to one who does not know the socket: it is kept here, and goes along with the next
                                 request */
-        request_end(server, entry, error == ENOTCONN ? 0 : error);
+        if (error != ENOTCONN || !socket_make_again(server, entry))
+            request_end(server, entry, error == ENOTCONN ? 0 : error);
         break;
     default:
         request_end(server, entry, error);
@@ -518,13 +528,14 @@ static void on_message(struct socket_server *server, enum session_transport t, c
     if (capability_lookup(&port->table, message->capability, message->generation, CAPABILITY_SOCKET,
                           CAPABILITY_NOTIFY) == NULL) {
         server->counters.drop_capability++;
+        port_makes_no_sense(port);
         return;
     }
     uint8_t operation = message->operation;
     if (operation >= sizeof notices / sizeof notices[0] || notices[operation].run == NULL ||
         (notices[operation].tcp_only && t != SESSION_TCP)) {
         server->counters.drop_operation++;
-        port->counters.foreign++;
+        port_foreign(port);
         return;
     }
     const struct message_socket *about = &message->socket;

@@ -298,7 +298,7 @@ static bool broken(struct supervisor *s, struct domain *domain, const Bulkhead__
         return true;
     }
     health_lies(s, s->server[message->peer].domain, domain, text);
-    if (accuses_too_much(domain))
+    if (strcmp(message->why, ACCUSED_SENSE) != 0 && accuses_too_much(domain)) /* of that there is evidence */
         health_lies(s, domain, NULL, "accuses its neighbours again and again");
     return true;
 }

@@ -5,9 +5,10 @@
  * of a channel keeps books in its half (ipc/ring.h): what it has said, how many loans came, how many it gave back. They
  * are looked at every TICK_US. Who is said to be silent, and has said something lately, or was not read, is not. Who is
  * said to keep what it was lent, and whose books have been moving or are even, does not. Who is said to name what it
- * may not, and has named only what was granted in all that still lies in its ring, read or not, did not. And a ring
- * that can be read from where its reader is has no impossible index. Then it is the accuser who starts anew. Of other
- * accusations there is no evidence: the accused one is at fault.
+ * may not, and has named only what was granted in all that still lies in its ring, read or not, did not. Who is said
+ * to say what makes no sense has said it in what its reader has not given back, or did not: a reader gives nothing back
+ * after such a message. And a ring that can be read from where its reader is has no impossible index. Then it is the
+ * accuser who starts anew. Of other accusations there is no evidence: the accused one is at fault.
  *
  * Nobody accuses a nic that beats and gives back, and never reads its device. But the supervisor has the device, too:
  * when it has been readable at every look for DEVICE_LOOKS, nic could have handed up what is there, and ip has taken
@@ -149,20 +150,82 @@ static bool names_wrongly(const struct supervisor *s, const struct channel_memor
     return count < JUDGE_MESSAGES;
 }
 
+/* The message at slot `at`, of those up to `end`. 0: there cannot be one there; else its slots. */
+static uint32_t message_at(const struct ring_half *half, uint32_t at, uint32_t end, struct message *ret)
+{
+    uint8_t octets[MESSAGE_SLOTS_MAX * MESSAGE_SLOT_OCTETS] = {0};
+    memcpy(octets, half->slot[at % RING_SLOTS].octets, MESSAGE_SLOT_OCTETS);
+    uint32_t count = octets[offsetof(struct message, slot_count)];
+    if (count == 0 || count > MESSAGE_SLOTS_MAX || count > end - at)
+        return 0;
+    for (uint32_t i = 1; i < count; i++)
+        memcpy(octets + i * MESSAGE_SLOT_OCTETS, half->slot[(at + i) % RING_SLOTS].octets, MESSAGE_SLOT_OCTETS);
+    memcpy(ret, octets, sizeof *ret);
+    return count;
+}
+
 /* Whether what is not read yet can be read: from where the reader is, message by message. */
 static bool is_impossible(const struct channel_memory *channel, unsigned side)
 {
     const struct ring_half *mine = channel->seen[side], *other = channel->seen[1 - side];
-    uint32_t at = word(&other->consumer), end = word(&mine->producer);
+    uint32_t at = word(&other->consumer), end = word(&mine->producer), count;
+    struct message m;
     if (end - at > RING_SLOTS || word(&other->producer) - word(&mine->consumer) > RING_SLOTS)
         return true;
-    while (at != end) {
-        uint8_t count =
-            *(const volatile uint8_t *)&mine->slot[at % RING_SLOTS].octets[offsetof(struct message, slot_count)];
-        if (count == 0 || count > MESSAGE_SLOTS_MAX || count > end - at)
+    for (; at != end; at += count)
+        if ((count = message_at(mine, at, end, &m)) == 0)
             return true;
-        at += count;
-    }
+    return false;
+}
+
+#define SAID(operation) (1ULL << (operation))
+#define SAID_DOWN       (SAID(MESSAGE_SEND) | SAID(MESSAGE_RETURN))
+#define SAID_UP         (SAID(MESSAGE_RECEIVE) | SAID(MESSAGE_RETURN))
+#define SAID_ERRORS     SAID(MESSAGE_UNREACHABLE)
+#define SAID_BEAT       SAID(MESSAGE_RETURN)
+#define SAID_REQUESTS                                                                                                  \
+    (SAID(MESSAGE_BIND) | SAID(MESSAGE_LISTEN) | SAID(MESSAGE_CONNECT) | SAID(MESSAGE_CLOSE) |                         \
+     SAID(MESSAGE_ACCEPTED) | SAID(MESSAGE_OWNED) | SAID(MESSAGE_OWNED_END) | SAID(MESSAGE_SESSION_END) |              \
+     SAID(MESSAGE_SET_OPTION) | SAID_BEAT)
+#define SAID_NOTICES                                                                                                   \
+    (SAID(MESSAGE_ANSWER) | SAID(MESSAGE_ESTABLISHED) | SAID(MESSAGE_ALIVE) | SAID(MESSAGE_LOST) |                     \
+     SAID(MESSAGE_ALIVE_END) | SAID_BEAT)
+
+/* What is ever said from one server to another. */
+static const uint64_t said[SERVER_COUNT][SERVER_COUNT] = {
+    [SERVER_NIC][SERVER_IP] = SAID_UP,
+    [SERVER_IP][SERVER_NIC] = SAID_DOWN,
+    [SERVER_IP][SERVER_TCP] = SAID_UP | SAID_ERRORS,
+    [SERVER_IP][SERVER_UDP] = SAID_UP | SAID_ERRORS,
+    [SERVER_TCP][SERVER_IP] = SAID_DOWN | SAID_ERRORS,
+    [SERVER_UDP][SERVER_IP] = SAID_DOWN | SAID_ERRORS,
+    [SERVER_TCP][SERVER_SOCKET] = SAID_NOTICES,
+    [SERVER_UDP][SERVER_SOCKET] = SAID_NOTICES & ~SAID(MESSAGE_ESTABLISHED),
+    [SERVER_SOCKET][SERVER_TCP] = SAID_REQUESTS,
+    [SERVER_SOCKET][SERVER_UDP] = SAID_REQUESTS,
+};
+
+/* What a sound neighbour does not take: port_makes_no_sense(). Stale names of packets are no such thing. Untrusted: m. */
+static bool makes_no_sense(const struct supervisor *s, enum server_id by, enum server_id of, const struct message *m)
+{
+    const uint64_t packets = SAID(MESSAGE_SEND) | SAID(MESSAGE_RECEIVE) | SAID_ERRORS;
+    if (!port_message_ok(m) || (said[of][by] & SAID(m->operation)) == 0) /* known operations are below 64 */
+        return true;
+    return (packets & SAID(m->operation)) == 0 && !rights_name(s, by, of, m->capability, m->generation, 0, 0);
+}
+
+/* In what its reader has not given back. */
+static bool says_nonsense(const struct supervisor *s, const struct channel_memory *channel, unsigned side,
+                          enum server_id by, enum server_id of)
+{
+    const struct ring_half *mine = channel->seen[side], *other = channel->seen[1 - side];
+    struct message m;
+    if (other == NULL)
+        return true;
+    uint32_t at = word(&other->consumer), end = word(&mine->producer), count;
+    for (uint32_t left = RING_SLOTS; at != end && left > 0; at += count, left--)
+        if ((count = message_at(mine, at, end, &m)) == 0 || makes_no_sense(s, by, of, &m))
+            return true;
     return false;
 }
 
@@ -180,6 +243,8 @@ bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id
             return now - books->spoke_us >= JUDGE_US && !is_unread(channel, side);
         if (strcmp(why, ACCUSED_RING) == 0)
             return channel->seen[1 - side] == NULL || is_impossible(channel, side);
+        if (strcmp(why, ACCUSED_SENSE) == 0)
+            return says_nonsense(s, channel, side, accuser, accused);
         if (strcmp(why, ACCUSED_NAMES) == 0)
             return names_wrongly(s, channel, side, accuser, accused);
         if (strcmp(why, ACCUSED_KEEPS) == 0)

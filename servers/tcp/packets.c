@@ -173,6 +173,7 @@ bool tcp_packets_in(struct tcp_server *s, uint64_t now_us)
             unreachable(s, now_us, &m);
         } else if (!transport_loans_home(t, &m)) {
             t->counters.drop_operation++;
+            port_foreign(t->ip);
         }
     }
     return taken > 0;

@@ -185,6 +185,7 @@ bool transport_loans_home(struct transport *t, const struct message *m)
     if (capability_lookup(&t->ip->table, m->capability, m->generation, CAPABILITY_TRANSPORT, CAPABILITY_RECEIVE) ==
         NULL) {
         t->counters.drop_capability++;
+        port_makes_no_sense(t->ip);
         return true;
     }
     for (uint32_t i = 0; i < m->count; i++)

@@ -59,8 +59,17 @@ static bool slot_agrees(const struct endpoint *e, const struct message_socket *n
            (e->arena == named->arena && e->slot == named->slot && e->generation == named->generation);
 }
 
+/* The socket server's list is the first that it says on a channel, and once: later it would close what was made since. */
+static bool list_expected(struct transport *t)
+{
+    t->counters.drop_list += !t->list_expected;
+    return t->list_expected;
+}
+
 static void request_owned(struct transport *t, uint64_t now_us, const struct message *m)
 {
+    if (!list_expected(t))
+        return;
     uint32_t index = endpoint_find(t, &m->socket);
     if (index == TRANSPORT_NONE)
         return;                         /* it learns from our list */
@@ -96,6 +105,9 @@ static bool may_be_used(const struct transport *t, const struct endpoint *e, boo
 static void request_owned_end(struct transport *t, uint64_t now_us, const struct message *m)
 {
     bool cold = m->socket.argument[0] != 0;
+    if (!list_expected(t))
+        return;
+    t->list_expected = false;
     for (uint32_t i = 0; i < t->endpoint_high; i++) {
         struct endpoint *e = &t->endpoint[i];
         bool open = (e->flags & ENDPOINT_USED) && !(e->flags & ENDPOINT_CLOSED);
@@ -138,6 +150,7 @@ static void request_take(struct transport *t, uint64_t now_us, const struct mess
     if (capability_lookup(&t->socket->table, m->capability, m->generation, CAPABILITY_SOCKET, CAPABILITY_REQUEST) ==
         NULL) {
         t->counters.drop_capability++;
+        port_makes_no_sense(t->socket);
         return;
     }
     t->counters.requests++;
@@ -171,7 +184,7 @@ static void request_take(struct transport *t, uint64_t now_us, const struct mess
         break;
     default:
         t->counters.drop_operation++;
-        t->socket->counters.foreign++;
+        port_foreign(t->socket);
     }
 }
 
@@ -275,6 +288,7 @@ bool transport_notices(struct transport *t)
 void transport_reconcile(struct transport *t)
 {
     t->alive_sending = true;
+    t->list_expected = true;
     t->alive_cursor = 0;
     for (uint32_t i = 0; i < t->endpoint_high; i++)
         t->endpoint[i].flags &= (uint16_t)~ENDPOINT_OWNED;

@@ -39,7 +39,7 @@
     X(drop_slot_disputed) /* of a socket, whose server has it elsewhere: one of the two copies is damaged */ \
     X(drop_block_stale) /* of a session that was, whose index another one has */                   \
     X(drop_poison) X(reset_poison) /* what killed this server twice in a row, and what was lost with it */ \
-    X(drop_recovering)                                                                             \
+    X(drop_recovering) X(drop_list)                                                                             \
     X(restored) X(lost_at_restart) X(orphaned)
 
 struct transport_counters {
@@ -177,6 +177,7 @@ struct transport { /* first member of the server's state */
     bool counters_named;            /* their names are on the page */
     uint64_t bells;                 /* sessions to ring, a bit each */
     bool alive_sending;             /* reconciliation: our list is under way */
+    bool list_expected;             /* ... and the other has not ended yet */
     uint32_t alive_cursor;
     uint64_t end_asked;             /* sessions with end_asked, a bit each */
     uint64_t seen;                  /* sessions that ever had an endpoint or arena: the memory of others is not looked at */

@@ -206,6 +206,7 @@ bool udp_packets_in(struct udp_server *s)
                 t->counters.drop_poison++;
         } else if (!transport_loans_home(t, &m)) {
             t->counters.drop_operation++;
+            port_foreign(t->ip);
         }
     }
     server_works_alone(t->context);

@@ -51,6 +51,46 @@ static void rings_again(struct udp_server *s, uint32_t index, const struct udp_b
     endpoint_dirty(&s->transport, index, true);
 }
 
+/* Untrusted: words (from the application), and our own of an earlier time, which it can write, too: a lie about its own
+ * rings harms nobody else. What it had not read stays to be read if that can be so; what was not sent yet is not sent. */
+static void rings_as_said(struct udp_server *s, uint32_t index, const struct session_arena *a)
+{
+    struct endpoint *e = &s->endpoint[index];
+    const struct slot_transport *ours = &a->transport_words->slot[e->slot];
+    struct slot_app words = {0};
+    uint32_t head = __atomic_load_n(&ours->receive_head, __ATOMIC_RELAXED);
+    if (!slot_read(&s->transport, e, &words)) /* it has not been used yet */
+        head = 0;
+    uint32_t tail = words.receive_tail & ~(DATAGRAM_STEP - 1U), sent = words.send_head & ~(DATAGRAM_STEP - 1U);
+    if (head % DATAGRAM_STEP != 0 || head - tail > a->receive_size)
+        head = tail;
+    s->side[index].receive_tail = tail;
+    s->side[index].send_head = s->side[index].send_next = e->send_end = sent;
+    e->words = (struct slot_words){.send_tail = sent,
+                                   .receive_head = head,
+                                   .error_count = __atomic_load_n(&ours->error_count, __ATOMIC_RELAXED)};
+    e->published = e->words;
+    endpoint_dirty(&s->transport, index, true);
+}
+
+bool udp_slot_again(struct udp_server *s, uint32_t endpoint, const struct message_socket *was)
+{
+    struct endpoint *e = &s->endpoint[endpoint];
+    e->arena = was->arena;
+    e->slot = was->slot;
+    e->generation = was->generation;
+    if (!slot_restore(&s->transport, endpoint)) {
+        e->arena = TRANSPORT_NONE; /* it is another's */
+        return false;
+    }
+    const struct session_arena *a = slot_arena(&s->transport, e);
+    if (a == NULL)
+        return false;
+    rings_as_said(s, endpoint, a);
+    s->counters.sockets_again++;
+    return true;
+}
+
 static bool restore(struct udp_server *s, uint32_t index, const struct udp_block *b)
 {
     struct transport *t = &s->transport;

@@ -20,11 +20,14 @@ static struct ip_address bound_address(const struct message *m)
     return both ? (struct ip_address){0} : m->source;
 }
 
-static bool take_slot(struct transport *t, const struct message *m, uint32_t index)
+/* One that we have lost (a flood closed it, or the store is gone) and its owner has not comes with the slot that it has. */
+static bool take_slot(struct udp_server *s, const struct message *m, uint32_t index)
 {
+    if (m->socket.arena != TRANSPORT_NONE && m->socket.generation != 0)
+        return udp_slot_again(s, index, &m->socket);
     uint32_t tuning = m->socket.argument[2], send_log2 = tuning >> 16 & 0x1f, receive_log2 = tuning >> 24 & 0x1f;
     const struct session_arena wanted = {.send_size = 1U << send_log2, .receive_size = 1U << receive_log2};
-    return slot_take(t, index, send_log2 != 0 && receive_log2 != 0 ? &wanted : NULL);
+    return slot_take(&s->transport, index, send_log2 != 0 && receive_log2 != 0 ? &wanted : NULL);
 }
 
 static int bind_new(struct udp_server *s, const struct message *m, uint32_t *ret_endpoint)
@@ -37,7 +40,7 @@ static int bind_new(struct udp_server *s, const struct message *m, uint32_t *ret
     if (index == TRANSPORT_NONE)
         return ENOBUFS;
     s->side[index].receive_tail = s->side[index].send_head = s->side[index].send_next = 0;
-    if (!take_slot(t, m, index)) {
+    if (!take_slot(s, m, index)) {
         endpoint_release(t, index);
         return ENOBUFS;
     }

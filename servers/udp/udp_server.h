@@ -14,7 +14,7 @@
     X(drop_receive_full) X(drop_receive_too_big) X(drop_receive_gso) X(drop_send_record)           \
     X(drop_send_too_big) X(drop_send_address) X(drop_send_no_source) X(drop_send_broadcast)        \
     X(unreachable_sent) X(drop_unreachable_full) X(errors_told) X(errors_unconnected) X(errors_soft)              \
-    X(gso_received) X(drop_send_policy)
+    X(gso_received) X(drop_send_policy) X(sockets_again)
 
 struct udp_server_counters {
 #define X(name) uint64_t name;
@@ -95,6 +95,9 @@ void udp_ready(struct udp_server *s, uint32_t endpoint); /* it may have somethin
 void udp_blocks_put(struct udp_server *s);
 bool udp_room(struct udp_server *s, uint32_t endpoint, uint32_t size, uint32_t octets); /* in the receive ring */
 /* recover.c */
+/* The slot that `was` names, for a socket that was bound before: its application goes on where it is. False: it is
+ * another's, or not there. */
+bool udp_slot_again(struct udp_server *s, uint32_t endpoint, const struct message_socket *was);
 void udp_recover(struct udp_server *s);
 
 #endif

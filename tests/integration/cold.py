@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Inside a lab, as its root: the store of a server is spoiled under it and the server killed. Starts from that store fail; the
-stack gives it an empty one, and new connections are served again."""
+stack gives it an empty one, and new connections are served again. What udp has lost so the socket server binds again."""
 import glob
 import os
+import socket
 import subprocess
 
-from inside import application, bulkhead, connects, domain_of, events, last_event, main, wait_for
+from inside import STACK, application, bulkhead, connects, domain_of, events, last_event, main, wait_for
 
 PORT = 7007
 
@@ -18,6 +19,27 @@ def spoil(server):
     fd = os.open(path, os.O_RDWR)
     os.pwrite(fd, b"\xee" * 64, 0)
     os.close(fd)
+
+
+def answers_datagram():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(0.2)
+        try:
+            s.sendto(b"anyone", (STACK, PORT))
+            return s.recv(64) == b"anyone"
+        except OSError:
+            return False
+
+
+def test_datagram_sockets_are_bound_again():
+    with application("bh-echo", "--udp", PORT):
+        for _ in range(2):
+            wait_for("an answer", answers_datagram, 10)
+            number = last_event()
+            spoil("udp")
+            bulkhead("kill", "udp")
+            wait_for("udp to start cold", lambda: any(e["kind"] == "cold" for e in events(number)), 10)
+            wait_for("an answer of the same socket", answers_datagram, 10)
 
 
 def test_spoiled_store():
@@ -34,4 +56,4 @@ def test_spoiled_store():
             pass
 
 
-main([test_spoiled_store])
+main([test_datagram_sockets_are_bound_again, test_spoiled_store])

@@ -36,6 +36,7 @@ static const struct ip_address mapped = {.family = ADDRESS_IP6, .octets = {[10] 
 static struct harness *h;
 static struct ip_address asked_local; /* of the next requests */
 static uint32_t asked_options, asked_ttl;
+static struct message_socket asked_socket; /* its slot is named, if it has a generation */
 
 static inline void setup(void)
 {
@@ -63,6 +64,11 @@ static inline struct message request(uint8_t operation, uint32_t socket, uint16_
                         .destination_port = to_port};
     m.socket =
         (struct message_socket){.socket = socket, .connection = UINT32_MAX, .argument = {0, asked_options, asked_ttl}};
+    if (asked_socket.generation != 0) {
+        m.socket.arena = asked_socket.arena;
+        m.socket.slot = asked_socket.slot;
+        m.socket.generation = asked_socket.generation;
+    }
     harness_request(h, &m);
     harness_turn(h);
     ck_assert(harness_told(h, MESSAGE_ANSWER, &m));

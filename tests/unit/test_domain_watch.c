@@ -2,6 +2,7 @@
 /* Neighbours that live and do not serve are accused, others are not. The test is nic: its loop goes round as `lives`
  * says, and each step of STEP_MS it does what the row says. */
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,6 +74,38 @@ static void accusation(char *ret, size_t size)
     bulkhead__control__from_domain__free_unpacked(m, NULL);
 }
 
+/* What no neighbour says that is sound: it is accused at once, and takes what it said not back: evidence. */
+static const struct {
+    const char *name;
+    struct message m;
+    uint8_t slot_count; /* as it is said; 0: what it is */
+    const char *accused;
+} nonsense[] = {
+    {"too few slots", {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1}, 1, ACCUSED_SENSE},
+    {"a reserved octet", {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1, .reserved1 = {1}}, 0, ACCUSED_SENSE},
+    {"a stale name", {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 2}, 0, NULL},
+};
+
+START_TEST(nonsense_is_accused_at_once)
+{
+    char said[128] = "";
+    started();
+    uint32_t consumed = __atomic_load_n(&f.nic.ring.peer->consumer, __ATOMIC_ACQUIRE), head = f.nic.ring.head;
+    ck_assert(port_push(&f.nic, &nonsense[_i].m));
+    if (nonsense[_i].slot_count != 0)
+        f.nic.ring.mine->slot[head % RING_SLOTS].octets[offsetof(struct message, slot_count)] = nonsense[_i].slot_count;
+    port_flush(&f.nic);
+    for (int i = 0; i < 50 && said[0] == '\0'; i++) { /* a good deal less than a tick */
+        usleep(1000);
+        accusation(said, sizeof said);
+    }
+    ck_assert_msg(strcmp(said, nonsense[_i].accused != NULL ? nonsense[_i].accused : "") == 0, "%s: '%s'",
+                  nonsense[_i].name, said);
+    bool released = __atomic_load_n(&f.nic.ring.peer->consumer, __ATOMIC_ACQUIRE) != consumed;
+    ck_assert_msg(released == (nonsense[_i].accused == NULL), "%s", nonsense[_i].name);
+}
+END_TEST
+
 START_TEST(who_does_not_serve_is_accused)
 {
     char said[128] = "";
@@ -110,6 +143,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, who_does_not_serve_is_accused, 0, sizeof rows / sizeof rows[0]);
+    tcase_add_loop_test(tc, nonsense_is_accused_at_once, 0, sizeof nonsense / sizeof nonsense[0]);
     tcase_add_test(tc, a_lost_pool_is_the_end);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);

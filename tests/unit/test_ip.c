@@ -356,10 +356,19 @@ START_TEST(test_send_refused)
     ROW(drop_send_class, m.destination.octets[0] = 0);
     ROW(drop_send_field, m.destination.family = ADDRESS_IP6);
     ROW(drop_no_route, m.destination.octets[0] = 11);
-    struct message m = {.operation = MESSAGE_CONNECT};
-    wire_send(tcp, &m);
-    burst();
-    ck_assert_uint_eq(ip->counters.drop_operation, 1);
+    static const struct message senseless[] = {
+        {.operation = MESSAGE_CONNECT, .capability = 1, .generation = 1},
+        {.operation = MESSAGE_RETURN, .count = 1, .capability = 1, .generation = 2},
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        struct wire_pair *from = i < 2 ? tcp : nic;
+        from->server.strict = true;
+        wire_send(from, &senseless[i % 2]);
+        burst();
+        ck_assert(from->server.senseless);
+        from->server.strict = from->server.senseless = false;
+    }
+    ck_assert_uint_eq(ip->counters.drop_operation, 2);
     all_home();
 }
 END_TEST

@@ -377,9 +377,16 @@ START_TEST(test_send_refused)
 
     struct message other = good();
     other.operation = MESSAGE_RECEIVE;
+    ip->server.strict = true;
     wire_send(ip, &other);
     burst();
     ck_assert_uint_eq(nic->counters.drop_operation, 1);
+    ck_assert(ip->server.senseless);
+    ip->server.senseless = false;
+    other = (struct message){.operation = MESSAGE_RETURN, .count = 1, .capability = 1, .generation = 2};
+    wire_send(ip, &other);
+    burst();
+    ck_assert(ip->server.senseless);
 }
 END_TEST
 

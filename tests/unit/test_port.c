@@ -80,6 +80,35 @@ START_TEST(test_malformed_envelopes)
 }
 END_TEST
 
+/* Who is strict hears nothing more after such a message, and gives it not back, until the channel is a new one. */
+START_TEST(test_strict)
+{
+    const struct message m = {.operation = MESSAGE_SEND, .cookie = 9};
+    struct message got;
+    b.strict = true;
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert(port_push(&a, &m));
+    half[0]->slot[2].octets[offsetof(struct message, flags)] = 0xff;
+    port_flush(&a);
+    ck_assert(port_pull(&b, &got));
+    if (_i == 0)
+        ck_assert(!port_pull(&b, &got));
+    else
+        port_foreign(&b);
+    ck_assert(b.senseless);
+    ck_assert(!port_pending(&b));
+    ck_assert(!port_pull(&b, &got));
+    port_flush(&b);
+    ck_assert_uint_eq(half[1]->consumer, 0);
+    ck_assert_uint_eq(b.counters.malformed + b.counters.foreign, 1);
+    port_attach(&a, half[0], half[1], NULL);
+    port_attach(&b, half[1], half[0], NULL);
+    ck_assert(port_push(&a, &m));
+    port_flush(&a);
+    ck_assert(port_pull(&b, &got));
+}
+END_TEST
+
 START_TEST(test_detached_is_silent)
 {
     struct message m = {.operation = MESSAGE_SEND}, got;
@@ -161,6 +190,7 @@ int main(void)
     tcase_add_test(tc, test_held_until_flush);
     tcase_add_loop_test(tc, test_unknown_operation_is_not_pushed, 0, 7);
     tcase_add_loop_test(tc, test_malformed_envelopes, 0, 9);
+    tcase_add_loop_test(tc, test_strict, 0, 2);
     tcase_add_test(tc, test_space_is_seen_again);
     tcase_add_test(tc, test_detached_is_silent);
     tcase_add_test(tc, test_returns_travel_in_batches);

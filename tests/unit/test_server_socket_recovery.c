@@ -424,7 +424,7 @@ START_TEST(lost_while_an_option_is_set)
 }
 END_TEST
 
-/* As lost_while_connecting, but that the answer comes before the end of the list. */
+/* As lost_and_made_again, but that the answer comes before the end of the list. */
 START_TEST(made_anew_before_the_list_ends)
 {
     uint32_t s = new_socket(0, SESSION_UDP, 2);
@@ -453,35 +453,102 @@ START_TEST(made_anew_before_the_list_ends)
 }
 END_TEST
 
-/* udp comes back without the socket that it is asked to connect, and makes another for it. */
-START_TEST(lost_while_connecting)
+/* udp comes back without a socket: it is bound (and connected) again, in the slot that its application uses. */
+static const struct {
+    const char *name;
+    uint8_t asked; /* by the application, and under way when udp dies */
+    bool connected;
+    int error; /* of udp, to what makes it again */
+    bool elsewhere;
+    uint8_t state;
+} losses[] = {
+    {"bound", 0, false, 0, false, SOCKET_BOUND},
+    {"connected", 0, true, 0, false, SOCKET_CONNECTED},
+    {"bound, its slot is another's", 0, false, ENOBUFS, false, SOCKET_GONE},
+    {"connected, its name is another's", 0, true, EADDRINUSE, false, SOCKET_GONE},
+    {"bound, in another slot", 0, false, 0, true, SOCKET_GONE},
+    {"being connected", MESSAGE_CONNECT, false, 0, false, SOCKET_CONNECTED},
+    {"being connected, in another slot", MESSAGE_CONNECT, false, 0, true, SOCKET_GONE},
+    {"an option is set", MESSAGE_SET_OPTION, false, 0, false, SOCKET_BOUND},
+    {"an option of a connected one is set", MESSAGE_SET_OPTION, true, 0, false, SOCKET_CONNECTED},
+};
+
+static uint32_t new_datagram_socket(bool connected)
 {
     uint32_t s = new_socket(0, SESSION_UDP, 2);
     struct control_request r = naming(CONTROL_BIND, s, ours, 53);
     ask(0, 0, &r);
     struct message m = expect(udp, MESSAGE_BIND);
+    ck_assert_uint_eq(m.socket.generation, 0);
     reply(udp, &m, 0, 4, 53);
+    if (!connected)
+        return s;
     r = naming(CONTROL_CONNECT, s, theirs, 53);
     ask(0, 0, &r);
-    expect(udp, MESSAGE_CONNECT);
-    port_detach(&udp->server);
-    server_socket.peer_lost(server, SERVER_UDP);
-    wire_attach(udp);
-    server_socket.peer_attached(server, SERVER_UDP, now_us);
-    expect(udp, MESSAGE_OWNED);
-    list_end(udp);
-    ck_assert_uint_eq(answers[0]->word[2].error, ECONNRESET);
     m = expect(udp, MESSAGE_CONNECT);
     reply(udp, &m, 0, 4, 53);
-    ck_assert_int_eq(answer_of(0, 0).error, ECONNRESET);
-    struct message close = expect(udp, MESSAGE_CLOSE); /* nobody would use it */
-    ck_assert_uint_eq(close.socket.socket, s);
-    ck_assert_int_eq(call_error(about(CONTROL_CLOSE, s)), 0);
-    m = expect(udp, MESSAGE_CLOSE);
-    reply(udp, &close, 0, INDEX_NONE, 0); /* overtaken */
-    ck_assert(socket_lookup(server, s) != NULL);
-    reply(udp, &m, 0, INDEX_NONE, 0);
-    ck_assert(socket_lookup(server, s) == NULL);
+    return s;
+}
+
+START_TEST(lost_and_made_again)
+{
+    bool connects = losses[_i].connected || losses[_i].asked == MESSAGE_CONNECT;
+    uint32_t s = new_datagram_socket(losses[_i].connected);
+    struct control_request r = losses[_i].asked == MESSAGE_CONNECT
+                                   ? naming(CONTROL_CONNECT, s, theirs, 53)
+                                   : with(about(CONTROL_SET_OPTION, s), CONTROL_OPTION_BROADCAST, 1);
+    if (losses[_i].asked != 0) {
+        ask(0, 0, &r);
+        expect(udp, losses[_i].asked);
+    }
+    go_and_come_back(udp, SERVER_UDP);
+    ck_assert_uint_eq(expect(udp, MESSAGE_OWNED).socket.socket, s);
+    list_end(udp);
+    struct message m;
+    if (losses[_i].asked == MESSAGE_SET_OPTION)
+        expect(udp, MESSAGE_SET_OPTION); /* said again ahead of their list, which makes it of no use */
+    m = expect(udp, connects ? MESSAGE_CONNECT : MESSAGE_BIND);
+    ck_assert_uint_eq(m.socket.socket, s);
+    ck_assert_uint_eq(m.socket.arena, 1);
+    ck_assert_uint_eq(m.socket.slot, 5);
+    ck_assert_uint_eq(m.socket.generation, 9);
+    ck_assert_uint_eq(m.source_port, 53);
+    ck_assert_uint_eq(m.destination_port, connects ? 53 : 0);
+    if (losses[_i].asked == MESSAGE_SET_OPTION)
+        ck_assert_uint_eq(m.socket.argument[1] >> CONTROL_OPTION_BROADCAST & 1, 1);
+    struct message answer = told(MESSAGE_ANSWER);
+    answer.cookie = m.cookie;
+    answer.socket = m.socket;
+    answer.socket.error = losses[_i].error;
+    answer.socket.generation += losses[_i].elsewhere;
+    tell(udp, &answer);
+    bool gone = losses[_i].state == SOCKET_GONE;
+    ck_assert_msg(socket_lookup(server, s)->block.state == losses[_i].state, "%s", losses[_i].name);
+    ck_assert_uint_eq(answers[0]->word[2].error, gone ? ECONNRESET : 0);
+    if (losses[_i].asked != 0)
+        ck_assert_int_eq(answer_of(0, 0).error, gone ? ECONNRESET : 0);
+    if (losses[_i].elsewhere) /* nobody would use it */
+        ck_assert_uint_eq(expect(udp, MESSAGE_CLOSE).socket.socket, s);
+    expect_silence(udp);
+}
+END_TEST
+
+/* ... and what its application asks meanwhile is not refused. */
+START_TEST(asked_while_made_again)
+{
+    uint32_t s = new_datagram_socket(false);
+    go_and_come_back(udp, SERVER_UDP);
+    expect(udp, MESSAGE_OWNED);
+    list_end(udp);
+    expect(udp, MESSAGE_BIND);
+    struct control_request r = with(about(CONTROL_SET_OPTION, s), CONTROL_OPTION_BROADCAST, 1);
+    ask(0, 0, &r);
+    struct message m = expect(udp, MESSAGE_SET_OPTION);
+    reply(udp, &m, ENOTCONN, INDEX_NONE, 0);
+    m = expect(udp, MESSAGE_BIND);
+    reply(udp, &m, 0, 4, 53);
+    ck_assert_int_eq(answer_of(0, 0).error, 0);
+    ck_assert_uint_eq(socket_lookup(server, s)->block.state, SOCKET_BOUND);
 }
 END_TEST
 
@@ -546,7 +613,10 @@ START_TEST(transport_without_right)
     tell(udp, &m); /* not udp's */
     ck_assert_uint_eq(server->counters.drop_unknown_socket, 1);
     m = told(MESSAGE_BIND);
+    tcp->server.strict = true;
     tell(tcp, &m);
+    ck_assert(tcp->server.senseless);
+    tcp->server.strict = tcp->server.senseless = false;
     m = established(s, 5);
     tell(udp, &m);
     ck_assert_uint_eq(server->counters.drop_operation, 2);
@@ -750,7 +820,7 @@ END_TEST
     X(generations_outlive_us)                                                                                          \
     X(death_in_a_connect)                                                                                              \
     X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends) X(session_end_waits_for_the_dead)             \
-        X(session_that_never_comes_back) X(session_index_is_anothers) X(transport_dies) X(lost_while_connecting) X(long_list) X(full_ring)          \
+        X(session_that_never_comes_back) X(session_index_is_anothers) X(transport_dies) X(asked_while_made_again) X(long_list) X(full_ring)          \
             X(transport_without_right) X(transport_names_impossible_slot) X(store_of_another_kind) X(corrupt_block)    \
                 X(cold_start) X(lost_while_an_option_is_set) X(slot_disputed) X(made_anew_before_the_list_ends)
 
@@ -765,6 +835,7 @@ int main(void)
 #undef X
     tcase_add_loop_test(tc, liars, 0, 8);
     tcase_add_loop_test(tc, accepted_is_claimed, 0, 6);
+    tcase_add_loop_test(tc, lost_and_made_again, 0, sizeof losses / sizeof losses[0]);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -289,9 +289,16 @@ START_TEST(test_ip_lies)
     harness_return(h, 0); /* never lent */
     harness_return(h, UINT32_MAX);
     ck_assert_uint_eq(harness_counter(h, "drop_return_unknown"), 2);
+    h->ip.strict = true;
     struct message m = {.operation = MESSAGE_BIND, .capability = 1, .generation = 1};
     ck_assert(port_push(&h->ip_end, &m));
     ck_assert_uint_eq(harness_counter(h, "drop_operation"), 1);
+    ck_assert(h->ip.senseless);
+    h->ip.senseless = false;
+    m = (struct message){.operation = MESSAGE_RETURN, .count = 1, .capability = 1, .generation = 2};
+    ck_assert(port_push(&h->ip_end, &m));
+    harness_turn(h);
+    ck_assert(h->ip.senseless);
 }
 END_TEST
 
@@ -333,8 +340,10 @@ START_TEST(test_socket_lies)
     harness_request(h, &m);
     ck_assert_uint_eq(harness_counter(h, "drop_request_session"), 1);
     m = (struct message){.operation = MESSAGE_SEND};
+    h->socket.strict = true;
     harness_request(h, &m);
     ck_assert_uint_eq(harness_counter(h, "drop_operation"), 1);
+    ck_assert(h->socket.senseless);
 }
 END_TEST
 

@@ -269,6 +269,112 @@ START_TEST(test_cold_socket_server)
 }
 END_TEST
 
+/* What was closed here and its owner did not close is bound again by what the owner knows, where its application is. */
+static void bind_again(bool connects, bool elsewhere)
+{
+    struct message m = bound(SOCKET, PORT), again, sent;
+    const uint8_t *payload;
+    from_peer(PORT, "one", 3);
+    from_peer(PORT, "two", 3);
+    ck_assert_uint_eq(read_record(&m, &payload).length, 3);
+    write_record(&m, them, 99, "x", 1);
+    harness_turn(h);
+    ck_assert(harness_sent(h, &sent));
+    harness_return(h, sent.cookie);
+    request(MESSAGE_CLOSE, SOCKET, 0, none, 0);
+    from_peer(PORT, "lost", 4);
+    while (harness_sent(h, &sent)) /* nobody is there */
+        ;
+    write_record(&m, them, 99, "lost", 4);
+    if (elsewhere) /* the slot is another's by now */
+        ck_assert_uint_eq(request(MESSAGE_BIND, OTHER, PORT + 1, none, 0).socket.slot, m.socket.slot);
+    asked_socket = m.socket;
+    again = request(connects ? MESSAGE_CONNECT : MESSAGE_BIND, SOCKET, PORT, connects ? them : none, connects ? 99 : 0);
+    asked_socket.generation = 0;
+    ck_assert_int_eq(again.socket.error, elsewhere ? ENOBUFS : 0);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 1);
+    if (elsewhere)
+        return;
+    ck_assert_uint_eq(again.socket.slot, m.socket.slot);
+    ck_assert_uint_eq(again.socket.generation, m.socket.generation);
+    ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->generation, m.socket.generation);
+    ck_assert(!harness_sent(h, &sent));
+    from_peer(PORT, "three", 5);
+    ck_assert_uint_eq(read_record(&m, &payload).length, 3);
+    ck_assert_mem_eq(payload, "two", 3);
+    ck_assert_uint_eq(read_record(&m, &payload).length, 5);
+    ck_assert_mem_eq(payload, "three", 5);
+    write_record(&m, connects ? none : them, connects ? 0 : 99, "four", 4);
+    harness_turn(h);
+    ck_assert(harness_sent(h, &sent));
+    ck_assert_mem_eq(harness_at(h, &sent.reference[1]), "four", 4);
+    harness_return(h, sent.cookie);
+    ck_assert_uint_eq(harness_counter(h, "sockets_again"), 1);
+    ck_assert_uint_eq(harness_counter(h, "drop_send_head") + harness_counter(h, "drop_receive_tail"), 0);
+}
+
+START_TEST(test_bound_again)
+{
+    bind_again(false, false);
+}
+END_TEST
+
+START_TEST(test_connected_again)
+{
+    bind_again(true, false);
+}
+END_TEST
+
+START_TEST(test_bound_again_elsewhere)
+{
+    bind_again(false, true);
+}
+END_TEST
+
+/* The application wrote into what was ours to say of its slot, too: it hurts itself at most. */
+START_TEST(test_bound_again_of_lies)
+{
+    static const uint32_t heads[] = {7, 0x80000000, HARNESS_RECEIVE + 16, UINT32_MAX};
+    struct message m = bound(SOCKET, PORT);
+    request(MESSAGE_CLOSE, SOCKET, 0, none, 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        harness_words(h, 0, m.socket.slot)->receive_head = heads[i];
+        *harness_app(h, 0, m.socket.slot) =
+            (struct slot_app){.generation = m.socket.generation, .send_head = heads[i], .receive_tail = 3};
+        asked_socket = m.socket;
+        ck_assert_int_eq(request(MESSAGE_BIND, SOCKET, PORT, none, 0).socket.error, 0);
+        asked_socket.generation = 0;
+        from_peer(PORT, "one", 3);
+        const struct slot_transport *words = harness_words(h, 0, m.socket.slot);
+        ck_assert_uint_eq(words->receive_head % DATAGRAM_STEP, 0);
+        ck_assert_uint_le(words->receive_head, HARNESS_RECEIVE);
+        request(MESSAGE_CLOSE, SOCKET, 0, none, 0);
+    }
+    asked_socket = (struct message_socket){.arena = 0, .slot = HARNESS_SLOTS, .generation = 1};
+    ck_assert_int_eq(request(MESSAGE_BIND, SOCKET, PORT, none, 0).socket.error, ENOBUFS);
+    asked_socket = (struct message_socket){.arena = SESSION_ARENAS, .generation = 1};
+    ck_assert_int_eq(request(MESSAGE_BIND, SOCKET, PORT, none, 0).socket.error, ENOBUFS);
+    asked_socket.generation = 0;
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS);
+}
+END_TEST
+
+/* The socket server's list is heard once on a channel: said again it would close all that is not on it. */
+START_TEST(test_list_is_heard_once)
+{
+    struct message m = {.operation = MESSAGE_OWNED_END};
+    harness_request(h, &m); /* ours, of the start */
+    harness_turn(h);
+    bound(SOCKET, PORT);
+    ck_assert_uint_eq(harness_counter(h, "drop_list"), 0);
+    m = (struct message){.operation = MESSAGE_OWNED_END};
+    harness_request(h, &m);
+    bound(OTHER, PORT + 1);
+    ck_assert_uint_eq(h->rx[0]->free_slots, HARNESS_SLOTS - 2);
+    ck_assert_uint_eq(harness_counter(h, "drop_list"), 1);
+}
+END_TEST
+
 START_TEST(test_session_end)
 {
     bound(SOCKET, PORT);
@@ -341,5 +447,6 @@ START_TEST(test_ring_sizes)
 END_TEST
 
 SUITE_RUN("server_udp", setup, teardown, test_receive, test_send, test_connected, test_no_port, test_names,
-          test_ring_sizes, test_restart, test_session_went_meanwhile, test_index_is_anothers, test_slot_disputed, test_cold_socket_server,
-          test_session_end, test_application_lies)
+          test_ring_sizes, test_restart, test_session_went_meanwhile, test_index_is_anothers, test_slot_disputed,
+          test_cold_socket_server, test_session_end, test_application_lies, test_bound_again, test_connected_again,
+          test_bound_again_elsewhere, test_bound_again_of_lies, test_list_is_heard_once)

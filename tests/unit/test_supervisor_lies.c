@@ -136,7 +136,10 @@ static const struct {
     {"names too little to tell", ACCUSED_NAMES, true, false, true, true, 0},
     {"names what it may", ACCUSED_NAMES, true, false, true, false, CAPABILITY_INDEX_PEER},
     {"names what it may not", ACCUSED_NAMES, true, false, true, true, 999},
-    {"no evidence", "goes on saying what makes no sense", true, false, true, true, 0},
+    {"no evidence", "says what nobody knows", true, false, true, true, 0},
+    {"makes sense", ACCUSED_SENSE, true, false, true, false, CAPABILITY_INDEX_PEER},
+    {"beats in no name", ACCUSED_SENSE, true, false, true, true, 999},
+    {"makes no sense", ACCUSED_SENSE, true, false, true, true, 0}, /* no message */
 };
 
 static struct ring_half *half_of(enum server_id from, enum server_id to)

@@ -156,6 +156,17 @@ static int request(struct prober *p, struct probe_report *ret)
     return fd;
 }
 
+/* After an attempt that failed: a listener that the stack has forgotten is no proof of anything, the next one is. */
+static bool listener_is_lost(struct prober *p)
+{
+    int fd = bh_accept4(p->listener, NULL, NULL, SOCK_NONBLOCK);
+    bool lost = fd < 0 && is_lost(errno);
+    drop(&fd);
+    if (lost)
+        drop(&p->listener);
+    return lost;
+}
+
 static void tcp(struct prober *p, struct probe_report *ret)
 {
     int fd = request(p, ret);
@@ -168,6 +179,8 @@ static void tcp(struct prober *p, struct probe_report *ret)
             ret->tcp = (uint8_t)made;
         else if (connection_works(p, fd, probe_now_us() + CONNECTION_US))
             ret->tcp = PROBE_SERVED;
+        else if (p->listener < 0 || listener_is_lost(p))
+            ret->tcp = PROBE_UNKNOWN;
         drop(&fd);
         fd = ret->tcp == PROBE_FAILED && i + 1 < CONNECTIONS ? request(p, ret) : -1;
     }

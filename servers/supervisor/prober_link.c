@@ -212,8 +212,9 @@ void prober_receive(struct supervisor *s)
         return;
     }
     uint64_t now = now_us();
-    bool well = eliminate_symptom(&r) == SYMPTOM_NONE;
-    p->at_us = well ? p->asked_us + every_us(s) : now + AGAIN_US;
+    enum symptom symptom = eliminate_symptom(&r);
+    bool again = symptom != SYMPTOM_NONE && symptom != SYMPTOM_UNKNOWN && now >= p->elimination.quiet_until_us;
+    p->at_us = again ? now + AGAIN_US : p->asked_us + every_us(s);
     p->asked_us = 0;
     if (is_wanted(s))
         weigh(s, &r, now);

@@ -51,7 +51,7 @@ static uint64_t every_us(const struct supervisor *s)
 
 bool prober_is(const struct supervisor *s, uint32_t pid)
 {
-    return s->prober.process.pidfd >= 0 && pid == (uint32_t)s->prober.process.pid;
+    return s->prober.process.pid != 0 && pid == (uint32_t)s->prober.process.pid;
 }
 
 void prober_rule(struct policy_rule *ret)
@@ -96,6 +96,7 @@ static void start(struct supervisor *s, uint64_t now)
     close(pair[1]);
     p->socket = pair[0];
     p->since_us = now;
+    p->silent = false;
     p->asked_us = 0;
     if (result == 0)
         result = loop_watch(s, p->process.pidfd, WATCH_PROBER_PROCESS, 0);
@@ -129,8 +130,10 @@ void prober_died(struct supervisor *s)
 
 bool prober_stop(struct supervisor *s)
 {
+    if (s->prober.process.pid == 0)
+        return false;
     process_signal(&s->prober.process, SIGKILL);
-    return s->prober.process.pidfd >= 0;
+    return true;
 }
 
 /* ---- what it says ---- */
@@ -236,7 +239,7 @@ void prober_deadlines(struct supervisor *s, uint64_t now)
     struct prober_link *p = &s->prober;
     if (!is_wanted(s))
         return;
-    if (p->process.pidfd < 0 && now >= p->at_us)
+    if (p->process.pid == 0 && now >= p->at_us)
         start(s, now);
     else if (p->socket >= 0 && p->asked_us == 0 && now >= p->at_us)
         ask(s, now);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "servers/client/bulkhead.h"
+#include "servers/client/session.h"
 #include "servers/manage/sandbox.h"
 #include "servers/prober/probe.h"
 #include "servers/prober/walls.h"
@@ -51,11 +52,21 @@ static int small(void)
     return result;
 }
 
+/* What the stack has an address of. */
+static int family(void)
+{
+    const struct session *s = session_current();
+    for (uint32_t i = 0; i < s->address_count; i++)
+        if (s->address[i].family == ADDRESS_IP4)
+            return AF_INET;
+    return AF_INET6;
+}
+
 static int serve(void)
 {
     struct prober prober;
     char octet;
-    prober_init(&prober);
+    prober_init(&prober, family());
     while (prober.unserved < UNSERVED_MOST) {
         ssize_t n = recv(SUPERVISOR_DESCRIPTOR, &octet, sizeof octet, 0);
         if (n < 0 && errno == EINTR)

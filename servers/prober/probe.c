@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Theory of operation. What an application would see is tried: a request to the socket server (a new socket), a
  * connection to a listener that is kept for life, one octet there and back, and a datagram between two sockets that are
- * kept for life. All turn round in ip (127/8), so no link and no neighbour is in it, and nobody from outside reaches
- * what listens here.
+ * kept for life. All turn round in ip (127/8 or ::1), so no link and no neighbour is in it, and nobody from outside
+ * reaches what listens here.
  *
  * Everything has a deadline, and what can be lost is tried again within it. libbulkhead waits for the socket server's
  * answers itself: a timer's signals end that (EINTR, bulkhead.h). Probe connections end with a reset, so that none is
@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -34,10 +35,37 @@ uint64_t probe_now_us(void)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-void prober_init(struct prober *p)
+void prober_init(struct prober *p, int family)
 {
-    *p = (struct prober){.listener = -1, .datagram = {-1, -1}};
+    *p = (struct prober){.listener = -1, .datagram = {-1, -1}, .family = family};
 }
+
+/* ---- names: a sockaddr_in6 has room for either ---- */
+
+static struct sockaddr *name_of(struct sockaddr_in6 *name)
+{
+    return (struct sockaddr *)name;
+}
+
+static socklen_t name_length(const struct prober *p)
+{
+    return p->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
+
+static struct sockaddr_in6 loopback(const struct prober *p)
+{
+    struct sockaddr_in6 name = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in name4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (p->family == AF_INET)
+        memcpy(&name, &name4, sizeof name4);
+    return name;
+}
+
+static bool same_port(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
+{
+    return a->sin6_port == b->sin6_port; /* at the same place in both families */
+}
+_Static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port), "same_port()");
 
 static void signals_set(uint64_t us)
 {
@@ -86,13 +114,13 @@ static bool await(struct prober *p, int fd, short events, uint64_t until_us)
 
 static enum probe_outcome listener_make(struct prober *p)
 {
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 any = loopback(p);
     struct linger reset = {.l_onoff = 1};
     socklen_t length = sizeof p->at;
-    p->listener = bh_socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (p->listener >= 0 && bh_bind(p->listener, (struct sockaddr *)&any, sizeof any) == 0 &&
+    p->listener = bh_socket(p->family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (p->listener >= 0 && bh_bind(p->listener, name_of(&any), name_length(p)) == 0 &&
         bh_setsockopt(p->listener, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == 0 &&
-        bh_listen(p->listener, BACKLOG) == 0 && bh_getsockname(p->listener, (struct sockaddr *)&p->at, &length) == 0)
+        bh_listen(p->listener, BACKLOG) == 0 && bh_getsockname(p->listener, name_of(&p->at), &length) == 0)
         return PROBE_SERVED;
     enum probe_outcome outcome = outcome_of(errno);
     drop(&p->listener);
@@ -100,13 +128,13 @@ static enum probe_outcome listener_make(struct prober *p)
 }
 
 /* The end of the connection that `own` is the name of; -1: it did not come. */
-static int connection_take(struct prober *p, const struct sockaddr_in *own, uint64_t until_us)
+static int connection_take(struct prober *p, const struct sockaddr_in6 *own, uint64_t until_us)
 {
     for (unsigned i = 0; i < STRANGERS_MOST && await(p, p->listener, POLLIN, until_us); i++) {
-        struct sockaddr_in from = {0};
+        struct sockaddr_in6 from = {0};
         socklen_t length = sizeof from;
-        int fd = bh_accept4(p->listener, (struct sockaddr *)&from, &length, SOCK_NONBLOCK);
-        if (fd >= 0 && from.sin_port == own->sin_port && from.sin_addr.s_addr == own->sin_addr.s_addr)
+        int fd = bh_accept4(p->listener, name_of(&from), &length, SOCK_NONBLOCK);
+        if (fd >= 0 && same_port(&from, own))
             return fd;
         if (fd < 0 && is_lost(errno))
             drop(&p->listener);
@@ -127,17 +155,17 @@ static bool octet_goes(struct prober *p, int from, int to, uint8_t octet, uint64
 /* `fd`: a socket. True: an octet came, and came back. */
 static bool connection_works(struct prober *p, int fd, uint64_t until_us)
 {
-    struct sockaddr_in own = {0};
+    struct sockaddr_in6 own = {0};
     socklen_t length = sizeof own;
     struct linger reset = {.l_onoff = 1};
     int error = 0;
     socklen_t size = sizeof error;
     if (bh_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) < 0)
         return false;
-    if (bh_connect(fd, (struct sockaddr *)&p->at, sizeof p->at) < 0 && errno != EINPROGRESS)
+    if (bh_connect(fd, name_of(&p->at), name_length(p)) < 0 && errno != EINPROGRESS)
         return false;
     if (!await(p, fd, POLLOUT, until_us) || bh_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error != 0 ||
-        bh_getsockname(fd, (struct sockaddr *)&own, &length) < 0)
+        bh_getsockname(fd, name_of(&own), &length) < 0)
         return false;
     int end = connection_take(p, &own, until_us);
     uint8_t octet = (uint8_t)p->sequence;
@@ -150,7 +178,7 @@ static bool connection_works(struct prober *p, int fd, uint64_t until_us)
 /* A socket by which the socket server shows that it answers, or -1. */
 static int request(struct prober *p, struct probe_report *ret)
 {
-    int fd = bh_socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    int fd = bh_socket(p->family, SOCK_STREAM | SOCK_NONBLOCK, 0);
     ret->request = fd >= 0 ? PROBE_SERVED : (uint8_t)outcome_of(errno);
     p->unserved = fd < 0 ? p->unserved + 1 : 0;
     return fd;
@@ -196,17 +224,17 @@ static void datagrams_drop(struct prober *p)
 
 static enum probe_outcome datagrams_make(struct prober *p)
 {
-    struct sockaddr_in name[2];
+    struct sockaddr_in6 name[2];
     for (unsigned i = 0; i < 2; i++) {
         socklen_t length = sizeof name[i];
-        name[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        p->datagram[i] = bh_socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-        if (p->datagram[i] < 0 || bh_bind(p->datagram[i], (struct sockaddr *)&name[i], sizeof name[i]) < 0 ||
-            bh_getsockname(p->datagram[i], (struct sockaddr *)&name[i], &length) < 0)
+        name[i] = loopback(p);
+        p->datagram[i] = bh_socket(p->family, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+        if (p->datagram[i] < 0 || bh_bind(p->datagram[i], name_of(&name[i]), name_length(p)) < 0 ||
+            bh_getsockname(p->datagram[i], name_of(&name[i]), &length) < 0)
             return outcome_of(errno);
     }
     for (unsigned i = 0; i < 2; i++)
-        if (bh_connect(p->datagram[i], (struct sockaddr *)&name[1 - i], sizeof name[i]) < 0)
+        if (bh_connect(p->datagram[i], name_of(&name[1 - i]), name_length(p)) < 0)
             return outcome_of(errno);
     return PROBE_SERVED;
 }

@@ -10,15 +10,16 @@
 #include "servers/prober/report.h"
 
 struct prober {
-    int listener;                /* kept for life; -1: to be made */
-    int datagram[2];             /* connected to each other, likewise */
-    struct sockaddr_in at;       /* the listener's name */
+    int listener;    /* kept for life; -1: to be made */
+    int datagram[2]; /* connected to each other, likewise */
+    int family;
+    struct sockaddr_in6 at;      /* the listener's name, of that family */
     uint32_t sequence, unserved; /* requests in a row */
     uint64_t late_us;
 };
 
 uint64_t probe_now_us(void);
-void prober_init(struct prober *p);
+void prober_init(struct prober *p, int family);
 /* Takes two seconds at most, and the socket server's patience (half a second) for each request that it does not answer.
  */
 void probe(struct prober *p, struct probe_report *ret);

@@ -3,10 +3,10 @@
  * intervals whether users are served. It finds who beats, gives back what it was lent, and serves nobody: which no
  * neighbour and no counter can tell from having nothing to do. Whom its reports cost a life is eliminate.c's to say.
  *
- * A report counts only if nothing else explains it: every domain ran since before the probe began, moved lately (who
- * does not is the hang watch's) and is not slowed down by a tracer; no change is on its way; and the prober, which is
- * put on the first domain's CPU, was let run in time itself. What follows from it costs a life and no state, and counts
- * as no failed start.
+ * A report counts only if nothing else explains it: it was served once in the life of this stack; every domain ran for
+ * a while before the probe began, moved lately (who does not is the hang watch's) and is not slowed down by a tracer;
+ * no change is on its way; and the prober, which is put on the first domain's CPU, was let run in time itself. What
+ * follows from it costs a life and no state, and counts as no failed start.
  *
  * It is believed no more than that: what it says of times only ever excuses. One that says nothing for SILENT_US is
  * killed, and one that ends is started again, later each time. It has one session, whose rule is not the policy's: what
@@ -24,8 +24,9 @@
 #include "servers/supervisor/supervisor.h"
 
 #define EVERY_US       1000000 /* unless --probe says otherwise */
-#define AGAIN_US       100000  /* after a failure */
+#define AGAIN_US       250000  /* after a failure */
 #define SILENT_US      8000000
+#define SETTLE_US      300000 /* a life may need so long until what it serves is as it was */
 #define LATE_US        60000  /* a machine that lets nobody run for so long proves nothing */
 #define STILL_US       500000 /* who has not moved for so long is the hang watch's */
 #define RETRY_US       250000
@@ -59,8 +60,12 @@ void prober_rule(struct policy_rule *ret)
     *ret = (struct policy_rule){.uid = POLICY_ANY, .gid = POLICY_ANY, .attach = true};
     ret->limits = (struct policy_limits){.sessions = 1, .sockets = PROBER_SOCKETS, .memory_octets = PROBER_OCTETS};
     policy_list_all(&ret->bind);
+    ret->bind.span[1] = ret->bind.span[0];
+    ret->bind.count = 2;
     ret->bind.span[0].prefix = (struct ip_address){.family = ADDRESS_IP4, .octets = {127}};
     ret->bind.span[0].prefix_length = 8;
+    ret->bind.span[1].prefix = (struct ip_address){.family = ADDRESS_IP6, .octets = {[15] = 1}};
+    ret->bind.span[1].prefix_length = 128;
     ret->connect = ret->bind;
 }
 
@@ -141,6 +146,8 @@ bool prober_stop(struct supervisor *s)
 /* NULL, or why nothing follows from a probe that began then. */
 static const char *excuse(struct supervisor *s, const struct probe_report *r, uint64_t now)
 {
+    if (!s->prober.was_well)
+        return "perhaps it cannot be served"; /* its own fault, or of how the stack was set up */
     if (r->late_us >= LATE_US)
         return "the machine was late";
     if (change_is_on(s, 0) || repartition_is_on(s))
@@ -148,7 +155,7 @@ static const char *excuse(struct supervisor *s, const struct probe_report *r, ui
     for (uint32_t i = 0; i < s->domain_count; i++) {
         const struct domain *d = &s->domain[i];
         const struct liveness *l = &d->liveness;
-        if (d->state != DOMAIN_RUNNING || r->began_us < d->ready_us || d->fault != FAULT_NONE)
+        if (d->state != DOMAIN_RUNNING || r->began_us < d->ready_us + SETTLE_US || d->fault != FAULT_NONE)
             return "a domain starts anew";
         if (inject_slows(s, d))
             return "a domain is traced";
@@ -181,6 +188,7 @@ static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t n
     bool exhausted;
     enum symptom symptom = eliminate_symptom(r);
     p->reports++;
+    p->was_well |= symptom == SYMPTOM_NONE;
     p->failures += symptom != SYMPTOM_NONE && symptom != SYMPTOM_UNKNOWN;
     if (symptom != SYMPTOM_NONE && excuse(s, r, now) != NULL) {
         p->excused++;

@@ -425,7 +425,7 @@ struct injector {
 struct prober_link { /* prober_link.c */
     struct process process;
     int socket; /* -1: none */
-    bool silent;
+    bool silent, was_well;
     uint64_t at_us; /* when to start it, or to ask next */
     uint64_t retry_us, since_us, asked_us; /* asked_us 0: it has answered */
     uint64_t reports, failures, excused, refused;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Inside a lab: faults in the code of a server that beats on and serves nobody. `find FILE`, with --probe 0: a place is looked for where
 such a fault ends the service, for good, and nobody notices; it is written down. `mend FILE`, as shipped: with the fault at that
-place the service comes back without help, and what was connected goes on. `self`: the prober's own ends."""
+place the service comes back without help, and what was connected goes on. `self`: the prober's own ends; `ip6`: it is served without IPv4."""
 import json
 import os
 import re
@@ -150,7 +150,9 @@ def test_cold():
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "self":
+    if sys.argv[1] == "ip6":
+        main([test_probes_go_on])
+    elif sys.argv[1] == "self":
         main([test_probes_go_on, test_it_dies, test_cold])
     else:
         {"find": find, "mend": mend}[sys.argv[1]](sys.argv[2])

@@ -26,6 +26,7 @@ static void link_setup(void)
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
     prober_init(s);
     s->prober.socket = pair[0];
+    s->prober.was_well = true;
     s->prober.process = (struct process){getpid(), -1, false, 0};
     prober = pair[1];
 }
@@ -91,17 +92,17 @@ START_TEST(well_is_well)
 }
 END_TEST
 
-enum { LATE, EARLY, STARTING, PLANNED, STILL, CHANGE, GOLDEN, EXCUSES };
+enum { LATE, EARLY, STARTING, PLANNED, STILL, CHANGE, GOLDEN, NEVER_WELL, EXCUSES };
 
 START_TEST(what_has_another_reason_blames_nobody)
 {
     struct probe_report r = report_of(PROBE_FAILED, PROBE_UNKNOWN, PROBE_FAILED);
     struct domain *d = &s->domain[SERVER_UDP];
-    d->ready_us = r.began_us - 1;
+    d->ready_us = r.began_us - 1000000;
     if (_i == LATE)
         r.late_us = 1000000;
     else if (_i == EARLY)
-        d->ready_us = r.began_us + 1;
+        d->ready_us = r.began_us - 1000;
     else if (_i == STARTING)
         d->state = DOMAIN_GRANTED;
     else if (_i == PLANNED)
@@ -112,6 +113,8 @@ START_TEST(what_has_another_reason_blames_nobody)
         s->change[0].id = 1;
     else if (_i == GOLDEN)
         s->injector[0] = (struct injector){.domain = d, .golden = true};
+    else if (_i == NEVER_WELL)
+        s->prober.was_well = false;
     fails_twice(r);
     ck_assert_uint_eq(blamed(), _i < EXCUSES ? 0 : SERVER_BIT(SERVER_SOCKET));
     ck_assert_uint_eq(s->prober.excused, _i < EXCUSES ? 2 : 0);

@@ -57,6 +57,8 @@ static void list_print(const Bulkhead__Manage__DomainList *list)
     uptime_format(list->uptime_us, uptime, sizeof(uptime));
     printf("partition %s, up %s, %u session%s, supervisor %u\nwalls: %s\n", cli_printable(list->partition), uptime,
            list->sessions, list->sessions == 1 ? "" : "s", list->supervisor_pid, cli_printable(list->walls));
+    if (list->prober_pid != 0)
+        printf("prober %u: has a session of its own\n", list->prober_pid);
 }
 
 int cli_ps(const struct cli_arguments *arguments)

@@ -229,6 +229,7 @@ static void died_event(struct supervisor *s, const struct domain *d, const char 
         [FAULT_START] = ": did not get ready in time, killed",
         [FAULT_PROTOCOL] = ": killed for a lie",
         [FAULT_ACCUSED] = ": killed for what a neighbour calls a lie",
+        [FAULT_UNSERVED] = ": killed because it serves nobody",
         [FAULT_GRANT] = ": killed",
         [FAULT_STACK] = ": all start anew",
     };
@@ -258,7 +259,8 @@ static void died(struct supervisor *s, struct domain *d)
     /* who kills on purpose shall see what the stack does, not the back-off; nor is one to blame for another's failed starts, or
      * for what a neighbour says */
     bool killed = signo == SIGKILL && d->fault == FAULT_NONE; /* from outside: says nothing of it or its store */
-    bool counted = !killed && d->fault != FAULT_KILL && d->fault != FAULT_STACK && d->fault != FAULT_ACCUSED;
+    bool counted = !killed && d->fault != FAULT_KILL && d->fault != FAULT_STACK && d->fault != FAULT_ACCUSED &&
+                   d->fault != FAULT_UNSERVED;
     d->unhealthy = healthy ? 0 : d->unhealthy + counted;
     churn_note(d, counted && d->fault != FAULT_PLANNED);
     d->state = DOMAIN_DOWN;

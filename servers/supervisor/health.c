@@ -193,6 +193,15 @@ void health_lies(struct supervisor *s, struct domain *d, const struct domain *ac
     domain_kill(d, accuser != NULL ? FAULT_ACCUSED : FAULT_PROTOCOL);
 }
 
+void health_unserved(struct supervisor *s, struct domain *d, const char *what)
+{
+    if (d->process.pidfd < 0 || d->fault != FAULT_NONE)
+        return;
+    s->health.unserved++;
+    event_add(s, "unserved", d->name, d->incarnation, NULL, 0, "%s; says the prober: a new life for it", what);
+    domain_kill(d, FAULT_UNSERVED);
+}
+
 /* ---- escalation ---- */
 
 #define TRANSPORTS (SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP))

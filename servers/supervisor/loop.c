@@ -158,6 +158,7 @@ void supervisor_stop(struct supervisor *s)
 static bool stop_advance(struct supervisor *s, uint64_t now)
 {
     bool processes = change_stop(s);
+    processes = prober_stop(s) || processes;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         struct domain *d = &s->domain[i];
         processes = processes || d->spare.process.pidfd >= 0;
@@ -247,6 +248,12 @@ static void dispatch(struct supervisor *s, const struct epoll_event *event)
     case WATCH_WIRE_LISTENER:
         wire_accept(s);
         break;
+    case WATCH_PROBER_PROCESS:
+        prober_died(s);
+        break;
+    case WATCH_PROBER:
+        prober_receive(s);
+        break;
     case WATCH_ATTACH:
         if (epoll_wait(s->attach_epoll, &inner, 1, 0) == 1)
             dispatch_attach(s, &inner);
@@ -279,6 +286,7 @@ static void deadlines(struct supervisor *s, uint64_t now)
     standby_deadlines(s, now);
     change_deadlines(s, now);
     repartition_deadlines(s, now);
+    prober_deadlines(s, now);
     if (s->place_freed)
         attach_waiting(s);
     if (s->manage.pidfd < 0 && !s->stopping && now >= s->manage_retry_us)
@@ -297,6 +305,7 @@ static uint64_t next_deadline(struct supervisor *s)
     earlier(&least, standby_deadline(s));
     earlier(&least, change_deadline(s));
     earlier(&least, repartition_deadline(s));
+    earlier(&least, prober_deadline(s));
     earlier(&least, s->watch_us + health_tick_us(s));
     for (uint32_t i = 0; i < s->domain_count; i++) {
         const struct domain *d = &s->domain[i];

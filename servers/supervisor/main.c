@@ -17,6 +17,7 @@ int main(int argc, char **argv)
     memory_populate(s);
     s->run_dir = s->lock = s->epoll = s->attach_epoll = s->signals = s->listener = s->device = s->manage_link = -1;
     s->manage.pidfd = -1;
+    prober_init(s);
     wire_init(s);
     int result = options_parse(&s->options, argc, argv, &rest, error);
     if (result > 0)

@@ -33,6 +33,7 @@ enum key {
     KEY_RECOVERY,
     KEY_STANDBY,
     KEY_HANG,
+    KEY_PROBE,
     KEY_COMMIT,
     KEY_RUN_DIR,
     KEY_PLACEMENT,
@@ -70,6 +71,8 @@ static const struct argp_option options[] = {
      "what a restarted server goes on from: all (the default), its listeners but no connection, or nothing", 0},
     {"standby", KEY_STANDBY, "on|off", 0, "keep a started spare of each domain (the default), or start one when it is needed", 0},
     {"hang", KEY_HANG, "MS", 0, "a domain that does not move for so long is replaced: 200 to 60000, by default 1000", 0},
+    {"probe", KEY_PROBE, "MS", 0,
+     "how often it is tried whether users are served, by default 1000; who beats and serves nobody is replaced; 0: never", 0},
     {"commit", KEY_COMMIT, "on|off", 0,
      "for measurements: off keeps no state for the next incarnation, so that every restart loses what there was", 0},
     {"run-dir", KEY_RUN_DIR, "DIR", 0, "where the sockets are, by default $XDG_RUNTIME_DIR/bulkhead or /run/bulkhead",
@@ -255,6 +258,18 @@ static int hang_parse(struct parse *parse, const char *value)
     return 0;
 }
 
+static int probe_parse(struct parse *parse, const char *value)
+{
+    char *end = NULL;
+    unsigned long ms = strtoul(value, &end, 10);
+    bool fits = ms == 0 || (ms >= OPTIONS_PROBE_LEAST && ms <= OPTIONS_PROBE_MOST);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || !fits)
+        return complain(parse, "--probe", value, "write milliseconds, 100 to 600000, or 0 for never");
+    parse->options->no_probe = ms == 0;
+    parse->options->probe_ms = (uint32_t)ms;
+    return 0;
+}
+
 static int tap_parse(struct parse *parse, const char *value, const char *name)
 {
     struct options *o = parse->options;
@@ -382,6 +397,8 @@ static int setting_parse(struct parse *parse, int key, const char *value)
         return off_parse(parse, "--commit", value, &o->no_commit);
     case KEY_HANG:
         return hang_parse(parse, value);
+    case KEY_PROBE:
+        return probe_parse(parse, value);
     case KEY_RUN_DIR:
         return run_dir_parse(parse, value);
     case KEY_PLACEMENT:

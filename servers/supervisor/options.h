@@ -19,6 +19,8 @@
 #define OPTIONS_MTU_MOST 9000
 #define OPTIONS_HANG_LEAST 200   /* ms */
 #define OPTIONS_HANG_MOST  60000
+#define OPTIONS_PROBE_LEAST 100
+#define OPTIONS_PROBE_MOST  600000
 #define OPTIONS_USAGE   2 /* exit status of wrong usage */
 
 enum placement {
@@ -45,6 +47,8 @@ struct options {
     enum stack_ecn ecn;
     enum stack_recovery recovery;
     bool no_commit, no_standby;
+    bool no_probe;
+    uint32_t probe_ms; /* how often the prober looks; 0: the default */
     uint32_t hang_ms; /* silence after which a domain hangs; 0: the default */
     bool dad_given; /* else what fits the device */
     char run_dir[OPTIONS_RUN_DIR];

@@ -221,18 +221,30 @@ static int place_find(const struct supervisor *s, uint32_t uid, uint32_t session
 {
     uint32_t all = 0, own = 0, id = SESSIONS_MAX;
     for (uint32_t i = 0; i < SESSIONS_MAX; i++) {
-        bool used = s->session[i].state != SESSION_FREE;
+        bool used = s->session[i].state != SESSION_FREE && !s->session[i].prober;
         all += used;
         own += used && s->session[i].uid == uid;
-        if (!used && id == SESSIONS_MAX)
+        if (s->session[i].state == SESSION_FREE && id == SESSIONS_MAX)
             id = i;
     }
-    if (all >= s->sessions_most)
+    if (id == SESSIONS_MAX || all >= s->sessions_most)
         return ENOSPC;
     if (own >= sessions || own >= SESSIONS_OF_UID(s->sessions_most))
         return EDQUOT;
     *ret_id = id;
     return 0;
+}
+
+/* The prober's is the last one that is free, and counts against nobody. */
+static int prober_place_find(const struct supervisor *s, uint32_t *ret_id)
+{
+    for (uint32_t id = SESSIONS_MAX; id-- > 0;) {
+        if (s->session[id].state == SESSION_FREE) {
+            *ret_id = id;
+            return 0;
+        }
+    }
+    return EAGAIN; /* nobody's end is hastened for it */
 }
 
 /* Descriptors of its own for a session. 0 or an errno value. */
@@ -272,9 +284,15 @@ int session_new(struct supervisor *s, const int fd[2], const struct ucred *who, 
     uint32_t id = 0, mask = 0;
     struct file_identity file[2];
     const struct policy_rule *rule = NULL;
-    int error = rule_find(s, who, &rule);
-    if (error == 0)
+    struct policy_rule own;
+    bool prober = prober_is(s, (uint32_t)who->pid);
+    int error = prober ? prober_place_find(s, &id) : rule_find(s, who, &rule);
+    if (error == 0 && prober) {
+        prober_rule(&own);
+        rule = &own;
+    } else if (error == 0) {
         error = place_find(s, who->uid, rule->limits.sessions, &id);
+    }
     if (error == 0)
         error = memory_check(s, fd, sizeof(struct session_control), sizeof(struct session_answer), file);
     struct session_memory *session = &s->session[id];
@@ -291,6 +309,7 @@ int session_new(struct supervisor *s, const int fd[2], const struct ucred *who, 
     session->uid = who->uid;
     session->pid = (uint32_t)who->pid;
     session->rule = *rule;
+    session->prober = prober;
     memcpy(session->file, file, sizeof file);
     session->octets = sizeof(struct session_control) + sizeof(struct session_answer);
     for (uint32_t i = 0; i < s->domain_count; i++) {
@@ -299,7 +318,8 @@ int session_new(struct supervisor *s, const int fd[2], const struct ucred *who, 
             mask |= 1U << i;
         }
     }
-    session_event(s, "session", id, "attached: pid %u, uid %u", session->pid, session->uid);
+    session_event(s, "session", id, "attached: pid %u, uid %u%s", session->pid, session->uid,
+                  prober ? ", the prober" : "");
     *ret_id = id;
     session->fence = FENCE_HELLO;
     session->waiting = mask;

@@ -9,7 +9,7 @@
 #include "servers/supervisor/supervisor.h"
 
 #define EVENTS_IN_A_REPLY 100
-#define COUNTERS_MAX      (SERVER_COUNT * STATUS_COUNTERS * 2 + 8 + sizeof(struct health_counters) / sizeof(uint64_t))
+#define COUNTERS_MAX      (SERVER_COUNT * STATUS_COUNTERS * 2 + 12 + sizeof(struct health_counters) / sizeof(uint64_t))
 #define WALLS_OWN         "uid per domain"
 #define WALLS_ONE         "one uid: hostile applications at the level of ptrace are outside the model"
 
@@ -99,7 +99,8 @@ void status_ps(struct supervisor *s, Bulkhead__Manage__Reply *reply)
     list->walls = text_new(status_walls(s));
     list->uptime_us = now_us() - s->start_us;
     for (uint32_t i = 0; i < SESSIONS_MAX; i++)
-        list->sessions += s->session[i].state != SESSION_FREE;
+        list->sessions += s->session[i].state != SESSION_FREE && !s->session[i].prober;
+    list->prober_pid = (uint32_t)s->prober.process.pid;
     reply->ps = list;
 }
 
@@ -158,6 +159,10 @@ void status_stat(struct supervisor *s, Bulkhead__Manage__Reply *reply)
 #define X(name) counter_add(list, "supervisor", #name, s->health.name);
     HEALTH_COUNTERS(X)
 #undef X
+    counter_add(list, "supervisor", "probes", s->prober.reports);
+    counter_add(list, "supervisor", "probes_failed", s->prober.failures);
+    counter_add(list, "supervisor", "probes_excused", s->prober.excused);
+    counter_add(list, "supervisor", "probes_refused", s->prober.refused);
     counter_add(list, "supervisor", "attaches_refused", s->refused_attaches);
     counter_add(list, "supervisor", "attaches_refused_by_policy", s->policy_refusals);
     counter_add(list, "supervisor", "manage_dropped", s->manage_dropped);

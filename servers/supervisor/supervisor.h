@@ -10,6 +10,7 @@
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
  *   rights.c caps.c    the derivation tree of all that was granted
  *   attach.c session.c applications          manage_link.c status.c event.c   the management plane
+ *   eliminate.c prober_link.c  is anybody served?
  *   capture.c crash.c  what crosses a channel; reports of deaths
  *   audit*.c           what the kernel says against what was granted */
 #ifndef BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
@@ -30,6 +31,7 @@
 #include "ipc/manage.pb-c.h"
 #include "ipc/session.h"
 #include "servers/server.h"
+#include "servers/supervisor/eliminate.h"
 #include "servers/supervisor/liveness.h"
 #include "servers/supervisor/options.h"
 #include "servers/topology/topology.h"
@@ -151,6 +153,7 @@ enum domain_fault {
     FAULT_START,
     FAULT_PROTOCOL,
     FAULT_ACCUSED, /* a neighbour says that it lies */
+    FAULT_UNSERVED, /* the prober says that it serves nobody */
     FAULT_GRANT,
     FAULT_STACK /* no fault of its own: everything starts anew */
 };
@@ -186,7 +189,7 @@ struct spare { /* standby.c: a started, sandboxed process that waits for its gra
     X(restarts_cold)  /* failed starts: with empty stores of its own */                                                \
     X(restarts_stack) /* and then everybody's */                                                                       \
     X(restarts_waited) /* back-off */                                                                                  \
-    X(hangs_loop) X(hangs_stop) X(hangs_start) X(lies) X(suspects) X(poisons)
+    X(hangs_loop) X(hangs_stop) X(hangs_start) X(lies) X(unserved) X(suspects) X(poisons)
 struct health_counters {
 #define X(name) uint64_t name;
     HEALTH_COUNTERS(X)
@@ -340,6 +343,7 @@ struct session_memory {
     uint32_t id;
     uint32_t generation;
     uint32_t uid, pid;
+    bool prober;
     struct policy_rule rule; /* that held when it attached */
     uint32_t node, control_node, answer_node, bell_node;
     int control, answer, bell_read, bell_write; /* control read-only */
@@ -430,6 +434,16 @@ struct injector {
     char last_words[INJECT_TEXT]; /* first octet: of which kind */
 };
 
+struct prober_link { /* prober_link.c */
+    struct process process;
+    int socket; /* -1: none */
+    bool silent, was_well;
+    uint64_t at_us; /* when to start it, or to ask next */
+    uint64_t retry_us, since_us, asked_us; /* asked_us 0: it has answered */
+    uint64_t reports, failures, excused, refused;
+    struct elimination elimination;
+};
+
 struct supervisor {
     struct options options;
     struct policy policy;
@@ -452,6 +466,7 @@ struct supervisor {
     struct server_memory server[SERVER_COUNT];
     struct channel_memory channel[TOPOLOGY_CHANNELS];
     struct judge_device judge_device;
+    struct prober_link prober;
     struct registry registry;
     struct registry_node node[RIGHTS_NODES];
     uint32_t right_node[RIGHTS_ROOTS];
@@ -505,6 +520,8 @@ enum watch {
     WATCH_CAPTURE,
     WATCH_WIRE,
     WATCH_WIRE_LISTENER,
+    WATCH_PROBER_PROCESS,
+    WATCH_PROBER,
     WATCH_ATTACH, /* one of the two that follow */
     WATCH_LISTENER,
     WATCH_CONNECTION
@@ -592,6 +609,8 @@ void health_hangs(struct supervisor *s, struct domain *domain); /* killed, as a 
 void health_not_ready(struct supervisor *s, struct domain *domain); /* in time: likewise */
 /* `accuser` (NULL: the supervisor itself) has found that it lies: killed, told. `what`: anybody's text. */
 void health_lies(struct supervisor *s, struct domain *domain, const struct domain *accuser, const char *what);
+/* The prober finds that it serves nobody: likewise, and no failed start. `what`: our own text. */
+void health_unserved(struct supervisor *s, struct domain *domain, const char *what);
 /* Whether it is being killed for a lie: nothing that it says counts any more. */
 static inline bool health_lied(const struct domain *domain)
 {
@@ -659,6 +678,16 @@ void judge_tick(struct supervisor *s, uint64_t now);
 const void *judge_forget(struct channel_memory *channel, unsigned side); /* the mapping, which the caller ends; or NULL */
 /* Whether the books of the accused speak for what it is accused of, or there are none. */
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now);
+
+/* ---- prober_link.c ---- */
+void prober_init(struct supervisor *s);
+bool prober_is(const struct supervisor *s, uint32_t pid);
+void prober_rule(struct policy_rule *ret); /* of its session, whatever the policy says */
+void prober_receive(struct supervisor *s); /* untrusted: all of it */
+void prober_died(struct supervisor *s);
+void prober_deadlines(struct supervisor *s, uint64_t now);
+uint64_t prober_deadline(const struct supervisor *s); /* 0: none */
+bool prober_stop(struct supervisor *s);               /* true: it is ending */
 
 /* ---- memory.c ---- */
 int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */

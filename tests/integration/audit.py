@@ -73,7 +73,7 @@ def test_application():
             wait_for("service", lambda: connects(PORT))
             clean(audit())
     wait_for("the session's memory to be let go",
-             lambda: not any(name.startswith("session") for name in rows(audit())))
+             lambda: not any(name.startswith("session0-") for name in rows(audit())))
     clean(audit())
 
 

@@ -22,7 +22,9 @@ START_TEST(a_wrong_option_is_told_in_one_line)
                                      {"--mtu", "9001"},              {"--mtu", "x"},
                                      {"--mtu", "-1500"},             {"--mtu", "99999999999999999999"},
                                      {"--mtu", "1500 "},             {"--mtu", ""},
-                                     {"--congestion", "bbr"},        {"--congestion", ""}};
+                                     {"--congestion", "bbr"},        {"--congestion", ""},
+                                     {"--probe", "99"},              {"--probe", "x"},
+                                     {"--probe", "600001"},          {"--probe", ""}};
     struct options options;
     char error[OPTIONS_ERROR];
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What the prober says to the supervisor after each probe, over their socketpair: one datagram of this size. */
+#ifndef BULKHEAD_SERVERS_PROBER_REPORT_H
+#define BULKHEAD_SERVERS_PROBER_REPORT_H
+
+#include <stdint.h>
+
+#define PROBE_MAGIC 0x50524f42U
+
+enum probe_outcome {
+    PROBE_UNKNOWN, /* not asked, or refused for want of room: says nothing */
+    PROBE_SERVED,
+    PROBE_FAILED, /* wrongly served, refused, or not in time */
+    PROBE_OUTCOMES
+};
+
+struct probe_report {
+    uint32_t magic, sequence;
+    uint64_t began_us; /* CLOCK_MONOTONIC */
+    uint32_t took_us;
+    uint32_t late_us; /* what the longest wait of it took longer than was asked: the machine's doing */
+    uint8_t request;  /* enum probe_outcome: the socket server answers */
+    uint8_t tcp, udp; /* an octet went there and back */
+    uint8_t reserved[5];
+};
+_Static_assert(sizeof(struct probe_report) == 32, "no holes");
+
+#endif

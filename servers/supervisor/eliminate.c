@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The probe is an end-to-end failure monitor as Candea et al. have them (Microreboot, OSDI 2004): it sees that users
+ * are not served, not whose fault that is. So the likeliest has a new life first; if that was in vain the next
+ * likeliest, and so on; then nobody for a while, since the reason is none that a new life mends, or the prober's own. A
+ * life costs its domain no state, so a wrong guess costs milliseconds. Series of guesses are ever rarer until all was
+ * well for long: a prober that lies costs a few lives. */
+#include "servers/supervisor/eliminate.h"
+
+#define CANDIDATES_MOST 3
+
+/* Who is blamed first, second, third. */
+static const uint32_t candidate[SYMPTOMS][CANDIDATES_MOST] = {
+    [SYMPTOM_REQUEST] = {SERVER_BIT(SERVER_SOCKET)},
+    [SYMPTOM_TCP] = {SERVER_BIT(SERVER_TCP), SERVER_BIT(SERVER_SOCKET), SERVER_BIT(SERVER_IP)},
+    [SYMPTOM_UDP] = {SERVER_BIT(SERVER_UDP), SERVER_BIT(SERVER_SOCKET), SERVER_BIT(SERVER_IP)},
+    [SYMPTOM_BOTH] = {SERVER_BIT(SERVER_IP), SERVER_BIT(SERVER_SOCKET),
+                      SERVER_BIT(SERVER_TCP) | SERVER_BIT(SERVER_UDP)},
+};
+
+bool eliminate_report_ok(const struct probe_report *r)
+{
+    return r->magic == PROBE_MAGIC && r->request < PROBE_OUTCOMES && r->tcp < PROBE_OUTCOMES && r->udp < PROBE_OUTCOMES;
+}
+
+enum symptom eliminate_symptom(const struct probe_report *r)
+{
+    if (r->request == PROBE_FAILED)
+        return SYMPTOM_REQUEST;
+    if (r->tcp == PROBE_FAILED)
+        return r->udp == PROBE_FAILED ? SYMPTOM_BOTH : SYMPTOM_TCP;
+    if (r->udp == PROBE_FAILED)
+        return SYMPTOM_UDP;
+    return r->tcp == PROBE_SERVED && r->udp == PROBE_SERVED ? SYMPTOM_NONE : SYMPTOM_UNKNOWN;
+}
+
+static void series_ends(struct elimination *e, uint64_t now)
+{
+    uint64_t pause = e->pause_us == 0 ? ELIMINATE_PAUSE_US : 2 * e->pause_us;
+    e->pause_us = pause < ELIMINATE_MOST_US ? pause : ELIMINATE_MOST_US;
+    e->quiet_until_us = now + e->pause_us;
+    e->tried = 0;
+    e->failures = 0;
+}
+
+static void well(struct elimination *e, uint64_t now)
+{
+    e->failures = 0;
+    if (e->tried != 0)
+        series_ends(e, now);
+    if (now > e->quiet_until_us && now - e->quiet_until_us >= ELIMINATE_CALM_US)
+        e->pause_us = 0;
+}
+
+/* All servers that have a new life when those in `servers` have. */
+static uint32_t with_neighbours(uint32_t servers, const uint32_t together[SERVER_COUNT])
+{
+    uint32_t all = servers;
+    for (uint32_t left = servers; left != 0; left &= left - 1)
+        all |= together[__builtin_ctz(left)];
+    return all;
+}
+
+uint32_t eliminate(struct elimination *e, enum symptom symptom, const uint32_t together[SERVER_COUNT], uint64_t now,
+                   bool *ret_exhausted)
+{
+    *ret_exhausted = false;
+    if (symptom == SYMPTOM_NONE)
+        well(e, now);
+    if (symptom == SYMPTOM_NONE || symptom == SYMPTOM_UNKNOWN)
+        return 0;
+    e->failures = symptom == e->symptom ? e->failures + 1 : 1;
+    e->symptom = symptom;
+    if (e->failures < ELIMINATE_FAILURES || now < e->quiet_until_us)
+        return 0;
+    for (uint32_t i = 0; i < CANDIDATES_MOST; i++) {
+        uint32_t blamed = candidate[symptom][i] & ~e->tried;
+        if (blamed == 0)
+            continue;
+        e->tried |= with_neighbours(blamed, together);
+        e->failures = 0;
+        e->blamed_us = now;
+        return blamed;
+    }
+    series_ends(e, now);
+    *ret_exhausted = true;
+    return 0;
+}

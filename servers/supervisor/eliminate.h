@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Which server is to blame when a probe fails, by elimination; no state but its own, no clock. */
+#ifndef BULKHEAD_SERVERS_SUPERVISOR_ELIMINATE_H
+#define BULKHEAD_SERVERS_SUPERVISOR_ELIMINATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "servers/prober/report.h"
+#include "servers/topology/topology.h"
+
+#define ELIMINATE_FAILURES 2       /* in a row, before somebody is blamed */
+#define ELIMINATE_PAUSE_US 5000000 /* after a series of lives: doubled from series to series, ... */
+#define ELIMINATE_MOST_US  640000000
+#define ELIMINATE_CALM_US  60000000 /* ... until all was well for this long, and for as long as the last pause */
+
+enum symptom {
+    SYMPTOM_NONE,    /* all is well */
+    SYMPTOM_REQUEST, /* the socket server does not answer */
+    SYMPTOM_TCP,
+    SYMPTOM_UDP,
+    SYMPTOM_BOTH, /* what both need */
+    SYMPTOM_UNKNOWN,
+    SYMPTOMS
+};
+
+struct elimination {
+    enum symptom symptom;                         /* of the failures */
+    uint32_t failures;                            /* in a row */
+    uint32_t tried;                               /* servers that have had a new life in this series */
+    uint64_t blamed_us, quiet_until_us, pause_us; /* 0: none yet */
+};
+
+/* Untrusted: report. SYMPTOM_UNKNOWN: it says nothing. */
+enum symptom eliminate_symptom(const struct probe_report *report);
+bool eliminate_report_ok(const struct probe_report *report); /* Untrusted: report */
+/* One more result. `together[id]`: the servers of its domain, itself among them. The servers whose domains are to have
+ * a new life now; 0: none. *ret_exhausted: everyone has had one, in vain. */
+uint32_t eliminate(struct elimination *e, enum symptom symptom, const uint32_t together[SERVER_COUNT], uint64_t now,
+                   bool *ret_exhausted);
+
+#endif

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The prober: an application of the stack's own in a sandbox (servers/prober), which the supervisor asks at regular
+ * intervals whether users are served. It finds who beats, gives back what it was lent, and serves nobody: which no
+ * neighbour and no counter can tell from having nothing to do. Whom its reports cost a life is eliminate.c's to say.
+ *
+ * A report counts only if nothing else explains it: it was served once in the life of this stack; every domain ran for
+ * a while before the probe began, moved lately (who does not is the hang watch's) and is not slowed down by a tracer;
+ * no change is on its way; and the prober, which is put on the first domain's CPU, was let run in time itself. What
+ * follows from it costs a life and no state, and counts as no failed start.
+ *
+ * It is believed no more than that: what it says of times only ever excuses. One that says nothing for SILENT_US is
+ * killed, and one that ends is started again, later each time. It has one session, whose rule is not the policy's: what
+ * it may is to bind and connect within the stack. It counts against nobody's sessions.
+ *
+ * Untrusted: what it sends. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "servers/supervisor/supervisor.h"
+
+#define EVERY_US       1000000 /* unless --probe says otherwise */
+#define AGAIN_US       250000  /* after a failure */
+#define SILENT_US      8000000
+#define SETTLE_US      300000 /* a life may need so long until what it serves is as it was */
+#define LATE_US        60000  /* a machine that lets nobody run for so long proves nothing */
+#define STILL_US       500000 /* who has not moved for so long is the hang watch's */
+#define RETRY_US       250000
+#define RETRY_LAST_US  32000000
+#define SHORT_LIFE_US  10000000
+#define PROBER_SOCKETS 64
+#define PROBER_OCTETS  (4U << 20)
+
+void prober_init(struct supervisor *s)
+{
+    s->prober = (struct prober_link){.process = {0, -1, false, 0}, .socket = -1};
+}
+
+static bool is_wanted(const struct supervisor *s)
+{
+    return !s->options.no_probe && s->started && !s->stopping;
+}
+
+static uint64_t every_us(const struct supervisor *s)
+{
+    return s->options.probe_ms != 0 ? (uint64_t)s->options.probe_ms * 1000 : EVERY_US;
+}
+
+bool prober_is(const struct supervisor *s, uint32_t pid)
+{
+    return s->prober.process.pid != 0 && pid == (uint32_t)s->prober.process.pid;
+}
+
+void prober_rule(struct policy_rule *ret)
+{
+    *ret = (struct policy_rule){.uid = POLICY_ANY, .gid = POLICY_ANY, .attach = true};
+    ret->limits = (struct policy_limits){.sessions = 1, .sockets = PROBER_SOCKETS, .memory_octets = PROBER_OCTETS};
+    policy_list_all(&ret->bind);
+    ret->bind.span[1] = ret->bind.span[0];
+    ret->bind.count = 2;
+    ret->bind.span[0].prefix = (struct ip_address){.family = ADDRESS_IP4, .octets = {127}};
+    ret->bind.span[0].prefix_length = 8;
+    ret->bind.span[1].prefix = (struct ip_address){.family = ADDRESS_IP6, .octets = {[15] = 1}};
+    ret->bind.span[1].prefix_length = 128;
+    ret->connect = ret->bind;
+}
+
+static void retry_later(struct supervisor *s, uint64_t now)
+{
+    struct prober_link *p = &s->prober;
+    p->retry_us = p->retry_us == 0 ? RETRY_US : 2 * p->retry_us < RETRY_LAST_US ? 2 * p->retry_us : RETRY_LAST_US;
+    p->at_us = now + p->retry_us;
+}
+
+static void link_close(struct supervisor *s)
+{
+    if (s->prober.socket < 0)
+        return;
+    loop_unwatch(s, s->prober.socket);
+    close(s->prober.socket);
+    s->prober.socket = -1;
+}
+
+static void start(struct supervisor *s, uint64_t now)
+{
+    struct prober_link *p = &s->prober;
+    int pair[2];
+    retry_later(s, now);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return;
+    struct spawn_request request = {.program = "bulkhead-prober",
+                                    .argument = s->options.run_dir,
+                                    .control = pair[1],
+                                    .uid = geteuid(),
+                                    .cpu = s->domain[0].cpu};
+    int result = spawn_process(&request, &p->process);
+    close(pair[1]);
+    p->socket = pair[0];
+    p->since_us = now;
+    p->silent = false;
+    p->asked_us = 0;
+    if (result == 0)
+        result = loop_watch(s, p->process.pidfd, WATCH_PROBER_PROCESS, 0);
+    if (result == 0)
+        result = loop_watch(s, p->socket, WATCH_PROBER, 0);
+    if (result == 0)
+        return;
+    link_close(s);
+    process_signal(&p->process, SIGKILL);
+    char text[32];
+    if (p->process.pidfd >= 0)
+        process_reap(&p->process, text, sizeof text);
+    event_add(s, "failed", "prober", 0, NULL, 0, "cannot be started: %s", strerror(-result));
+}
+
+void prober_died(struct supervisor *s)
+{
+    struct prober_link *p = &s->prober;
+    char how[48];
+    uint64_t now = now_us();
+    loop_unwatch(s, p->process.pidfd);
+    process_reap(&p->process, how, sizeof how);
+    link_close(s);
+    if (s->stopping)
+        return;
+    if (now - p->since_us >= SHORT_LIFE_US)
+        p->retry_us = 0;
+    retry_later(s, now);
+    event_add(s, "died", "prober", 0, NULL, 0, "%s", how);
+}
+
+bool prober_stop(struct supervisor *s)
+{
+    if (s->prober.process.pid == 0)
+        return false;
+    process_signal(&s->prober.process, SIGKILL);
+    return true;
+}
+
+/* ---- what it says ---- */
+
+/* NULL, or why nothing follows from a probe that began then. */
+static const char *excuse(struct supervisor *s, const struct probe_report *r, uint64_t now)
+{
+    if (!s->prober.was_well)
+        return "perhaps it cannot be served"; /* its own fault, or of how the stack was set up */
+    if (r->late_us >= LATE_US)
+        return "the machine was late";
+    if (change_is_on(s, 0) || repartition_is_on(s))
+        return "a change is on its way";
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        const struct domain *d = &s->domain[i];
+        const struct liveness *l = &d->liveness;
+        if (d->state != DOMAIN_RUNNING || r->began_us < d->ready_us + SETTLE_US || d->fault != FAULT_NONE)
+            return "a domain starts anew";
+        if (inject_slows(s, d))
+            return "a domain is traced";
+        bool moved = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) != l->counter;
+        if (!moved && l->moved_us != 0 && now - l->moved_us >= STILL_US)
+            return "a domain does not move";
+        if (!moved && liveness_starves(l, d->process.pid, now))
+            return "a domain is not let run";
+    }
+    return NULL;
+}
+
+static void blame(struct supervisor *s, uint32_t servers, enum symptom symptom)
+{
+    static const char *const seen[SYMPTOMS] = {
+        [SYMPTOM_REQUEST] = "requests for sockets are not served",
+        [SYMPTOM_TCP] = "TCP connections within the stack fail",
+        [SYMPTOM_UDP] = "datagrams within the stack do not arrive",
+        [SYMPTOM_BOTH] = "neither TCP nor UDP serves within the stack",
+    };
+    for (uint32_t id = 0; id < SERVER_COUNT; id++)
+        if ((servers & SERVER_BIT(id)) != 0)
+            health_unserved(s, s->server[id].domain, seen[symptom]);
+}
+
+static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t now)
+{
+    struct prober_link *p = &s->prober;
+    uint32_t together[SERVER_COUNT];
+    bool exhausted;
+    enum symptom symptom = eliminate_symptom(r);
+    p->reports++;
+    p->was_well |= symptom == SYMPTOM_NONE;
+    p->failures += symptom != SYMPTOM_NONE && symptom != SYMPTOM_UNKNOWN;
+    if (symptom != SYMPTOM_NONE && excuse(s, r, now) != NULL) {
+        p->excused++;
+        p->elimination.failures = 0;
+        return;
+    }
+    for (uint32_t id = 0; id < SERVER_COUNT; id++)
+        together[id] = s->server[id].domain->servers;
+    uint32_t servers = eliminate(&p->elimination, symptom, together, now, &exhausted);
+    blame(s, servers, symptom);
+    if (exhausted) {
+        event_add(s, "unserved", "prober", 0, NULL, 0, "no new life helps: nobody is blamed for %" PRIu64 " s",
+                  p->elimination.pause_us / 1000000);
+        process_signal(&p->process, SIGKILL); /* perhaps it is the one */
+    }
+}
+
+void prober_receive(struct supervisor *s)
+{
+    struct prober_link *p = &s->prober;
+    struct probe_report r;
+    ssize_t n = recv(p->socket, &r, sizeof r, MSG_DONTWAIT | MSG_TRUNC);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) { /* its end follows */
+        link_close(s);
+        process_signal(&p->process, SIGKILL);
+        return;
+    }
+    if (n != (ssize_t)sizeof r || p->asked_us == 0 || !eliminate_report_ok(&r)) {
+        p->refused++;
+        return;
+    }
+    uint64_t now = now_us();
+    enum symptom symptom = eliminate_symptom(&r);
+    bool again = symptom != SYMPTOM_NONE && symptom != SYMPTOM_UNKNOWN && now >= p->elimination.quiet_until_us;
+    p->at_us = again ? now + AGAIN_US : p->asked_us + every_us(s);
+    p->asked_us = 0;
+    if (is_wanted(s))
+        weigh(s, &r, now);
+}
+
+/* ---- time ---- */
+
+static void ask(struct supervisor *s, uint64_t now)
+{
+    struct prober_link *p = &s->prober;
+    if (send(p->socket, "p", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
+        p->asked_us = now;
+    else
+        p->at_us = now + every_us(s);
+}
+
+void prober_deadlines(struct supervisor *s, uint64_t now)
+{
+    struct prober_link *p = &s->prober;
+    if (!is_wanted(s))
+        return;
+    if (p->process.pid == 0 && now >= p->at_us)
+        start(s, now);
+    else if (p->socket >= 0 && p->asked_us == 0 && now >= p->at_us)
+        ask(s, now);
+    else if (p->socket >= 0 && p->asked_us != 0 && now - p->asked_us >= SILENT_US && !p->silent) {
+        event_add(s, "unserved", "prober", 0, NULL, 0, "says nothing for %d s: killed", SILENT_US / 1000000);
+        process_signal(&p->process, SIGKILL);
+        p->silent = true;
+    }
+}
+
+uint64_t prober_deadline(const struct supervisor *s)
+{
+    return is_wanted(s) && s->prober.asked_us == 0 ? s->prober.at_us : 0;
+}

@@ -32,6 +32,7 @@
 #define READS             8U
 #define CODE_OCTETS       15U
 #define STEPS_MAX         5000U /* it is slow meanwhile */
+#define SKIPPED_US        300
 #define ALONE_US          50000 /* for the first choice of a ring */
 #define AHEAD             4U
 #define DIFFERENCE_OCTETS (24U << 20)
@@ -153,7 +154,7 @@ static struct access access_next(const struct tracee *tracee, csh decoder)
         return access;
     if (cs_disasm(decoder, octets, sizeof octets, registers.rip, 1, &code) == 1) {
         access = access_of(&registers, code);
-        access.calls = code->id == X86_INS_SYSCALL;
+        access.calls = code->id == X86_INS_SYSCALL || (int64_t)registers.orig_rax >= 0; /* or goes on with one */
         cs_free(code, 1);
     }
     access.pc = registers.rip;
@@ -170,11 +171,21 @@ static struct live live_of(struct injection *injection, const struct access *acc
     return (struct live){at / WORD * WORD, bit, bits < 64 - bit ? bits : 64 - bit, access->pc};
 }
 
+/* It is at one instruction still, which clears or copies much: that is not gone along with. */
+static enum trace_event skip(struct tracee *tracee)
+{
+    trace_go(tracee);
+    enum trace_event event = trace_wait(tracee, trace_now_us() + SKIPPED_US);
+    if (event != TRACE_GONE)
+        event = settle(tracee);
+    return event == TRACE_GONE ? event : TRACE_NEXT;
+}
+
 enum trace_event live_read(struct injection *injection, struct tracee *tracee, csh decoder, const struct maps *maps,
                            enum map_kind kinds, struct live *ret)
 {
     uint64_t end = trace_now_us() + injection->timeout_us, steps = random_next(&injection->random) % STEPS;
-    uint64_t reads = random_next(&injection->random) % READS;
+    uint64_t reads = random_next(&injection->random) % READS, last = 0;
     enum trace_event event = TRACE_NEXT;
     *ret = (struct live){0};
     for (uint64_t n = 0; n < STEPS_MAX && event == TRACE_NEXT && trace_now_us() < end; n++) {
@@ -185,7 +196,8 @@ enum trace_event live_read(struct injection *injection, struct tracee *tracee, c
             *ret = live_of(injection, &access);
             return TRACE_STOPPED;
         }
-        event = trace_step(tracee, access.calls ? end : 0);
+        event = access.pc == last ? skip(tracee) : trace_step(tracee, access.calls ? end : 0);
+        last = access.pc;
     }
     return event == TRACE_GONE ? event : settle(tracee);
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A fault in the memory: one bit of an aligned word, or all of it. Which word and when: live.c; half of the wild writes
- * go to any word of the pages that are there, as a wild pointer would. Whether it was met is told by the processor's
- * watchpoints, in the victim and in whoever else has the word mapped: the first instruction that reads it (activated),
- * or that of the victim's that writes over it; before anybody has read it, the fault is put in again behind that, some
- * times over. What the kernel reads of it no watchpoint sees. A store is read by the next life: with the damage in a
- * committed block the domain is ended before it does anything else.
+/* A fault in the memory: one bit of an aligned word, or all of it. Which word and when: live.c; a third of the wild
+ * writes goes to any word of the pages that are there, as a wild pointer would. Whether it was met is told by the
+ * processor's watchpoints, in the victim and in whoever else has the word mapped: the first instruction that reads it
+ * (activated), or that of the victim's that writes over it; before anybody has read it, the fault is put in again
+ * behind that, some times over. What the kernel reads of it no watchpoint sees. A store is read by the next life: with
+ * the damage in a committed block the domain is ended before it does anything else.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,6 +21,7 @@
 
 #define USED_TRIES  256
 #define STRIKES_MAX 16U
+#define WILD_ONE_IN 3U /* of the wild writes goes anywhere */
 
 enum way { WAY_CHANCE, WAY_READ, WAY_WRITTEN, WAY_RECEIVED, WAY_STORED };
 
@@ -234,7 +235,7 @@ static enum way way_of(struct injection *injection, enum map_kind kinds)
     if (injection->place[0] != '\0')
         return WAY_CHANCE;
     if (kinds == MAP_ANY)
-        return random_next(&injection->random) % 2 == 0 ? WAY_CHANCE : WAY_READ;
+        return random_next(&injection->random) % WILD_ONE_IN == 0 ? WAY_CHANCE : WAY_READ;
     if (kinds == MAP_STORE)
         return WAY_STORED;
     if (kinds == MAP_POOL && strcmp(injection->server, "nic") == 0)
@@ -349,7 +350,7 @@ void inject_memory(struct injection *injection)
         report(REPORT_REFUSED, "no fault named '%.40s': see `bulkhead inject --help`", injection->fault);
         return;
     }
-    if (!code_open(injection, &image, &decoder))
+    if (!code_open(injection, false, &image, &decoder))
         return;
     if (maps_read(injection->pid, &maps) < 0) {
         report(REPORT_REFUSED, "cannot see what the domain has mapped: try again");

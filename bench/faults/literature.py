@@ -3,6 +3,7 @@
 SOURCES = {
     "Rio": "W. T. Ng, P. M. Chen: The systematic improvement of fault tolerance in the Rio file cache. FTCS 1999",
     "EDFI": "C. Giuffrida, A. Kuijsten, A. S. Tanenbaum: EDFI: a dependable fault injection tool for dependability benchmarking experiments. PRDC 2013",
+    "struck on read": "R. Barbosa, J. Vinter, P. Folkesson, J. Karlsson: Assembly-level pre-injection analysis for improving fault injection efficiency. EDCC 2005",
     "SWIFI": "M.-C. Hsueh, T. K. Tsai, R. K. Iyer: Fault injection techniques and tools. IEEE Computer 30(4), 1997"}
 CLASSES = {
     "kill": ("the domain ends at once (SIGKILL)", "SWIFI: crash"),
@@ -12,13 +13,13 @@ CLASSES = {
     "loop": ("its burst does not end", "EDFI: infinite loop"),
     "block": ("it sleeps for ever", "SWIFI: timing"),
     "slow": ("each burst takes 1 to 20 ms more", "SWIFI: timing"),
-    "wild-write": ("a random word of what it may write has another value", "Rio: copy overrun, wild pointer"),
-    "flip-heap": ("one bit of its heap", "Rio: heap bit flip"),
-    "flip-stack": ("one bit of its stack", "Rio: stack bit flip"),
-    "flip-store": ("one bit of the store that outlives it", "Rio: heap bit flip, where it is kept"),
-    "flip-pool": ("one bit of its packet buffers", "Rio: heap bit flip, where it is shared"),
-    "flip-ring": ("one bit of a ring to a neighbour", "Rio: heap bit flip, where it is shared"),
-    "flip-arena": ("one bit of an application's receive memory", "Rio: heap bit flip, where it is shared"),
+    "wild-write": ("a word of what it may write has another value: one in three anywhere, the others where it reads next", "Rio: copy overrun, wild pointer"),
+    "flip-heap": ("one bit of its heap, in a word that it is about to read", "Rio: heap bit flip; struck on read"),
+    "flip-stack": ("one bit of a live frame, in a word that it is about to read", "Rio: stack bit flip; struck on read"),
+    "flip-store": ("one bit of a committed block of its store; it is killed at once, so that its next life reads that", "Rio: heap bit flip, where it is kept"),
+    "flip-pool": ("one bit of a packet buffer that it has just filled", "Rio: heap bit flip, where it is shared"),
+    "flip-ring": ("one bit of a message that it has just put into a ring to a neighbour", "Rio: heap bit flip, where it is shared"),
+    "flip-arena": ("one bit of what it has just written to an application's receive memory", "Rio: heap bit flip, where it is shared"),
     "flip-text": ("one bit of an instruction that runs", "Rio: text bit flip"),
     "nop": ("an instruction is gone", "Rio: delete random instruction"),
     "branch-inverted": ("a condition is the other way round", "EDFI: inverted branch"),

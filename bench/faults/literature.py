@@ -52,3 +52,25 @@ OUTCOMES = {
     "transparent": "the victim was restarted or a channel of its own stopped; applications saw nothing but time",
     "no effect": "activated, and nothing was seen of it",
     "not activated": "the fault was never executed, read or sent: counts in no rate"}
+CARRIES = ("whoever carries octets can forge them (DESIGN section 3): what is changed behind the last checksum is delivered as it is; checksums end to end, as TLS "
+           "has them, would tell")
+WRONG_DATA = {  # where the fault is: how wrong octets come of it
+    "flip-arena": "the bit is in the application's own receive memory, behind the last check that the stack makes: no part of it reads that again",
+    "flip-pool": "the bit is in a frame or header whose checksum has been verified, or is still to be computed over what is there then: " + CARRIES,
+    "flip-store": "the next life goes on from a block in which a checksum of 64 bits did not find the damage, or without what the block said: to be looked into",
+    "message": "a message can say that a checksum was verified, or name a buffer that is in use for something else: " + CARRIES,
+    "resource": "among random messages are some that say that a checksum was verified, or name a buffer that has been used again: " + CARRIES,
+    "private": "the server works on with a wrong position, length or pointer, or without a step, in the octets that it was handed: " + CARRIES,
+    "shared": "the word is in memory that the server shares with others, among octets on their way: " + CARRIES,
+    "other": "no fault of this class should bring wrong octets: to be looked into"}
+
+
+def wrong_data(run):
+    """How wrong data can come of this run's fault, in a sentence. It follows from class and place; the run itself is not traced."""
+    name, group = run["class"], run["group"]
+    if name == "wild-write":
+        shared = any(f" {kind}:0x" in run.get("activation", "") for kind in ("pool", "ring", "arena"))
+        return WRONG_DATA["shared" if shared else "private"]
+    if name in ("flip-heap", "flip-stack") or group == "code":
+        return WRONG_DATA["private"]
+    return WRONG_DATA["message" if name == "flip-ring" else name if name in WRONG_DATA else group if group in WRONG_DATA else "other"]

@@ -281,11 +281,11 @@ def wrong_data(runs, names):
     parts = []
     for p in names:
         found = aggregate.wrong_data(aggregate.within(runs, p))
-        rows = [[f"{name} in {server}", len(some), sentence, el("small", "; ".join(f"seed {r['seed']} ({r['load']}): {r['why'][:WRONG_SHOWN]}" for r in some))]
-                for name, server, sentence, some in found]
-        if rows:
-            listed = table(f"Wrong data, {p}", ["fault", "runs", "how such a fault comes to it", "which, and what was wrong"], rows, class_="lined told", left=4)
-            parts += [listed] if p == names[0] else [el("details", el("summary", f"{p}: {sum(row[1] for row in rows)} runs"), listed)]
+        listed = el("ol", *(el("li", el("p", el("b", f"{name} in {server}: {len(some)}")), el("p", sentence[:1].upper() + sentence[1:] + "."),
+                               el("p", "; ".join(f"seed {r['seed']} ({r['load']}): {r['why'][:WRONG_SHOWN]}" for r in some), class_="note"))
+                            for name, server, sentence, some in found), class_="cases")
+        if found:
+            parts += [el("h3", p), listed if p == names[0] else el("details", el("summary", f"{sum(len(some) for *_, some in found)} runs"), listed)]
     if not parts:
         return section("Wrong data", el("p", "No octet came that was not sent."))
     return section("Wrong data", el("p", "Every run in which an octet came that was not sent, or an acknowledged one did not come. The explanation follows from the "

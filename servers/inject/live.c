@@ -28,7 +28,7 @@
 
 #define PAGES_MAX         (1U << 18)
 #define PAGE_THERE        (1ULL << 63 | 1ULL << 62) /* /proc/PID/pagemap: present or swapped */
-#define STEPS             600U                      /* before the first that counts, less than this */
+#define STEPS             300U                      /* before the first that counts, less than this */
 #define READS             8U
 #define CODE_OCTETS       15U
 #define STEPS_MAX         5000U /* it is slow meanwhile */

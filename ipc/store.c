@@ -306,15 +306,24 @@ enum store_block store_verify(const void *memory, size_t octets, uint32_t *ret_b
     return STORE_BLOCK_GOOD;
 }
 
-bool store_payload(const void *memory, size_t octets, size_t *ret_at)
+static bool is_payload(const struct store_copy *copy, const struct store_header *header)
+{
+    return copy != NULL && copy->present && copy->octets > 0 && copy->octets <= header->block_octets;
+}
+
+bool store_payload(const void *memory, size_t octets, uint64_t random, size_t *ret_at)
 {
     const struct store_header *header = memory;
     const struct store store = seen(memory);
-    for (uint32_t i = 0; header_fits(header, octets) && i < header->block_count; i++) {
+    uint32_t blocks = header_fits(header, octets) ? header->block_count : 0, count = 0;
+    for (uint32_t i = 0; i < blocks; i++)
+        count += was_written(&store, i) && is_payload(committed_copy(&store, i), header);
+    uint32_t left = count == 0 ? 0 : (uint32_t)(random % count);
+    for (uint32_t i = 0; i < blocks && count > 0; i++) {
         const struct store_copy *copy = was_written(&store, i) ? committed_copy(&store, i) : NULL;
-        if (copy == NULL || !copy->present || copy->octets == 0 || copy->octets > header->block_octets)
+        if (!is_payload(copy, header) || left-- > 0)
             continue;
-        *ret_at = (size_t)(copy->payload - (const uint8_t *)memory);
+        *ret_at = (size_t)(copy->payload - (const uint8_t *)memory) + (random >> 32) % copy->octets;
         return true;
     }
     return false;

@@ -64,7 +64,7 @@ size_t store_extent(const void *header, size_t octets);
 /* Of a copy of that part: CORRUPT and which block in *ret_block (STORE_HEADER: not even that); EMPTY: nothing was ever
  * written; or GOOD. *ret_good counts the blocks that are there. */
 enum store_block store_verify(const void *copy, size_t octets, uint32_t *ret_block, uint32_t *ret_good);
-/* Where in it some octet of a committed block is. False: there is none. */
-bool store_payload(const void *copy, size_t octets, size_t *ret_at);
+/* Where in it an octet of a committed block is, which by `random` (0: the first). False: there is none. */
+bool store_payload(const void *copy, size_t octets, uint64_t random, size_t *ret_at);
 
 #endif

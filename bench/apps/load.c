@@ -53,7 +53,7 @@ struct kind_figures {
 struct load {
     struct app app;
     struct place address;
-    bool serve, given;
+    bool serve, bind, given;
     uint64_t flows[LOAD_KINDS], rate, request, answer, pause_ns, seed, drain_ns;
     struct flow flow[FLOWS_MAX];
     struct kind_figures kind[LOAD_KINDS];
@@ -75,7 +75,7 @@ static uint64_t number(const char *text, uint64_t least, uint64_t most)
 static void address(struct load *l, const char *text, bool serve)
 {
     if (l->given || !app_address(text, serve, &l->address))
-        app_usage("'%s': say one numeric ADDRESS:PORT, or --serve PORT", text);
+        app_usage("'%s': say one numeric ADDRESS:PORT, or --serve or --bind PORT", text);
     l->serve = serve;
     l->given = true;
 }
@@ -117,12 +117,16 @@ static error_t option(int key, char *text, struct argp_state *state)
     case 'l':
         address(l, text, true);
         return 0;
+    case 'B':
+        address(l, text, true);
+        l->bind = true;
+        return 0;
     case ARGP_KEY_ARG:
         address(l, text, false);
         return 0;
     case ARGP_KEY_END:
         if (!l->given)
-            app_usage("say ADDRESS:PORT to connect to, or --serve PORT");
+            app_usage("say ADDRESS:PORT to connect to, or --serve or --bind PORT");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -131,6 +135,7 @@ static error_t option(int key, char *text, struct argp_state *state)
 
 static const struct argp_option options[] = {
     {"serve", 'l', "[ADDRESS:]PORT", 0, "be the other end, of TCP and UDP; what became of each connection as JSON", 0},
+    {"bind", 'B', "[ADDRESS:]PORT", 0, "be no end: bind a datagram socket, close it, and again after each pause", 0},
     {"bulk", 'b', "N", 0, "streams both ways", 0},
     {"rate", 'R', "N", 0, "octets a second of each, each way (default 1m)", 0},
     {"rr", 'r', "N", 0, "connections of request and answer", 0},
@@ -520,6 +525,8 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &end, NULL);
     sigaction(SIGUSR1, &end, NULL);
     app_attach(&load.app);
+    if (load.bind)
+        load_bind(&load.app, &load.address, load.pause_ns);
     if (load.serve)
         load_serve(&load.app, &load.address);
     load.epoll = load.app.net->epoll_create1(EPOLL_CLOEXEC);

@@ -45,6 +45,8 @@ void load_push(const struct net *net, struct load_stream *s, uint64_t due);
 uint64_t load_pull(const struct net *net, struct load_stream *s);
 
 _Noreturn void load_serve(const struct app *app, const struct place *address);
+/* Work for who names sockets. What fails in it is no matter: a call that waits for a dead server is made again. */
+_Noreturn void load_bind(const struct app *app, const struct place *address, uint64_t pause_ns);
 extern volatile int load_ending; /* a signal asked for the end */
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <time.h>
 
 #include "bench/apps/load.h"
 
@@ -195,5 +196,23 @@ void load_serve(const struct app *app, const struct place *address)
     while (!load_ending)
         turn(&server);
     finish(&server);
+    exit(0);
+}
+
+void load_bind(const struct app *app, const struct place *address, uint64_t pause_ns)
+{
+    const struct timespec pause = {(time_t)(pause_ns / 1000000000), (long)(pause_ns % 1000000000)};
+    for (bool told = false; !load_ending; told = true) {
+        int fd = app->net->socket(address->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        int bound = fd < 0 ? -1 : app->net->bind(fd, &address->any, address->length);
+        if (!told && bound < 0)
+            app_fail(errno, "cannot bind");
+        if (!told)
+            puts("bh-load: binds");
+        fflush(stdout);
+        if (fd >= 0)
+            app->net->close(fd);
+        nanosleep(&pause, NULL);
+    }
     exit(0);
 }

@@ -4,6 +4,7 @@ import collections
 import shlex
 
 import classify
+import literature
 import plan
 import stats
 
@@ -26,7 +27,7 @@ GOALS = (  # name, of which groups (none: all), what is counted, the most (0) or
 TRAFFIC = ("tcp connections", "udp traffic")
 COLUMNS = (("servers", plan.SERVERS), ("trusted base", ("supervisor", "manage")), ("beyond", ("channel", *TRAFFIC)))
 WORST_EACH = 5
-WORST_FACTORED = {"escaped": 40, "wrong data": 40, "service lost": 20}  # each of these is a case to explain
+WORST_FACTORED = {"escaped": 40, "wrong data": 10, "service lost": 20}  # each of these is a case to explain; of wrong data wrong_data() has all
 QUIET_US = 200_000
 
 NEEDED = {  # of a line of each type, what is read of it here
@@ -178,6 +179,15 @@ def worst(runs):
         if of[r["partition"], r["outcome"]] <= most:
             shown.append(r)
     return shown, len(bad) - len(shown)
+
+
+def wrong_data(runs):
+    """[(class, server, sentence, [run])]: every run that delivered wrong data, by what it is explained with."""
+    by = collections.defaultdict(list)
+    for r in sorted((r for r in runs if r["outcome"] == "wrong data"), key=lambda r: r["seed"]):
+        by[r["class"], r["server"], literature.wrong_data(r)].append(r)
+    order = list(plan.CLASSES)
+    return [(*key, by[key]) for key in sorted(by, key=lambda k: (order.index(k[0]) if k[0] in order else len(order), k[1:]))]
 
 
 def revised(runs):

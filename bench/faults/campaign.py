@@ -254,6 +254,7 @@ def run_confirmed(labs, partition, plan, full, golden, options):
 def one(labs, output, partition, plan, places, options):
     file = places.get((plan["server"], plan["load"]))
     full = {**plan, "kind": "fault", "options": planning.LOADS[plan["load"]], "timeout_ms": options.timeout, "place": options.place,
+            "binds": planning.binds(plan),
             **({"places": str(file)} if file else {})}
     seen, line = run_confirmed(labs, partition, plan, full, golden_of(output, partition, plan["load"]), options)
     if line is None:
@@ -300,7 +301,8 @@ def jobs_of(options):
         if i % of == index - 1:
             plan = planning.plan(options.seed + i, options.classes, options.servers, options.loads)
             for partition in options.partition:
-                yield partition, plan
+                if plan["class"] not in planning.NOT_IN.get(partition, ()):
+                    yield partition, plan
 
 
 def campaign(labs, options):

@@ -3,6 +3,7 @@
 SOURCES = {
     "Rio": "W. T. Ng, P. M. Chen: The systematic improvement of fault tolerance in the Rio file cache. FTCS 1999",
     "EDFI": "C. Giuffrida, A. Kuijsten, A. S. Tanenbaum: EDFI: a dependable fault injection tool for dependability benchmarking experiments. PRDC 2013",
+    "struck on read": "R. Barbosa, J. Vinter, P. Folkesson, J. Karlsson: Assembly-level pre-injection analysis for improving fault injection efficiency. EDCC 2005",
     "SWIFI": "M.-C. Hsueh, T. K. Tsai, R. K. Iyer: Fault injection techniques and tools. IEEE Computer 30(4), 1997"}
 CLASSES = {
     "kill": ("the domain ends at once (SIGKILL)", "SWIFI: crash"),
@@ -12,13 +13,13 @@ CLASSES = {
     "loop": ("its burst does not end", "EDFI: infinite loop"),
     "block": ("it sleeps for ever", "SWIFI: timing"),
     "slow": ("each burst takes 1 to 20 ms more", "SWIFI: timing"),
-    "wild-write": ("a random word of what it may write has another value", "Rio: copy overrun, wild pointer"),
-    "flip-heap": ("one bit of its heap", "Rio: heap bit flip"),
-    "flip-stack": ("one bit of its stack", "Rio: stack bit flip"),
-    "flip-store": ("one bit of the store that outlives it", "Rio: heap bit flip, where it is kept"),
-    "flip-pool": ("one bit of its packet buffers", "Rio: heap bit flip, where it is shared"),
-    "flip-ring": ("one bit of a ring to a neighbour", "Rio: heap bit flip, where it is shared"),
-    "flip-arena": ("one bit of an application's receive memory", "Rio: heap bit flip, where it is shared"),
+    "wild-write": ("a word of what it may write has another value: one in three anywhere, the others where it reads next", "Rio: copy overrun, wild pointer"),
+    "flip-heap": ("one bit of its heap, in a word that it is about to read", "Rio: heap bit flip; struck on read"),
+    "flip-stack": ("one bit of a live frame, in a word that it is about to read", "Rio: stack bit flip; struck on read"),
+    "flip-store": ("one bit of a committed block of its store; it is killed at once, so that its next life reads that", "Rio: heap bit flip, where it is kept"),
+    "flip-pool": ("one bit of a packet buffer that it has just filled", "Rio: heap bit flip, where it is shared"),
+    "flip-ring": ("one bit of a message that it has just put into a ring to a neighbour", "Rio: heap bit flip, where it is shared"),
+    "flip-arena": ("one bit of what it has just written to an application's receive memory", "Rio: heap bit flip, where it is shared"),
     "flip-text": ("one bit of an instruction that runs", "Rio: text bit flip"),
     "nop": ("an instruction is gone", "Rio: delete random instruction"),
     "branch-inverted": ("a condition is the other way round", "EDFI: inverted branch"),
@@ -51,3 +52,25 @@ OUTCOMES = {
     "transparent": "the victim was restarted or a channel of its own stopped; applications saw nothing but time",
     "no effect": "activated, and nothing was seen of it",
     "not activated": "the fault was never executed, read or sent: counts in no rate"}
+CARRIES = ("whoever carries octets can forge them (DESIGN section 3): what is changed behind the last checksum is delivered as it is; checksums end to end, as TLS "
+           "has them, would tell")
+WRONG_DATA = {  # where the fault is: how wrong octets come of it
+    "flip-arena": "the bit is in the application's own receive memory, behind the last check that the stack makes: no part of it reads that again",
+    "flip-pool": "the bit is in a frame or header whose checksum has been verified, or is still to be computed over what is there then: " + CARRIES,
+    "flip-store": "the next life goes on from a block in which a checksum of 64 bits did not find the damage, or without what the block said: to be looked into",
+    "message": "a message can say that a checksum was verified, or name a buffer that is in use for something else: " + CARRIES,
+    "resource": "among random messages are some that say that a checksum was verified, or name a buffer that has been used again: " + CARRIES,
+    "private": "the server works on with a wrong position, length or pointer, or without a step, in the octets that it was handed: " + CARRIES,
+    "shared": "the word is in memory that the server shares with others, among octets on their way: " + CARRIES,
+    "other": "no fault of this class should bring wrong octets: to be looked into"}
+
+
+def wrong_data(run):
+    """How wrong data can come of this run's fault, in a sentence. It follows from class and place; the run itself is not traced."""
+    name, group = run["class"], run["group"]
+    if name == "wild-write":
+        shared = any(f" {kind}:0x" in run.get("activation", "") for kind in ("pool", "ring", "arena"))
+        return WRONG_DATA["shared" if shared else "private"]
+    if name in ("flip-heap", "flip-stack") or group == "code":
+        return WRONG_DATA["private"]
+    return WRONG_DATA["message" if name == "flip-ring" else name if name in WRONG_DATA else group if group in WRONG_DATA else "other"]

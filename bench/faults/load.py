@@ -10,7 +10,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BULKHEAD_BUILD", ROOT / "build")).resolve()
-STACK, PORT = "10.77.0.2", 7100
+STACK, PORT, BIND_PORT = "10.77.0.2", 7100, 7190
 START_S, END_S, DRAIN_MS = 15, 9, 6000
 
 
@@ -56,7 +56,8 @@ class Program:
 
 
 class Load:
-    def __init__(self, options, seed):
+    def __init__(self, options, seed, binds=False):
+        """`binds`: somebody names and closes datagram sockets as well; nobody asks how that goes."""
         self.server = Program("--serve", str(PORT))
         if not self.server.said.wait(START_S):
             self.server.process.kill()
@@ -67,6 +68,9 @@ class Load:
             if time.monotonic() > end or self.client.process.poll() is not None:
                 raise Broken(f"the load does not start: {self.client.status}")
             time.sleep(0.02)
+        self.binder = Program("--bind", str(BIND_PORT)) if binds else None
+        if self.binder and not self.binder.said.wait(START_S):
+            raise Broken(f"no datagram socket can be bound: {self.binder.error()}")
 
     def status(self):
         return self.client.status
@@ -76,6 +80,9 @@ class Load:
 
     def finish(self):
         """What both ends have to say: {"flows", "kinds", "served", "ended"}."""
+        if self.binder:
+            self.binder.process.kill()
+            self.binder.process.wait()
         ended = {"client": self.client.end(END_S), "server": self.server.end(END_S)}
         return {"flows": [x for x in self.client.lines if "flow" in x], "kinds": {x["kind"]: x for x in self.client.lines if "kind" in x},
                 "served": [x for x in self.server.lines if x.get("served") != "all"],

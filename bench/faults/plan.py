@@ -16,7 +16,8 @@ GROUPS = {  # of classes that `bulkhead inject` knows
 CLASSES = {name: group for group, names in GROUPS.items() for name in names}
 NOT_THERE = {("flip-store", "nic"), ("flip-store", "ip"),  # they keep none
              ("flip-arena", "nic"), ("flip-arena", "ip"), ("flip-arena", "socket"),  # they write none
-             ("flip-pool", "socket")}
+             ("flip-pool", "socket"), ("leak", "socket")}  # nothing is lent to it
+NOT_IN = {"monolithic": ("flip-ring", "lost-bell")}  # between servers of one domain are none
 PLANTS = {  # kind: what finds it says this
     "text": "verify: ", "rodata": "verify: ", "canary": "verify: ", "store": "verify: ", "kill": "replaced", "stop": "replaced", "connection": ", port "}
 LOADS = {  # options of bh-load: the main load, and a little of all else beside it
@@ -25,6 +26,7 @@ LOADS = {  # options of bh-load: the main load, and a little of all else beside 
     "short": ("--bulk", "1", "--rate", "200000", "--rr", "2", "--short", "6", "--udp", "1"),
     "udp": ("--bulk", "1", "--rate", "200000", "--rr", "2", "--short", "1", "--udp", "6"),
 }
+BINDS = {"udp", "socket"}  # a channel that is used only when a datagram socket is named or closed: a run on it has somebody who does
 MAIN_KIND = {load: load for load in LOADS}
 PARTITIONS = {"factored": "nic|ip|tcp|udp|socket", "monolithic": "nic+ip+tcp+udp+socket"}
 MOMENT_S = (0.10, 0.40)  # after every flow has moved
@@ -43,12 +45,16 @@ def plan(seed, classes, servers, loads):
     name, server = cells[at]
     rng = random.Random(f"{seed} {name} {server}")  # the same, however narrow the choice of classes was
     moment, fault_seed = rng.uniform(*MOMENT_S), rng.getrandbits(63)
-    peer = rng.choice(NEIGHBOURS[server])
+    peer = rng.choice([p for p in NEIGHBOURS[server] if p != "socket" or name != "leak"])
     load = rng.randrange(1 << 30)
     count = rng.choice((1, 1, 10))
     group = CLASSES[name]
     return {"seed": seed, "server": server, "class": name, "group": group, "load": loads[load % len(loads)], "moment_s": round(moment, 4),
             "fault_seed": fault_seed, "peer": peer if group in ("resource", "message") else "", "count": count if group == "message" else 0}
+
+
+def binds(plan):
+    return {plan["server"], plan["peer"]} == BINDS
 
 
 def plant_plan(kind, index, load):

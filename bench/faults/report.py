@@ -24,6 +24,7 @@ STRIPE = "#888"
 COUNTED = 0.045  # of a bar: less has no room for its count
 NARROW = 0.13    # the same on a small screen
 WHY_SHOWN = 300
+WRONG_SHOWN = 80
 EARLIER_SHOWN = 8
 HEADS = {"tcp connections": "TCP connections", "udp traffic": "UDP traffic"}
 
@@ -275,6 +276,22 @@ def cases(runs, names):
     return section("Worst cases", *parts, el("p", f"{more} more are in the file.") if more else "")
 
 
+def wrong_data(runs, names):
+    """Every run with wrong data, the explanation of its class and place beside it."""
+    parts = []
+    for p in names:
+        found = aggregate.wrong_data(aggregate.within(runs, p))
+        listed = el("ol", *(el("li", el("p", el("b", f"{name} in {server}: {len(some)}")), el("p", sentence[:1].upper() + sentence[1:] + "."),
+                               el("p", "; ".join(f"seed {r['seed']} ({r['load']}): {r['why'][:WRONG_SHOWN]}" for r in some), class_="note"))
+                            for name, server, sentence, some in found), class_="cases")
+        if found:
+            parts += [el("h3", p), listed if p == names[0] else el("details", el("summary", f"{sum(len(some) for *_, some in found)} runs"), listed)]
+    if not parts:
+        return section("Wrong data", el("p", "No octet came that was not sent."))
+    return section("Wrong data", el("p", "Every run in which an octet came that was not sent, or an acknowledged one did not come. The explanation follows from the "
+                                    "fault's class and place; the runs were not traced one by one.", class_="soft"), *parts)
+
+
 def planted(lines):
     found = aggregate.plants(lines)
     if not found:
@@ -327,7 +344,7 @@ def report(lines):
     title = f"What a fault reaches: {len(runs):,} injected faults"
     parts = [el("h1", title), asked(lines, runs)]
     if names:
-        parts += [verdict(lines, runs, names), blast(runs, names), outcomes(runs, names), recovery(runs, names), degraded(runs, names), cases(runs, names)]
+        parts += [verdict(lines, runs, names), blast(runs, names), outcomes(runs, names), recovery(runs, names), degraded(runs, names), cases(runs, names), wrong_data(runs, names)]
     parts += [planted(lines)] + ([rates(runs, names)] if names else []) + [meanings(runs), method(lines, runs)]
     frame = string.Template(TEMPLATE.read_text(encoding="utf-8"))
     return frame.substitute(title=html.escape(title), colours=colours(COLOURS), dark=colours(DARK), body="\n".join(parts))

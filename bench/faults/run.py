@@ -162,7 +162,7 @@ def main():
     plan = json.loads(sys.argv[1])
     start = time.monotonic()
     try:
-        load = Load(plan["options"], plan["seed"])
+        load = Load(plan["options"], plan["seed"], plan.get("binds", False))
         kind = plan["kind"]
         seen = golden(load) if kind == "golden" else coverage(load, plan) if kind == "coverage" else fault(load, plan)
     except Broken as error:

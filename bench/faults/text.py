@@ -7,6 +7,7 @@ import stats
 
 LETTERS = {"escaped": "ESC", "wrong data": "wrong", "service lost": "lost!", "service lost until restart": "lost", "connections lost": "conn",
            "hang": "hang", "degraded": "slow", "transparent": "transp", "no effect": "none", "not activated": "not act"}
+WRONG_SHOWN = 120
 EARLIER_SHOWN = 12
 
 
@@ -64,6 +65,16 @@ def worst(runs):
     return "\n".join(lines)
 
 
+def wrong_data(runs):
+    """Every run with wrong data, beside what explains it."""
+    lines = []
+    for p in aggregate.partitions(runs):
+        for name, server, sentence, some in aggregate.wrong_data(aggregate.within(runs, p)):
+            lines.append(f"{name} in {server}, {p}: {len(some)}, {sentence}")
+            lines += [f"    seed {r['seed']}, {r['load']}: {r['why'][:WRONG_SHOWN]}" for r in some]
+    return "\n".join(lines)
+
+
 def busy(lines):
     """A word on the machine, if without a fault there were pauses that no stack makes."""
     found = aggregate.busiest(lines)
@@ -91,6 +102,8 @@ def report(lines):
         parts += of_partition(partition, aggregate.within(runs, partition))
     if worst(runs):
         parts += ["worst cases", worst(runs)]
+    if wrong_data(runs):
+        parts += ["wrong data, each run, with what such a fault can do (by class and place; not traced one by one)", wrong_data(runs)]
     again = aggregate.revised(runs)
     if again:
         parts.append(f"{len(again)} verdicts that rested on time alone did not come again, and count as what came then: "

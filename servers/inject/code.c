@@ -28,10 +28,10 @@ struct offsets { /* among which to choose; count 0: all of our own code */
     size_t count;
 };
 
-bool code_open(const struct injection *injection, struct image *image, csh *ret_decoder)
+bool code_open(const struct injection *injection, bool own, struct image *image, csh *ret_decoder)
 {
     char error[IMAGE_ERROR];
-    if (image_open(injection->pid, true, image, error) < 0)
+    if (image_open(injection->pid, own, image, error) < 0)
         report(REPORT_REFUSED, "%s", error);
     else if (cs_open(CS_ARCH_X86, CS_MODE_64, ret_decoder) != CS_ERR_OK ||
              cs_option(*ret_decoder, CS_OPT_DETAIL, CS_OPT_ON) != CS_ERR_OK)
@@ -215,7 +215,8 @@ void inject_code(struct injection *injection, enum mutation mutation)
     struct tracee tracee;
     char text[400];
     csh decoder;
-    if (!code_open(injection, &image, &decoder) || !place_choose(injection, decoder, &image, mutation, &place))
+    bool own = injection->place[0] == '\0'; /* else the places are named: what is ours need not be looked for */
+    if (!code_open(injection, own, &image, &decoder) || !place_choose(injection, decoder, &image, mutation, &place))
         return;
     const cs_insn *from = &place.code[place.at];
     uint64_t address = from->address + image.bias;

@@ -162,7 +162,7 @@ void inject_coverage(struct injection *injection)
         report(REPORT_REFUSED, "%.80s is there already: remove it, or name another file", injection->place + 3);
         return;
     }
-    if (!code_open(injection, &image, &decoder))
+    if (!code_open(injection, true, &image, &decoder))
         return;
     if (!coverage_new(&image, decoder, &coverage)) {
         report(REPORT_REFUSED, "no memory for a golden run");

@@ -33,8 +33,8 @@ void inject_memory(struct injection *injection);                       /* memory
 void inject_verify(struct injection *injection);                       /* verify.c */
 void inject_plant(struct injection *injection);                        /* plant.c */
 
-/* Decoder with details; it and the image last until the end. False: said why not. */
-bool code_open(const struct injection *injection, struct image *image, csh *ret_decoder);
+/* Decoder with details; it and the image last until the end. `own`: as image_open() has it. False: said why not. */
+bool code_open(const struct injection *injection, bool own, struct image *image, csh *ret_decoder);
 /* Instructions of a function, to be freed by cs_free(); 0: it cannot be decoded. */
 size_t code_decode(csh decoder, const struct image *image, const struct image_function *function, cs_insn **ret);
 

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LINE_OCTETS 4096
-
 static const struct {
     const char *name;
     enum map_kind kind;
@@ -58,12 +56,14 @@ static enum map_kind kind_of(const char *path, char sharing)
     return MAP_ARENA;
 }
 
-bool map_parse(const char *line, struct map *ret)
+/* With its rights, "rw-s". */
+static bool line_parse(const char *line, struct map *ret, char rights[5])
 {
-    char rights[5], path[256] = "";
+    char path[256] = "";
     struct map map = {0};
-    if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %*u %255s", &map.start, &map.end, rights, path) < 3 ||
-        strlen(rights) != 4 || rights[0] != 'r' || rights[1] != 'w' || map.start >= map.end)
+    if (sscanf(line, "%lx-%lx %4s %lx %*x:%*x %lu %255s", &map.start, &map.end, rights, &map.offset, &map.inode, path) <
+            5 ||
+        strlen(rights) != 4 || map.start >= map.end)
         return false;
     map.kind = kind_of(path, rights[3]);
     const char *name = strncmp(path, "/memfd:", 7) == 0 ? path + 7 : path[0] == '\0' ? "anonymous" : path;
@@ -72,9 +72,29 @@ bool map_parse(const char *line, struct map *ret)
     return true;
 }
 
+bool map_parse(const char *line, struct map *ret)
+{
+    char rights[5];
+    struct map map;
+    if (!line_parse(line, &map, rights) || rights[0] != 'r' || rights[1] != 'w')
+        return false;
+    *ret = map;
+    return true;
+}
+
+bool map_parse_read(const char *line, struct map *ret)
+{
+    char rights[5];
+    struct map map;
+    if (!line_parse(line, &map, rights) || rights[0] != 'r')
+        return false;
+    *ret = map;
+    return true;
+}
+
 int maps_read(pid_t pid, struct maps *ret)
 {
-    char path[48], line[LINE_OCTETS];
+    char path[48], line[MAPS_LINE];
     snprintf(path, sizeof path, "/proc/%d/maps", pid);
     FILE *file = fopen(path, "re");
     if (file == NULL)

@@ -9,6 +9,7 @@
 
 #define MAPS_MAX  1024
 #define MAPS_NAME 32
+#define MAPS_LINE 4096
 
 enum map_kind { /* bits */
                 MAP_STACK = 1 << 0,
@@ -19,10 +20,12 @@ enum map_kind { /* bits */
                 MAP_ARENA = 1 << 5, /* memory of sessions */
                 MAP_OTHER = 1 << 6, /* status, counters, crash page */
                 MAP_ANY = (1 << 7) - 1,
+                MAP_FOR_OTHERS = MAP_POOL | MAP_RING | MAP_ARENA, /* written to be read by others */
 };
 
 struct map {
     uint64_t start, end;
+    uint64_t offset, inode; /* of what is mapped */
     enum map_kind kind;
     char name[MAPS_NAME]; /* "store-tcp", "[stack]"; cut */
 };
@@ -34,6 +37,8 @@ struct maps {
 
 /* One line. False: it is not writable, or not what the kernel writes. */
 bool map_parse(const char *line, struct map *ret) __attribute__((warn_unused_result));
+/* The same of what may be read, written or not. */
+bool map_parse_read(const char *line, struct map *ret) __attribute__((warn_unused_result));
 /* 0, or a negative errno. */
 int maps_read(pid_t pid, struct maps *ret) __attribute__((warn_unused_result));
 /* By the name in "stack:0x10"; false: there is none. */

@@ -1,65 +1,37 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A fault in the memory: one bit of an aligned word, or all of it, at a place by chance among the pages that are there.
- * A watchpoint of the processor's on the word tells what the victim's own instructions do with it first: read it
- * (activated) or write over it (not). What others read of it, the kernel included, no watchpoint of the victim's sees.
+/* A fault in the memory: one bit of an aligned word, or all of it. Which word and when: live.c; a third of the wild
+ * writes goes to any word of the pages that are there, as a wild pointer would. Whether it was met is told by the
+ * processor's watchpoints, in the victim and in whoever else has the word mapped: the first instruction that reads it
+ * (activated), or that of the victim's that writes over it; before anybody has read it, the fault is put in again
+ * behind that, some times over. What the kernel reads of it no watchpoint sees. A store is read by the next life: with
+ * the damage in a committed block the domain is ended before it does anything else.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "servers/inject/inject.h"
+#include "servers/inject/live.h"
 #include "servers/inject/maps.h"
+#include "servers/inject/readers.h"
 #include "servers/inject/trace.h"
 
-#define PAGE       4096U
-#define PAGES_MAX  (1U << 18)
-#define PAGE_THERE (1ULL << 63 | 1ULL << 62) /* /proc/PID/pagemap: present or swapped */
-#define WORD       8U
-#define USED_TRIES 256
+#define USED_TRIES  256
+#define STRIKES_MAX 16U
+#define WILD_ONE_IN 3U /* of the wild writes goes anywhere */
+
+enum way { WAY_CHANCE, WAY_READ, WAY_WRITTEN, WAY_RECEIVED, WAY_STORED };
 
 struct word {
     const struct map *map;
+    enum way way;
     uint64_t address, before, after;
+    uint64_t reader; /* where the instruction is that is about to read it; 0: not known */
+    unsigned strikes;
 };
-
-static bool is_wanted(const struct injection *injection, const struct map *map, enum map_kind kinds)
-{
-    char name[MAPS_NAME];
-    if ((map->kind & kinds) == 0)
-        return false;
-    if (kinds != MAP_STORE && kinds != MAP_POOL)
-        return true;
-    snprintf(name, sizeof name, "%s-%.16s", map_kind_name(kinds), injection->server); /* in a domain of several */
-    return strcmp(map->name, name) == 0;
-}
-
-/* Addresses of pages that are there, of the live part only of a stack. */
-static size_t pages_read(const struct injection *injection, const struct maps *maps, enum map_kind kinds, uint64_t sp,
-                         uint64_t *ret)
-{
-    char path[48];
-    size_t count = 0;
-    snprintf(path, sizeof path, "/proc/%d/pagemap", injection->pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    for (uint32_t i = 0; i < maps->count && fd >= 0; i++) {
-        const struct map *map = &maps->map[i];
-        uint64_t from = map->kind == MAP_STACK ? sp / PAGE * PAGE : map->start, entry;
-        if (!is_wanted(injection, map, kinds))
-            continue;
-        for (; from < map->end && count < PAGES_MAX; from += PAGE)
-            if (pread(fd, &entry, sizeof entry, (off_t)(from / PAGE * sizeof entry)) == (ssize_t)sizeof entry &&
-                (entry & PAGE_THERE) != 0)
-                ret[count++] = from;
-    }
-    if (fd >= 0)
-        close(fd);
-    return count;
-}
 
 static const struct map *map_of(const struct maps *maps, uint64_t address)
 {
@@ -79,7 +51,7 @@ static uint64_t address_given(const struct injection *injection, const struct ma
     char *end;
     uint64_t offset = strtoull(colon + 1, &end, 0);
     for (uint32_t i = 0; i < maps->count && end != colon + 1 && *end == '\0'; i++)
-        if (is_wanted(injection, &maps->map[i], kind) && offset < maps->map[i].end - maps->map[i].start)
+        if (live_wanted(injection, &maps->map[i], kind) && offset < maps->map[i].end - maps->map[i].start)
             return (maps->map[i].start + offset) & ~(uint64_t)(WORD - 1);
     return 0;
 }
@@ -111,8 +83,8 @@ static uint64_t address_any(struct injection *injection, const struct tracee *tr
     uint64_t base = stack_base(injection->pid), address = 0, word = 0;
     if (kinds == MAP_STACK && base > sp)
         return (sp + random_next(&injection->random) % (base - sp)) & ~(uint64_t)(WORD - 1);
-    uint64_t *page = calloc(PAGES_MAX, sizeof *page);
-    size_t count = page == NULL ? 0 : pages_read(injection, maps, kinds, sp, page);
+    size_t count;
+    uint64_t *page = live_pages(injection, maps, kinds, sp, &count);
     for (unsigned i = 0; i < USED_TRIES && count > 0 && !is_used(word); i++) {
         address = page[random_next(&injection->random) % count] + random_next(&injection->random) % PAGE / WORD * WORD;
         if (!trace_read(tracee, address, &word, sizeof word))
@@ -158,32 +130,94 @@ static bool was_read(const struct tracee *tracee, csh decoder, const struct imag
     return changed ? access == (CS_AC_READ | CS_AC_WRITE) : access != CS_AC_WRITE; /* the decoder errs at times */
 }
 
-static void await_access(struct tracee *tracee, const struct injection *injection, const struct image *image,
-                         csh decoder, const struct word *word, const char *text)
+/* It is stopped, the fault is in the word. What comes first: a read by whom in ret_where, TRACE_WATCHPOINT; the
+ * victim's write over it, TRACE_NEXT; or _TIMEOUT or _GONE. */
+static enum trace_event await_access(struct tracee *tracee, struct readers *readers, const struct image *image,
+                                     csh decoder, const struct word *word, uint64_t end, char *ret_where, size_t size)
 {
-    uint64_t start = trace_now_us();
+    struct tracee *all[1 + TRACE_JOINED] = {tracee};
     enum trace_event event;
-    do { /* BREAKPOINT: its own */
-        event = trace_wait(tracee, start + injection->timeout_us);
+    size_t which = 0, live = 1;
+    for (; live <= readers->count; live++)
+        all[live] = &readers->tracee[live - 1];
+    trace_go(tracee);
+    for (;;) {
+        event = trace_wait_any(all, live, end, &which);
         if (event == TRACE_TIMEOUT)
-            event = trace_stop(tracee);
-        tracee->pending = event == TRACE_BREAKPOINT ? SIGTRAP : tracee->pending;
-        if (event == TRACE_BREAKPOINT)
-            trace_go(tracee);
-    } while (event == TRACE_BREAKPOINT);
-    char where[80];
-    bool others = (word->map->kind & (MAP_POOL | MAP_RING | MAP_ARENA | MAP_OTHER)) != 0; /* may have read it, unseen */
+            return trace_stop(tracee) == TRACE_GONE ? TRACE_GONE : event;
+        if (event == TRACE_WATCHPOINT && which == 0)
+            return was_read(tracee, decoder, image, word, ret_where, size) ? TRACE_WATCHPOINT : TRACE_NEXT;
+        if (event == TRACE_WATCHPOINT) {
+            reader_name(all[which], ret_where, size);
+            return event;
+        }
+        if (event != TRACE_BREAKPOINT && which == 0)
+            return TRACE_GONE;
+        if (event == TRACE_BREAKPOINT) { /* its own */
+            all[which]->pending = SIGTRAP;
+            trace_go(all[which]);
+        } else {
+            all[which] = all[--live]; /* a reader has ended */
+        }
+    }
+}
+
+/* What is known of it. Others, or the kernel, may have read shared memory unseen. */
+static void access_report(const struct injection *injection, const struct word *word, enum trace_event event,
+                          uint64_t start, const char *where, const char *text)
+{
+    bool others = (word->map->kind & (MAP_FOR_OTHERS | MAP_OTHER)) != 0;
     const char *not = others ? "activation unknown" : "not activated";
-    if (event == TRACE_WATCHPOINT && was_read(tracee, decoder, image, word, where, sizeof where))
+    if (event == TRACE_WATCHPOINT)
         report(REPORT_EVENT, "%s: activated after %.3f ms, read by %s: %s", injection->fault,
                (double)(trace_now_us() - start) / 1000, where, text);
-    else if (event == TRACE_WATCHPOINT)
-        report(REPORT_EVENT, "%s: %s, written over by %s: %s", injection->fault, not, where, text);
+    else if (event == TRACE_NEXT)
+        report(REPORT_EVENT, "%s: %s, written over by %s%s: %s", injection->fault, not, where,
+               word->strikes > 1 ? " each time" : "", text);
     else if (event == TRACE_GONE)
         report(REPORT_EVENT, "%s: activation unknown, the domain ended: %s", injection->fault, text);
     else
-        report(REPORT_EVENT, "%s: %s, the domain did not touch it within %" PRIu64 " ms: %s", injection->fault, not,
+        report(REPORT_EVENT, "%s: %s, nobody touched it within %" PRIu64 " ms: %s", injection->fault, not,
                injection->timeout_us / 1000, text);
+}
+
+/* It is stopped behind what has written over the fault: the same bits are other ones again. */
+static bool strike_again(struct tracee *tracee, struct word *word)
+{
+    uint64_t bits = word->before ^ word->after;
+    if (word->way == WAY_CHANCE || word->strikes >= STRIKES_MAX ||
+        !trace_read(tracee, word->address, &word->before, sizeof word->before))
+        return false;
+    word->after = word->before ^ bits;
+    word->strikes++;
+    return trace_write(tracee, word->address, &word->after, sizeof word->after);
+}
+
+/* Its last signal came at the very instruction that was to read the word: a return to no address, say. */
+static bool failed_reading(const struct tracee *tracee, const struct word *word)
+{
+    return word->reader != 0 && tracee->signal_at == word->reader && word->strikes == 1 &&
+           (tracee->signal == SIGSEGV || tracee->signal == SIGBUS);
+}
+
+static void watch(struct tracee *tracee, const struct injection *injection, const struct image *image, csh decoder,
+                  struct readers *readers, struct word *word, const char *text)
+{
+    char where[80] = "?";
+    uint64_t start = trace_now_us();
+    if ((word->map->kind & MAP_FOR_OTHERS) != 0)
+        readers_watch(readers, word->map, word->address);
+    tracee->signal = 0;
+    enum trace_event event;
+    do
+        event = await_access(tracee, readers, image, decoder, word, start + injection->timeout_us, where, sizeof where);
+    while (event == TRACE_NEXT && strike_again(tracee, word));
+    readers_leave(readers);
+    if (event == TRACE_GONE && failed_reading(tracee, word)) {
+        image_name(image, word->reader - image->bias, where, sizeof where);
+        event = TRACE_WATCHPOINT;
+    }
+    access_report(injection, word, event, start, where, text);
 }
 
 /* ---- the fault ---- */
@@ -196,38 +230,97 @@ static enum map_kind kinds_of(const char *fault)
     return map_kind_find(fault + 5, strlen(fault + 5), &kind) && kind != MAP_OTHER ? kind : 0;
 }
 
-/* It is stopped. False: said why not. */
-static bool word_choose(struct injection *injection, const struct tracee *tracee, struct maps *maps, struct word *ret)
+static enum way way_of(struct injection *injection, enum map_kind kinds)
 {
-    struct user_regs_struct registers;
-    enum map_kind kinds = kinds_of(injection->fault);
-    if (maps_read(injection->pid, maps) < 0 || !trace_registers(tracee, &registers)) {
-        report(REPORT_REFUSED, "cannot see what the domain has mapped: try again");
-        return false;
+    if (injection->place[0] != '\0')
+        return WAY_CHANCE;
+    if (kinds == MAP_ANY)
+        return random_next(&injection->random) % WILD_ONE_IN == 0 ? WAY_CHANCE : WAY_READ;
+    if (kinds == MAP_STORE)
+        return WAY_STORED;
+    if (kinds == MAP_POOL && strcmp(injection->server, "nic") == 0)
+        return WAY_RECEIVED;
+    return kinds == MAP_HEAP || kinds == MAP_STACK ? WAY_READ : WAY_WRITTEN;
+}
+
+/* It is stopped, also afterwards; TRACE_GONE: it has ended. */
+static enum trace_event word_find(struct injection *injection, struct tracee *tracee, csh decoder, struct maps *maps,
+                                  enum map_kind kinds, enum way way, struct live *ret)
+{
+    struct user_regs_struct registers = {0};
+    switch (way) {
+    case WAY_READ:
+        return live_read(injection, tracee, decoder, maps, kinds, ret);
+    case WAY_WRITTEN:
+        return live_written(injection, tracee, maps, kinds, ret);
+    case WAY_RECEIVED:
+        return live_received(injection, tracee, maps, kinds, ret);
+    case WAY_STORED:
+        live_stored(injection, tracee, maps, ret);
+        return TRACE_STOPPED;
+    default:
+        trace_registers(tracee, &registers);
+        *ret = (struct live){injection->place[0] != '\0' ? address_given(injection, maps)
+                                                         : address_any(injection, tracee, maps, kinds, registers.rsp),
+                             0, 64, 0};
+        return TRACE_STOPPED;
     }
-    bool given = injection->place[0] != '\0';
-    *ret = (struct word){0};
-    ret->address = given ? address_given(injection, maps) : address_any(injection, tracee, maps, kinds, registers.rsp);
-    ret->map = map_of(maps, ret->address);
-    bool there = ret->map != NULL && trace_read(tracee, ret->address, &ret->before, sizeof ret->before);
-    if (!there && given)
+}
+
+/* Said why not. */
+static bool refused(const struct injection *injection, const struct maps *maps, enum map_kind kinds)
+{
+    bool has = false;
+    for (uint32_t i = 0; i < maps->count; i++)
+        has |= live_wanted(injection, &maps->map[i], kinds);
+    if (injection->place[0] != '\0')
         report(REPORT_REFUSED, "nothing writable is at '%.60s': stack:, heap:, store:, pool:, ring: or arena: and OFF",
                injection->place);
-    else if (!there)
+    else if (has)
+        report(REPORT_REFUSED, "'%s' used none of it for %" PRIu64 " ms: a load makes it do so", injection->server,
+               injection->timeout_us / 1000);
+    else
         report(REPORT_REFUSED, "'%s' has no such memory in use", injection->server);
-    if (!there)
+    return false;
+}
+
+/* It is stopped. False: said why not. */
+static bool word_choose(struct injection *injection, struct tracee *tracee, csh decoder, struct maps *maps,
+                        struct word *ret)
+{
+    enum map_kind kinds = kinds_of(injection->fault);
+    struct live live;
+    *ret = (struct word){.way = way_of(injection, kinds), .strikes = 1};
+    if (word_find(injection, tracee, decoder, maps, kinds, ret->way, &live) == TRACE_GONE) {
+        report(REPORT_REFUSED, "the domain ended first: try again");
         return false;
+    }
+    ret->address = live.address;
+    ret->reader = live.reader;
+    ret->map = map_of(maps, ret->address);
+    if (ret->map == NULL || !trace_read(tracee, ret->address, &ret->before, sizeof ret->before))
+        return refused(injection, maps, kinds);
     uint64_t random = random_next(&injection->random);
-    ret->after = kinds == MAP_ANY ? random : ret->before ^ 1ULL << random % 64;
+    ret->after = kinds == MAP_ANY ? random : ret->before ^ 1ULL << (live.bit + random % live.bits);
     return true;
 }
 
-static void word_damage(struct injection *injection, struct tracee *tracee, const struct image *image, csh decoder)
+/* It is stopped, and the fault in a committed block of its store. */
+static void end_with(const struct injection *injection, struct tracee *tracee, const char *text)
 {
-    static struct maps maps;
+    if (kill(tracee->pid, SIGKILL) == 0)
+        report(REPORT_EVENT, "%s: activated, the domain was killed, its next life begins with it: %s", injection->fault,
+               text);
+    else
+        report(REPORT_EVENT, "%s: not activated, the domain ended first: %s", injection->fault, text);
+}
+
+static void word_damage(struct injection *injection, struct tracee *tracee, const struct image *image, csh decoder,
+                        struct maps *maps, struct readers *readers)
+{
     struct word word;
     char text[160];
-    if (!word_choose(injection, tracee, &maps, &word))
+    if (!word_choose(injection, tracee, decoder, maps, &word))
         return;
     snprintf(text, sizeof text, "%s:0x%" PRIx64 " (%s) 0x%" PRIx64 ": %016" PRIx64 " -> %016" PRIx64,
              map_kind_name(word.map->kind), word.address - word.map->start, word.map->name, word.address, word.before,
@@ -238,16 +331,18 @@ static void word_damage(struct injection *injection, struct tracee *tracee, cons
     }
     bool watched = trace_watch(tracee, word.address);
     report(REPORT_PLACED, "%s: in place at %s", injection->fault, text);
-    if (!watched) {
+    if (word.way == WAY_STORED)
+        end_with(injection, tracee, text);
+    else if (!watched)
         report(REPORT_EVENT, "%s: activation unknown, this machine has no watchpoints: %s", injection->fault, text);
-        return;
-    }
-    trace_go(tracee);
-    await_access(tracee, injection, image, decoder, &word, text);
+    else
+        watch(tracee, injection, image, decoder, readers, &word, text);
 }
 
 void inject_memory(struct injection *injection)
 {
+    static struct maps maps;
+    static struct readers readers;
     struct image image;
     struct tracee tracee;
     csh decoder;
@@ -255,8 +350,13 @@ void inject_memory(struct injection *injection)
         report(REPORT_REFUSED, "no fault named '%.40s': see `bulkhead inject --help`", injection->fault);
         return;
     }
-    if (!code_open(injection, &image, &decoder))
+    if (!code_open(injection, false, &image, &decoder))
         return;
+    if (maps_read(injection->pid, &maps) < 0) {
+        report(REPORT_REFUSED, "cannot see what the domain has mapped: try again");
+        return;
+    }
+    readers_find(&readers, injection->pid, &maps, kinds_of(injection->fault) & MAP_FOR_OTHERS);
     int result = trace_open(injection->pid, &tracee);
     if (result < 0) {
         report(REPORT_REFUSED, "cannot trace the domain: %s", strerror(-result));
@@ -265,6 +365,6 @@ void inject_memory(struct injection *injection)
     if (trace_stop(&tracee) == TRACE_GONE)
         report(REPORT_REFUSED, "the domain ended first: try again");
     else
-        word_damage(injection, &tracee, &image, decoder);
+        word_damage(injection, &tracee, &image, decoder, &maps, &readers);
     trace_close(&tracee);
 }

@@ -44,7 +44,7 @@ static uint64_t store_place(const struct injection *injection, const struct trac
             continue;
         size_t octets = map->end - map->start, extent = store_extent(header, octets), at;
         uint8_t *copy = aligned_alloc(64, (extent + 63) & ~(size_t)63);
-        if (copy != NULL && trace_read(tracee, map->start, copy, extent) && store_payload(copy, octets, &at))
+        if (copy != NULL && trace_read(tracee, map->start, copy, extent) && store_payload(copy, octets, 0, &at))
             found = map->start + at;
         free(copy);
     }

@@ -18,12 +18,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GUARD_OCTETS  (4U << 20)
-#define SEIZE_TRIES   200 /* the kernel takes a moment to let go of a dead tracer's */
-#define SEIZE_WAIT_US 5000
-#define SI_INT3       0x80 /* SI_KERNEL: what x86 says of int3 */
-#define DEBUG(n)      (offsetof(struct user, u_debugreg) + (n) * sizeof(long))
-#define DEBUG_CONTROL 0xb0001UL /* register 0 alone, reads and writes, eight octets */
+#define GUARD_OCTETS   (4U << 20)
+#define SEIZE_TRIES    200 /* the kernel takes a moment to let go of a dead tracer's */
+#define SEIZE_WAIT_US  5000
+#define SI_INT3        0x80 /* SI_KERNEL: what x86 says of int3 */
+#define DEBUG(n)       (offsetof(struct user, u_debugreg) + (n) * sizeof(long))
+#define DEBUG_WRITE    1UL /* of register 7, for each watchpoint */
+#define DEBUG_ACCESS   3UL
+#define DEBUG_OCTETS_8 8UL
+#define POLL_NS        200000
+#define TRACE_CALL     0x80 /* with SIGTRAP: PTRACE_O_TRACESYSGOOD */
 
 struct guard {
     uint32_t armed;
@@ -68,13 +72,36 @@ bool trace_jump(const struct tracee *tracee, uint64_t address)
     return ptrace(PTRACE_POKEUSER, tracee->pid, offsetof(struct user, regs.rip), address) == 0;
 }
 
+/* Debug registers 0.. watch `address`, all of them for `access` (bits as in register 7) to eight octets. */
+static bool watch(const struct tracee *tracee, const uint64_t *address, size_t count, unsigned long access)
+{
+    unsigned long control = 0;
+    if (ptrace(PTRACE_POKEUSER, tracee->pid, DEBUG(7), 0UL) != 0 || count > TRACE_WATCHES)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (ptrace(PTRACE_POKEUSER, tracee->pid, DEBUG(i), address[i]) != 0)
+            return false;
+        control |= 1UL << 2 * i | (access | DEBUG_OCTETS_8) << (16 + 4 * i);
+    }
+    return count == 0 || (ptrace(PTRACE_POKEUSER, tracee->pid, DEBUG(6), 0UL) == 0 &&
+                          ptrace(PTRACE_POKEUSER, tracee->pid, DEBUG(7), control) == 0);
+}
+
 bool trace_watch(const struct tracee *tracee, uint64_t address)
 {
-    if (ptrace(PTRACE_POKEUSER, tracee->pid, DEBUG(7), 0UL) != 0)
-        return false;
-    return address == 0 || (ptrace(PTRACE_POKEUSER, tracee->pid, DEBUG(0), address) == 0 &&
-                            ptrace(PTRACE_POKEUSER, tracee->pid, DEBUG(6), 0UL) == 0 &&
-                            ptrace(PTRACE_POKEUSER, tracee->pid, DEBUG(7), DEBUG_CONTROL) == 0);
+    return watch(tracee, &address, address != 0, DEBUG_ACCESS);
+}
+
+bool trace_watch_writes(const struct tracee *tracee, const uint64_t *address, size_t count)
+{
+    return watch(tracee, address, count, DEBUG_WRITE);
+}
+
+unsigned trace_watched(const struct tracee *tracee)
+{
+    errno = 0;
+    long status = ptrace(PTRACE_PEEKUSER, tracee->pid, DEBUG(6), NULL);
+    return errno != 0 ? 0 : (unsigned)status & ((1U << TRACE_WATCHES) - 1);
 }
 
 /* ---- the guard ---- */
@@ -167,6 +194,12 @@ int trace_open(pid_t pid, struct tracee *ret)
     return result;
 }
 
+int trace_join(pid_t thread, struct tracee *ret)
+{
+    *ret = (struct tracee){.pid = thread, .memory = -1, .guard_pipe = -1};
+    return ptrace(PTRACE_SEIZE, thread, NULL, 0UL) != 0 ? -errno : 0;
+}
+
 void trace_close(struct tracee *tracee)
 {
     enum trace_event event = trace_stop(tracee);
@@ -176,6 +209,8 @@ void trace_close(struct tracee *tracee)
             tracee->pending = SIGTRAP;
         ptrace(PTRACE_DETACH, tracee->pid, NULL, (long)tracee->pending);
     }
+    if (tracee->guard == NULL)
+        return;
     guard_disarm(tracee);
     close(tracee->guard_pipe);
     waitpid(tracee->guard_pid, NULL, 0);
@@ -206,7 +241,12 @@ static enum trace_event stop_read(struct tracee *tracee, int status)
         if (info.si_code == TRAP_HWBKPT)
             return TRACE_WATCHPOINT;
     }
+    struct user_regs_struct registers;
     tracee->pending = signo;
+    if (tracee->signal == 0 && trace_registers(tracee, &registers)) {
+        tracee->signal = signo;
+        tracee->signal_at = registers.rip;
+    }
     return TRACE_TIMEOUT;
 }
 
@@ -270,4 +310,78 @@ enum trace_event trace_wait(struct tracee *tracee, uint64_t deadline_us)
         struct timespec left = {(time_t)((deadline_us - now) / 1000000), (long)((deadline_us - now) % 1000000) * 1000};
         sigtimedwait(&child, NULL, &left);
     }
+}
+
+enum trace_event trace_wait_any(struct tracee *const *tracee, size_t count, uint64_t deadline_us, size_t *ret_which)
+{
+    static const struct timespec pause = {0, POLL_NS};
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    for (;;) {
+        for (size_t i = 0; i < count; i++) {
+            enum trace_event event = trace_wait(tracee[i], 0);
+            *ret_which = i;
+            if (event != TRACE_TIMEOUT)
+                return event;
+        }
+        if (trace_now_us() >= deadline_us)
+            return TRACE_TIMEOUT;
+        sigtimedwait(&child, NULL, &pause);
+    }
+}
+
+/* ---- a little further ---- */
+
+/* What the stop after a step is; TRACE_TIMEOUT: something else, on which it is to go on. */
+static enum trace_event step_read(struct tracee *tracee, int status)
+{
+    if (!WIFSTOPPED(status))
+        return TRACE_GONE;
+    tracee->stopped = true;
+    if (WSTOPSIG(status) == (SIGTRAP | TRACE_CALL))
+        return TRACE_NEXT;
+    enum trace_event event = stop_read(tracee, status);
+    if (event == TRACE_TIMEOUT && tracee->pending == SIGTRAP) { /* TRAP_TRACE, or none of its own behind a call */
+        tracee->pending = 0;
+        return TRACE_NEXT;
+    }
+    return event == TRACE_STOPPED ? TRACE_TIMEOUT : event;
+}
+
+static enum trace_event go_to(struct tracee *tracee, enum __ptrace_request how, uint64_t deadline_us)
+{
+    static const struct timespec pause = {0, POLL_NS};
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    for (;;) {
+        if (tracee->stopped && ptrace(how, tracee->pid, NULL, (long)tracee->pending) != 0)
+            return TRACE_GONE;
+        tracee->pending = 0;
+        tracee->stopped = false;
+        int status = 0;
+        pid_t pid = waitpid(tracee->pid, &status, deadline_us == 0 ? __WALL : __WALL | WNOHANG);
+        if (pid < 0 && errno != EINTR)
+            return TRACE_GONE;
+        enum trace_event event = pid > 0 ? step_read(tracee, status) : TRACE_TIMEOUT;
+        if (event != TRACE_TIMEOUT)
+            return event;
+        if (trace_now_us() >= deadline_us && !tracee->stopped)
+            return TRACE_TIMEOUT;
+        if (pid == 0)
+            sigtimedwait(&child, NULL, &pause);
+    }
+}
+
+enum trace_event trace_step(struct tracee *tracee, uint64_t deadline_us)
+{
+    return go_to(tracee, PTRACE_SINGLESTEP, deadline_us);
+}
+
+enum trace_event trace_call(struct tracee *tracee, uint64_t deadline_us)
+{
+    if (ptrace(PTRACE_SETOPTIONS, tracee->pid, NULL, (long)PTRACE_O_TRACESYSGOOD) != 0)
+        return TRACE_GONE;
+    return go_to(tracee, PTRACE_SYSCALL, deadline_us);
 }

@@ -111,6 +111,22 @@ class Figures(unittest.TestCase):
         self.assertEqual((len(shown), more), (16, 3))
         self.assertEqual([shown[0]["outcome"], shown[10]["outcome"], shown[-1]["partition"]], ["wrong data", "degraded", "monolithic"])
 
+    def test_wrong_data_is_explained(self):
+        """Each run is listed once, with a sentence for its class and place; a class that should bring none is not explained away."""
+        runs = [one("wrong data", seed=3, group="memory", name="flip-pool", server="nic", why="octet 77 is wrong"),
+                one("wrong data", seed=4, group="memory", name="wild-write", activation="read by ip: pool: pool:0x10"),
+                one("wrong data", seed=5, group="memory", name="wild-write", activation="read by f: heap:0x10"),
+                one("wrong data", seed=6, group="resource", name="flood"), one("wrong data", seed=7, group="fail-stop", name="kill"), one(seed=8)]
+        found = aggregate.wrong_data(runs)
+        self.assertEqual(sorted(r["seed"] for *_, some in found for r in some), [3, 4, 5, 6, 7])
+        told = {r["seed"]: sentence for _, _, sentence, some in found for r in some}
+        self.assertEqual([told[s] for s in (4, 5, 6, 7)], [literature.WRONG_DATA[k] for k in ("shared", "private", "resource", "other")])
+        page = report.wrong_data(runs, ["factored"])
+        self.assertTrue(all(x in page for x in ("octet 77 is wrong", "flip-pool in nic", literature.WRONG_DATA["flip-pool"][1:60])), page)
+        self.assertIn("octet 77 is wrong", text.wrong_data(runs))
+        for name, group in planning.CLASSES.items():
+            self.assertTrue(literature.wrong_data({"class": name, "group": group}))
+
     def test_others_do_not_count(self):
         broken = {k: v for k, v in one().items() if k != "outcome"}
         lines = [synthetic.header(1), broken, one(), one("escaped", **{"group": "plant", "class": "plant-kill", "why": "udp: replaced"}),

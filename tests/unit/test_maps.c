@@ -51,6 +51,15 @@ START_TEST(test_lines)
 }
 END_TEST
 
+START_TEST(test_what_may_only_be_read)
+{
+    struct map map;
+    ck_assert(map_parse_read("7f0000000000-7f0000001000 r--s 00003000 00:01 9   /memfd:pool-nic (deleted)\n", &map));
+    ck_assert(map.kind == MAP_POOL && map.offset == 0x3000 && map.inode == 9);
+    ck_assert(!map_parse_read("7f0000000000-7f0000001000 ---s 00003000 00:01 9   /memfd:pool-nic (deleted)\n", &map));
+}
+END_TEST
+
 START_TEST(test_long_name_is_cut)
 {
     char line[600];
@@ -86,4 +95,4 @@ START_TEST(test_names)
 }
 END_TEST
 
-SUITE_RUN("maps", NULL, NULL, test_lines, test_long_name_is_cut, test_own, test_names)
+SUITE_RUN("maps", NULL, NULL, test_lines, test_what_may_only_be_read, test_long_name_is_cut, test_own, test_names)

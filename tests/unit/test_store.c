@@ -246,7 +246,7 @@ START_TEST(test_verified_from_outside)
     ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_EMPTY);
     ck_assert_uint_eq(store_extent(memory, octets), 64);
     struct store store = opened(memory);
-    ck_assert(!store_payload(memory, octets, &at));
+    ck_assert(!store_payload(memory, octets, 0, &at));
     put_value(&store, 1, 7);
     put_value(&store, 2, 8);
     store_commit(&store);
@@ -254,13 +254,20 @@ START_TEST(test_verified_from_outside)
     ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_GOOD);
     ck_assert_uint_eq(good, 2);
     ck_assert_uint_eq(store_extent(memory, octets), store_octets(OCTETS, 3));
-    ck_assert(store_payload(memory, octets, &at));
+    ck_assert(store_payload(memory, octets, 0, &at));
     for (unsigned i = 0; i < OCTETS; i++) {
         memory[at + i] ^= 0x10;
         ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_CORRUPT);
         ck_assert_uint_eq(block, 1);
         memory[at + i] ^= 0x10;
     }
+    ck_assert(store_payload(memory, octets, (uint64_t)(OCTETS + 5) << 32 | 3, &at)); /* the second's sixth octet */
+    memory[at] ^= 0x10;
+    ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_CORRUPT);
+    ck_assert_uint_eq(block, 2);
+    memory[at] ^= 0x10;
+    size_t first = at;
+    ck_assert(store_payload(memory, octets, 1, &at) && at == first - 5);
     store_commit(&store);
     ck_assert_int_eq(verified(memory, &block, &good), STORE_BLOCK_GOOD);
 }
@@ -283,7 +290,7 @@ START_TEST(test_verified_nonsense)
             ck_assert_uint_ge(extent, 64);
             ck_assert_uint_le(extent, octets);
             (void)!verified(memory, &block, &good);
-            (void)store_payload(memory, octets, &at);
+            (void)store_payload(memory, octets, (uint64_t)i << 32 | bit, &at);
             memcpy(memory, header, 64);
         }
     }

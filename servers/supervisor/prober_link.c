@@ -181,6 +181,29 @@ static void blame(struct supervisor *s, uint32_t servers, enum symptom symptom)
             health_unserved(s, s->server[id].domain, seen[symptom]);
 }
 
+static const enum server_id flow[FLOWS][2] = {
+    [FLOW_SOCKET_TCP] = {SERVER_SOCKET, SERVER_TCP}, [FLOW_TCP_IP] = {SERVER_TCP, SERVER_IP},
+    [FLOW_IP_TCP] = {SERVER_IP, SERVER_TCP},         [FLOW_UDP_IP] = {SERVER_UDP, SERVER_IP},
+    [FLOW_IP_UDP] = {SERVER_IP, SERVER_UDP},
+};
+
+/* A mask of the rings that can be seen. */
+static uint32_t flows_look(const struct supervisor *s, uint32_t ret_said[FLOWS])
+{
+    uint32_t seen = 0;
+    for (unsigned i = 0; i < FLOWS; i++)
+        seen |= judge_said(s, flow[i][0], flow[i][1], &ret_said[i]) ? FLOW_BIT(i) : 0;
+    return seen;
+}
+
+static uint32_t hint_of(const struct supervisor *s, enum symptom symptom)
+{
+    uint32_t said[FLOWS], moved = 0, seen = flows_look(s, said) & s->prober.seen;
+    for (unsigned i = 0; i < FLOWS; i++)
+        moved |= (seen & FLOW_BIT(i)) != 0 && said[i] != s->prober.said[i] ? FLOW_BIT(i) : 0;
+    return eliminate_hint(symptom, seen, moved);
+}
+
 static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t now)
 {
     struct prober_link *p = &s->prober;
@@ -197,7 +220,7 @@ static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t n
     }
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         together[id] = s->server[id].domain->servers;
-    uint32_t servers = eliminate(&p->elimination, symptom, together, now, &exhausted);
+    uint32_t servers = eliminate(&p->elimination, symptom, hint_of(s, symptom), together, now, &exhausted);
     blame(s, servers, symptom);
     if (exhausted) {
         event_add(s, "unserved", "prober", 0, NULL, 0, "no new life helps: nobody is blamed for %" PRIu64 " s",
@@ -236,6 +259,7 @@ void prober_receive(struct supervisor *s)
 static void ask(struct supervisor *s, uint64_t now)
 {
     struct prober_link *p = &s->prober;
+    p->seen = flows_look(s, p->said);
     if (send(p->socket, "p", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
         p->asked_us = now;
     else

@@ -429,6 +429,7 @@ struct prober_link { /* prober_link.c */
     uint64_t at_us; /* when to start it, or to ask next */
     uint64_t retry_us, since_us, asked_us; /* asked_us 0: it has answered */
     uint64_t reports, failures, excused, refused;
+    uint32_t said[FLOWS], seen; /* when it was asked: what each had said; a mask */
     struct elimination elimination;
 };
 
@@ -661,6 +662,8 @@ void control_close(struct supervisor *s, struct domain *domain);
 void judge_tick(struct supervisor *s, uint64_t now);
 /* The channel's half is gone. */
 void judge_forget(struct channel_memory *channel, unsigned side);
+/* How much `by` has said to `to`, ever, in this life of both. False: there is no ring, or it was not looked at yet. */
+bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret);
 /* Whether the books of the accused speak for what it is accused of, or there are none. */
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now);
 

@@ -60,27 +60,56 @@ static uint32_t with_neighbours(uint32_t servers, const uint32_t together[SERVER
     return all;
 }
 
-uint32_t eliminate(struct elimination *e, enum symptom symptom, const uint32_t together[SERVER_COUNT], uint64_t now,
-                   bool *ret_exhausted)
+uint32_t eliminate_hint(enum symptom symptom, uint32_t seen, uint32_t moved)
+{
+    uint32_t still = seen & ~moved;
+    bool tcp_kept = (moved & FLOW_BIT(FLOW_TCP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_TCP)) != 0;
+    bool udp_kept = (moved & FLOW_BIT(FLOW_UDP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_UDP)) != 0;
+    switch (symptom) {
+    case SYMPTOM_REQUEST:
+        return SERVER_BIT(SERVER_SOCKET);
+    case SYMPTOM_TCP:
+        if ((still & FLOW_BIT(FLOW_SOCKET_TCP)) != 0)
+            return SERVER_BIT(SERVER_SOCKET);
+        return tcp_kept ? SERVER_BIT(SERVER_IP) : 0;
+    case SYMPTOM_UDP:
+        if ((still & FLOW_BIT(FLOW_UDP_IP)) != 0)
+            return SERVER_BIT(SERVER_UDP);
+        return udp_kept ? SERVER_BIT(SERVER_IP) : 0;
+    case SYMPTOM_BOTH:
+        return tcp_kept || udp_kept ? SERVER_BIT(SERVER_IP) : 0;
+    default:
+        return 0;
+    }
+}
+
+static uint32_t blame(struct elimination *e, uint32_t servers, const uint32_t together[SERVER_COUNT])
+{
+    e->tried |= with_neighbours(servers, together);
+    e->failures = 0;
+    return servers;
+}
+
+uint32_t eliminate(struct elimination *e, enum symptom symptom, uint32_t hint, const uint32_t together[SERVER_COUNT],
+                   uint64_t now, bool *ret_exhausted)
 {
     *ret_exhausted = false;
     if (symptom == SYMPTOM_NONE)
         well(e, now);
     if (symptom == SYMPTOM_NONE || symptom == SYMPTOM_UNKNOWN)
         return 0;
-    e->failures = symptom == e->symptom ? e->failures + 1 : 1;
-    e->symptom = symptom;
+    if (symptom != e->symptom || e->failures == 0)
+        *e = (struct elimination){symptom, 0, now, e->tried, e->quiet_until_us, e->pause_us};
+    e->failures++;
     if (e->failures < ELIMINATE_FAILURES || now < e->quiet_until_us)
         return 0;
-    for (uint32_t i = 0; i < CANDIDATES_MOST; i++) {
-        uint32_t blamed = candidate[symptom][i] & ~e->tried;
-        if (blamed == 0)
-            continue;
-        e->tried |= with_neighbours(blamed, together);
-        e->failures = 0;
-        e->blamed_us = now;
-        return blamed;
-    }
+    if ((hint & ~e->tried) != 0)
+        return blame(e, hint & ~e->tried, together);
+    if (e->tried == 0 && now - e->since_us < ELIMINATE_GUESS_US)
+        return 0;
+    for (uint32_t i = 0; i < CANDIDATES_MOST; i++)
+        if ((candidate[symptom][i] & ~e->tried) != 0)
+            return blame(e, candidate[symptom][i] & ~e->tried, together);
     series_ends(e, now);
     *ret_exhausted = true;
     return 0;

@@ -10,6 +10,7 @@
 #include "servers/topology/topology.h"
 
 #define ELIMINATE_FAILURES 2       /* in a row, before somebody is blamed */
+#define ELIMINATE_GUESS_US 2500000 /* of failures before the first guess: the neighbours may know better */
 #define ELIMINATE_PAUSE_US 5000000 /* after a series of lives: doubled from series to series, ... */
 #define ELIMINATE_MOST_US  640000000
 #define ELIMINATE_CALM_US  60000000 /* ... until all was well for this long, and for as long as the last pause */
@@ -24,19 +25,26 @@ enum symptom {
     SYMPTOMS
 };
 
+/* Who has to say something to whom for a probe to succeed. As masks: which rings are there to be seen, which moved. */
+enum flow { FLOW_SOCKET_TCP, FLOW_TCP_IP, FLOW_IP_TCP, FLOW_UDP_IP, FLOW_IP_UDP, FLOWS };
+#define FLOW_BIT(flow) (1U << (flow))
+
 struct elimination {
-    enum symptom symptom;                         /* of the failures */
-    uint32_t failures;                            /* in a row */
-    uint32_t tried;                               /* servers that have had a new life in this series */
-    uint64_t blamed_us, quiet_until_us, pause_us; /* 0: none yet */
+    enum symptom symptom;              /* of the failures */
+    uint32_t failures;                 /* in a row */
+    uint64_t since_us;                 /* the first of them */
+    uint32_t tried;                    /* servers that have had a new life in this series */
+    uint64_t quiet_until_us, pause_us; /* 0: none yet */
 };
 
 /* Untrusted: report. SYMPTOM_UNKNOWN: it says nothing. */
 enum symptom eliminate_symptom(const struct probe_report *report);
 bool eliminate_report_ok(const struct probe_report *report); /* Untrusted: report */
-/* One more result. `together[id]`: the servers of its domain, itself among them. The servers whose domains are to have
- * a new life now; 0: none. *ret_exhausted: everyone has had one, in vain. */
-uint32_t eliminate(struct elimination *e, enum symptom symptom, const uint32_t together[SERVER_COUNT], uint64_t now,
-                   bool *ret_exhausted);
+/* Whom the rings tell to be at fault: who was told, and said nothing on. 0: they tell nothing. */
+uint32_t eliminate_hint(enum symptom symptom, uint32_t seen, uint32_t moved);
+/* One more result, with the hint for it. `together[id]`: the servers of its domain, itself among them. The servers
+ * whose domains are to have a new life now; 0: none. *ret_exhausted: everyone has had one, in vain. */
+uint32_t eliminate(struct elimination *e, enum symptom symptom, uint32_t hint, const uint32_t together[SERVER_COUNT],
+                   uint64_t now, bool *ret_exhausted);
 
 #endif

@@ -229,6 +229,19 @@ static bool says_nonsense(const struct supervisor *s, const struct channel_memor
     return false;
 }
 
+bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret)
+{
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
+        const enum server_id *end = topology_channel[i].end;
+        unsigned side = end[0] == by ? 0 : 1;
+        if (end[side] != by || end[1 - side] != to || s->channel[i].seen[side] == NULL)
+            continue;
+        *ret = word(&s->channel[i].seen[side]->producer);
+        return true;
+    }
+    return false;
+}
+
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now)
 {
     for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {

@@ -23,17 +23,20 @@
 
 #include "servers/supervisor/supervisor.h"
 
-#define EVERY_US       1000000 /* unless --probe says otherwise */
-#define AGAIN_US       250000  /* after a failure */
-#define SILENT_US      8000000
-#define SETTLE_US      300000 /* a life may need so long until what it serves is as it was */
-#define LATE_US        60000  /* a machine that lets nobody run for so long proves nothing */
-#define STILL_US       500000 /* who has not moved for so long is the hang watch's */
-#define RETRY_US       250000
-#define RETRY_LAST_US  32000000
-#define SHORT_LIFE_US  10000000
-#define PROBER_SOCKETS 64
-#define PROBER_OCTETS  (4U << 20)
+#define EVERY_US  1000000 /* unless --probe says otherwise */
+#define AGAIN_US  250000  /* after a failure */
+#define SILENT_US 8000000
+#define SETTLE_US 300000 /* a life may need so long until what it serves is as it was */
+/* A machine that lets nobody run for so long proves nothing: on their way and back some six have to. A request has to
+ * do with one. */
+#define LATE_US         60000
+#define LATE_REQUEST_US 250000
+#define STILL_US        500000 /* who has not moved for so long is the hang watch's */
+#define RETRY_US        250000
+#define RETRY_LAST_US   32000000
+#define SHORT_LIFE_US   10000000
+#define PROBER_SOCKETS  64
+#define PROBER_OCTETS   (4U << 20)
 
 void prober_init(struct supervisor *s)
 {
@@ -143,29 +146,27 @@ bool prober_stop(struct supervisor *s)
 
 /* ---- what it says ---- */
 
-/* NULL, or why nothing follows from a probe that began then. */
-static const char *excuse(struct supervisor *s, const struct probe_report *r, uint64_t now)
+/* Whether a probe that began then may have failed for a reason that is known already. */
+static bool has_reason(struct supervisor *s, const struct probe_report *r, uint64_t now)
 {
-    if (!s->prober.was_well)
-        return "perhaps it cannot be served"; /* its own fault, or of how the stack was set up */
-    if (r->late_us >= LATE_US)
-        return "the machine was late";
+    if (!s->prober.was_well) /* its own fault, or of how the stack was set up */
+        return true;
     if (change_is_on(s, 0) || repartition_is_on(s))
-        return "a change is on its way";
+        return true;
     for (uint32_t i = 0; i < s->domain_count; i++) {
         const struct domain *d = &s->domain[i];
         const struct liveness *l = &d->liveness;
         if (d->state != DOMAIN_RUNNING || r->began_us < d->ready_us + SETTLE_US || d->fault != FAULT_NONE)
-            return "a domain starts anew";
+            return true;
         if (inject_slows(s, d))
-            return "a domain is traced";
+            return true;
         bool moved = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) != l->counter;
         if (!moved && l->moved_us != 0 && now - l->moved_us >= STILL_US)
-            return "a domain does not move";
+            return true;
         if (!moved && liveness_starves(l, d->process.pid, now))
-            return "a domain is not let run";
+            return true;
     }
-    return NULL;
+    return false;
 }
 
 static void blame(struct supervisor *s, uint32_t servers, enum symptom symptom)
@@ -181,6 +182,29 @@ static void blame(struct supervisor *s, uint32_t servers, enum symptom symptom)
             health_unserved(s, s->server[id].domain, seen[symptom]);
 }
 
+static const enum server_id flow[FLOWS][2] = {
+    [FLOW_SOCKET_TCP] = {SERVER_SOCKET, SERVER_TCP}, [FLOW_TCP_IP] = {SERVER_TCP, SERVER_IP},
+    [FLOW_IP_TCP] = {SERVER_IP, SERVER_TCP},         [FLOW_UDP_IP] = {SERVER_UDP, SERVER_IP},
+    [FLOW_IP_UDP] = {SERVER_IP, SERVER_UDP},
+};
+
+/* A mask of the rings that can be seen. */
+static uint32_t flows_look(const struct supervisor *s, uint32_t ret_said[FLOWS])
+{
+    uint32_t seen = 0;
+    for (unsigned i = 0; i < FLOWS; i++)
+        seen |= judge_said(s, flow[i][0], flow[i][1], &ret_said[i]) ? FLOW_BIT(i) : 0;
+    return seen;
+}
+
+static uint32_t hint_of(const struct supervisor *s, enum symptom symptom)
+{
+    uint32_t said[FLOWS], moved = 0, seen = flows_look(s, said) & s->prober.seen;
+    for (unsigned i = 0; i < FLOWS; i++)
+        moved |= (seen & FLOW_BIT(i)) != 0 && said[i] != s->prober.said[i] ? FLOW_BIT(i) : 0;
+    return eliminate_hint(symptom, seen, moved);
+}
+
 static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t now)
 {
     struct prober_link *p = &s->prober;
@@ -190,14 +214,17 @@ static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t n
     p->reports++;
     p->was_well |= symptom == SYMPTOM_NONE;
     p->failures += symptom != SYMPTOM_NONE && symptom != SYMPTOM_UNKNOWN;
-    if (symptom != SYMPTOM_NONE && excuse(s, r, now) != NULL) {
+    bool late = r->late_us >= (symptom == SYMPTOM_REQUEST ? LATE_REQUEST_US : LATE_US);
+    bool other = symptom != SYMPTOM_NONE && has_reason(s, r, now);
+    if (symptom != SYMPTOM_NONE && (late || other)) {
         p->excused++;
-        p->elimination.failures = 0;
+        if (other)
+            p->elimination.failures = 0;
         return;
     }
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         together[id] = s->server[id].domain->servers;
-    uint32_t servers = eliminate(&p->elimination, symptom, together, now, &exhausted);
+    uint32_t servers = eliminate(&p->elimination, symptom, hint_of(s, symptom), together, now, &exhausted);
     blame(s, servers, symptom);
     if (exhausted) {
         event_add(s, "unserved", "prober", 0, NULL, 0, "no new life helps: nobody is blamed for %" PRIu64 " s",
@@ -236,6 +263,7 @@ void prober_receive(struct supervisor *s)
 static void ask(struct supervisor *s, uint64_t now)
 {
     struct prober_link *p = &s->prober;
+    p->seen = flows_look(s, p->said);
     if (send(p->socket, "p", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
         p->asked_us = now;
     else

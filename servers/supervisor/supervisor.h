@@ -34,6 +34,7 @@
 #include "servers/supervisor/eliminate.h"
 #include "servers/supervisor/liveness.h"
 #include "servers/supervisor/options.h"
+#include "servers/supervisor/prober_link.h"
 #include "servers/topology/topology.h"
 
 #define HOLD_US              20000   /* that events and reports wait for an incarnation to run, at most */
@@ -441,6 +442,7 @@ struct prober_link { /* prober_link.c */
     uint64_t at_us; /* when to start it, or to ask next */
     uint64_t retry_us, since_us, asked_us; /* asked_us 0: it has answered */
     uint64_t reports, failures, excused, refused;
+    uint32_t said[FLOWS], seen; /* when it was asked: what each had said; a mask */
     struct elimination elimination;
 };
 
@@ -676,18 +678,10 @@ void control_close(struct supervisor *s, struct domain *domain);
 void judge_tick(struct supervisor *s, uint64_t now);
 /* The channel's half is gone. */
 const void *judge_forget(struct channel_memory *channel, unsigned side); /* the mapping, which the caller ends; or NULL */
+/* How much `by` has said to `to`, ever, in this life of both. False: there is no ring, or it was not looked at yet. */
+bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret);
 /* Whether the books of the accused speak for what it is accused of, or there are none. */
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now);
-
-/* ---- prober_link.c ---- */
-void prober_init(struct supervisor *s);
-bool prober_is(const struct supervisor *s, uint32_t pid);
-void prober_rule(struct policy_rule *ret); /* of its session, whatever the policy says */
-void prober_receive(struct supervisor *s); /* untrusted: all of it */
-void prober_died(struct supervisor *s);
-void prober_deadlines(struct supervisor *s, uint64_t now);
-uint64_t prober_deadline(const struct supervisor *s); /* 0: none */
-bool prober_stop(struct supervisor *s);               /* true: it is ending */
 
 /* ---- memory.c ---- */
 int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */

@@ -190,8 +190,8 @@ class Echo:
     """Connections to an echo application, each checking every octet; counts what it saw. One that ends is made again, unless
     `again` is false."""
 
-    def __init__(self, port, connections, size=64, host=STACK, again=True):
-        self.host, self.port, self.size, self.stop, self.again = host, port, size, False, again
+    def __init__(self, port, connections, size=64, host=STACK, again=True, patience=5):
+        self.host, self.port, self.size, self.stop, self.again, self.patience = host, port, size, False, again, patience
         self.rounds = self.resets = self.wrong = self.connects = 0
         self.errors = []
         self.last = [time.monotonic()] * connections
@@ -203,9 +203,8 @@ class Echo:
         rng = random.Random(i)
         while not self.stop:
             try:
-                with socket.create_connection((self.host, self.port), 5) as s:
+                with socket.create_connection((self.host, self.port), self.patience) as s:
                     self.connects += 1
-                    s.settimeout(5)
                     while not self.stop:
                         data = rng.randbytes(rng.randrange(1, self.size))
                         s.sendall(data)

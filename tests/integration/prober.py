@@ -93,7 +93,7 @@ def mend(file):
         found = json.load(lines)
     with application("bh-echo", PORT, ready=PORT):
         for server, (_, fault, _, outlived) in CASES.items():
-            streams = Echo(PORT, 3, again=False)
+            streams = Echo(PORT, 3, again=False, patience=30)  # bh-echo waits for the answer to its accept()
             wait_for("the streams", lambda: streams.rounds > 20)
             number, before, start = last_event(), domain_of(server)["incarnation"], time.monotonic()
             assert put(server, fault, found[server]), f"{server}: not activated: {events(number)}"

@@ -299,6 +299,25 @@ static void earlier(uint64_t *least, uint64_t deadline)
         *least = deadline;
 }
 
+/* Until the next incarnation runs, and a moment more: what we and the manage server do might take the CPU from its
+ * first burst, and from who passes on what it sends. 0: nothing waits. */
+static uint64_t held_until(const struct supervisor *s)
+{
+    uint64_t until = 0;
+    for (uint32_t i = 0; i < s->domain_count && s->started && !s->stopping; i++) {
+        const struct domain *d = &s->domain[i];
+        bool on_its_way = d->state == DOMAIN_STANDBY || d->state == DOMAIN_GRANTED;
+        uint64_t end = on_its_way ? d->noticed_us + HOLD_US : d->state == DOMAIN_RUNNING ? d->ready_us + HOLD_ON_US : 0;
+        until = end > until ? end : until;
+    }
+    return until;
+}
+
+bool supervisor_holds(const struct supervisor *s)
+{
+    return now_us() < held_until(s);
+}
+
 static uint64_t next_deadline(struct supervisor *s)
 {
     uint64_t least = s->tick_us + TICK_US;
@@ -318,6 +337,8 @@ static uint64_t next_deadline(struct supervisor *s)
     }
     if (s->manage.pidfd < 0 && !s->stopping)
         earlier(&least, s->manage_retry_us);
+    if (supervisor_holds(s))
+        earlier(&least, held_until(s));
     return least;
 }
 
@@ -326,19 +347,6 @@ static void turn_ends(struct supervisor *s)
 {
     uint64_t took = s->turn_us != 0 ? now_us() - s->turn_us : 0;
     s->longest_turn_us = took > s->longest_turn_us ? took : s->longest_turn_us;
-}
-
-bool supervisor_holds(const struct supervisor *s)
-{
-    if (!s->started || s->stopping)
-        return false;
-    for (uint32_t i = 0; i < s->domain_count; i++) {
-        const struct domain *d = &s->domain[i];
-        bool on_its_way = d->state == DOMAIN_STANDBY || d->state == DOMAIN_GRANTED;
-        if (on_its_way && now_us() - d->noticed_us < HOLD_US)
-            return true;
-    }
-    return false;
 }
 
 static void held(struct supervisor *s)

@@ -38,6 +38,7 @@
 #include "servers/topology/topology.h"
 
 #define HOLD_US              20000   /* that events and reports wait for an incarnation to run, at most */
+#define HOLD_ON_US           2000    /* ... and when it runs */
 #define TICK_US              200000  /* how often this and that is looked at */
 #define HANG_US              1000000 /* silence after which a domain hangs, unless --hang says otherwise */
 #define ACKNOWLEDGE_US       HANG_US /* a survivor that has not let go of the dead by then is hung */

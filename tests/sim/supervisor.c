@@ -176,6 +176,14 @@ static bool must_know_first(const struct sim_domain *d, uint32_t fresh)
     return false;
 }
 
+static uint32_t concerns(const struct sim_domain *d)
+{
+    uint32_t mask = 0;
+    for (uint32_t id = 0; id < SERVER_COUNT; id++)
+        mask |= sim_hosts(d, (enum server_id)id) ? topology_concerns((enum server_id)id) : 0;
+    return mask & ~d->servers;
+}
+
 static void grant_standby(struct sim_stack *k)
 {
     uint32_t fresh = 0, living = servers_alive(k);
@@ -189,6 +197,9 @@ static void grant_standby(struct sim_stack *k)
     for (uint32_t i = 0; i < k->domain_count; i++) {
         struct sim_domain *d = &k->domain[i];
         if (!sim_lives(d))
+            continue;
+        d->known = (living | fresh) & concerns(d);
+        if (((d->servers | concerns(d)) & fresh) == 0)
             continue;
         struct sim_told t = {.what = TELL_GRANTS, .servers = fresh, .alive = living | fresh};
         for (uint32_t id = 0; id < SIM_SESSIONS; id++) {
@@ -206,7 +217,6 @@ static void grant_standby(struct sim_stack *k)
             d->start_waits = true;
         }
         tell(d, &t);
-        d->known = (living | fresh) & ~d->servers;
     }
     start_all(k);
 }

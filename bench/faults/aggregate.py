@@ -27,7 +27,7 @@ GOALS = (  # name, of which groups (none: all), what is counted, the most (0) or
 TRAFFIC = ("tcp connections", "udp traffic")
 COLUMNS = (("servers", plan.SERVERS), ("trusted base", ("supervisor", "manage")), ("beyond", ("channel", *TRAFFIC)))
 WORST_EACH = 5
-WORST_FACTORED = {"escaped": 40, "wrong data": 10, "service lost": 20}  # each of these is a case to explain; of wrong data wrong_data() has all
+WORST_FACTORED = {"escaped": 20, "wrong data": 10, "service lost": 10}  # each of these is a case to explain; of wrong data wrong_data() has all
 QUIET_US = 200_000
 
 NEEDED = {  # of a line of each type, what is read of it here

@@ -158,7 +158,7 @@ def timeline(seen, victim):
     if died is None or restored is None or len(restored["span_us"]) < 4:
         return None
     span = restored["span_us"]
-    detect = max(0, died["time_us"] - seen["strike_us"])
+    detect = died["time_us"] - seen["strike_us"] if died["time_us"] >= seen["strike_us"] else None  # its end was known before it was told of the fault
     pauses = [(seen["realtime_us"] + k["gap_at_ns"] // 1000, seen["realtime_us"] + (k["gap_at_ns"] + k["gap_ns"]) // 1000)
               for k in seen["load"]["kinds"].values()]
     ends = [end for begin, end in pauses if begin <= died["time_us"] and end >= restored["time_us"]]

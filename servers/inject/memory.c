@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "servers/inject/inject.h"
 #include "servers/inject/live.h"
@@ -308,11 +309,14 @@ static bool word_choose(struct injection *injection, struct tracee *tracee, csh 
 /* It is stopped, and the fault in a committed block of its store. */
 static void end_with(const struct injection *injection, struct tracee *tracee, const char *text)
 {
-    if (kill(tracee->pid, SIGKILL) == 0)
-        report(REPORT_EVENT, "%s: activated, the domain was killed, its next life begins with it: %s", injection->fault,
-               text);
-    else
+    if (kill(tracee->pid, SIGKILL) != 0) {
         report(REPORT_EVENT, "%s: not activated, the domain ended first: %s", injection->fault, text);
+        return;
+    }
+    report(REPORT_EVENT, "%s: activated, the domain was killed, its next life begins with it: %s", injection->fault,
+           text);
+    tracee->stopped = false;
+    waitpid(tracee->pid, NULL, __WALL); /* its parent is told of its end only when its tracer has let go */
 }
 
 static void word_damage(struct injection *injection, struct tracee *tracee, const struct image *image, csh decoder,

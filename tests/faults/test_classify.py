@@ -66,6 +66,9 @@ class Outcomes(unittest.TestCase):
         self.assertEqual(found["affected"], {"tcp": "transparent"})
         self.assertEqual(found["timeline"]["detect"], 1000)
         self.assertEqual((found["timeline"]["restart"], found["timeline"]["restore"]), (9000, 10000))
+        s = restarted(seen())
+        s["strike_us"] += 2000  # the fault is told of after the death
+        self.assertIsNone(self.is_("transparent", s)["timeline"]["detect"])
         s = seen()
         s["events"] = [event(4, "broken", "ip", "channel from tcp: indices")]
         self.is_("transparent", s)

@@ -49,7 +49,8 @@ static void request_close(struct transport *t, uint64_t now_us, const struct mes
     transport_answer(t, m, TRANSPORT_NONE, 0);
 }
 
-/* The socket server's list is the first that it says on a channel, and once: later it would close what was made since. */
+/* The socket server's list is the first that it says on a channel, and once: later it would close what was made since.
+ */
 static bool list_expected(struct transport *t)
 {
     t->counters.drop_list += !t->list_expected;

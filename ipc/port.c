@@ -99,7 +99,8 @@ static bool ring_pull(struct port *port, struct message *ret)
 {
     if (!port->attached)
         return false;
-    while (!port->senseless && ring_take(&port->ring, ret)) { /* ends: a ring full at most, as nothing is released within */
+    while (!port->senseless &&
+           ring_take(&port->ring, ret)) { /* ends: a ring full at most, as nothing is released within */
         if (!port_message_ok(ret)) {
             port->counters.malformed++;
             port_makes_no_sense(port);

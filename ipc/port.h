@@ -71,7 +71,8 @@ bool port_pending(struct port *port); /* something to pull */
  */
 void port_flush(struct port *port);
 /* What was just pulled is nothing that a sound peer says, whatever has happened to its neighbours: no operation of this
- * channel, or loans that come home in the name of what it never had. What else went with it (a loan, a request) is lost. */
+ * channel, or loans that come home in the name of what it never had. What else went with it (a loan, a request) is
+ * lost. */
 static inline void port_makes_no_sense(struct port *port)
 {
     port->senseless = port->strict;

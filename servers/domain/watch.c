@@ -18,8 +18,8 @@
  *  WATCH_FLOOD in one: a stale name is said until it is known to be stale, so in a ring full of messages at most (not
  *  after a revocation on that channel: then an honest neighbour does).
  *
- * What no sound neighbour ever says, whatever happens around it (no message; no operation of that channel; loans home in
- * the name of a right that it has for good), is not waited for: the port takes nothing after it, and the round that
+ * What no sound neighbour ever says, whatever happens around it (no message; no operation of that channel; loans home
+ * in the name of a right that it has for good), is not waited for: the port takes nothing after it, and the round that
  * pulled it accuses (loop.c). What went with it, a loan or a request, would be missed for seconds otherwise.
  *
  * What is lent and what came home is counted by the port (ipc/port.c), from what really crossed: a domain that loses

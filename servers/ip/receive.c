@@ -242,10 +242,6 @@ void ip_capture(struct ip_frame *frame, uint32_t octets)
 
 void ip_receive(struct ip *ip, uint64_t now_us, const struct message *m)
 {
-    if (capability_lookup(&ip->nic->table, m->capability, m->generation, CAPABILITY_LINK, CAPABILITY_RECEIVE) == NULL) {
-        ip->counters.drop_right++;
-        return;
-    }
     if (m->cookie >= IP_COOKIES || ip->holder[m->cookie] != IP_HOLDER_NONE) {
         ip->counters.drop_cookie++;
         return;
@@ -254,7 +250,9 @@ void ip_receive(struct ip *ip, uint64_t now_us, const struct message *m)
     ip->holder[cookie] = SERVER_IP;
     ip->counters.received++;
     struct ip_frame frame;
-    if (ip->barrier != 0)
+    if (capability_lookup(&ip->nic->table, m->capability, m->generation, CAPABILITY_LINK, CAPABILITY_RECEIVE) == NULL)
+        ip->counters.drop_right++; /* and what was lent goes home: nic would be without it for good */
+    else if (ip->barrier != 0)
         ip->counters.drop_barrier++;
     else if (capture(ip, m, &frame) && works_on(ip, &frame) && receive_frame(ip, now_us, &frame))
         return;

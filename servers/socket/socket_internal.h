@@ -19,10 +19,11 @@ _Static_assert(SOCKETS_MAX == 1U << COOKIE_SHIFT, "an index fits a cookie");
 /* One name for code, test and `bulkhead stat`. */
 #define SOCKET_COUNTERS(X)                                                                                             \
     X(requests)                                                                                                        \
-    X(refused) X(sockets_made) X(sockets_freed) X(transport_requests) X(established) X(accepts) X(lost)                \
-        X(gone_at_reconciliation) X(relistened) X(rebound) X(reconciliations) X(sessions_added) X(sessions_done) X(orphans)       \
-            X(corrupt_blocks) X(stale_blocks) X(drop_capability) X(drop_operation) X(drop_malformed) X(drop_unknown_socket)            \
-                X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full) X(drop_not_lost) X(refused_by_policy)        \
+    X(refused)                                                                                                         \
+    X(sockets_made) X(sockets_freed) X(transport_requests) X(established) X(accepts) X(lost) X(gone_at_reconciliation) \
+        X(relistened) X(rebound) X(reconciliations) X(sessions_added) X(sessions_done) X(orphans) X(corrupt_blocks)    \
+            X(stale_blocks) X(drop_capability) X(drop_operation) X(drop_malformed) X(drop_unknown_socket)              \
+                X(drop_stale_answer) X(drop_no_listener) X(drop_backlog_full) X(drop_not_lost) X(refused_by_policy)    \
                     X(drop_poison) X(drop_slot_disputed)
 
 struct socket_counters {
@@ -108,7 +109,7 @@ enum cold {
 
 struct global_block {
     uint32_t kind;
-    uint32_t cold; /* enum cold */
+    uint32_t cold;           /* enum cold */
     uint64_t cookie_counter; /* last one used */
 };
 
@@ -162,7 +163,7 @@ struct connection { /* one of tcp's connections, by its index there */
 };
 
 struct lane {
-    uint32_t done; /* sequence of `answer` */
+    uint32_t done;               /* sequence of `answer` */
     uint32_t session_generation; /* of a restored one */
     uint32_t busy_sequence;
     bool busy;    /* its request waits for a transport */
@@ -200,10 +201,10 @@ struct peer {
 struct socket_server {
     const struct server_context *context;
     uint64_t now_us;
-    bool started; /* the first burst has been */
-    uint8_t cold; /* enum cold */
+    bool started;              /* the first burst has been */
+    uint8_t cold;              /* enum cold */
     uint16_t generation_first; /* the ids of new indices begin after it */
-    bool work;    /* something was done outside a burst that commit() and publish() must see */
+    bool work;                 /* something was done outside a burst that commit() and publish() must see */
     bool global_changed;
     uint64_t cookie_counter;
     uint32_t high; /* socket indices from here on were never used */

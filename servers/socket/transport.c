@@ -310,9 +310,8 @@ static bool is_about_old(const struct socket_block *block)
  * being used. */
 static bool made_anew(const struct socket_block *block, const struct message_socket *socket)
 {
-    return is_about_old(block) &&
-           (block->arena != socket->arena || block->slot != socket->slot ||
-            block->slot_generation != socket->generation);
+    return is_about_old(block) && (block->arena != socket->arena || block->slot != socket->slot ||
+                                   block->slot_generation != socket->generation);
 }
 
 static void on_answer(struct socket_server *server, enum session_transport t, const struct message *message)
@@ -333,7 +332,7 @@ static void on_answer(struct socket_server *server, enum session_transport t, co
         entry->alive_epoch = server->peer[t].epoch;
     entry->send_request = false;
     socket_changed(server, entry);
-    bool again = is_about_old(block) && block->request.lane == LANE_NONE; /* and it cannot be made again */
+    bool again = is_about_old(block) && block->request.lane == LANE_NONE;            /* and it cannot be made again */
     if ((error == 0 && made_anew(block, &message->socket)) || (error != 0 && again)) /* ahead of its ALIVE_END */
         socket_gone(server, entry, ECONNRESET);
     if (block->state == SOCKET_GONE) {

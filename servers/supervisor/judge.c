@@ -205,7 +205,8 @@ static const uint64_t said[SERVER_COUNT][SERVER_COUNT] = {
     [SERVER_SOCKET][SERVER_UDP] = SAID_REQUESTS,
 };
 
-/* What a sound neighbour does not take: port_makes_no_sense(). Stale names of packets are no such thing. Untrusted: m. */
+/* What a sound neighbour does not take: port_makes_no_sense(). Stale names of packets are no such thing. Untrusted: m.
+ */
 static bool makes_no_sense(const struct supervisor *s, enum server_id by, enum server_id of, const struct message *m)
 {
     const uint64_t packets = SAID(MESSAGE_SEND) | SAID(MESSAGE_RECEIVE) | SAID_ERRORS;

@@ -49,8 +49,8 @@ static void request_close(struct transport *t, uint64_t now_us, const struct mes
     transport_answer(t, m, TRANSPORT_NONE, 0);
 }
 
-/* What only one of the two knows of a socket is no dispute: its answer was lost. Each of us compares, and comes to the same
- * end: the socket server tells the user. */
+/* What only one of the two knows of a socket is no dispute: its answer was lost. Each of us compares, and comes to the
+ * same end: the socket server tells the user. */
 static bool slot_agrees(const struct endpoint *e, const struct message_socket *named)
 {
     if (e->session != named->session)
@@ -59,7 +59,8 @@ static bool slot_agrees(const struct endpoint *e, const struct message_socket *n
            (e->arena == named->arena && e->slot == named->slot && e->generation == named->generation);
 }
 
-/* The socket server's list is the first that it says on a channel, and once: later it would close what was made since. */
+/* The socket server's list is the first that it says on a channel, and once: later it would close what was made since.
+ */
 static bool list_expected(struct transport *t)
 {
     t->counters.drop_list += !t->list_expected;
@@ -72,7 +73,7 @@ static void request_owned(struct transport *t, uint64_t now_us, const struct mes
         return;
     uint32_t index = endpoint_find(t, &m->socket);
     if (index == TRANSPORT_NONE)
-        return;                         /* it learns from our list */
+        return; /* it learns from our list */
     if (!slot_agrees(&t->endpoint[index], &m->socket)) {
         endpoint_refuse(t, now_us, index);
         return;

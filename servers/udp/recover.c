@@ -52,7 +52,8 @@ static void rings_again(struct udp_server *s, uint32_t index, const struct udp_b
 }
 
 /* Untrusted: words (from the application), and our own of an earlier time, which it can write, too: a lie about its own
- * rings harms nobody else. What it had not read stays to be read if that can be so; what was not sent yet is not sent. */
+ * rings harms nobody else. What it had not read stays to be read if that can be so; what was not sent yet is not sent.
+ */
 static void rings_as_said(struct udp_server *s, uint32_t index, const struct session_arena *a)
 {
     struct endpoint *e = &s->endpoint[index];
@@ -66,9 +67,8 @@ static void rings_as_said(struct udp_server *s, uint32_t index, const struct ses
         head = tail;
     s->side[index].receive_tail = tail;
     s->side[index].send_head = s->side[index].send_next = e->send_end = sent;
-    e->words = (struct slot_words){.send_tail = sent,
-                                   .receive_head = head,
-                                   .error_count = __atomic_load_n(&ours->error_count, __ATOMIC_RELAXED)};
+    e->words = (struct slot_words){
+        .send_tail = sent, .receive_head = head, .error_count = __atomic_load_n(&ours->error_count, __ATOMIC_RELAXED)};
     e->published = e->words;
     endpoint_dirty(&s->transport, index, true);
 }

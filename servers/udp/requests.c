@@ -20,7 +20,8 @@ static struct ip_address bound_address(const struct message *m)
     return both ? (struct ip_address){0} : m->source;
 }
 
-/* One that we have lost (a flood closed it, or the store is gone) and its owner has not comes with the slot that it has. */
+/* One that we have lost (a flood closed it, or the store is gone) and its owner has not comes with the slot that it
+ * has. */
 static bool take_slot(struct udp_server *s, const struct message *m, uint32_t index)
 {
     if (m->socket.arena != TRANSPORT_NONE && m->socket.generation != 0)

@@ -82,7 +82,10 @@ static const struct {
     const char *accused;
 } nonsense[] = {
     {"too few slots", {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1}, 1, ACCUSED_SENSE},
-    {"a reserved octet", {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1, .reserved1 = {1}}, 0, ACCUSED_SENSE},
+    {"a reserved octet",
+     {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 1, .reserved1 = {1}},
+     0,
+     ACCUSED_SENSE},
     {"a stale name", {.operation = MESSAGE_RECEIVE, .capability = 1, .generation = 2}, 0, NULL},
 };
 

@@ -235,9 +235,9 @@ START_TEST(test_refused_frames)
         bool home;
     } rows[] = {
 #define AT(name) offsetof(struct ip_counters, name)
-        {2, 1, {POOL_NIC, 1, 0, 60}, 1, AT(drop_right), false},
-        {1, 2, {POOL_NIC, 1, 0, 60}, 1, AT(drop_right), false},
-        {POOL_NIC, 1, {POOL_NIC, 1, 0, 60}, 1, AT(drop_right), false},
+        {2, 1, {POOL_NIC, 1, 0, 60}, 1, AT(drop_right), true},
+        {1, 2, {POOL_NIC, 1, 0, 60}, 1, AT(drop_right), true},
+        {POOL_NIC, 1, {POOL_NIC, 1, 0, 60}, 1, AT(drop_right), true},
         {1, 1, {POOL_NIC, 1, 0, 60}, IP_COOKIES, AT(drop_cookie), false},
         {1, 1, {POOL_NIC, 2, 0, 60}, 1, AT(drop_reference), true},
         {1, 1, {POOL_TCP, 1, 0, 60}, 1, AT(drop_reference), true},

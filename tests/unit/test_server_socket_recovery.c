@@ -819,8 +819,9 @@ END_TEST
     X(death_after_commit)                                                                                              \
     X(generations_outlive_us)                                                                                          \
     X(death_in_a_connect)                                                                                              \
-    X(cookies_increase_over_lives) X(death_in_an_accept) X(session_ends) X(session_end_waits_for_the_dead)             \
-        X(session_that_never_comes_back) X(session_index_is_anothers) X(transport_dies) X(asked_while_made_again) X(long_list) X(full_ring)          \
+    X(cookies_increase_over_lives)                                                                                     \
+    X(death_in_an_accept) X(session_ends) X(session_end_waits_for_the_dead) X(session_that_never_comes_back)           \
+        X(session_index_is_anothers) X(transport_dies) X(asked_while_made_again) X(long_list) X(full_ring)             \
             X(transport_without_right) X(transport_names_impossible_slot) X(store_of_another_kind) X(corrupt_block)    \
                 X(cold_start) X(lost_while_an_option_is_set) X(slot_disputed) X(made_anew_before_the_list_ends)
 

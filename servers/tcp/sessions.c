@@ -290,6 +290,10 @@ static void connection_touched(struct tcp_server *s, uint32_t index)
             store_erase(&s->store, TCP_STORE_CONNECTION(index));
         return;
     }
+    if (!tcp_is_named(s->engine, index) && !tcp_work_name(s, index)) {
+        t->counters.reset_poison++;
+        tcp_abort(s->engine, t->now_us, index); /* it is touched by that, and comes again */
+    }
     if (endpoint != TRANSPORT_NONE)
         endpoint_try_release(t, endpoint);
     tcp_block_put(s, index);

@@ -250,6 +250,21 @@ START_TEST(test_corrupt_block_costs_its_own)
 }
 END_TEST
 
+/* It ends in the burst in which its user would be heard of a ring that has grown: what is written there is no lie. */
+START_TEST(test_grown_ring_of_an_ended_connection)
+{
+    listen_answer();
+    struct message m = accept_one();
+    tcp_abort(peer.tcp, h->now_us, peer.conn);
+    peer_output();
+    harness_app(h, m.socket.arena, m.socket.slot)->send_head += HARNESS_SEND + 1;
+    harness_notify(h, m.socket.arena, m.socket.slot);
+    harness_turn(h);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    ck_assert_uint_eq(harness_counter(h, "drop_send_head"), 0);
+}
+END_TEST
+
 /* One more connection, accepted by nobody. */
 static struct message establish(void)
 {
@@ -661,7 +676,7 @@ END_TEST
 
 SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
           test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between,
-          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own, test_slot_disputed, test_deadly_timer, test_index_is_anothers,
+          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own, test_slot_disputed, test_deadly_timer, test_grown_ring_of_an_ended_connection, test_index_is_anothers,
           test_index_is_anothers_since_the_start, test_held_slot_of_another_session,
           test_growth_stays_within_the_arena, test_lost_takes_no_place, test_copy_of_a_block,
           test_socket_of_another_generation, test_any_octets_of_a_block, test_any_words_while_dead,

@@ -163,7 +163,7 @@ static inline bool server_works_on(const struct server_context *context, uint64_
     return true;
 }
 
-/* From here on nobody in particular is to blame: timers, output that is due, the server's own affairs. */
+/* From here on nobody in particular is to blame: the server's own affairs. What tcp's engine does in its timers it says itself. */
 static inline void server_works_alone(const struct server_context *context)
 {
     struct server_work *work = context->work;

@@ -11,7 +11,7 @@
 
 #include "servers/server.h"
 
-enum work_kind { WORK_RECEIVE = 1, WORK_SEND, WORK_ERROR, WORK_REQUEST, WORK_NOTICE, WORK_RESTORE };
+enum work_kind { WORK_RECEIVE = 1, WORK_SEND, WORK_ERROR, WORK_REQUEST, WORK_NOTICE, WORK_RESTORE, WORK_POLL };
 
 static inline uint64_t work_mix(uint64_t hash, uint64_t value)
 {

@@ -572,6 +572,7 @@ bool tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
             t->ready.tail = TCP_NONE;
         t->side[index].ready = 0;
         uint32_t flags = c->flags;
+        work_on(t, index, TCP_WORK_OUTPUT);
         if (!conn_output(t, now_us, c, ret)) {
             if (c->flags != flags)
                 conn_touched(t, c);
@@ -581,6 +582,7 @@ bool tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
             conn_changed(t, c);
         return true;
     }
+    work_on_nobody(t);
     timer_settle(t);
     return false;
 }

@@ -265,6 +265,7 @@ struct tcp_conn *conn_allocate_at(struct tcp *t, uint32_t index)
     t->side[index].used = 1;
     t->side[index].reported = 0;
     t->side[index].orphan = ORPHAN_NONE;
+    t->side[index].name = 0;
     t->side[index].child_head = TCP_NONE;
     memset(c, 0, sizeof *c);
     t->sender[index] = (struct tcp_sender){0};
@@ -576,6 +577,28 @@ void tcp_close(struct tcp *t, uint64_t now_us, uint32_t index)
     if (c->state == TCP_FIN_WAIT_2)
         c->state_at_us = now_us + TCP_ORPHAN_US;
     conn_changed(t, c);
+}
+
+void tcp_tell_work(struct tcp *t, struct tcp_work *work)
+{
+    t->work = work;
+}
+
+void tcp_name(struct tcp *t, uint32_t index, uint64_t name)
+{
+    t->side[index].name = name;
+}
+
+bool tcp_is_named(const struct tcp *t, uint32_t index)
+{
+    return t->side[index].name != 0;
+}
+
+void work_watched(struct tcp_work *work, uint64_t key)
+{
+    for (uint32_t i = 0; i < work->watched_count && i < 64; i++)
+        if (work->watched[i] == key)
+            work->worked_on |= (uint64_t)1 << i;
 }
 
 void tcp_abort(struct tcp *t, uint64_t now_us, uint32_t index)

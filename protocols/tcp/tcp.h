@@ -379,6 +379,30 @@ bool tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret);
  * now (the caller stopped polling early). Timers run inside tcp_poll(). */
 uint64_t tcp_deadline_us(const struct tcp *t);
 
+/* Whose timer or output tcp_poll() is at, for whoever wants to know what it died over. */
+enum tcp_work_kind {
+    TCP_WORK_OUTPUT,
+    TCP_WORK_ACK_TIMER,
+    TCP_WORK_RECOVERY_TIMER,
+    TCP_WORK_RETRANSMISSION_TIMER, /* and persist */
+    TCP_WORK_KEEPALIVE_TIMER,
+    TCP_WORK_STATE_TIMER,
+    TCP_WORK_KINDS
+};
+#define TCP_WORK_NAME_STEP 8U /* a name is a multiple of it; what is said is name + kind */
+_Static_assert(TCP_WORK_KINDS <= TCP_WORK_NAME_STEP, "a kind fits below a name");
+struct tcp_work {
+    uint64_t *word;          /* written by the engine */
+    uint64_t nobody;         /* what it says between connections, and of one without a name */
+    const uint64_t *watched; /* whether it has come to one of these: at most 64 */
+    uint32_t watched_count;
+    uint64_t worked_on; /* a bit each; the caller clears them */
+};
+/* The caller's memory, from now on; NULL: nobody wants to know. */
+void tcp_tell_work(struct tcp *t, struct tcp_work *work);
+void tcp_name(struct tcp *t, uint32_t index, uint64_t name); /* until the connection is gone; 0 none */
+bool tcp_is_named(const struct tcp *t, uint32_t index);
+
 /* Connections touched since this was last asked, each once; false: none left. The caller commits each block
  * to its store and publishes it. A connection found in TCP_CLOSED is gone: its index is free for reuse once
  * this has returned it (so copy what is needed before the next call). */

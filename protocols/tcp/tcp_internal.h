@@ -74,6 +74,7 @@ struct tcp_side { /* derived state of one index */
     uint32_t list_prev, list_next; /* in t->free */
     uint32_t child_prev, child_next; /* among the children of a listener that are not accepted */
     uint32_t child_head;             /* of a listener */
+    uint64_t name;    /* tcp_name() */
     uint8_t ready;    /* in the ready queue */
     uint8_t touched;  /* in the touched queue */
     uint8_t used;     /* not in t->free */
@@ -146,6 +147,7 @@ struct tcp {
     uint64_t started_us;
     uint64_t cookies_until_us; /* no cookie is taken after this */
     uint32_t syn_received;     /* of all listeners */
+    struct tcp_work *work;     /* NULL: nobody wants to know */
     bool orphans;              /* there may be some; until the first tcp_poll() */
     uint32_t reply_head, reply_count;
     struct tcp_reply reply[TCP_REPLIES];
@@ -368,6 +370,24 @@ void timestamp_take(struct tcp_conn *c, uint64_t now_us, const struct segment *s
 bool conn_output(struct tcp *t, uint64_t now_us, struct tcp_conn *c, struct tcp_output *ret);
 bool reply_output(struct tcp *t, uint64_t now_us, struct tcp_output *ret);
 bool window_update_due(const struct tcp_conn *c);
+
+/* tcp.c: what is worked on now. One store, but while somebody is watched for. */
+void work_watched(struct tcp_work *work, uint64_t key);
+static inline void work_on(struct tcp *t, uint32_t index, enum tcp_work_kind kind)
+{
+    struct tcp_work *work = t->work;
+    if (work == NULL)
+        return;
+    uint64_t name = t->side[index].name, key = name != 0 ? name + (uint64_t)kind : work->nobody;
+    __atomic_store_n(work->word, key, __ATOMIC_RELAXED);
+    if (work->watched_count > 0)
+        work_watched(work, key);
+}
+static inline void work_on_nobody(struct tcp *t)
+{
+    if (t->work != NULL)
+        __atomic_store_n(t->work->word, t->work->nobody, __ATOMIC_RELAXED);
+}
 
 /* timer.c */
 void timer_sync(struct tcp *t, const struct tcp_conn *c);

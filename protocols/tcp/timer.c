@@ -151,14 +151,24 @@ static void persist_timeout(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
     c->flags |= TCP_CONN_PROBE_NOW;
 }
 
+static void work_on_timer(struct tcp *t, const struct tcp_conn *c, enum tcp_work_kind kind)
+{
+    work_on(t, conn_index(t, c), kind);
+}
+
 static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
 {
     struct tcp_sender *s = &t->sender[conn_index(t, c)];
-    if (c->ack_at_us != 0 && c->ack_at_us <= now_us)
+    if (c->ack_at_us != 0 && c->ack_at_us <= now_us) {
+        work_on_timer(t, c, TCP_WORK_ACK_TIMER);
         ack_delayed(t, c);
-    if (s->recovery_at_us != 0 && s->recovery_at_us <= now_us)
+    }
+    if (s->recovery_at_us != 0 && s->recovery_at_us <= now_us) {
+        work_on_timer(t, c, TCP_WORK_RECOVERY_TIMER);
         recovery_timer(t, c, now_us);
+    }
     if (c->retransmit_at_us != 0 && c->retransmit_at_us <= now_us) {
+        work_on_timer(t, c, TCP_WORK_RETRANSMISSION_TIMER);
         if (c->flags & TCP_CONN_PERSIST)
             persist_timeout(t, now_us, c);
         else
@@ -166,9 +176,12 @@ static void conn_timers_run(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
     }
     if (s->pace_at_us <= now_us) /* its turn comes */
         s->pace_at_us = 0;
-    if (c->keep_at_us != 0 && c->keep_at_us <= now_us)
+    if (c->keep_at_us != 0 && c->keep_at_us <= now_us) {
+        work_on_timer(t, c, TCP_WORK_KEEPALIVE_TIMER);
         keepalive_timeout(t, now_us, c);
+    }
     if (c->state_at_us != 0 && c->state_at_us <= now_us) { /* FIN-WAIT-2 of an orphan */
+        work_on_timer(t, c, TCP_WORK_STATE_TIMER);
         t->counters.orphans_ended++;
         conn_end(t, c, TCP_ERROR_NONE);
     }
@@ -184,6 +197,7 @@ void timer_run(struct tcp *t, uint64_t now_us)
             conn_timers_run(t, now_us, c);
             conn_ready(t, c);
             conn_touched(t, c);
+            work_on_nobody(t);
         }
         if (t->side[top.index].heap_position == TCP_NONE)
             continue;

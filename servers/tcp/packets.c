@@ -259,5 +259,6 @@ bool tcp_packets_out(struct tcp_server *s, uint64_t now_us)
         server_works_alone(s->transport.context);
         did = true;
     }
+    tcp_work_done(s);
     return did;
 }

@@ -88,10 +88,54 @@ bool tcp_works_on_output(struct tcp_server *s, uint64_t now_us, const struct tcp
     return false;
 }
 
+/* ---- timers and output, which the engine works on ---- */
+
+void tcp_work_init(struct tcp_server *s)
+{
+    const struct server_work *work = s->transport.context->work;
+    if (work == NULL || work->page == NULL)
+        return;
+    s->work = (struct tcp_work){.word = &work->page->key, .nobody = CRASH_WORK_OWN, .watched = s->suspect};
+    for (uint32_t i = 0; i < work->suspects && i < SUSPECTS_MAX; i++)
+        s->suspect[s->work.watched_count++] = work->suspect[i].poison ? 0 : work->suspect[i].key; /* 0: no key */
+    tcp_tell_work(s->engine, &s->work);
+}
+
+void tcp_work_done(struct tcp_server *s)
+{
+    if (s->work.worked_on == 0)
+        return;
+    s->transport.context->work->touched |= s->work.worked_on;
+    s->work.worked_on = 0;
+}
+
+static uint64_t poll_name(const struct tcp_server *s, const struct tcp_identity *id)
+{
+    const struct work_flow out = {&id->local, &id->remote, id->local_port, id->remote_port, 6};
+    return work_key_flow(s->transport.context, WORK_POLL, &out, 0) / TCP_WORK_NAME_STEP * TCP_WORK_NAME_STEP;
+}
+
+/* One of its timers, or its output. */
+static bool poll_is_poison(const struct tcp_server *s, uint64_t name)
+{
+    for (uint32_t kind = 0; s->work.watched_count > 0 && kind < TCP_WORK_KINDS; kind++)
+        if (server_is_poison(s->transport.context, name + kind))
+            return true;
+    return false;
+}
+
+bool tcp_work_name(struct tcp_server *s, uint32_t connection)
+{
+    uint64_t name = poll_name(s, &tcp_conn_at(s->engine, connection)->identity);
+    tcp_name(s->engine, connection, name);
+    return !poll_is_poison(s, name);
+}
+
 bool tcp_works_on_restore(const struct tcp_server *s, const struct tcp_identity *id)
 {
     const struct server_context *context = s->transport.context;
     const struct work_flow out = {&id->local, &id->remote, id->local_port, id->remote_port, 6};
     return server_works_on(context, work_key_flow(context, WORK_RESTORE, &out, 0)) &&
-           !server_is_poison(context, work_key_flow(context, WORK_SEND, &out, 0));
+           !server_is_poison(context, work_key_flow(context, WORK_SEND, &out, 0)) &&
+           !poll_is_poison(s, poll_name(s, id));
 }

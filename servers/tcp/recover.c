@@ -95,6 +95,7 @@ static bool restore(struct tcp_server *s, uint32_t index, const struct tcp_block
         return false;
     }
     t->counters.restored++;
+    (void)tcp_work_name(s, index); /* poison is not put back */
     if (e == TRANSPORT_NONE)
         return true;
     const struct session_arena *a = slot_arena(t, &t->endpoint[e]);

@@ -34,7 +34,7 @@ static void rings_notified(struct transport *t, uint32_t connection, const struc
     struct ring_shape said;
     if (words->receive_granted > c->receive_next_size)
         tcp_receive_granted(engine, connection, words->receive_granted);
-    if (words->send_ring == 0 || c->state == TCP_CLOSED)
+    if (words->send_ring == 0)
         return;
     bool sound = ring_of_word(words->send_ring, c->send_most, &said);
     bool known = sound && said.next_size == c->send_next_size && said.turn == c->send_turn;
@@ -50,6 +50,8 @@ static void notified(struct transport *t, uint64_t now_us, uint32_t endpoint, co
     if (e->connection == TRANSPORT_NONE)
         return;
     const struct tcp_conn *c = tcp_conn_at(engine, e->connection);
+    if (c->state == TCP_CLOSED) /* in this burst: its rings, that may have grown, are nobody's to judge */
+        return;
     tcp_set_cork(engine, now_us, e->connection, (words->flags & SLOT_APP_CORK) != 0);
     rings_notified(t, e->connection, words);
     struct ring_shape ring = tcp_send_ring(c);
@@ -289,6 +291,10 @@ static void connection_touched(struct tcp_server *s, uint32_t index)
         if (!tcp_farewell_begin(s, index))
             store_erase(&s->store, TCP_STORE_CONNECTION(index));
         return;
+    }
+    if (!tcp_is_named(s->engine, index) && !tcp_work_name(s, index)) {
+        t->counters.reset_poison++;
+        tcp_abort(s->engine, t->now_us, index); /* it is touched by that, and comes again */
     }
     if (endpoint != TRANSPORT_NONE)
         endpoint_try_release(t, endpoint);

@@ -70,6 +70,7 @@ static int init(void *state, const struct server_context *context, uint64_t now_
     struct tcp_config c = engine_config(context->config);
     s->engine = tcp_init((uint8_t *)state + transport_align64(sizeof *s), &c, now_us);
     transport_init(&s->transport, context, &tcp_operations, s->endpoint, s->dirty, TCP_ENDPOINTS, now_us);
+    tcp_work_init(s);
     tcp_recover_init(s);
     transport_recovered(&s->transport);
     return 0;

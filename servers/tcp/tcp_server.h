@@ -71,6 +71,8 @@ struct tcp_recovery {
 struct tcp_server {
     struct transport transport; /* first: operations get a pointer to it */
     struct tcp *engine;
+    struct tcp_work work; /* what the engine is at, in the page of our deaths */
+    uint64_t suspect[SUSPECTS_MAX];
     struct store store;
     struct tcp_recovery recovery;
     uint16_t endpoint_of[CONNECTIONS_MAX]; /* endpoint + 1, 0 none */
@@ -95,6 +97,10 @@ bool tcp_packets_out(struct tcp_server *s, uint64_t now_us);
 /* poison.c. False: it is poison, and was dealt with */
 bool tcp_works_on_segment(struct tcp_server *s, uint64_t now_us, const struct message *m, const struct transport_packet *p);
 bool tcp_works_on_output(struct tcp_server *s, uint64_t now_us, const struct tcp_output *o);
+void tcp_work_init(struct tcp_server *s);
+void tcp_work_done(struct tcp_server *s); /* after its turn: what it was watched for is known to whom it may concern */
+/* A connection has a name from its first burst on, or since it was put back. False: it is poison. */
+bool tcp_work_name(struct tcp_server *s, uint32_t connection);
 /* A connection whose block is being put back. False: it is not to be. */
 bool tcp_works_on_restore(const struct tcp_server *s, const struct tcp_identity *id);
 /* requests.c */

@@ -10,6 +10,7 @@
 
 #define DEADLY  666U /* octets of payload, or the port that it comes from */
 #define ENDLESS 667U
+#define TIMED   668U /* the port: dies when there is no answer for long */
 #define PORTS   6000U
 
 static void perish(uint32_t of)
@@ -34,6 +35,15 @@ enum tcp_input_result __wrap_tcp_input(struct tcp *t, uint64_t now_us, uint32_t 
     if (header_length > 12)
         perish(segment_length - (header[12] >> 4) * 4U);
     return __real_tcp_input(t, now_us, index, meta, header, header_length, segment_length, ret);
+}
+
+bool __real_conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c);
+bool __wrap_conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c);
+bool __wrap_conn_is_given_up(struct tcp *t, uint64_t now_us, const struct tcp_conn *c)
+{
+    if (c->identity.remote_port == PORTS + TIMED) /* in its retransmission or persist timer */
+        perish(DEADLY);
+    return __real_conn_is_given_up(t, now_us, c);
 }
 
 enum udp_result __real_udp_parse(struct udp_counters *counters, const uint8_t *bytes, size_t captured, size_t available,

@@ -12,7 +12,7 @@ import sys
 from inside import HOST, SERVERS, STACK, Echo, application, bulkhead, connects, counters, domain_of, events, last_event, main, wait_for
 
 PORT = 7007
-DEADLY, ENDLESS, PORTS = 666, 667, 6000
+DEADLY, ENDLESS, TIMED, PORTS = 666, 667, 668, 6000
 
 
 def deaths(number, server, kind="died"):
@@ -166,6 +166,37 @@ def test_connection():
     assert counters("tcp")["reset_poison"] == 1
 
 
+def test_timer():
+    """A connection whose persist timer kills: it is reset, and the others know nothing of it."""
+    if not resumes():
+        print("connections do not survive here: not tested", flush=True)
+        return
+    number, load, before = last_event(), Echo(PORT, 20), counters("tcp")["lost_at_restart"]
+    wait_for("load", lambda: load.rounds > 200)
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.bind((HOST, PORTS + TIMED))
+        s.settimeout(30)
+        s.connect((STACK, PORT))
+        s.setblocking(False)
+
+        def refused():  # it reads nothing of its echo: the window closes
+            try:
+                s.send(bytes(1000))
+            except BlockingIOError:
+                return False
+            except (ConnectionResetError, BrokenPipeError):
+                return True
+        wait_for("the reset", refused, 60, 0.001)
+    assert len(deaths(number, "tcp")) == 2 and len(deaths(number, "tcp", "poison")) == 1, events(number)
+    rounds = load.rounds
+    wait_for("the others to be served", lambda: load.rounds > rounds + 200)
+    load.finish()
+    assert load.resets == 0 and load.wrong == 0 and not load.errors, (load.resets, load.wrong, load.errors[:3])
+    assert counters("tcp")["lost_at_restart"] - before == 1
+
+
 def test_random_kills():
     rng, load = random.Random(5), Echo(PORT, 10)
     number, kills = last_event(), int(sys.argv[2])
@@ -187,4 +218,4 @@ def test_random_kills():
 if __name__ == "__main__":
     with application("bh-echo", PORT, ready=PORT), application("bh-echo", "--udp", PORT):
         main([test_random_kills] if sys.argv[1:2] == ["random"] else
-             [test_datagram, test_loop, test_stop, test_ping_of_death, test_segment, test_endless_segment, test_connection])
+             [test_datagram, test_loop, test_stop, test_ping_of_death, test_segment, test_endless_segment, test_connection, test_timer])

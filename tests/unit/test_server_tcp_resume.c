@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Connections over the deaths of the tcp server: they go on as if nothing had been, with nothing but time lost. */
 #include "servers/tcp/tcp_server.h"
+#include "servers/work.h"
 #include "tests/unit/server_tcp_peer.h"
 
 /* The socket server's answer to our list: these are its sockets. */
@@ -245,6 +246,79 @@ START_TEST(test_corrupt_block_costs_its_own)
 }
 END_TEST
 
+/* It ends in the burst in which its user would be heard of a ring that has grown: what is written there is no lie. */
+START_TEST(test_grown_ring_of_an_ended_connection)
+{
+    listen_answer();
+    struct message m = accept_one();
+    tcp_abort(peer.tcp, h->now_us, peer.conn);
+    peer_output();
+    harness_app(h, m.socket.arena, m.socket.slot)->send_head += HARNESS_SEND + 1;
+    harness_notify(h, m.socket.arena, m.socket.slot);
+    harness_turn(h);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    ck_assert_uint_eq(harness_counter(h, "drop_send_head"), 0);
+}
+END_TEST
+
+/* One more connection, accepted by nobody. */
+static struct message establish(void)
+{
+    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
+    struct message m;
+    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
+    pump(4);
+    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
+    take_slot(&m);
+    return m;
+}
+
+/* What the page of our deaths says while one of its timers runs. */
+static uint64_t timer_key(const struct tcp_identity *id, enum tcp_work_kind kind)
+{
+    const struct work_flow flow = {&id->local, &id->remote, id->local_port, id->remote_port, 6};
+    uint64_t name = work_key_flow(&h->context, WORK_POLL, &flow, 0);
+    return name / TCP_WORK_NAME_STEP * TCP_WORK_NAME_STEP + (uint64_t)kind;
+}
+
+/* A timer that we died of once is none of that when it has run, and another one of the same connection says nothing of it; if we
+ * died of it twice its connection is reset, alone. */
+START_TEST(test_deadly_timer)
+{
+    static struct crash_work page;
+    struct server_work work = {.page = &page, .suspects = 1};
+    listen_answer();
+    struct message m = accept_one();
+    uint32_t first = peer.conn;
+    struct message other = establish();
+    struct tcp_server *s = h->state;
+    struct tcp_identity id = tcp_conn_at(s->engine, s->endpoint[m.socket.connection].connection)->identity;
+    work.suspect[0].key = timer_key(&id, TCP_WORK_RETRANSMISSION_TIMER);
+    h->context.work = &work;
+    harness_restart(h);
+    settle();
+    own(LISTENER, CHILD);
+    ck_assert_uint_eq(work.touched, 0);
+    app_write(&m, "again", 5);
+    peer.drop = 2; /* the tail loss probe, too */
+    for (int i = 0; i < 3; i++) {
+        pump(1);
+        h->now_us += 3000000;
+    }
+    pump(4);
+    ck_assert_uint_eq(work.touched, 1);
+    ck_assert_uint_eq(words(&m)->error, 0);
+    work = (struct server_work){.page = &page, .suspects = 1, .suspect = {{work.suspect[0].key, true}}};
+    harness_restart(h);
+    pump(6);
+    ck_assert_uint_eq(words(&m)->error, ECONNRESET);
+    ck_assert_uint_eq(harness_counter(h, "lost_at_restart"), 1);
+    ck_assert_int_eq(tcp_conn_at(peer.tcp, first)->error, TCP_ERROR_RESET);
+    ck_assert_uint_eq(words(&other)->state, SLOT_CONNECTED);
+    h->context.work = NULL;
+}
+END_TEST
+
 /* The session went while we were dead, and another one has its index: since before we started, or before our first
  * burst. Nothing that the store has is the other's. */
 static void index_is_anothers(bool since_start)
@@ -303,18 +377,6 @@ START_TEST(test_held_slot_of_another_session)
 END_TEST
 
 /* ---- blocks that are consistent, with a checksum that is right, and still not what was written ---- */
-
-/* One more connection, accepted by nobody. */
-static struct message establish(void)
-{
-    struct tcp_identity id = {.local = them, .remote = us, .remote_port = PORT};
-    struct message m;
-    ck_assert_int_eq(tcp_connect(peer.tcp, h->now_us, &id, PEER_RING, PEER_RING, &peer.conn), TCP_CALL_OK);
-    pump(4);
-    ck_assert(harness_told(h, MESSAGE_ESTABLISHED, &m));
-    take_slot(&m);
-    return m;
-}
 
 static uint32_t block_of(const struct message *m, union tcp_stored *ret)
 {
@@ -610,7 +672,7 @@ END_TEST
 
 SUITE_RUN("server_tcp_resume", setup, teardown, test_data_both_ways_over_deaths,
           test_first_unacknowledged_goes_out_at_once, test_waits_for_accept, test_handshake_in_between,
-          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own, test_slot_disputed, test_index_is_anothers,
+          test_accepted_is_said_again, test_closed_with_text_on_its_way, test_farewell, test_corrupt_block_costs_its_own, test_slot_disputed, test_deadly_timer, test_grown_ring_of_an_ended_connection, test_index_is_anothers,
           test_index_is_anothers_since_the_start, test_held_slot_of_another_session,
           test_growth_stays_within_the_arena, test_lost_takes_no_place, test_copy_of_a_block,
           test_socket_of_another_generation, test_any_octets_of_a_block, test_any_words_while_dead,

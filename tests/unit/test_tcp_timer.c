@@ -370,6 +370,39 @@ END_TEST
 
 #define ROWS(array) (int)(sizeof array / sizeof array[0])
 
+/* ---- whose turn it is ---- */
+START_TEST(test_says_what_it_is_at)
+{
+    enum { NAME = 5 * TCP_WORK_NAME_STEP };
+    uint64_t word = 7, watched[TCP_WORK_KINDS];
+    struct tcp_work work = {
+        .word = &word, .nobody = UINT64_MAX, .watched = watched, .watched_count = TCP_WORK_KINDS};
+    for (uint64_t kind = 0; kind < TCP_WORK_KINDS; kind++)
+        watched[kind] = NAME + kind;
+    established(65535);
+    tcp_tell_work(b.h.t, &work);
+    ck_assert(!tcp_is_named(b.h.t, b.conn));
+    tcp_name(b.h.t, b.conn, NAME);
+    make_available(&b, 20);
+    expect(&b, A | P, 1, 1, 20);
+    ck_assert_uint_eq(word, NAME + TCP_WORK_OUTPUT);
+    expect_silence(&b);
+    ck_assert_uint_eq(word, UINT64_MAX);
+    ck_assert_uint_eq(work.worked_on, 1U << TCP_WORK_OUTPUT);
+    work.worked_on = 0;
+    advance(&b, conn_of(&b)->rto_us);
+    expect(&b, A | P, 1, 1, 20);
+    ck_assert_uint_eq(work.worked_on, 1U << TCP_WORK_OUTPUT | 1U << TCP_WORK_RETRANSMISSION_TIMER);
+    inject(&b, A | P, 1, 21, 10);
+    expect_silence(&b);
+    work.worked_on = 0;
+    advance(&b, SECOND);
+    expect(&b, A, 21, 11, 0);
+    ck_assert_uint_eq(work.worked_on, 1U << TCP_WORK_OUTPUT | 1U << TCP_WORK_ACK_TIMER);
+    tcp_tell_work(b.h.t, NULL);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -383,6 +416,7 @@ int main(void)
         test_probes_stop_being_answered,
         test_fin_and_closed_window,
         test_delayed_ack_is_one,
+        test_says_what_it_is_at,
         test_text_carries_the_ack,
     };
     Suite *suite = suite_create("tcp_timer");

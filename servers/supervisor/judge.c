@@ -7,8 +7,9 @@
  * said to keep what it was lent, and whose books have been moving or are even, does not. Who is said to name what it
  * may not, and has named only what was granted in all that still lies in its ring, read or not, did not. Who is said
  * to say what makes no sense has said it in what its reader has not given back, or did not: a reader gives nothing back
- * after such a message. And a ring that can be read from where its reader is has no impossible index. Then it is the
- * accuser who starts anew. Of other accusations there is no evidence: the accused one is at fault.
+ * after such a message. A ring that can be read from where its reader is has no impossible index; nor is the writer's
+ * impossible when it is the reader's own that went back, or further than anything was said. Then it is the accuser who
+ * starts anew. Of other accusations there is no evidence: the accused one is at fault.
  *
  * Nobody accuses a nic that beats and gives back, and never reads its device. But the supervisor has the device, too:
  * when it has been readable at every look for DEVICE_LOOKS, nic could have handed up what is there, and ip has taken
@@ -64,6 +65,11 @@ static void look(struct channel_memory *channel, unsigned side, uint64_t now)
     if (half == NULL)
         return;
     uint32_t said = word(&half->producer), taken = word(&half->taken), given = word(&half->given);
+    const struct ring_half *other = channel->seen[1 - side];
+    if (other == NULL || said - word(&other->consumer) <= RING_SLOTS)
+        books->produced = said;
+    if (other == NULL || word(&other->producer) - word(&half->consumer) <= RING_SLOTS)
+        books->consumed = word(&half->consumer);
     if (said != books->said || books->spoke_us == 0)
         books->spoke_us = now;
     if (taken == given || books->even_us == 0)
@@ -164,14 +170,36 @@ static uint32_t message_at(const struct ring_half *half, uint32_t at, uint32_t e
     return count;
 }
 
+static bool went_back(uint32_t now, uint32_t before)
+{
+    return (int32_t)(now - before) < 0;
+}
+
+/* Of two indices that cannot both be right: whether it is the one of `side`, its producer or its consumer. By what they
+ * were when they were last looked at and could be; if that does not tell, it is. Both only ever go forward. */
+static bool is_at_fault(const struct channel_memory *channel, unsigned side, bool producer)
+{
+    unsigned of_producer = producer ? side : 1 - side;
+    uint32_t end = word(&channel->seen[of_producer]->producer), at = word(&channel->seen[1 - of_producer]->consumer);
+    if (went_back(at, channel->books[1 - of_producer].consumed))
+        return !producer;
+    if (went_back(end, channel->books[of_producer].produced))
+        return producer;
+    if (!went_back(end, at))
+        return producer; /* it went too far: the consumer did not go back */
+    return at - end <= RING_SLOTS || !producer;
+}
+
 /* Whether what is not read yet can be read: from where the reader is, message by message. */
 static bool is_impossible(const struct channel_memory *channel, unsigned side)
 {
     const struct ring_half *mine = channel->seen[side], *other = channel->seen[1 - side];
     uint32_t at = word(&other->consumer), end = word(&mine->producer), count;
     struct message m;
-    if (end - at > RING_SLOTS || word(&other->producer) - word(&mine->consumer) > RING_SLOTS)
-        return true;
+    if (end - at > RING_SLOTS)
+        return is_at_fault(channel, side, true);
+    if (word(&other->producer) - word(&mine->consumer) > RING_SLOTS)
+        return is_at_fault(channel, side, false);
     for (; at != end; at += count)
         if ((count = message_at(mine, at, end, &m)) == 0)
             return true;

@@ -32,6 +32,7 @@
 #include "ipc/session.h"
 #include "servers/server.h"
 #include "servers/supervisor/eliminate.h"
+#include "servers/supervisor/judge.h"
 #include "servers/supervisor/liveness.h"
 #include "servers/supervisor/options.h"
 #include "servers/supervisor/prober_link.h"
@@ -278,14 +279,6 @@ struct server_memory {
     uint32_t store_version; /* of what is in the store */
     int store;
     struct server_health health;
-};
-struct channel_books { /* judge.c: of one end, when it was last seen to ... */
-    uint32_t said, given;
-    uint64_t spoke_us, gave_us, even_us;
-};
-struct judge_device {
-    uint32_t looks, taken;
-    uint64_t quiet_until_us;
 };
 struct channel_memory {
     int half[2]; /* written by end[0], end[1]; -1 none, or both ends in one domain */
@@ -674,15 +667,6 @@ bool control_standby_read(const struct domain *domain, const Bulkhead__Control__
                           struct server_needs ret[SERVER_COUNT]);
 void control_flush(struct supervisor *s, struct domain *domain);
 void control_close(struct supervisor *s, struct domain *domain);
-
-/* ---- judge.c ---- */
-void judge_tick(struct supervisor *s, uint64_t now);
-/* The channel's half is gone. */
-const void *judge_forget(struct channel_memory *channel, unsigned side); /* the mapping, which the caller ends; or NULL */
-/* How much `by` has said to `to`, ever, in this life of both. False: there is no ring, or it was not looked at yet. */
-bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret);
-/* Whether the books of the accused speak for what it is accused of, or there are none. */
-bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now);
 
 /* ---- memory.c ---- */
 int pipe_reopen(int fd, bool writable); /* an open file of its own on a pipe's end, non-blocking */

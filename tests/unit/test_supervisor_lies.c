@@ -193,6 +193,50 @@ START_TEST(books_are_evidence)
 }
 END_TEST
 
+/* Indices that contradict each other: tcp, whom the socket server accuses, wrote producer and consumer, the socket
+ * server `read` and `said`. All were at 1000 when they were looked at. */
+static const struct {
+    const char *name;
+    uint32_t producer, read, said, consumer;
+    bool believed;
+} indices[] = {
+    {"it says too much", 1000 + 0x40000, 1000, 1000, 1000, true},
+    {"what it says goes back", 900, 1000, 1000, 1000, true},
+    {"it has read what was not said", 1000, 1000, 1000, 1000 + 0x40000, true},
+    {"it forgets what it has read", 1000, 1000, 1000 + 100, 1000 - 0x40000, true},
+    {"the accuser has read what was not said", 1000, 1000 + 0x40000, 1000, 1000, false},
+    {"the accuser forgets what it has read", 1000 + 10, 1000 - 0x40000, 1000, 1000, false},
+    {"the accuser says too much", 1000, 1000, 1000 + 0x40000, 1000, false},
+    {"what the accuser says goes back", 1000, 1000, 900, 1000, false},
+    {"nobody knows", 1010, 1020, 1000, 1000, true},
+};
+
+START_TEST(indices_are_evidence)
+{
+    start_all();
+    struct domain *d = &s->domain[SERVER_SOCKET], *tcp = &s->domain[SERVER_TCP];
+    pid_t pid = victim(d), neighbour = victim(tcp);
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    struct ring_half *of_tcp = half_of(SERVER_TCP, SERVER_SOCKET), *of_socket = half_of(SERVER_SOCKET, SERVER_TCP);
+    of_tcp->producer = of_tcp->consumer = of_socket->producer = of_socket->consumer = 1000;
+    judge_tick(s, now_us());
+    judge_tick(s, now_us());
+    of_tcp->producer = indices[_i].producer;
+    of_tcp->consumer = indices[_i].consumer;
+    of_socket->producer = indices[_i].said;
+    of_socket->consumer = indices[_i].read;
+    judge_tick(s, now_us()); /* what it sees now is no evidence */
+    ck_assert_msg(judge_believes(s, SERVER_SOCKET, SERVER_TCP, ACCUSED_RING, now_us()) == indices[_i].believed, "%s",
+                  indices[_i].name);
+    segment_unmap(of_tcp, sizeof *of_tcp);
+    segment_unmap(of_socket, sizeof *of_socket);
+    kill(pid, SIGKILL);
+    kill(neighbour, SIGKILL);
+    waitpid(pid, NULL, 0);
+    waitpid(neighbour, NULL, 0);
+}
+END_TEST
+
 /* ... and of a nic whose device has something to read. */
 static const struct {
     const char *name;
@@ -325,6 +369,7 @@ int main(void)
     tcase_add_test(tests, last_words_harm_nobody);
     tcase_add_loop_test(tests, a_broken_channel_ends_who_wrote_it, 0, 5);
     tcase_add_loop_test(tests, books_are_evidence, 0, sizeof books / sizeof books[0]);
+    tcase_add_loop_test(tests, indices_are_evidence, 0, sizeof indices / sizeof indices[0]);
     tcase_add_loop_test(tests, a_device_is_read, 0, sizeof devices / sizeof devices[0]);
     tcase_add_test(tests, standby_is_bounded);
     tcase_add_loop_test(tests, a_late_supervisor_blames_nobody, 0, 3);

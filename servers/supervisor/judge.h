@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What the two ends of a channel keep books of, and what that says of an accusation; see judge.c. */
+#ifndef BULKHEAD_SERVERS_SUPERVISOR_JUDGE_H
+#define BULKHEAD_SERVERS_SUPERVISOR_JUDGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "servers/topology/topology.h"
+
+struct supervisor;
+struct channel_memory;
+
+struct channel_books { /* judge.c: of one end, when it was last seen to ... */
+    uint32_t said, given;
+    uint32_t produced, consumed; /* its indices, when the other end's did not contradict them */
+    uint64_t spoke_us, gave_us, even_us;
+};
+struct judge_device {
+    uint32_t looks, taken;
+    uint64_t quiet_until_us;
+};
+
+void judge_tick(struct supervisor *s, uint64_t now);
+/* The channel's half is gone. */
+const void *judge_forget(struct channel_memory *channel,
+                         unsigned side); /* the mapping, which the caller ends; or NULL */
+/* How much `by` has said to `to`, ever, in this life of both. False: there is no ring, or it was not looked at yet. */
+bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret);
+/* Whether the books of the accused speak for what it is accused of, or there are none. */
+bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why,
+                    uint64_t now);
+
+#endif

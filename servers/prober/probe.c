@@ -152,14 +152,15 @@ static bool octet_goes(struct prober *p, int from, int to, uint8_t octet, uint64
            got == octet;
 }
 
-/* `fd`: a socket. True: an octet came, and came back. */
-static bool connection_works(struct prober *p, int fd, uint64_t until_us)
+/* `fd`: a socket. True: an octet came, and came back. *ret: how far it got. */
+static bool connection_works(struct prober *p, int fd, uint64_t until_us, uint8_t *ret)
 {
     struct sockaddr_in6 own = {0};
     socklen_t length = sizeof own;
     struct linger reset = {.l_onoff = 1};
     int error = 0;
     socklen_t size = sizeof error;
+    *ret = PROBE_STAGE_CONNECT;
     if (bh_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) < 0)
         return false;
     if (bh_connect(fd, name_of(&p->at), name_length(p)) < 0 && errno != EINPROGRESS)
@@ -167,8 +168,10 @@ static bool connection_works(struct prober *p, int fd, uint64_t until_us)
     if (!await(p, fd, POLLOUT, until_us) || bh_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error != 0 ||
         bh_getsockname(fd, name_of(&own), &length) < 0)
         return false;
+    *ret = PROBE_STAGE_ACCEPT;
     int end = connection_take(p, &own, until_us);
     uint8_t octet = (uint8_t)p->sequence;
+    *ret = end >= 0 ? PROBE_STAGE_OCTETS : *ret;
     bool works =
         end >= 0 && octet_goes(p, fd, end, octet, until_us) && octet_goes(p, end, fd, (uint8_t)(octet + 1), until_us);
     drop(&end);
@@ -205,7 +208,7 @@ static void tcp(struct prober *p, struct probe_report *ret)
         enum probe_outcome made = p->listener < 0 ? listener_make(p) : PROBE_SERVED;
         if (made != PROBE_SERVED)
             ret->tcp = (uint8_t)made;
-        else if (connection_works(p, fd, probe_now_us() + CONNECTION_US))
+        else if (connection_works(p, fd, probe_now_us() + CONNECTION_US, &ret->stage))
             ret->tcp = PROBE_SERVED;
         else if (p->listener < 0 || listener_is_lost(p))
             ret->tcp = PROBE_UNKNOWN;

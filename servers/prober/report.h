@@ -14,6 +14,14 @@ enum probe_outcome {
     PROBE_OUTCOMES
 };
 
+enum probe_stage { /* of the connection that failed: what did not happen */
+                   PROBE_STAGE_UNKNOWN,
+                   PROBE_STAGE_CONNECT,
+                   PROBE_STAGE_ACCEPT, /* connected, and never accepted */
+                   PROBE_STAGE_OCTETS, /* accepted: applications and tcp alone have to do with it */
+                   PROBE_STAGES
+};
+
 struct probe_report {
     uint32_t magic, sequence;
     uint64_t began_us; /* CLOCK_MONOTONIC */
@@ -21,7 +29,8 @@ struct probe_report {
     uint32_t late_us; /* what the longest wait of it took longer than was asked: the machine's doing */
     uint8_t request;  /* enum probe_outcome: the socket server answers */
     uint8_t tcp, udp; /* an octet went there and back */
-    uint8_t reserved[5];
+    uint8_t stage;    /* enum probe_stage, where tcp is PROBE_FAILED */
+    uint8_t reserved[4];
 };
 _Static_assert(sizeof(struct probe_report) == 32, "no holes");
 

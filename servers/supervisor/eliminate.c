@@ -19,7 +19,8 @@ static const uint32_t candidate[SYMPTOMS][CANDIDATES_MOST] = {
 
 bool eliminate_report_ok(const struct probe_report *r)
 {
-    return r->magic == PROBE_MAGIC && r->request < PROBE_OUTCOMES && r->tcp < PROBE_OUTCOMES && r->udp < PROBE_OUTCOMES;
+    return r->magic == PROBE_MAGIC && r->request < PROBE_OUTCOMES && r->tcp < PROBE_OUTCOMES &&
+           r->udp < PROBE_OUTCOMES && r->stage < PROBE_STAGES;
 }
 
 enum symptom eliminate_symptom(const struct probe_report *r)
@@ -60,7 +61,7 @@ static uint32_t with_neighbours(uint32_t servers, const uint32_t together[SERVER
     return all;
 }
 
-uint32_t eliminate_hint(enum symptom symptom, uint32_t seen, uint32_t moved)
+uint32_t eliminate_hint(enum symptom symptom, enum probe_stage stage, bool offered, uint32_t seen, uint32_t moved)
 {
     uint32_t still = seen & ~moved;
     bool tcp_kept = (moved & FLOW_BIT(FLOW_TCP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_TCP)) != 0;
@@ -71,7 +72,11 @@ uint32_t eliminate_hint(enum symptom symptom, uint32_t seen, uint32_t moved)
     case SYMPTOM_TCP:
         if ((still & FLOW_BIT(FLOW_SOCKET_TCP)) != 0)
             return SERVER_BIT(SERVER_SOCKET);
-        return tcp_kept ? SERVER_BIT(SERVER_IP) : 0;
+        if (tcp_kept)
+            return SERVER_BIT(SERVER_IP);
+        if (stage == PROBE_STAGE_ACCEPT && offered)
+            return SERVER_BIT(SERVER_SOCKET);
+        return stage == PROBE_STAGE_OCTETS ? SERVER_BIT(SERVER_TCP) : 0;
     case SYMPTOM_UDP:
         if ((still & FLOW_BIT(FLOW_UDP_IP)) != 0)
             return SERVER_BIT(SERVER_UDP);

@@ -12,9 +12,9 @@
  * starts anew. Of other accusations there is no evidence: the accused one is at fault.
  *
  * Nobody accuses a nic that beats and gives back, and never reads its device. But the supervisor has the device, too:
- * when it has been readable at every look for DEVICE_LOOKS, nic could have handed up what is there, and ip has taken
- * nothing meanwhile, it is nic that starts anew; not again before DEVICE_QUIET_US, as there may be reasons that are not
- * known here.
+ * when it has been readable at every look for DEVICE_LOOKS at which both had run, nic could have handed up what is
+ * there, and ip has taken nothing meanwhile, it is nic that starts anew; not again before DEVICE_QUIET_US, as there may
+ * be reasons that are not known here.
  *
  * A faulty domain can falsify its own books, and so have a neighbour replaced instead of itself; no more than its word
  * alone could before.
@@ -34,6 +34,7 @@
 
 #define JUDGE_MESSAGES  16 /* so many say something */
 #define DEVICE_LOOKS    10
+#define DEVICE_ROUNDS   1 /* between two looks */
 #define DEVICE_QUIET_US 30000000
 
 static uint32_t word(const uint32_t *at)
@@ -94,11 +95,22 @@ static bool has_way_up(const struct channel_memory *channel, unsigned nic)
     return word(&mine->producer) - word(&other->consumer) < RING_SLOTS / 2 && held < RECEIVE_BUFFERS / 2;
 }
 
+/* Whether its loop went round since the last look. */
+static bool has_run(const struct domain *d, uint64_t *liveness)
+{
+    uint64_t before = *liveness;
+    *liveness = d->status != NULL ? __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) : 0;
+    return *liveness - before >= DEVICE_ROUNDS && *liveness > before;
+}
+
 static void device_look(struct supervisor *s, struct channel_memory *channel, unsigned nic, uint64_t now)
 {
     struct judge_device *j = &s->judge_device;
     struct domain *d = s->server[SERVER_NIC].domain;
     uint32_t taken = channel->seen[1 - nic] != NULL ? word(&channel->seen[1 - nic]->taken) : 0;
+    bool ran[2] = {has_run(d, &j->liveness[0]), has_run(s->server[SERVER_IP].domain, &j->liveness[1])};
+    if (!ran[0] || !ran[1])
+        return; /* a look at who stands still, or is starved, is none */
     bool stalls = channel->seen[0] != NULL && channel->seen[1] != NULL && d->state == DOMAIN_RUNNING &&
                   s->server[SERVER_IP].domain->state == DOMAIN_RUNNING && taken == j->taken &&
                   has_way_up(channel, nic) && is_readable(s->device);
@@ -106,7 +118,8 @@ static void device_look(struct supervisor *s, struct channel_memory *channel, un
     j->taken = taken;
     if (j->looks < DEVICE_LOOKS || now < j->quiet_until_us)
         return;
-    *j = (struct judge_device){.quiet_until_us = now + DEVICE_QUIET_US};
+    j->looks = 0;
+    j->quiet_until_us = now + DEVICE_QUIET_US;
     health_lies(s, d, NULL, "does not read its device");
 }
 
@@ -258,15 +271,38 @@ static bool says_nonsense(const struct supervisor *s, const struct channel_memor
     return false;
 }
 
-bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret)
+static const struct ring_half *half_between(const struct supervisor *s, enum server_id by, enum server_id to)
 {
     for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
         const enum server_id *end = topology_channel[i].end;
         unsigned side = end[0] == by ? 0 : 1;
-        if (end[side] != by || end[1 - side] != to || s->channel[i].seen[side] == NULL)
-            continue;
-        *ret = word(&s->channel[i].seen[side]->producer);
-        return true;
+        if (end[side] == by && end[1 - side] == to)
+            return s->channel[i].seen[side];
+    }
+    return NULL;
+}
+
+bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret)
+{
+    const struct ring_half *half = half_between(s, by, to);
+    if (half != NULL)
+        *ret = word(&half->producer);
+    return half != NULL;
+}
+
+bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
+                uint32_t session)
+{
+    const struct ring_half *half = half_between(s, by, to);
+    uint32_t end = half != NULL ? word(&half->producer) : from, count;
+    struct message m;
+    if (end - from > RING_SLOTS - RING_SLOTS / 8) /* what is being overwritten is not read */
+        return false;
+    for (; from != end; from += count) {
+        if ((count = message_at(half, from, end, &m)) == 0)
+            return false;
+        if (m.operation == operation && m.socket.session == session)
+            return true;
     }
     return false;
 }

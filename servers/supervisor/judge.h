@@ -18,6 +18,7 @@ struct channel_books { /* judge.c: of one end, when it was last seen to ... */
 };
 struct judge_device {
     uint32_t looks, taken;
+    uint64_t liveness[2]; /* of nic, of ip */
     uint64_t quiet_until_us;
 };
 
@@ -27,6 +28,10 @@ const void *judge_forget(struct channel_memory *channel,
                          unsigned side); /* the mapping, which the caller ends; or NULL */
 /* How much `by` has said to `to`, ever, in this life of both. False: there is no ring, or it was not looked at yet. */
 bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret);
+/* Whether `by` has said `operation` about a socket of the session to `to` since it had said `from`. False also if too
+ * much was said since, or there is no ring. */
+bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
+                uint32_t session);
 /* Whether the books of the accused speak for what it is accused of, or there are none. */
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why,
                     uint64_t now);

@@ -183,9 +183,9 @@ static void blame(struct supervisor *s, uint32_t servers, enum symptom symptom)
 }
 
 static const enum server_id flow[FLOWS][2] = {
-    [FLOW_SOCKET_TCP] = {SERVER_SOCKET, SERVER_TCP}, [FLOW_TCP_IP] = {SERVER_TCP, SERVER_IP},
-    [FLOW_IP_TCP] = {SERVER_IP, SERVER_TCP},         [FLOW_UDP_IP] = {SERVER_UDP, SERVER_IP},
-    [FLOW_IP_UDP] = {SERVER_IP, SERVER_UDP},
+    [FLOW_SOCKET_TCP] = {SERVER_SOCKET, SERVER_TCP}, [FLOW_TCP_SOCKET] = {SERVER_TCP, SERVER_SOCKET},
+    [FLOW_TCP_IP] = {SERVER_TCP, SERVER_IP},         [FLOW_IP_TCP] = {SERVER_IP, SERVER_TCP},
+    [FLOW_UDP_IP] = {SERVER_UDP, SERVER_IP},         [FLOW_IP_UDP] = {SERVER_IP, SERVER_UDP},
 };
 
 /* A mask of the rings that can be seen. */
@@ -197,12 +197,21 @@ static uint32_t flows_look(const struct supervisor *s, uint32_t ret_said[FLOWS])
     return seen;
 }
 
-static uint32_t hint_of(const struct supervisor *s, enum symptom symptom)
+/* Whether tcp has told the socket server of a connection to the prober's listener since it was asked. */
+static bool is_offered(const struct supervisor *s)
+{
+    for (uint32_t id = 0; id < SESSIONS_MAX && (s->prober.seen & FLOW_BIT(FLOW_TCP_SOCKET)) != 0; id++)
+        if (s->session[id].state == SESSION_ACTIVE && s->session[id].prober)
+            return judge_told(s, SERVER_TCP, SERVER_SOCKET, s->prober.said[FLOW_TCP_SOCKET], MESSAGE_ESTABLISHED, id);
+    return false;
+}
+
+static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, enum probe_stage stage)
 {
     uint32_t said[FLOWS], moved = 0, seen = flows_look(s, said) & s->prober.seen;
     for (unsigned i = 0; i < FLOWS; i++)
         moved |= (seen & FLOW_BIT(i)) != 0 && said[i] != s->prober.said[i] ? FLOW_BIT(i) : 0;
-    return eliminate_hint(symptom, seen, moved);
+    return eliminate_hint(symptom, stage, stage == PROBE_STAGE_ACCEPT && is_offered(s), seen, moved);
 }
 
 static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t now)
@@ -224,7 +233,7 @@ static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t n
     }
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         together[id] = s->server[id].domain->servers;
-    uint32_t servers = eliminate(&p->elimination, symptom, hint_of(s, symptom), together, now, &exhausted);
+    uint32_t servers = eliminate(&p->elimination, symptom, hint_of(s, symptom, r->stage), together, now, &exhausted);
     blame(s, servers, symptom);
     if (exhausted) {
         event_add(s, "unserved", "prober", 0, NULL, 0, "no new life helps: nobody is blamed for %" PRIu64 " s",

@@ -149,6 +149,8 @@ static const struct {
     const char *name;
     enum symptom symptom;
     uint32_t still, hint;
+    enum probe_stage stage;
+    bool offered;
 } hints[] = {
     {"request", SYMPTOM_REQUEST, 0, SOCKET},
     {"all moves, tcp", SYMPTOM_TCP, 0, 0},
@@ -163,16 +165,23 @@ static const struct {
     {"ip keeps datagrams", SYMPTOM_UDP, FLOW_BIT(FLOW_IP_UDP), IP},
     {"ip keeps all", SYMPTOM_BOTH, FLOW_BIT(FLOW_IP_UDP) | FLOW_BIT(FLOW_IP_TCP), IP},
     {"all is still", SYMPTOM_BOTH, FLOW_BIT(FLOWS) - 1, 0},
+    {"not connected", SYMPTOM_TCP, 0, 0, PROBE_STAGE_CONNECT, true},
+    {"socket accepts nothing", SYMPTOM_TCP, 0, SOCKET, PROBE_STAGE_ACCEPT, true},
+    {"tcp offers nothing", SYMPTOM_TCP, 0, 0, PROBE_STAGE_ACCEPT, false}, /* nor had ip brought it anything, perhaps */
+    {"ip keeps what was to be accepted", SYMPTOM_TCP, FLOW_BIT(FLOW_IP_TCP), IP, PROBE_STAGE_ACCEPT, true},
+    {"no octets", SYMPTOM_TCP, 0, TCP, PROBE_STAGE_OCTETS, true},
+    {"no datagrams", SYMPTOM_UDP, 0, 0, PROBE_STAGE_OCTETS, true},
 };
 
 START_TEST(the_rings_tell)
 {
     for (unsigned i = 0; i < sizeof hints / sizeof hints[0]; i++) {
         uint32_t all = FLOW_BIT(FLOWS) - 1;
-        ck_assert_msg(eliminate_hint(hints[i].symptom, all, all & ~hints[i].still) == hints[i].hint, "%s",
-                      hints[i].name);
+        ck_assert_msg(eliminate_hint(hints[i].symptom, hints[i].stage, hints[i].offered, all, all & ~hints[i].still) ==
+                          hints[i].hint,
+                      "%s", hints[i].name);
         bool own = hints[i].symptom == SYMPTOM_REQUEST; /* without rings nothing else is known */
-        ck_assert_uint_eq(eliminate_hint(hints[i].symptom, 0, 0), own ? SOCKET : 0);
+        ck_assert_uint_eq(eliminate_hint(hints[i].symptom, PROBE_STAGE_UNKNOWN, false, 0, 0), own ? SOCKET : 0);
     }
     hint = IP;
     ck_assert_uint_eq(say(SYMPTOM_TCP), 0);

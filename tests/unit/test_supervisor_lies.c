@@ -240,13 +240,15 @@ END_TEST
 /* ... and of a nic whose device has something to read. */
 static const struct {
     const char *name;
-    bool readable, taken, lent, full, blamed;
+    bool readable, taken, lent, full, blamed, nic_stands, ip_stands;
 } devices[] = {
-    {"nothing there", false, false, false, false, false},
-    {"does not read", true, false, false, false, true},
-    {"reads", true, true, false, false, false},
-    {"ip has its buffers", true, false, true, false, false},
-    {"ip does not read", true, false, false, true, false},
+    {"nothing there", false, false, false, false, false, false, false},
+    {"does not read", true, false, false, false, true, false, false},
+    {"reads", true, true, false, false, false, false, false},
+    {"ip has its buffers", true, false, true, false, false, false, false},
+    {"ip does not read", true, false, false, true, false, false, false},
+    {"is not let run", true, false, false, false, false, true, false},
+    {"ip is not let run", true, false, false, false, false, false, true},
 };
 
 START_TEST(a_device_is_read)
@@ -264,12 +266,20 @@ START_TEST(a_device_is_read)
     ck_assert(!devices[_i].readable || write(ends[1], "x", 1) == 1);
     of_nic->producer = devices[_i].full ? RING_SLOTS : 0;
     of_ip->taken = devices[_i].lent ? RECEIVE_BUFFERS : 0;
+    const struct status_page *seen[2] = {nic->status, ip->status};
+    static struct status_page page[2];
+    nic->status = &page[0];
+    ip->status = &page[1];
     uint64_t now = now_us();
     for (unsigned n = 0; n < 14; n++, now += 200000) {
+        page[0].liveness += !devices[_i].nic_stands;
+        page[1].liveness += !devices[_i].ip_stands;
         of_ip->taken += devices[_i].taken;
         of_ip->given += devices[_i].taken;
         judge_tick(s, now);
     }
+    nic->status = seen[0];
+    ip->status = seen[1];
     ck_assert_msg((nic->fault == FAULT_PROTOCOL) == devices[_i].blamed, "%s", devices[_i].name);
     ck_assert_int_eq(ip->fault, FAULT_NONE);
     close(ends[1]);

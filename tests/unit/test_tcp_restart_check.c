@@ -259,12 +259,29 @@ START_TEST(test_bounded)
 }
 END_TEST
 
+/* A peer that is still to acknowledge our SYN is owed no duplicate ACKs: it would take them for a loss. */
+START_TEST(test_no_acks_owed_to_syn)
+{
+    (void)block_in(TCP_SYN_RECEIVED);
+    b.h.shadow[b.conn].acks_owed = UINT32_MAX;
+    host_restart(&b.h, false);
+    ck_assert_uint_eq(conn_of(&b)->acks_owed, 0);
+    expect(&b, S | A, 0, 1, 0);
+    expect_silence(&b);
+    inject(&b, A, 1, 1, 0);
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+    expect_silence(&b);
+    bench_fini(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tcp_restart_check");
     TCase *tc = tcase_create("blocks");
     tcase_add_loop_test(tc, test_refused, 0, (int)(sizeof refused / sizeof refused[0]));
     tcase_add_loop_test(tc, test_bounded, 0, (int)(sizeof bounded / sizeof bounded[0]));
+    tcase_add_test(tc, test_no_acks_owed_to_syn);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

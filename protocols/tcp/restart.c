@@ -152,6 +152,8 @@ static void restore_conn(struct tcp *t, struct tcp_conn *c, const struct tcp_con
 {
     memcpy(c, block, offsetof(struct tcp_conn, range) + block->range_count * sizeof block->range[0]);
     c->flags &= KEPT_FLAGS;
+    if (!(c->flags & TCP_CONN_ECN)) /* nothing would take them off */
+        c->flags &= ~(uint32_t)(TCP_CONN_ECE | TCP_CONN_CWR | TCP_CONN_CWR_STATE);
     c->backlog = c->accept_queue = c->syn_received = 0;
     c->receive_most = most_or(block->receive_most, block->receive_next_size);
     c->send_most = most_or(block->send_most, block->send_next_size);

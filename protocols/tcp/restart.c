@@ -135,7 +135,7 @@ static void bound_receiving(const struct tcp *t, struct tcp_conn *c)
     c->snd_wl1 = behind(c->snd_wl1, edge, c->rcv_nxt - 1);
     c->snd_wl2 = behind(c->snd_wl2, c->snd_una, c->snd_una);
     c->last_ack_sent = behind(c->last_ack_sent, c->rcv_nxt, c->rcv_nxt);
-    c->acks_owed = u32_min(c->acks_owed, TCP_ACKS_OWED_MAX);
+    c->acks_owed = conn_is_synchronized(c) ? u32_min(c->acks_owed, TCP_ACKS_OWED_MAX) : 0; /* none to a mere SYN */
     c->sack_recent_count = u32_min(c->sack_recent_count, TCP_SACK_BLOCKS_MAX);
     if (!duplicate_is_sound(c))
         c->duplicate = (struct tcp_range){0, 0};
@@ -152,6 +152,8 @@ static void restore_conn(struct tcp *t, struct tcp_conn *c, const struct tcp_con
 {
     memcpy(c, block, offsetof(struct tcp_conn, range) + block->range_count * sizeof block->range[0]);
     c->flags &= KEPT_FLAGS;
+    if (!(c->flags & TCP_CONN_ECN)) /* nothing would take them off */
+        c->flags &= ~(uint32_t)(TCP_CONN_ECE | TCP_CONN_CWR | TCP_CONN_CWR_STATE);
     c->backlog = c->accept_queue = c->syn_received = 0;
     c->receive_most = most_or(block->receive_most, block->receive_next_size);
     c->send_most = most_or(block->send_most, block->send_next_size);

@@ -259,12 +259,49 @@ START_TEST(test_bounded)
 }
 END_TEST
 
+/* A peer that is still to acknowledge our SYN is owed no duplicate ACKs: it would take them for a loss. */
+START_TEST(test_no_acks_owed_to_syn)
+{
+    (void)block_in(TCP_SYN_RECEIVED);
+    b.h.shadow[b.conn].acks_owed = UINT32_MAX;
+    host_restart(&b.h, false);
+    ck_assert_uint_eq(conn_of(&b)->acks_owed, 0);
+    expect(&b, S | A, 0, 1, 0);
+    expect_silence(&b);
+    inject(&b, A, 1, 1, 0);
+    ck_assert_int_eq(state_of(&b), TCP_ESTABLISHED);
+    expect_silence(&b);
+    bench_fini(&b);
+}
+END_TEST
+
+/* Where the SYNs did not agree on it nobody would ever answer the one, or take the other for said. */
+START_TEST(test_no_congestion_marks_without_ecn)
+{
+    const uint32_t marks = TCP_CONN_ECE | TCP_CONN_CWR | TCP_CONN_CWR_STATE;
+    struct tcp_output out;
+    (void)block_in(TCP_ESTABLISHED);
+    ck_assert_uint_eq(conn_of(&b)->flags & TCP_CONN_ECN, 0);
+    b.h.shadow[b.conn].flags |= marks;
+    host_restart(&b.h, false);
+    ck_assert_uint_eq(conn_of(&b)->flags & marks, 0);
+    int n = 0;
+    for (; host_poll(&b.h, &out); n++)
+        ck_assert_uint_eq(out.header[13] & (TCP_FLAG_ECE | TCP_FLAG_CWR), 0);
+    ck_assert_int_gt(n, 0);
+    host_drain(&b.h);
+    bench_fini(&b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tcp_restart_check");
     TCase *tc = tcase_create("blocks");
     tcase_add_loop_test(tc, test_refused, 0, (int)(sizeof refused / sizeof refused[0]));
     tcase_add_loop_test(tc, test_bounded, 0, (int)(sizeof bounded / sizeof bounded[0]));
+    tcase_add_test(tc, test_no_acks_owed_to_syn);
+    tcase_add_test(tc, test_no_congestion_marks_without_ecn);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

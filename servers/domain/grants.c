@@ -202,7 +202,7 @@ void port_take_staged(struct domain *domain, struct domain_port *port)
     port->staged = (struct domain_channel){.mine = NULL};
     port->broken = false;
     uint32_t bell = port->channel.bell;
-    port->port.strict = bell != DOMAIN_NOBODY;
+    port->port.strict = bell != DOMAIN_NOBODY && !port->watch.revoked;
     port_attach(&port->port, port->channel.mine, port->channel.peer,
                 bell == DOMAIN_NOBODY ? NULL : &domain->bell[bell].bell);
 }
@@ -305,6 +305,7 @@ int grant_revoke(struct domain *domain, struct control_message *message)
     if (port->port.table.entry[m->index].generation == m->generation)
         capability_revoke(&port->port.table, (uint16_t)m->index);
     port->watch.revoked = true;
+    port->port.strict = false; /* what a sound one says may be in that name */
     return control_send_ack(&domain->control, m->epoch);
 }
 

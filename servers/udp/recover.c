@@ -67,8 +67,10 @@ static void rings_as_said(struct udp_server *s, uint32_t index, const struct ses
         head = tail;
     s->side[index].receive_tail = tail;
     s->side[index].send_head = s->side[index].send_next = e->send_end = sent;
-    e->words = (struct slot_words){
-        .send_tail = sent, .receive_head = head, .error_count = __atomic_load_n(&ours->error_count, __ATOMIC_RELAXED)};
+    e->words = (struct slot_words){.send_tail = sent,
+                                   .receive_head = head,
+                                   .error = __atomic_load_n(&ours->error, __ATOMIC_RELAXED), /* that it counts last */
+                                   .error_count = __atomic_load_n(&ours->error_count, __ATOMIC_RELAXED)};
     e->published = e->words;
     endpoint_dirty(&s->transport, index, true);
 }

@@ -217,8 +217,9 @@ def test_application_dies():
     with application("bh-echo", PORT + 1, ready=PORT + 1) as victim:
         load = Echo(PORT + 1, 20, size=20000)
         wait_for("load", lambda: load.rounds > 200)
+        session, number = [e["subject"] for e in events(before) if e["kind"] == "session"][-1], last_event()
         victim.send_signal(signal.SIGKILL)
-        wait_for("its end to be seen", lambda: any(e["kind"] == "session-end" for e in events(before)), 10)
+        wait_for("its end to be seen", lambda: any(e["kind"] == "session-end" and e["subject"] == session for e in events(number)), 10)
         assert not connects(PORT + 1), "its listener outlived it"
         load.finish()
     wait_for("its slots to come home", lambda: out() == rest, 10)

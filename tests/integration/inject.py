@@ -141,6 +141,7 @@ def test_seed():
     fresh()
 
     def said(*arguments):
+        fresh()  # what was activated stays in place
         number = last_event()
         text = inject("tcp", "operand", "--timeout", "1", *arguments)
         event_of(number, "operand")

@@ -134,9 +134,11 @@ bool app_cold(const struct sim_app *a)
     return a->sim->cold > 0;
 }
 
+/* A datagram socket that udp has forgotten is bound again in its slot. */
 uint32_t app_colds(const struct sim_app *a, const struct task *t)
 {
-    return a->stack->cold[SERVER_SOCKET] + a->stack->cold[topology_transport(t->slot.arena->transport)];
+    enum server_id transport = topology_transport(t->slot.arena->transport);
+    return a->stack->cold[SERVER_SOCKET] + (transport == SERVER_TCP ? a->stack->cold[transport] : 0);
 }
 
 void app_check_told(const struct sim_app *a, const struct task *t)

@@ -288,6 +288,8 @@ static void bind_again(bool connects, bool elsewhere)
     write_record(&m, them, 99, "lost", 4);
     if (elsewhere) /* the slot is another's by now */
         ck_assert_uint_eq(request(MESSAGE_BIND, OTHER, PORT + 1, none, 0).socket.slot, m.socket.slot);
+    harness_words(h, 0, m.socket.slot)->error = ECONNREFUSED; /* that nobody has asked for yet */
+    harness_words(h, 0, m.socket.slot)->error_count = 3;
     asked_socket = m.socket;
     again = request(connects ? MESSAGE_CONNECT : MESSAGE_BIND, SOCKET, PORT, connects ? them : none, connects ? 99 : 0);
     asked_socket.generation = 0;
@@ -298,6 +300,8 @@ static void bind_again(bool connects, bool elsewhere)
     ck_assert_uint_eq(again.socket.slot, m.socket.slot);
     ck_assert_uint_eq(again.socket.generation, m.socket.generation);
     ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->generation, m.socket.generation);
+    ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->error, ECONNREFUSED);
+    ck_assert_uint_eq(harness_words(h, 0, m.socket.slot)->error_count, 3);
     ck_assert(!harness_sent(h, &sent));
     from_peer(PORT, "three", 5);
     ck_assert_uint_eq(read_record(&m, &payload).length, 3);

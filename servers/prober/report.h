@@ -16,6 +16,7 @@ enum probe_outcome {
 
 enum probe_stage { /* of the connection that failed: what did not happen */
                    PROBE_STAGE_UNKNOWN,
+                   PROBE_STAGE_CALL, /* a call was not answered that the socket server has tcp's word for */
                    PROBE_STAGE_CONNECT,
                    PROBE_STAGE_ACCEPT, /* connected, and never accepted */
                    PROBE_STAGE_OCTETS, /* accepted: applications and tcp alone have to do with it */

@@ -61,7 +61,7 @@ static uint32_t with_neighbours(uint32_t servers, const uint32_t together[SERVER
     return all;
 }
 
-uint32_t eliminate_hint(enum symptom symptom, enum probe_stage stage, bool offered, uint32_t seen, uint32_t moved)
+uint32_t eliminate_hint(enum symptom symptom, enum probe_stage stage, bool told, uint32_t seen, uint32_t moved)
 {
     uint32_t still = seen & ~moved;
     bool tcp_kept = (moved & FLOW_BIT(FLOW_TCP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_TCP)) != 0;
@@ -74,7 +74,7 @@ uint32_t eliminate_hint(enum symptom symptom, enum probe_stage stage, bool offer
             return SERVER_BIT(SERVER_SOCKET);
         if (tcp_kept)
             return SERVER_BIT(SERVER_IP);
-        if (stage == PROBE_STAGE_ACCEPT && offered)
+        if ((stage == PROBE_STAGE_CALL || stage == PROBE_STAGE_ACCEPT) && told)
             return SERVER_BIT(SERVER_SOCKET);
         return stage == PROBE_STAGE_OCTETS ? SERVER_BIT(SERVER_TCP) : 0;
     case SYMPTOM_UDP:

@@ -197,12 +197,16 @@ static uint32_t flows_look(const struct supervisor *s, uint32_t ret_said[FLOWS])
     return seen;
 }
 
-/* Whether tcp has told the socket server of a connection to the prober's listener since it was asked. */
-static bool is_offered(const struct supervisor *s)
+/* Whether tcp has told the socket server, since the prober was asked, what that one needs at this stage: an answer, or
+ * a connection to be accepted. */
+static bool is_told(const struct supervisor *s, enum probe_stage stage)
 {
-    for (uint32_t id = 0; id < SESSIONS_MAX && (s->prober.seen & FLOW_BIT(FLOW_TCP_SOCKET)) != 0; id++)
+    static const uint8_t awaited[PROBE_STAGES] = {
+        [PROBE_STAGE_CALL] = MESSAGE_ANSWER, [PROBE_STAGE_ACCEPT] = MESSAGE_ESTABLISHED};
+    bool seen = awaited[stage] != 0 && (s->prober.seen & FLOW_BIT(FLOW_TCP_SOCKET)) != 0;
+    for (uint32_t id = 0; seen && id < SESSIONS_MAX; id++)
         if (s->session[id].state == SESSION_ACTIVE && s->session[id].prober)
-            return judge_told(s, SERVER_TCP, SERVER_SOCKET, s->prober.said[FLOW_TCP_SOCKET], MESSAGE_ESTABLISHED, id);
+            return judge_told(s, SERVER_TCP, SERVER_SOCKET, s->prober.said[FLOW_TCP_SOCKET], awaited[stage], id);
     return false;
 }
 
@@ -211,7 +215,7 @@ static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, enum p
     uint32_t said[FLOWS], moved = 0, seen = flows_look(s, said) & s->prober.seen;
     for (unsigned i = 0; i < FLOWS; i++)
         moved |= (seen & FLOW_BIT(i)) != 0 && said[i] != s->prober.said[i] ? FLOW_BIT(i) : 0;
-    return eliminate_hint(symptom, stage, stage == PROBE_STAGE_ACCEPT && is_offered(s), seen, moved);
+    return eliminate_hint(symptom, stage, is_told(s, stage), seen, moved);
 }
 
 static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t now)

@@ -150,7 +150,7 @@ static const struct {
     enum symptom symptom;
     uint32_t still, hint;
     enum probe_stage stage;
-    bool offered;
+    bool told;
 } hints[] = {
     {"request", SYMPTOM_REQUEST, 0, SOCKET},
     {"all moves, tcp", SYMPTOM_TCP, 0, 0},
@@ -166,6 +166,8 @@ static const struct {
     {"ip keeps all", SYMPTOM_BOTH, FLOW_BIT(FLOW_IP_UDP) | FLOW_BIT(FLOW_IP_TCP), IP},
     {"all is still", SYMPTOM_BOTH, FLOW_BIT(FLOWS) - 1, 0},
     {"not connected", SYMPTOM_TCP, 0, 0, PROBE_STAGE_CONNECT, true},
+    {"socket hears no answer", SYMPTOM_TCP, 0, SOCKET, PROBE_STAGE_CALL, true},
+    {"tcp answers nothing", SYMPTOM_TCP, 0, 0, PROBE_STAGE_CALL, false},
     {"socket accepts nothing", SYMPTOM_TCP, 0, SOCKET, PROBE_STAGE_ACCEPT, true},
     {"tcp offers nothing", SYMPTOM_TCP, 0, 0, PROBE_STAGE_ACCEPT, false}, /* nor had ip brought it anything, perhaps */
     {"ip keeps what was to be accepted", SYMPTOM_TCP, FLOW_BIT(FLOW_IP_TCP), IP, PROBE_STAGE_ACCEPT, true},
@@ -177,7 +179,7 @@ START_TEST(the_rings_tell)
 {
     for (unsigned i = 0; i < sizeof hints / sizeof hints[0]; i++) {
         uint32_t all = FLOW_BIT(FLOWS) - 1;
-        ck_assert_msg(eliminate_hint(hints[i].symptom, hints[i].stage, hints[i].offered, all, all & ~hints[i].still) ==
+        ck_assert_msg(eliminate_hint(hints[i].symptom, hints[i].stage, hints[i].told, all, all & ~hints[i].still) ==
                           hints[i].hint,
                       "%s", hints[i].name);
         bool own = hints[i].symptom == SYMPTOM_REQUEST; /* without rings nothing else is known */

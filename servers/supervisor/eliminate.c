@@ -61,28 +61,31 @@ static uint32_t with_neighbours(uint32_t servers, const uint32_t together[SERVER
     return all;
 }
 
-uint32_t eliminate_hint(enum symptom symptom, enum probe_stage stage, bool told, uint32_t seen, uint32_t moved)
+static uint32_t tcp_hint(const struct probe_evidence *e)
 {
-    uint32_t still = seen & ~moved;
-    bool tcp_kept = (moved & FLOW_BIT(FLOW_TCP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_TCP)) != 0;
-    bool udp_kept = (moved & FLOW_BIT(FLOW_UDP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_UDP)) != 0;
+    if ((e->stage == PROBE_STAGE_CALL || e->stage == PROBE_STAGE_ACCEPT) && e->told)
+        return SERVER_BIT(SERVER_SOCKET);
+    return e->stage == PROBE_STAGE_OCTETS ? SERVER_BIT(SERVER_TCP) : 0;
+}
+
+uint32_t eliminate_hint(enum symptom symptom, const struct probe_evidence *e)
+{
+    uint32_t still = e->seen & ~e->moved;
+    bool tcp_kept = (e->moved & FLOW_BIT(FLOW_TCP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_TCP)) != 0;
+    bool udp_kept = (e->moved & FLOW_BIT(FLOW_UDP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_UDP)) != 0;
     switch (symptom) {
     case SYMPTOM_REQUEST:
         return SERVER_BIT(SERVER_SOCKET);
     case SYMPTOM_TCP:
         if ((still & FLOW_BIT(FLOW_SOCKET_TCP)) != 0)
             return SERVER_BIT(SERVER_SOCKET);
-        if (tcp_kept)
-            return SERVER_BIT(SERVER_IP);
-        if ((stage == PROBE_STAGE_CALL || stage == PROBE_STAGE_ACCEPT) && told)
-            return SERVER_BIT(SERVER_SOCKET);
-        return stage == PROBE_STAGE_OCTETS ? SERVER_BIT(SERVER_TCP) : 0;
+        return tcp_kept || e->kept ? SERVER_BIT(SERVER_IP) : tcp_hint(e);
     case SYMPTOM_UDP:
-        if ((still & FLOW_BIT(FLOW_UDP_IP)) != 0)
+        if ((still & FLOW_BIT(FLOW_UDP_IP)) != 0 && !e->kept)
             return SERVER_BIT(SERVER_UDP);
-        return udp_kept ? SERVER_BIT(SERVER_IP) : 0;
+        return udp_kept || e->kept ? SERVER_BIT(SERVER_IP) : 0;
     case SYMPTOM_BOTH:
-        return tcp_kept || udp_kept ? SERVER_BIT(SERVER_IP) : 0;
+        return tcp_kept || udp_kept || e->kept ? SERVER_BIT(SERVER_IP) : 0;
     default:
         return 0;
     }

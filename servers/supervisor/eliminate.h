@@ -40,9 +40,15 @@ struct elimination {
 /* Untrusted: report. SYMPTOM_UNKNOWN: it says nothing. */
 enum symptom eliminate_symptom(const struct probe_report *report);
 bool eliminate_report_ok(const struct probe_report *report); /* Untrusted: report */
-/* Whom the rings tell to be at fault: who was told, and said nothing on. 0: they tell nothing. `told`: tcp has told the
- * socket server what it waits for at that stage. */
-uint32_t eliminate_hint(enum symptom symptom, enum probe_stage stage, bool told, uint32_t seen, uint32_t moved);
+struct probe_evidence {                                      /* what the rings say of a probe */
+    enum probe_stage stage;
+    bool told;            /* tcp has told the socket server what it waits for at that stage */
+    bool kept;            /* ip keeps what it was lent for what fails */
+    uint32_t seen, moved; /* FLOW_BIT()s: who can be heard, and has said something since */
+};
+
+/* Whom they tell to be at fault: who keeps, or was told and said nothing on. 0: they tell nothing. */
+uint32_t eliminate_hint(enum symptom symptom, const struct probe_evidence *evidence);
 /* One more result, with the hint for it. `together[id]`: the servers of its domain, itself among them. The servers
  * whose domains are to have a new life now; 0: none. *ret_exhausted: everyone has had one, in vain. */
 uint32_t eliminate(struct elimination *e, enum symptom symptom, uint32_t hint, const uint32_t together[SERVER_COUNT],

@@ -214,8 +214,8 @@ static bool is_impossible(const struct channel_memory *channel, unsigned side)
     if (word(&other->producer) - word(&mine->consumer) > RING_SLOTS)
         return is_at_fault(channel, side, false);
     for (; at != end; at += count)
-        if ((count = message_at(mine, at, end, &m)) == 0)
-            return true;
+        if ((count = message_at(mine, at, end, &m)) == 0 || !port_message_ok(&m))
+            return true; /* by its count of slots the next one cannot be found */
     return false;
 }
 
@@ -271,20 +271,31 @@ static bool says_nonsense(const struct supervisor *s, const struct channel_memor
     return false;
 }
 
-static const struct ring_half *half_between(const struct supervisor *s, enum server_id by, enum server_id to)
+static const struct ring_half *half_between(const struct supervisor *s, enum server_id by, enum server_id to,
+                                            const struct channel_books **ret)
 {
     for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
         const enum server_id *end = topology_channel[i].end;
         unsigned side = end[0] == by ? 0 : 1;
+        *ret = &s->channel[i].books[side];
         if (end[side] == by && end[1 - side] == to)
             return s->channel[i].seen[side];
     }
     return NULL;
 }
 
+bool judge_keeps(const struct supervisor *s, enum server_id who, enum server_id of, uint64_t now)
+{
+    const struct channel_books *books;
+    const struct ring_half *half = half_between(s, who, of, &books);
+    return half != NULL && books->gave_us != 0 && now - books->gave_us >= JUDGE_EVEN_US &&
+           word(&half->given) == books->given && word(&half->taken) != books->given;
+}
+
 bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret)
 {
-    const struct ring_half *half = half_between(s, by, to);
+    const struct channel_books *books;
+    const struct ring_half *half = half_between(s, by, to, &books);
     if (half != NULL)
         *ret = word(&half->producer);
     return half != NULL;
@@ -293,7 +304,8 @@ bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to
 bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
                 uint32_t session)
 {
-    const struct ring_half *half = half_between(s, by, to);
+    const struct channel_books *books;
+    const struct ring_half *half = half_between(s, by, to, &books);
     uint32_t end = half != NULL ? word(&half->producer) : from, count;
     struct message m;
     if (end - from > RING_SLOTS - RING_SLOTS / 8) /* what is being overwritten is not read */

@@ -210,12 +210,22 @@ static bool is_told(const struct supervisor *s, enum probe_stage stage)
     return false;
 }
 
-static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, enum probe_stage stage)
+static bool is_kept(const struct supervisor *s, enum symptom symptom, uint64_t now)
 {
-    uint32_t said[FLOWS], moved = 0, seen = flows_look(s, said) & s->prober.seen;
+    return (symptom != SYMPTOM_UDP && judge_keeps(s, SERVER_IP, SERVER_TCP, now)) ||
+           (symptom != SYMPTOM_TCP && judge_keeps(s, SERVER_IP, SERVER_UDP, now));
+}
+
+static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, enum probe_stage stage, uint64_t now)
+{
+    uint32_t said[FLOWS];
+    struct probe_evidence evidence = {.stage = stage,
+                                      .told = is_told(s, stage),
+                                      .kept = is_kept(s, symptom, now),
+                                      .seen = flows_look(s, said) & s->prober.seen};
     for (unsigned i = 0; i < FLOWS; i++)
-        moved |= (seen & FLOW_BIT(i)) != 0 && said[i] != s->prober.said[i] ? FLOW_BIT(i) : 0;
-    return eliminate_hint(symptom, stage, is_told(s, stage), seen, moved);
+        evidence.moved |= (evidence.seen & FLOW_BIT(i)) != 0 && said[i] != s->prober.said[i] ? FLOW_BIT(i) : 0;
+    return eliminate_hint(symptom, &evidence);
 }
 
 static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t now)
@@ -237,7 +247,8 @@ static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t n
     }
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         together[id] = s->server[id].domain->servers;
-    uint32_t servers = eliminate(&p->elimination, symptom, hint_of(s, symptom, r->stage), together, now, &exhausted);
+    uint32_t servers =
+        eliminate(&p->elimination, symptom, hint_of(s, symptom, r->stage, now), together, now, &exhausted);
     blame(s, servers, symptom);
     if (exhausted) {
         event_add(s, "unserved", "prober", 0, NULL, 0, "no new life helps: nobody is blamed for %" PRIu64 " s",

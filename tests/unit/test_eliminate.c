@@ -150,7 +150,7 @@ static const struct {
     enum symptom symptom;
     uint32_t still, hint;
     enum probe_stage stage;
-    bool told;
+    bool told, kept;
 } hints[] = {
     {"request", SYMPTOM_REQUEST, 0, SOCKET},
     {"all moves, tcp", SYMPTOM_TCP, 0, 0},
@@ -173,17 +173,22 @@ static const struct {
     {"ip keeps what was to be accepted", SYMPTOM_TCP, FLOW_BIT(FLOW_IP_TCP), IP, PROBE_STAGE_ACCEPT, true},
     {"no octets", SYMPTOM_TCP, 0, TCP, PROBE_STAGE_OCTETS, true},
     {"no datagrams", SYMPTOM_UDP, 0, 0, PROBE_STAGE_OCTETS, true},
+    {"udp's buffers are kept", SYMPTOM_UDP, 0, IP, .kept = true},
+    {"udp has none left to send", SYMPTOM_UDP, FLOW_BIT(FLOW_UDP_IP) | FLOW_BIT(FLOW_IP_UDP), IP, .kept = true},
+    {"tcp's are kept", SYMPTOM_TCP, 0, IP, PROBE_STAGE_OCTETS, .kept = true},
+    {"somebody's are kept", SYMPTOM_BOTH, 0, IP, .kept = true},
 };
 
 START_TEST(the_rings_tell)
 {
     for (unsigned i = 0; i < sizeof hints / sizeof hints[0]; i++) {
         uint32_t all = FLOW_BIT(FLOWS) - 1;
-        ck_assert_msg(eliminate_hint(hints[i].symptom, hints[i].stage, hints[i].told, all, all & ~hints[i].still) ==
-                          hints[i].hint,
-                      "%s", hints[i].name);
+        const struct probe_evidence evidence = {hints[i].stage, hints[i].told, hints[i].kept, all,
+                                                all & ~hints[i].still};
+        ck_assert_msg(eliminate_hint(hints[i].symptom, &evidence) == hints[i].hint, "%s", hints[i].name);
+        const struct probe_evidence nothing = {0};
         bool own = hints[i].symptom == SYMPTOM_REQUEST; /* without rings nothing else is known */
-        ck_assert_uint_eq(eliminate_hint(hints[i].symptom, PROBE_STAGE_UNKNOWN, false, 0, 0), own ? SOCKET : 0);
+        ck_assert_uint_eq(eliminate_hint(hints[i].symptom, &nothing), own ? SOCKET : 0);
     }
     hint = IP;
     ck_assert_uint_eq(say(SYMPTOM_TCP), 0);

@@ -237,6 +237,44 @@ START_TEST(indices_are_evidence)
 }
 END_TEST
 
+/* A count that is not its operation's, and messages behind it: its reader cannot find the next one. */
+START_TEST(a_count_of_slots_is_evidence)
+{
+    start_all();
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    struct ring_half *half = half_of(SERVER_TCP, SERVER_SOCKET);
+    judge_tick(s, now_us());
+    for (unsigned i = 0; i < 4; i++)
+        say(half, CAPABILITY_INDEX_PEER);
+    ck_assert(!judge_believes(s, SERVER_SOCKET, SERVER_TCP, ACCUSED_RING, now_us()));
+    half->slot[0].octets[offsetof(struct message, slot_count)] = 3;
+    ck_assert(judge_believes(s, SERVER_SOCKET, SERVER_TCP, ACCUSED_RING, now_us()));
+    segment_unmap(half, sizeof *half);
+}
+END_TEST
+
+START_TEST(who_keeps_is_seen)
+{
+    start_all();
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    struct ring_half *half = half_of(SERVER_TCP, SERVER_SOCKET);
+    uint64_t now = now_us();
+    judge_tick(s, now);
+    half->taken = 2;
+    judge_tick(s, now += 200000);
+    ck_assert(!judge_keeps(s, SERVER_TCP, SERVER_SOCKET, now));
+    now += 2000000;
+    ck_assert(judge_keeps(s, SERVER_TCP, SERVER_SOCKET, now));
+    ck_assert(!judge_keeps(s, SERVER_SOCKET, SERVER_TCP, now));
+    half->given = 1;
+    ck_assert(!judge_keeps(s, SERVER_TCP, SERVER_SOCKET, now));
+    half->given = 2;
+    judge_tick(s, now);
+    ck_assert(!judge_keeps(s, SERVER_TCP, SERVER_SOCKET, now + 2000000));
+    segment_unmap(half, sizeof *half);
+}
+END_TEST
+
 /* ... and of a nic whose device has something to read. */
 static const struct {
     const char *name;
@@ -379,6 +417,8 @@ int main(void)
     tcase_add_test(tests, last_words_harm_nobody);
     tcase_add_loop_test(tests, a_broken_channel_ends_who_wrote_it, 0, 5);
     tcase_add_loop_test(tests, books_are_evidence, 0, sizeof books / sizeof books[0]);
+    tcase_add_test(tests, a_count_of_slots_is_evidence);
+    tcase_add_test(tests, who_keeps_is_seen);
     tcase_add_loop_test(tests, indices_are_evidence, 0, sizeof indices / sizeof indices[0]);
     tcase_add_loop_test(tests, a_device_is_read, 0, sizeof devices / sizeof devices[0]);
     tcase_add_test(tests, standby_is_bounded);

@@ -27,6 +27,7 @@ struct sim_watch_tcp {
     uint32_t kept_high; /* as of the last commit */
     struct watched kept[WATCHED_MOST];
     uint32_t colds; /* stores of tcp that were forgotten */
+    bool commits;   /* is in it: who dies there may have written the word, and the watch did not see it */
     bool cookies;   /* any of its lives sent some */
 };
 
@@ -58,8 +59,11 @@ static void next_life(struct sim_watch_tcp *w, const struct tcp *t, uint32_t col
     memset(w->of, 0, sizeof w->of);
     memcpy(w->of, w->kept, w->kept_high * sizeof w->of[0]);
     w->high = w->kept_high;
-    for (uint32_t i = 0; i < w->high; i++)
+    for (uint32_t i = 0; i < w->high; i++) {
         w->of[i].reports = 0;
+        w->of[i].pending |= w->commits; /* what the store has is looked at with this life's first commit */
+    }
+    w->commits = false;
 }
 
 static bool same(const struct ip_address *a, const struct ip_address *b)
@@ -268,15 +272,11 @@ bool __wrap_tcp_poll(struct tcp *t, uint64_t now_us, struct tcp_output *ret)
 void __real_store_commit(struct store *store);
 void __wrap_store_commit(struct store *store);
 
-void __wrap_store_commit(struct store *store)
+static void committed(struct sim_watch_tcp *s, const struct store *store)
 {
     static union tcp_stored block;
-    __real_store_commit(store);
-    const struct sim_stack *k = the_sim->running != NULL ? the_sim->running->stack : NULL;
-    if (k == NULL || store->memory != k->memory[SERVER_TCP].store)
-        return;
-    for (uint32_t i = 0; i < watches[k->index].high; i++) {
-        struct watched *w = &watches[k->index].of[i];
+    for (uint32_t i = 0; i < s->high; i++) {
+        struct watched *w = &s->of[i];
         if (!w->pending)
             continue;
         bool there = store_read(store, TCP_STORE_CONNECTION(i), &block) == STORE_BLOCK_GOOD;
@@ -285,10 +285,22 @@ void __wrap_store_commit(struct store *store)
             w->stored = block.block.conn.rcv_nxt;
         w->pending = false;
     }
-    struct sim_watch_tcp *s = &watches[k->index];
     s->cookies |= tcp_counters(s->engine)->cookies_sent > 0;
     memcpy(s->kept, s->of, s->high * sizeof s->of[0]);
     s->kept_high = s->high;
+}
+
+void __wrap_store_commit(struct store *store)
+{
+    const struct sim_stack *k = the_sim->running != NULL ? the_sim->running->stack : NULL;
+    struct sim_watch_tcp *s = k != NULL && store->memory == k->memory[SERVER_TCP].store ? &watches[k->index] : NULL;
+    if (s != NULL)
+        s->commits = true;
+    __real_store_commit(store);
+    if (s == NULL)
+        return;
+    s->commits = false;
+    committed(s, store);
 }
 
 /* ---- the link ---- */

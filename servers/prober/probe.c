@@ -160,11 +160,14 @@ static bool connection_works(struct prober *p, int fd, uint64_t until_us, uint8_
     struct linger reset = {.l_onoff = 1};
     int error = 0;
     socklen_t size = sizeof error;
-    *ret = PROBE_STAGE_CALL;
+    *ret = PROBE_STAGE_UNKNOWN;
     if (bh_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) < 0)
         return false;
-    if (bh_connect(fd, name_of(&p->at), name_length(p)) < 0 && errno != EINPROGRESS)
+    *ret = PROBE_STAGE_CALL;
+    if (bh_connect(fd, name_of(&p->at), name_length(p)) < 0 && errno != EINPROGRESS) {
+        *ret = errno == EINTR ? *ret : PROBE_STAGE_CONNECT; /* an error is an answer */
         return false;
+    }
     *ret = PROBE_STAGE_CONNECT;
     if (!await(p, fd, POLLOUT, until_us) || bh_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error != 0 ||
         bh_getsockname(fd, name_of(&own), &length) < 0)
@@ -207,10 +210,9 @@ static void tcp(struct prober *p, struct probe_report *ret)
     ret->tcp = PROBE_FAILED;
     for (unsigned i = 0; i < CONNECTIONS && ret->tcp == PROBE_FAILED && fd >= 0; i++) {
         enum probe_outcome made = p->listener < 0 ? listener_make(p) : PROBE_SERVED;
-        if (made != PROBE_SERVED) {
+        if (made != PROBE_SERVED)
             ret->tcp = (uint8_t)made;
-            ret->stage = PROBE_STAGE_CALL;
-        } else if (connection_works(p, fd, probe_now_us() + CONNECTION_US, &ret->stage))
+        else if (connection_works(p, fd, probe_now_us() + CONNECTION_US, &ret->stage))
             ret->tcp = PROBE_SERVED;
         else if (p->listener < 0 || listener_is_lost(p))
             ret->tcp = PROBE_UNKNOWN;

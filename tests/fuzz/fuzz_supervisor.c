@@ -174,6 +174,7 @@ static void honest(void)
         drain(end[i]);
     }
     drain(manage_end);
+    memory_let_go(s); /* as the loop does when the next life runs */
     s->stopping = false;
     s->place_freed = false;
     s->session_events_left = SESSION_EVENTS_BURST;

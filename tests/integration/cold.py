@@ -3,10 +3,9 @@
 stack gives it an empty one, and new connections are served again. What udp has lost so the socket server binds again."""
 import glob
 import os
-import socket
 import subprocess
 
-from inside import STACK, application, bulkhead, connects, domain_of, events, last_event, main, wait_for
+from inside import answers_datagram, application, bulkhead, connects, domain_of, events, last_event, main, wait_for
 
 PORT = 7007
 
@@ -21,25 +20,15 @@ def spoil(server):
     os.close(fd)
 
 
-def answers_datagram():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.settimeout(0.2)
-        try:
-            s.sendto(b"anyone", (STACK, PORT))
-            return s.recv(64) == b"anyone"
-        except OSError:
-            return False
-
-
 def test_datagram_sockets_are_bound_again():
     with application("bh-echo", "--udp", PORT):
         for _ in range(2):
-            wait_for("an answer", answers_datagram, 10)
+            wait_for("an answer", lambda: answers_datagram(PORT), 10)
             number = last_event()
             spoil("udp")
             bulkhead("kill", "udp")
             wait_for("udp to start cold", lambda: any(e["kind"] == "cold" for e in events(number)), 10)
-            wait_for("an answer of the same socket", answers_datagram, 10)
+            wait_for("an answer of the same socket", lambda: answers_datagram(PORT), 10)
 
 
 def test_spoiled_store():

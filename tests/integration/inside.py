@@ -247,6 +247,16 @@ def events_on_failure(name):
         raise
 
 
+def answers_datagram(port, seconds=0.3):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(seconds)
+        try:
+            s.sendto(b"anyone", (STACK, port))
+            return s.recv(64) == b"anyone"
+        except OSError:
+            return False
+
+
 def main(tests):
     """Runs the named test functions in order; exit status 1 at the first failure."""
     for test in tests:

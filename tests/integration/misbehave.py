@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 
-from inside import SERVERS, STACK, Echo, application, bulkhead, domain_of, domains, echoes, events, last_event, wait_for
+from inside import SERVERS, STACK, Echo, answers_datagram, application, bulkhead, domain_of, domains, echoes, events, last_event, wait_for
 
 TCP, UDP = 7007, 7008
 PATIENCE_S = 15
@@ -19,16 +19,6 @@ NEIGHBOURS = {"nic": ["ip"], "ip": ["nic", "tcp", "udp"], "tcp": ["ip", "socket"
 OF_SERVER = ("loop", "block", "slow", "exhaust")
 OF_CHANNEL = ("leak", "mute", "flood", "field", "drop", "duplicate", "reorder", "replay", "forge", "lost-bell")
 FOR_GOOD = 2**32 - 1
-
-
-def answers_datagram():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.settimeout(0.3)
-        try:
-            s.sendto(b"anyone", (STACK, UDP))
-            return s.recv(64) == b"anyone"
-        except OSError:
-            return False
 
 
 def answers_connection():
@@ -62,7 +52,7 @@ class Datagrams(Echo):
 
 
 def missing():
-    return [name for name, answers in (("tcp", answers_connection), ("udp", answers_datagram)) if not answers()]
+    return [name for name, answers in (("tcp", answers_connection), ("udp", lambda: answers_datagram(UDP))) if not answers()]
 
 
 def is_activated(since, fault):

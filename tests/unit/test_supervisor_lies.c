@@ -275,6 +275,31 @@ START_TEST(who_keeps_is_seen)
 }
 END_TEST
 
+/* What was said since, of which session; and not what is overwritten by now. */
+START_TEST(what_was_told_is_seen)
+{
+    start_all();
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    struct ring_half *half = half_of(SERVER_TCP, SERVER_SOCKET);
+    struct message m = {.operation = MESSAGE_ESTABLISHED, .slot_count = MESSAGE_SLOTS_MAX, .socket.session = 5};
+    judge_tick(s, now_us());
+    say(half, CAPABILITY_INDEX_PEER);
+    uint32_t from = half->producer;
+    ck_assert(!judge_told(s, SERVER_TCP, SERVER_SOCKET, 0, MESSAGE_ESTABLISHED, 5));
+    for (unsigned i = 0; i < MESSAGE_SLOTS_MAX; i++)
+        memcpy(half->slot[half->producer++].octets, (uint8_t *)&m + i * MESSAGE_SLOT_OCTETS, MESSAGE_SLOT_OCTETS);
+    ck_assert(judge_told(s, SERVER_TCP, SERVER_SOCKET, 0, MESSAGE_ESTABLISHED, 5));
+    ck_assert(judge_told(s, SERVER_TCP, SERVER_SOCKET, from, MESSAGE_ESTABLISHED, 5));
+    ck_assert(!judge_told(s, SERVER_TCP, SERVER_SOCKET, from, MESSAGE_ANSWER, 5));
+    ck_assert(!judge_told(s, SERVER_TCP, SERVER_SOCKET, from, MESSAGE_ESTABLISHED, 6));
+    ck_assert(!judge_told(s, SERVER_TCP, SERVER_SOCKET, half->producer, MESSAGE_ESTABLISHED, 5));
+    ck_assert(!judge_told(s, SERVER_SOCKET, SERVER_TCP, 0, MESSAGE_ESTABLISHED, 5));
+    half->producer += RING_SLOTS;
+    ck_assert(!judge_told(s, SERVER_TCP, SERVER_SOCKET, from, MESSAGE_ESTABLISHED, 5));
+    segment_unmap(half, sizeof *half);
+}
+END_TEST
+
 /* ... and of a nic whose device has something to read. */
 static const struct {
     const char *name;
@@ -419,6 +444,7 @@ int main(void)
     tcase_add_loop_test(tests, books_are_evidence, 0, sizeof books / sizeof books[0]);
     tcase_add_test(tests, a_count_of_slots_is_evidence);
     tcase_add_test(tests, who_keeps_is_seen);
+    tcase_add_test(tests, what_was_told_is_seen);
     tcase_add_loop_test(tests, indices_are_evidence, 0, sizeof indices / sizeof indices[0]);
     tcase_add_loop_test(tests, a_device_is_read, 0, sizeof devices / sizeof devices[0]);
     tcase_add_test(tests, standby_is_bounded);

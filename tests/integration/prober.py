@@ -91,6 +91,7 @@ def find(file):
 def mend(file):
     with open(file) as lines:
         found = json.load(lines)
+    wait_for("a probe", probes)  # who never was well blames nobody
     with application("bh-echo", PORT, ready=PORT):
         for server, (_, fault, _, outlived) in CASES.items():
             streams = Echo(PORT, 3, again=False, patience=30)  # bh-echo waits for the answer to its accept()

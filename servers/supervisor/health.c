@@ -19,6 +19,9 @@
 
 #include "servers/supervisor/supervisor.h"
 
+#define SETTLE_US 300000 /* a life may need so long until what it serves is as it was */
+#define STILL_US  500000 /* who has not moved for so long is the hang watch's */
+
 static bool hosts(const struct domain *d, uint32_t id)
 {
     return id < SERVER_COUNT && (d->servers & SERVER_BIT(id)) != 0;
@@ -193,12 +196,32 @@ void health_lies(struct supervisor *s, struct domain *d, const struct domain *ac
     domain_kill(d, accuser != NULL ? FAULT_ACCUSED : FAULT_PROTOCOL);
 }
 
-void health_unserved(struct supervisor *s, struct domain *d, const char *what)
+bool health_has_reason(struct supervisor *s, uint64_t since, uint64_t now)
+{
+    if (change_is_on(s, 0) || repartition_is_on(s))
+        return true;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        const struct domain *d = &s->domain[i];
+        const struct liveness *l = &d->liveness;
+        if (d->state != DOMAIN_RUNNING || since < d->ready_us + SETTLE_US || d->fault != FAULT_NONE)
+            return true;
+        if (inject_slows(s, d))
+            return true;
+        bool moved = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) != l->counter;
+        if (!moved && l->moved_us != 0 && now - l->moved_us >= STILL_US)
+            return true;
+        if (!moved && liveness_starves(l, d->process.pid, now))
+            return true;
+    }
+    return false;
+}
+
+void health_unserved(struct supervisor *s, struct domain *d, const char *who, const char *what)
 {
     if (d->process.pidfd < 0 || d->fault != FAULT_NONE)
         return;
     s->health.unserved++;
-    event_add(s, "unserved", d->name, d->incarnation, NULL, 0, "%s; says the prober: a new life for it", what);
+    event_add(s, "unserved", d->name, d->incarnation, NULL, 0, "%s; says %s: a new life for it", what, who);
     domain_kill(d, FAULT_UNSERVED);
 }
 

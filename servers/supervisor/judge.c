@@ -33,6 +33,7 @@
 #define JUDGE_EVEN_US 1000000 /* whose books were even within keeps no single loan for long */
 
 #define JUDGE_MESSAGES  16 /* so many say something */
+#define HEARD_MOST      (RING_SLOTS - RING_SLOTS / 8) /* what is being overwritten is not read */
 #define DEVICE_LOOKS    10
 #define DEVICE_ROUNDS   1 /* between two looks */
 #define DEVICE_QUIET_US 30000000
@@ -271,17 +272,28 @@ static bool says_nonsense(const struct supervisor *s, const struct channel_memor
     return false;
 }
 
-static const struct ring_half *half_between(const struct supervisor *s, enum server_id by, enum server_id to,
-                                            const struct channel_books **ret)
+/* NULL: there is none. */
+static const struct channel_memory *channel_between(const struct supervisor *s, enum server_id by, enum server_id to,
+                                                    unsigned *ret_side)
 {
     for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++) {
         const enum server_id *end = topology_channel[i].end;
-        unsigned side = end[0] == by ? 0 : 1;
-        *ret = &s->channel[i].books[side];
-        if (end[side] == by && end[1 - side] == to)
-            return s->channel[i].seen[side];
+        *ret_side = end[0] == by ? 0 : 1;
+        if (end[*ret_side] == by && end[1 - *ret_side] == to)
+            return &s->channel[i];
     }
     return NULL;
+}
+
+static const struct ring_half *half_between(const struct supervisor *s, enum server_id by, enum server_id to,
+                                            const struct channel_books **ret)
+{
+    unsigned side;
+    const struct channel_memory *channel = channel_between(s, by, to, &side);
+    if (channel == NULL)
+        return NULL;
+    *ret = &channel->books[side];
+    return channel->seen[side];
 }
 
 bool judge_keeps(const struct supervisor *s, enum server_id who, enum server_id of, uint64_t now)
@@ -308,7 +320,7 @@ bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to
     const struct ring_half *half = half_between(s, by, to, &books);
     uint32_t end = half != NULL ? word(&half->producer) : from, count;
     struct message m;
-    if (end - from > RING_SLOTS - RING_SLOTS / 8) /* what is being overwritten is not read */
+    if (end - from > HEARD_MOST)
         return false;
     for (; from != end; from += count) {
         if ((count = message_at(half, from, end, &m)) == 0)
@@ -317,6 +329,36 @@ bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to
             return true;
     }
     return false;
+}
+
+bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to, bool taken, uint32_t *at,
+                judge_listener *listener, void *argument)
+{
+    unsigned side;
+    const struct channel_memory *channel = channel_between(s, by, to, &side);
+    const struct ring_half *mine = channel != NULL ? channel->seen[side] : NULL;
+    const struct ring_half *other = channel != NULL ? channel->seen[1 - side] : NULL;
+    if (mine == NULL || other == NULL)
+        return false;
+    uint32_t last = word(&mine->producer), end = taken ? word(&other->consumer) : last, from = *at, count;
+    struct message m;
+    *at = end;
+    if (last - from > HEARD_MOST || end - from > last - from)
+        return false;
+    for (; from != end; from += count) {
+        if ((count = message_at(mine, from, end, &m)) == 0)
+            return false;
+        listener(argument, &m);
+    }
+    return true;
+}
+
+bool judge_is_full(const struct supervisor *s, enum server_id by, enum server_id to)
+{
+    unsigned side;
+    const struct channel_memory *channel = channel_between(s, by, to, &side);
+    return channel == NULL || channel->seen[0] == NULL || channel->seen[1] == NULL ||
+           word(&channel->seen[side]->producer) - word(&channel->seen[1 - side]->consumer) >= RING_SLOTS / 2;
 }
 
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why, uint64_t now)

@@ -10,6 +10,7 @@
 
 struct supervisor;
 struct channel_memory;
+struct message;
 
 struct channel_books { /* judge.c: of one end, when it was last seen to ... */
     uint32_t said, given;
@@ -34,6 +35,13 @@ bool judge_keeps(const struct supervisor *s, enum server_id who, enum server_id 
  * much was said since, or there is no ring. */
 bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
                 uint32_t session);
+typedef void judge_listener(void *argument, const struct message *m);
+/* What `by` has said to `to` from *at on, which moves behind it: all, or what `to` has `taken` of it. *at moves there also
+ * if it cannot be heard: too much was said since, or it cannot be read; then false. Untrusted: m. */
+bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to, bool taken, uint32_t *at,
+                judge_listener *listener, void *argument);
+/* Whether what `by` has said fills half the ring to `to`, or there is none to be seen. */
+bool judge_is_full(const struct supervisor *s, enum server_id by, enum server_id to);
 /* Whether the books of the accused speak for what it is accused of, or there are none. */
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why,
                     uint64_t now);

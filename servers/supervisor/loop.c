@@ -272,6 +272,7 @@ static void deadlines(struct supervisor *s, uint64_t now)
         sessions_tick(s);
         wire_tick(s);
         judge_tick(s, now);
+        traffic_tick(s, now);
     }
     if (watch)
         s->watch_us = now;

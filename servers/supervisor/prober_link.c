@@ -26,12 +26,10 @@
 #define EVERY_US  1000000 /* unless --probe says otherwise */
 #define AGAIN_US  250000  /* after a failure */
 #define SILENT_US 8000000
-#define SETTLE_US 300000 /* a life may need so long until what it serves is as it was */
 /* A machine that lets nobody run for so long proves nothing: on their way and back some six have to. A request has to
  * do with one. */
 #define LATE_US         60000
 #define LATE_REQUEST_US 250000
-#define STILL_US        500000 /* who has not moved for so long is the hang watch's */
 #define RETRY_US        250000
 #define RETRY_LAST_US   32000000
 #define SHORT_LIFE_US   10000000
@@ -146,27 +144,11 @@ bool prober_stop(struct supervisor *s)
 
 /* ---- what it says ---- */
 
-/* Whether a probe that began then may have failed for a reason that is known already. */
+/* Whether a probe may have failed for a reason that is known already. */
 static bool has_reason(struct supervisor *s, const struct probe_report *r, uint64_t now)
 {
-    if (!s->prober.was_well) /* its own fault, or of how the stack was set up */
-        return true;
-    if (change_is_on(s, 0) || repartition_is_on(s))
-        return true;
-    for (uint32_t i = 0; i < s->domain_count; i++) {
-        const struct domain *d = &s->domain[i];
-        const struct liveness *l = &d->liveness;
-        if (d->state != DOMAIN_RUNNING || r->began_us < d->ready_us + SETTLE_US || d->fault != FAULT_NONE)
-            return true;
-        if (inject_slows(s, d))
-            return true;
-        bool moved = __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED) != l->counter;
-        if (!moved && l->moved_us != 0 && now - l->moved_us >= STILL_US)
-            return true;
-        if (!moved && liveness_starves(l, d->process.pid, now))
-            return true;
-    }
-    return false;
+    return !s->prober.was_well || /* its own fault, or of how the stack was set up */
+           health_has_reason(s, r->began_us, now);
 }
 
 static void blame(struct supervisor *s, uint32_t servers, enum symptom symptom)
@@ -179,7 +161,7 @@ static void blame(struct supervisor *s, uint32_t servers, enum symptom symptom)
     };
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         if ((servers & SERVER_BIT(id)) != 0)
-            health_unserved(s, s->server[id].domain, seen[symptom]);
+            health_unserved(s, s->server[id].domain, "the prober", seen[symptom]);
 }
 
 static const enum server_id flow[FLOWS][2] = {

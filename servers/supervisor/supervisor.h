@@ -10,7 +10,7 @@
  *   grant.c memory.c   what a domain gets    barrier.c   deaths: who must let go before the next incarnation starts
  *   rights.c caps.c    the derivation tree of all that was granted
  *   attach.c session.c applications          manage_link.c status.c event.c   the management plane
- *   eliminate.c prober_link.c  is anybody served?
+ *   eliminate.c prober_link.c  is anybody served?   conservation.c traffic.c  does what goes in come out?
  *   capture.c crash.c  what crosses a channel; reports of deaths
  *   audit*.c           what the kernel says against what was granted */
 #ifndef BULKHEAD_SERVERS_SUPERVISOR_SUPERVISOR_H
@@ -36,6 +36,7 @@
 #include "servers/supervisor/liveness.h"
 #include "servers/supervisor/options.h"
 #include "servers/supervisor/prober_link.h"
+#include "servers/supervisor/traffic.h"
 #include "servers/topology/topology.h"
 
 #define HOLD_US              20000   /* that events and reports wait for an incarnation to run, at most */
@@ -463,6 +464,7 @@ struct supervisor {
     struct channel_memory channel[TOPOLOGY_CHANNELS];
     struct judge_device judge_device;
     struct prober_link prober;
+    struct traffic traffic;
     struct registry registry;
     struct registry_node node[RIGHTS_NODES];
     uint32_t right_node[RIGHTS_ROOTS];
@@ -605,8 +607,10 @@ void health_hangs(struct supervisor *s, struct domain *domain); /* killed, as a 
 void health_not_ready(struct supervisor *s, struct domain *domain); /* in time: likewise */
 /* `accuser` (NULL: the supervisor itself) has found that it lies: killed, told. `what`: anybody's text. */
 void health_lies(struct supervisor *s, struct domain *domain, const struct domain *accuser, const char *what);
-/* The prober finds that it serves nobody: likewise, and no failed start. `what`: our own text. */
-void health_unserved(struct supervisor *s, struct domain *domain, const char *what);
+/* `who` finds that it serves nobody: likewise, and no failed start. Both: our own text. */
+void health_unserved(struct supervisor *s, struct domain *domain, const char *who, const char *what);
+/* Whether what was not served since then may have a reason that is known: somebody starts, changes, or was not let run. */
+bool health_has_reason(struct supervisor *s, uint64_t since, uint64_t now);
 /* Whether it is being killed for a lie: nothing that it says counts any more. */
 static inline bool health_lied(const struct domain *domain)
 {

@@ -8,6 +8,8 @@
 
 #define LEAST 4 /* in a row: fewer may be an accident */
 
+#define ASKED (POINT(POINT_ASKED_TCP) | POINT(POINT_ASKED_UDP))
+#define TOLD  POINT(POINT_TOLD)
 static const struct law {
     uint32_t of, to;
     uint32_t least_us;
@@ -15,42 +17,17 @@ static const struct law {
     enum server_id server[2];
     const char *why;
 } laws[] = {
-    {POINT(POINT_ASKED_TCP) | POINT(POINT_ASKED_UDP),
-     POINT(POINT_SAID_SENT) | POINT(POINT_TOLD),
-     2500000,
-     1,
-     {SERVER_IP},
-     "sends nothing of what transports ask for"},
+    {ASKED, POINT(POINT_SAID_SENT) | TOLD, 2500000, 1, {SERVER_IP}, "sends nothing of what it is asked for"},
     /* longer than a neighbour is asked for (RFC 4861 10: three times, a second each), after which ip says so */
-    {POINT(POINT_ASKED_TCP) | POINT(POINT_ASKED_UDP),
-     POINT(POINT_SAID_PACKET) | POINT(POINT_TOLD),
-     4500000,
-     1,
-     {SERVER_IP},
-     "sends nothing of what transports ask for"},
+    {ASKED, POINT(POINT_SAID_PACKET) | TOLD, 4500000, 1, {SERVER_IP}, "sends nothing of what it is asked for"},
     {POINT(POINT_MISASKED_TCP), POINT(POINT_ASKED_TCP), 1000000, 1, {SERVER_TCP}, "asks only for what cannot be sent"},
     {POINT(POINT_MISASKED_UDP), POINT(POINT_ASKED_UDP), 1000000, 1, {SERVER_UDP}, "asks only for what cannot be sent"},
     {POINT(POINT_MISSENT), POINT(POINT_SENT), 600000, 1, {SERVER_IP}, "sends only what is no frame"},
-    {POINT(POINT_SENT),
-     POINT(POINT_WRITTEN),
-     1000000,
-     1,
-     {SERVER_NIC},
-     "writes nothing to its device of what it is sent"},
-    {POINT(POINT_READ), POINT(POINT_SAID_UP), 1000000, 1, {SERVER_NIC}, "hands up nothing of what it reads"},
-    {POINT(POINT_MISUP), POINT(POINT_UP), 1000000, 2, {SERVER_NIC, SERVER_IP}, "hands up only what is no frame"},
-    {POINT(POINT_DUE_TCP),
-     POINT(POINT_HANDED_TCP),
-     1000000,
-     2,
-     {SERVER_IP, SERVER_NIC},
-     "nothing that comes reaches tcp"},
-    {POINT(POINT_DUE_UDP),
-     POINT(POINT_HANDED_UDP),
-     1000000,
-     2,
-     {SERVER_IP, SERVER_NIC},
-     "nothing that comes reaches udp"},
+    {POINT(POINT_UNWRITTEN), POINT(POINT_WRITTEN), 1000000, 1, {SERVER_NIC}, "does not write what it is sent"},
+    {POINT(POINT_KEPT), POINT(POINT_READ), 1000000, 1, {SERVER_NIC}, "does not hand up what it reads"},
+    {POINT(POINT_MISUP), POINT(POINT_UP), 1000000, 1, {SERVER_NIC}, "hands up only what is no frame"},
+    {POINT(POINT_DUE_TCP), POINT(POINT_HANDED_TCP), 1000000, 2, {SERVER_IP, SERVER_NIC}, "tcp gets nothing that comes"},
+    {POINT(POINT_DUE_UDP), POINT(POINT_HANDED_UDP), 1000000, 2, {SERVER_IP, SERVER_NIC}, "udp gets nothing that comes"},
 };
 _Static_assert(sizeof laws / sizeof laws[0] == CONSERVATION_LAWS, "one count each");
 

@@ -22,15 +22,16 @@ enum flow_point {
     POINT_MISASKED_UDP,
     POINT_SENT, /* heard by nic: a frame */
     POINT_MISSENT,
-    POINT_WRITTEN, /* by nic, says the device */
-    POINT_READ,    /* from it */
-    POINT_UP,      /* heard by ip: may be a frame */
-    POINT_MISUP,   /* is none */
-    POINT_DUE_TCP, /* heard by ip: a packet that tcp is to have */
+    POINT_UNWRITTEN, /* heard by nic, and not written to the device */
+    POINT_WRITTEN,   /* 1: all was */
+    POINT_KEPT,      /* read from the device, and not said to ip */
+    POINT_READ,      /* 1: all was */
+    POINT_UP,        /* heard by ip: may be a frame */
+    POINT_MISUP,     /* is none */
+    POINT_DUE_TCP,   /* heard by ip: a packet that tcp is to have */
     POINT_DUE_UDP,
     POINT_SAID_SENT,   /* by ip to nic, whatever it is */
     POINT_SAID_PACKET, /* a transport's */
-    POINT_SAID_UP,     /* by nic to ip */
     POINT_HANDED_TCP,  /* said to tcp, from the wire */
     POINT_HANDED_UDP,
     POINT_TOLD, /* said to a transport: a packet of its own came to nothing */

@@ -192,10 +192,16 @@ static bool is_told(const struct supervisor *s, enum probe_stage stage)
     return false;
 }
 
+/* Whether ip keeps what a transport lent it. What comes back to the transport itself is ip's to give back only when the
+ * transport has done so. */
+static bool keeps(const struct supervisor *s, enum server_id transport, uint64_t now)
+{
+    return judge_keeps(s, SERVER_IP, transport, now) && !judge_keeps(s, transport, SERVER_IP, now);
+}
+
 static bool is_kept(const struct supervisor *s, enum symptom symptom, uint64_t now)
 {
-    return (symptom != SYMPTOM_UDP && judge_keeps(s, SERVER_IP, SERVER_TCP, now)) ||
-           (symptom != SYMPTOM_TCP && judge_keeps(s, SERVER_IP, SERVER_UDP, now));
+    return (symptom != SYMPTOM_UDP && keeps(s, SERVER_TCP, now)) || (symptom != SYMPTOM_TCP && keeps(s, SERVER_UDP, now));
 }
 
 static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, enum probe_stage stage, uint64_t now)

@@ -47,6 +47,8 @@ struct look {
     struct supervisor *s;
     enum traffic_ring ring;
     uint32_t count[POINTS];
+    uint32_t taken_down, said_up; /* all of them */
+    bool up_known;
     uint32_t wire; /* of a transport's: for the wire, by the message alone */
     bool there;
     struct message last; /* packet that was taken from this ring, if any was since the last look */
@@ -202,6 +204,7 @@ static void hear_taken(void *argument, const struct message *m)
         return;
     l->there = true;
     l->last = *m;
+    l->taken_down += l->ring == TRAFFIC_DOWN;
     l->wire += from_transport && is_own(l->s, m->source.family, m->source.octets) &&
                is_unicast(l->s, m->destination.family, m->destination.octets);
 }
@@ -229,7 +232,7 @@ static void hear_said(void *argument, const struct message *m)
     l->count[POINT_SAID_SENT] += l->ring == TRAFFIC_DOWN && m->operation == MESSAGE_SEND;
     l->count[POINT_SAID_PACKET] += l->ring == TRAFFIC_DOWN && m->operation == MESSAGE_SEND &&
                                    (m->protocol == PROTOCOL_TCP || m->protocol == PROTOCOL_UDP);
-    l->count[POINT_SAID_UP] += l->ring == TRAFFIC_UP && m->operation == MESSAGE_RECEIVE;
+    l->said_up += l->ring == TRAFFIC_UP && m->operation == MESSAGE_RECEIVE;
     l->count[POINT_TOLD] += to_transport && m->operation == MESSAGE_UNREACHABLE;
     l->count[to_tcp ? POINT_HANDED_TCP : POINT_HANDED_UDP] +=
         to_transport && m->operation == MESSAGE_RECEIVE && !turned;
@@ -257,19 +260,31 @@ static bool device_counts(const struct supervisor *s, uint64_t *ret_read, uint64
     return found;
 }
 
-static uint32_t device_look(struct supervisor *s, struct look *l)
+/* Where `all` packets went in, `through` of them came out. */
+static uint32_t compare(struct look *l, uint32_t all, uint64_t through, enum flow_point lost, enum flow_point whole)
+{
+    l->count[lost] = through < all ? all - (uint32_t)through : 0;
+    l->count[whole] = all > 0 && through >= all;
+    return POINT(lost) | POINT(whole);
+}
+
+/* After the rings. The points that are known. */
+static uint32_t device_look(struct supervisor *s, struct look *l, uint32_t known)
 {
     struct traffic *t = &s->traffic;
-    uint64_t read = 0, written = 0;
+    uint64_t read = 0, written = 0, read_before = t->read, written_before = t->written;
     bool begun = t->device_begun;
     t->device_begun = device_counts(s, &read, &written);
-    if (begun && t->device_begun) {
-        l->count[POINT_READ] = (uint32_t)(read - t->read);
-        l->count[POINT_WRITTEN] = (uint32_t)(written - t->written);
-    }
     t->read = read;
     t->written = written;
-    return begun && t->device_begun ? POINT(POINT_READ) | POINT(POINT_WRITTEN) : 0;
+    if (!begun || !t->device_begun)
+        return 0;
+    uint32_t more = 0;
+    if ((known & POINT(POINT_SENT)) != 0 && l->count[POINT_MISSENT] == 0)
+        more |= compare(l, l->taken_down, written - written_before, POINT_UNWRITTEN, POINT_WRITTEN);
+    if (l->up_known)
+        more |= compare(l, (uint32_t)(read - read_before), l->said_up, POINT_KEPT, POINT_READ);
+    return more;
 }
 
 /* ---- a look ---- */
@@ -277,8 +292,7 @@ static uint32_t device_look(struct supervisor *s, struct look *l)
 static const struct {
     uint32_t taken, said;
 } points[TRAFFIC_RINGS] = {
-    [TRAFFIC_UP] = {POINT(POINT_UP) | POINT(POINT_MISUP) | POINT(POINT_DUE_TCP) | POINT(POINT_DUE_UDP),
-                    POINT(POINT_SAID_UP)},
+    [TRAFFIC_UP] = {POINT(POINT_UP) | POINT(POINT_MISUP) | POINT(POINT_DUE_TCP) | POINT(POINT_DUE_UDP), 0},
     [TRAFFIC_DOWN] = {POINT(POINT_SENT) | POINT(POINT_MISSENT), POINT(POINT_SAID_SENT) | POINT(POINT_SAID_PACKET)},
     [TRAFFIC_FROM_TCP] = {POINT(POINT_ASKED_TCP) | POINT(POINT_MISASKED_TCP), 0},
     [TRAFFIC_FROM_UDP] = {POINT(POINT_ASKED_UDP) | POINT(POINT_MISASKED_UDP), 0},
@@ -318,8 +332,10 @@ static uint32_t rings_look(struct supervisor *s, struct look *l)
             known |= points[i].taken;
             last_look(s, l, t->taken[i]);
         }
-        if (judge_hear(s, ring[i][0], ring[i][1], false, &t->said[i], hear_said, l) && !full)
+        if (judge_hear(s, ring[i][0], ring[i][1], false, &t->said[i], hear_said, l) && !full) {
             known |= points[i].said;
+            l->up_known |= i == TRAFFIC_UP;
+        }
         told += i >= TRAFFIC_TO_TCP && (known & points[i].said) != 0;
     }
     return known | (told == 2 ? POINT(POINT_TOLD) : 0);
@@ -339,7 +355,8 @@ void traffic_tick(struct supervisor *s, uint64_t now)
         return;
     bool begun = t->begun && !health_has_reason(s, now - TICK_US, now) && !refuses_on_purpose(s);
     t->begun = true;
-    uint32_t known = rings_look(s, &l) | device_look(s, &l);
+    uint32_t known = rings_look(s, &l);
+    known |= device_look(s, &l, known);
     if (!begun) {
         conservation_forget(&t->conservation);
         return;

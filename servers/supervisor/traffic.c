@@ -132,6 +132,13 @@ static bool fields_ok(const struct message *m, uint32_t octets)
             (uint32_t)m->checksum_start + m->checksum_offset + 2 <= octets);
 }
 
+/* A type, or the length of an IEEE 802.3 frame (bridges say so who they are). */
+static bool type_is_sound(const uint8_t *head, uint32_t octets)
+{
+    uint32_t type = be16(head + 12);
+    return type >= TYPE_LEAST || type <= octets - ETHER_OCTETS;
+}
+
 static void frame_up(struct look *l, const struct message *m)
 {
     struct supervisor *s = l->s;
@@ -144,7 +151,7 @@ static void frame_up(struct look *l, const struct message *m)
     bool ours = memcmp(head, s->mac.octets, sizeof s->mac.octets) == 0;
     if (ok && !ours && (head[0] & 1) == 0)
         return; /* a stranger's, or what nobody sent */
-    l->count[ok && be16(head + 12) >= TYPE_LEAST ? POINT_UP : POINT_MISUP]++;
+    l->count[ok && type_is_sound(head, r->length) ? POINT_UP : POINT_MISUP]++;
     if (!ok || !ours || !packet_read(head, r->length, &p) || !is_own(s, p.family, p.destination) ||
         !is_unicast(s, p.family, p.source))
         return;

@@ -10,6 +10,7 @@
 
 struct supervisor;
 struct channel_memory;
+struct message_socket;
 
 struct channel_books { /* judge.c: of one end, when it was last seen to ... */
     uint32_t said, given;
@@ -34,6 +35,10 @@ bool judge_keeps(const struct supervisor *s, enum server_id who, enum server_id 
  * much was said since, or there is no ring. */
 bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
                 uint32_t session);
+/* Whether `by` has named slots of that session to `to` with `operation` since it had said `from`, and never this one.
+ * False also if too much was said since, or there is no ring. */
+bool judge_named_others(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from,
+                        uint8_t operation, const struct message_socket *socket);
 /* Whether the books of the accused speak for what it is accused of, or there are none. */
 bool judge_believes(struct supervisor *s, enum server_id accuser, enum server_id accused, const char *why,
                     uint64_t now);

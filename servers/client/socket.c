@@ -141,6 +141,7 @@ static void socket_unlock(struct socket *k)
 int socket_take_slot(struct session *s, struct socket *k, const struct control_answer *a)
 {
     struct arena *arena = arenas_find(s, k->transport, a->arena, a->slot);
+    k->handed = (struct slot_handed){true, a->arena, a->slot, a->slot_generation};
     if (arena == NULL)
         return -EPROTO;
     if (k->arena == arena && k->slot == a->slot && k->slot_generation == a->slot_generation)

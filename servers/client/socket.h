@@ -55,6 +55,11 @@ enum socket_option { /* what bh_getsockopt() gives back; all atomic */
     SOCKET_OPTIONS,
 };
 
+struct slot_handed { /* the socket server's words, possible or not */
+    bool is;         /* there was an answer that gives a slot */
+    uint32_t arena, slot, generation;
+};
+
 struct socket {
     pthread_mutex_t request_lock; /* who asks the servers for a change: they take one request at a time of a socket */
     pthread_mutex_t send_lock, receive_lock; /* all three, in this order, to change what is not one direction's */
@@ -69,6 +74,7 @@ struct socket {
     struct arena *arena;
     const struct socket_word *word; /* the socket server's: hostile */
     uint32_t slot, slot_generation;
+    struct slot_handed handed;          /* last; for who checks on the socket server */
     struct slot_app *app;               /* ours */
     uint8_t *send_ring;
     const uint8_t *receive_ring;

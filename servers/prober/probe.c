@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "servers/client/bulkhead.h"
+#include "servers/client/session.h"
 
 #define SIGNAL_US      250000 /* from here on a request loses its patience */
 #define CONNECTION_US  400000 /* for each of ... */
@@ -152,30 +153,45 @@ static bool octet_goes(struct prober *p, int from, int to, uint8_t octet, uint64
            got == octet;
 }
 
-/* `fd`: a socket. True: an octet came, and came back. *ret: how far it got. */
-static bool connection_works(struct prober *p, int fd, uint64_t until_us, uint8_t *ret)
+/* What the socket server has handed out for that end. */
+static void handed_note(int fd, enum probe_end end, struct probe_report *ret)
+{
+    struct session *s;
+    struct socket *k;
+    if (socket_find(fd, &s, &k) < 0 || !k->handed.is)
+        return;
+    ret->slot[end] = (struct probe_slot){k->handed.arena, k->handed.slot, k->handed.generation};
+    ret->handed |= PROBE_END_BIT(end);
+}
+
+/* `fd`: a socket. True: an octet came, and came back. *ret: how far it got, with which slots. */
+static bool connection_works(struct prober *p, int fd, uint64_t until_us, struct probe_report *ret)
 {
     struct sockaddr_in6 own = {0};
     socklen_t length = sizeof own;
     struct linger reset = {.l_onoff = 1};
     int error = 0;
     socklen_t size = sizeof error;
-    *ret = PROBE_STAGE_UNKNOWN;
+    ret->stage = PROBE_STAGE_UNKNOWN;
+    ret->handed = 0;
     if (bh_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) < 0)
         return false;
-    *ret = PROBE_STAGE_CALL;
-    if (bh_connect(fd, name_of(&p->at), name_length(p)) < 0 && errno != EINPROGRESS) {
-        *ret = errno == EINTR ? *ret : PROBE_STAGE_CONNECT; /* an error is an answer */
+    ret->stage = PROBE_STAGE_CALL;
+    int result = bh_connect(fd, name_of(&p->at), name_length(p)), why = errno;
+    handed_note(fd, PROBE_END_CONNECTED, ret);
+    if (result < 0 && why != EINPROGRESS) {
+        ret->stage = why == EINTR ? PROBE_STAGE_CALL : PROBE_STAGE_CONNECT; /* an error is an answer */
         return false;
     }
-    *ret = PROBE_STAGE_CONNECT;
+    ret->stage = PROBE_STAGE_CONNECT;
     if (!await(p, fd, POLLOUT, until_us) || bh_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error != 0 ||
         bh_getsockname(fd, name_of(&own), &length) < 0)
         return false;
-    *ret = PROBE_STAGE_ACCEPT;
+    ret->stage = PROBE_STAGE_ACCEPT;
     int end = connection_take(p, &own, until_us);
     uint8_t octet = (uint8_t)p->sequence;
-    *ret = end >= 0 ? PROBE_STAGE_OCTETS : *ret;
+    ret->stage = end >= 0 ? PROBE_STAGE_OCTETS : PROBE_STAGE_ACCEPT;
+    handed_note(end, PROBE_END_ACCEPTED, ret);
     bool works =
         end >= 0 && octet_goes(p, fd, end, octet, until_us) && octet_goes(p, end, fd, (uint8_t)(octet + 1), until_us);
     drop(&end);
@@ -212,7 +228,7 @@ static void tcp(struct prober *p, struct probe_report *ret)
         enum probe_outcome made = p->listener < 0 ? listener_make(p) : PROBE_SERVED;
         if (made != PROBE_SERVED)
             ret->tcp = (uint8_t)made;
-        else if (connection_works(p, fd, probe_now_us() + CONNECTION_US, &ret->stage))
+        else if (connection_works(p, fd, probe_now_us() + CONNECTION_US, ret))
             ret->tcp = PROBE_SERVED;
         else if (p->listener < 0 || listener_is_lost(p))
             ret->tcp = PROBE_UNKNOWN;

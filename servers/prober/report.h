@@ -23,6 +23,13 @@ enum probe_stage { /* of the connection that failed: what did not happen */
                    PROBE_STAGES
 };
 
+enum probe_end { PROBE_END_CONNECTED, PROBE_END_ACCEPTED, PROBE_ENDS }; /* of a connection */
+#define PROBE_END_BIT(end) (1U << (end))
+
+struct probe_slot { /* ipc/session.h, as the socket server's answer to connect() or accept() had it */
+    uint32_t arena, slot, generation;
+};
+
 struct probe_report {
     uint32_t magic, sequence;
     uint64_t began_us; /* CLOCK_MONOTONIC */
@@ -31,8 +38,10 @@ struct probe_report {
     uint8_t request;  /* enum probe_outcome: the socket server answers */
     uint8_t tcp, udp; /* an octet went there and back */
     uint8_t stage;    /* enum probe_stage, where tcp is PROBE_FAILED */
-    uint8_t reserved[4];
+    uint8_t handed;   /* PROBE_END_BIT()s: which ends of the last connection were handed a slot */
+    uint8_t reserved[3];
+    struct probe_slot slot[PROBE_ENDS];
 };
-_Static_assert(sizeof(struct probe_report) == 32, "no holes");
+_Static_assert(sizeof(struct probe_report) == 56, "no holes");
 
 #endif

@@ -20,7 +20,7 @@ static const uint32_t candidate[SYMPTOMS][CANDIDATES_MOST] = {
 bool eliminate_report_ok(const struct probe_report *r)
 {
     return r->magic == PROBE_MAGIC && r->request < PROBE_OUTCOMES && r->tcp < PROBE_OUTCOMES &&
-           r->udp < PROBE_OUTCOMES && r->stage < PROBE_STAGES;
+           r->udp < PROBE_OUTCOMES && r->stage < PROBE_STAGES && r->handed < PROBE_END_BIT(PROBE_ENDS);
 }
 
 enum symptom eliminate_symptom(const struct probe_report *r)
@@ -73,6 +73,8 @@ uint32_t eliminate_hint(enum symptom symptom, const struct probe_evidence *e)
     uint32_t still = e->seen & ~e->moved;
     bool tcp_kept = (e->moved & FLOW_BIT(FLOW_TCP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_TCP)) != 0;
     bool udp_kept = (e->moved & FLOW_BIT(FLOW_UDP_IP)) != 0 && (still & FLOW_BIT(FLOW_IP_UDP)) != 0;
+    if (e->misled && (symptom == SYMPTOM_TCP || symptom == SYMPTOM_BOTH))
+        return SERVER_BIT(SERVER_SOCKET);
     switch (symptom) {
     case SYMPTOM_REQUEST:
         return SERVER_BIT(SERVER_SOCKET);

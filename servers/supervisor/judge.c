@@ -313,6 +313,39 @@ bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to
     return half != NULL;
 }
 
+/* Untrusted: m. */
+static bool names_slot(const struct message_socket *m, uint32_t session)
+{
+    return m->session == session && m->error == 0 && m->arena != UINT32_MAX;
+}
+
+static bool same_slot(const struct message_socket *a, const struct message_socket *b)
+{
+    return a->arena == b->arena && a->slot == b->slot && a->generation == b->generation;
+}
+
+bool judge_named_others(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from,
+                        uint8_t operation, const struct message_socket *socket)
+{
+    const struct channel_books *books;
+    const struct ring_half *half = half_between(s, by, to, &books);
+    uint32_t end = half != NULL ? word(&half->producer) : from, count;
+    struct message m;
+    bool others = false;
+    if (end - from > RING_SLOTS - RING_SLOTS / 8) /* what is being overwritten is not read */
+        return false;
+    for (; from != end; from += count) {
+        if ((count = message_at(half, from, end, &m)) == 0)
+            return false;
+        if (m.operation != operation || !names_slot(&m.socket, socket->session))
+            continue;
+        if (same_slot(&m.socket, socket))
+            return false;
+        others = true;
+    }
+    return others;
+}
+
 bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
                 uint32_t session)
 {

@@ -8,6 +8,7 @@
 
 #include "servers/topology/topology.h"
 
+struct message_socket;
 struct supervisor;
 struct channel_memory;
 struct message;
@@ -31,6 +32,10 @@ const void *judge_forget(struct channel_memory *channel,
 bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret);
 /* Whether `who` has had loans of `of` for a second, and given none back meanwhile. */
 bool judge_keeps(const struct supervisor *s, enum server_id who, enum server_id of, uint64_t now);
+/* Whether `by` has named slots of that session to `to` with `operation` since it had said `from`, and never this one.
+ * False also if too much was said since, or there is no ring. */
+bool judge_named_others(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from,
+                        uint8_t operation, const struct message_socket *socket);
 /* Whether `by` has said `operation` about a socket of the session to `to` since it had said `from`. False also if too
  * much was said since, or there is no ring. */
 bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,

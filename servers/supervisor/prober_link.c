@@ -179,6 +179,15 @@ static uint32_t flows_look(const struct supervisor *s, uint32_t ret_said[FLOWS])
     return seen;
 }
 
+/* The prober's. SESSIONS_MAX: none. */
+static uint32_t session_of(const struct supervisor *s)
+{
+    uint32_t id = 0;
+    while (id < SESSIONS_MAX && (s->session[id].state != SESSION_ACTIVE || !s->session[id].prober))
+        id++;
+    return id;
+}
+
 /* Whether tcp has told the socket server, since the prober was asked, what that one needs at this stage: an answer, or
  * a connection to be accepted. */
 static bool is_told(const struct supervisor *s, enum probe_stage stage)
@@ -186,10 +195,25 @@ static bool is_told(const struct supervisor *s, enum probe_stage stage)
     static const uint8_t awaited[PROBE_STAGES] = {
         [PROBE_STAGE_CALL] = MESSAGE_ANSWER, [PROBE_STAGE_ACCEPT] = MESSAGE_ESTABLISHED};
     bool seen = awaited[stage] != 0 && (s->prober.seen & FLOW_BIT(FLOW_TCP_SOCKET)) != 0;
-    for (uint32_t id = 0; seen && id < SESSIONS_MAX; id++)
-        if (s->session[id].state == SESSION_ACTIVE && s->session[id].prober)
-            return judge_told(s, SERVER_TCP, SERVER_SOCKET, s->prober.said[FLOW_TCP_SOCKET], awaited[stage], id);
-    return false;
+    return seen &&
+           judge_told(s, SERVER_TCP, SERVER_SOCKET, s->prober.said[FLOW_TCP_SOCKET], awaited[stage], session_of(s));
+}
+
+/* Whether the socket server has handed the prober another slot than tcp has given to its connection. */
+static bool is_misled(const struct supervisor *s, const struct probe_report *r)
+{
+    static const uint8_t names[PROBE_ENDS] = {
+        [PROBE_END_CONNECTED] = MESSAGE_ANSWER, [PROBE_END_ACCEPTED] = MESSAGE_ESTABLISHED};
+    bool misled = false;
+    for (unsigned i = 0; i < PROBE_ENDS && (s->prober.seen & FLOW_BIT(FLOW_TCP_SOCKET)) != 0; i++) {
+        const struct message_socket socket = {.session = session_of(s),
+                                              .arena = r->slot[i].arena,
+                                              .slot = r->slot[i].slot,
+                                              .generation = r->slot[i].generation};
+        misled |= (r->handed & PROBE_END_BIT(i)) != 0 &&
+                  judge_named_others(s, SERVER_TCP, SERVER_SOCKET, s->prober.said[FLOW_TCP_SOCKET], names[i], &socket);
+    }
+    return misled;
 }
 
 /* Whether ip keeps what a transport lent it. What comes back to the transport itself is ip's to give back only when the
@@ -204,11 +228,12 @@ static bool is_kept(const struct supervisor *s, enum symptom symptom, uint64_t n
     return (symptom != SYMPTOM_UDP && keeps(s, SERVER_TCP, now)) || (symptom != SYMPTOM_TCP && keeps(s, SERVER_UDP, now));
 }
 
-static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, enum probe_stage stage, uint64_t now)
+static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, const struct probe_report *r, uint64_t now)
 {
     uint32_t said[FLOWS];
-    struct probe_evidence evidence = {.stage = stage,
-                                      .told = is_told(s, stage),
+    struct probe_evidence evidence = {.stage = r->stage,
+                                      .told = is_told(s, r->stage),
+                                      .misled = is_misled(s, r),
                                       .kept = is_kept(s, symptom, now),
                                       .seen = flows_look(s, said) & s->prober.seen};
     for (unsigned i = 0; i < FLOWS; i++)
@@ -235,8 +260,7 @@ static void weigh(struct supervisor *s, const struct probe_report *r, uint64_t n
     }
     for (uint32_t id = 0; id < SERVER_COUNT; id++)
         together[id] = s->server[id].domain->servers;
-    uint32_t servers =
-        eliminate(&p->elimination, symptom, hint_of(s, symptom, r->stage, now), together, now, &exhausted);
+    uint32_t servers = eliminate(&p->elimination, symptom, hint_of(s, symptom, r, now), together, now, &exhausted);
     blame(s, servers, symptom);
     if (exhausted) {
         event_add(s, "unserved", "prober", 0, NULL, 0, "no new life helps: nobody is blamed for %" PRIu64 " s",

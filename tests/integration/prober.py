@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Inside a lab: faults in the code of a server that beats on and serves nobody, or nobody in the network. `find FILE`, with --probe 0: a place is looked for where
 such a fault ends the service, for good, and nobody notices; it is written down. `mend FILE`, as shipped: with the fault at that
-place the service comes back without help, and what was connected goes on. `self`: the prober's own ends; `ip6`: it is served without IPv4."""
+place the service comes back without help, and what was connected goes on. `handed`: a socket server that hands out other slots than tcp's. `self`: the prober's own ends; `ip6`: it is served without IPv4."""
 import json
 import os
 import re
@@ -119,6 +119,32 @@ def mend(file):
             time.sleep(6)  # the pause after a series of lives
 
 
+def blamed(number, seconds):
+    end = time.monotonic() + seconds
+    said = []
+    while not said and time.monotonic() < end:
+        time.sleep(0.05)
+        said = [e["subject"] for e in events(number) if e["kind"] == "unserved"]
+    return said
+
+
+def handed():
+    """Who passes on another arena, slot or use than it was told is to blame, and not who told it."""
+    wait_for("a probe", probes)
+    before, said = domain_of("tcp")["incarnation"], []
+    with application("bh-echo", PORT, ready=PORT):
+        for place in places("on_established", r"0x(1c|20|24)\(%\w+\),%"):
+            number = last_event()
+            said = blamed(number, WITHOUT_HELP_S / 2) if put("socket", "register-destination", place) else []
+            if said:
+                break
+            fresh("socket")
+        print(place, said, flush=True)
+        assert said == ["socket"], events(number)
+        wait_for("service without help", served, WITHOUT_HELP_S, 0.05)
+    assert domain_of("tcp")["incarnation"] == before, events(number)
+
+
 def prober_pid():
     return json.loads(bulkhead("ps", "--json")).get("prober_pid", 0)
 
@@ -161,5 +187,7 @@ if __name__ == "__main__":
         main([test_probes_go_on])
     elif sys.argv[1] == "self":
         main([test_probes_go_on, test_it_dies, test_cold])
+    elif sys.argv[1] == "handed":
+        handed()
     else:
         {"find": find, "mend": mend}[sys.argv[1]](sys.argv[2])

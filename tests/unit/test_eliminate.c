@@ -87,6 +87,11 @@ START_TEST(a_report_of_nonsense_is_none)
         *field[i] = PROBE_OUTCOMES;
         ck_assert(!eliminate_report_ok(&r));
     }
+    r = good;
+    r.handed = PROBE_END_BIT(PROBE_END_CONNECTED) | PROBE_END_BIT(PROBE_END_ACCEPTED);
+    ck_assert(eliminate_report_ok(&r));
+    r.handed = PROBE_END_BIT(PROBE_ENDS);
+    ck_assert(!eliminate_report_ok(&r));
 }
 END_TEST
 
@@ -150,7 +155,7 @@ static const struct {
     enum symptom symptom;
     uint32_t still, hint;
     enum probe_stage stage;
-    bool told, kept;
+    bool told, kept, misled;
 } hints[] = {
     {"request", SYMPTOM_REQUEST, 0, SOCKET},
     {"all moves, tcp", SYMPTOM_TCP, 0, 0},
@@ -177,14 +182,23 @@ static const struct {
     {"udp has none left to send", SYMPTOM_UDP, FLOW_BIT(FLOW_UDP_IP) | FLOW_BIT(FLOW_IP_UDP), IP, .kept = true},
     {"tcp's are kept", SYMPTOM_TCP, 0, IP, PROBE_STAGE_OCTETS, .kept = true},
     {"somebody's are kept", SYMPTOM_BOTH, 0, IP, .kept = true},
+    {"another slot to connect with", SYMPTOM_TCP, 0, SOCKET, PROBE_STAGE_CONNECT, .misled = true},
+    {"another slot was accepted", SYMPTOM_TCP, 0, SOCKET, PROBE_STAGE_OCTETS, .misled = true},
+    {"another slot, and ip keeps", SYMPTOM_TCP, FLOW_BIT(FLOW_IP_TCP), SOCKET, .kept = true, .misled = true},
+    {"another slot, and no datagrams either", SYMPTOM_BOTH, 0, SOCKET, .kept = true, .misled = true},
+    {"another slot, of TCP", SYMPTOM_UDP, 0, 0, .misled = true},
 };
 
 START_TEST(the_rings_tell)
 {
     for (unsigned i = 0; i < sizeof hints / sizeof hints[0]; i++) {
         uint32_t all = FLOW_BIT(FLOWS) - 1;
-        const struct probe_evidence evidence = {hints[i].stage, hints[i].told, hints[i].kept, all,
-                                                all & ~hints[i].still};
+        const struct probe_evidence evidence = {.stage = hints[i].stage,
+                                                .told = hints[i].told,
+                                                .misled = hints[i].misled,
+                                                .kept = hints[i].kept,
+                                                .seen = all,
+                                                .moved = all & ~hints[i].still};
         ck_assert_msg(eliminate_hint(hints[i].symptom, &evidence) == hints[i].hint, "%s", hints[i].name);
         const struct probe_evidence nothing = {0};
         bool own = hints[i].symptom == SYMPTOM_REQUEST; /* without rings nothing else is known */

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ipc/ring.h"
 #include "ipc/segment.h"
 #include "tests/unit/suite.h"
 #include "tests/unit/supervisor_harness.h"
@@ -40,15 +41,24 @@ static void link_teardown(void)
     teardown();
 }
 
-/* It is asked, and says this. */
-static void says(const void *octets, size_t length)
+static void is_asked(void)
 {
     char asked;
     s->prober.at_us = 0;
     prober_deadlines(s, now_us());
     ck_assert_int_eq(recv(prober, &asked, 1, MSG_DONTWAIT), 1);
+}
+
+static void answers(const void *octets, size_t length)
+{
     ck_assert_int_eq(send(prober, octets, length, 0), (ssize_t)length);
     prober_receive(s);
+}
+
+static void says(const void *octets, size_t length)
+{
+    is_asked();
+    answers(octets, length);
 }
 
 static struct probe_report report_of(uint8_t request, uint8_t tcp, uint8_t udp)
@@ -162,6 +172,95 @@ START_TEST(its_session_counts_against_nobody)
 }
 END_TEST
 
+#define OWN   (SESSIONS_MAX - 1)
+#define NOONE UINT32_MAX
+#define TCP   SERVER_BIT(SERVER_TCP)
+#define ASKS  SERVER_BIT(SERVER_SOCKET)
+
+/* One end was handed arena 1, slot 2, generation 3; meanwhile tcp has told the socket server of this. */
+static const struct {
+    const char *name;
+    enum probe_end end;
+    bool none; /* it was handed nothing */
+    struct told {
+        uint8_t operation;
+        uint32_t session, arena, slot, generation;
+        int32_t error;
+    } told[2];
+    uint32_t since; /* messages */
+    unsigned blamed;
+} hands[] = {
+    {"nothing was told", PROBE_END_ACCEPTED, .blamed = TCP},
+    {"that slot", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 2, 3, 0}}, .blamed = TCP},
+    {"another slot", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 4, 3, 0}}, .blamed = ASKS},
+    {"another arena", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 0, 2, 3, 0}}, .blamed = ASKS},
+    {"another use", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 2, 4, 0}}, .blamed = ASKS},
+    {"that slot among others", PROBE_END_ACCEPTED,
+     .told = {{MESSAGE_ESTABLISHED, OWN, 1, 4, 3, 0}, {MESSAGE_ESTABLISHED, OWN, 1, 2, 3, 0}}, .blamed = TCP},
+    {"two others", PROBE_END_ACCEPTED,
+     .told = {{MESSAGE_ESTABLISHED, OWN, 1, 4, 3, 0}, {MESSAGE_ESTABLISHED, OWN, 1, 5, 3, 0}}, .blamed = ASKS},
+    {"somebody's", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, 0, 1, 4, 3, 0}}, .blamed = TCP},
+    {"of the other end", PROBE_END_ACCEPTED, .told = {{MESSAGE_ANSWER, OWN, 1, 4, 3, 0}}, .blamed = TCP},
+    {"another slot, long ago", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 4, 3, 0}},
+     .since = RING_SLOTS / 2 - 8, .blamed = TCP},
+    {"no accept", PROBE_END_ACCEPTED, true, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 4, 3, 0}}, .blamed = TCP},
+    {"connected with that", PROBE_END_CONNECTED, .told = {{MESSAGE_ANSWER, OWN, 1, 2, 3, 0}}, .blamed = TCP},
+    {"connected with another", PROBE_END_CONNECTED, .told = {{MESSAGE_ANSWER, OWN, 1, 4, 3, 0}}, .blamed = ASKS},
+    {"an answer that has none", PROBE_END_CONNECTED, .told = {{MESSAGE_ANSWER, OWN, NOONE, 0, 0, 0}}, .blamed = TCP},
+    {"an error", PROBE_END_CONNECTED, .told = {{MESSAGE_ANSWER, OWN, 1, 4, 3, ECONNREFUSED}}, .blamed = TCP},
+};
+
+static struct ring_half *half_of(enum server_id from, enum server_id to)
+{
+    void *memory = NULL;
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
+        for (unsigned side = 0; side < 2; side++)
+            if (topology_channel[i].end[side] == from && topology_channel[i].end[1 - side] == to)
+                ck_assert_int_eq(segment_map(s->channel[i].half[side], sizeof(struct ring_half), true, &memory), 0);
+    return memory;
+}
+
+static void tell(struct ring_half *half, const struct told *told)
+{
+    const struct message m = {.operation = told->operation,
+                              .slot_count = 2,
+                              .socket = {.session = told->session,
+                                         .arena = told->arena,
+                                         .slot = told->slot,
+                                         .generation = told->generation,
+                                         .error = told->error}};
+    for (unsigned i = 0; told->operation != 0 && i < 2; i++)
+        memcpy(half->slot[half->producer++ % RING_SLOTS].octets, (const uint8_t *)&m + i * MESSAGE_SLOT_OCTETS,
+               MESSAGE_SLOT_OCTETS);
+}
+
+START_TEST(what_it_was_handed_is_what_tcp_gave)
+{
+    struct probe_report r = report_of(PROBE_SERVED, PROBE_FAILED, PROBE_SERVED);
+    r.stage = hands[_i].end == PROBE_END_ACCEPTED ? PROBE_STAGE_OCTETS : PROBE_STAGE_CONNECT;
+    r.handed = hands[_i].none ? 0 : (uint8_t)PROBE_END_BIT(hands[_i].end);
+    r.slot[hands[_i].end] = (struct probe_slot){.arena = 1, .slot = 2, .generation = 3};
+    ck_assert_int_eq(hello(application()), 0);
+    ck_assert(s->session[OWN].prober);
+    ck_assert_int_eq(memory_renew(s, TCP), 0);
+    struct ring_half *of_tcp = half_of(SERVER_TCP, SERVER_SOCKET), *of_socket = half_of(SERVER_SOCKET, SERVER_TCP);
+    judge_tick(s, now_us());
+    for (unsigned probes = 0; probes < 2; probes++) {
+        is_asked();
+        of_socket->producer += 2;
+        for (unsigned i = 0; i < 2; i++)
+            tell(of_tcp, &hands[_i].told[i]);
+        for (uint32_t i = 0; i < hands[_i].since; i++)
+            tell(of_tcp, &(struct told){.operation = MESSAGE_LOST});
+        s->prober.elimination.since_us -= ELIMINATE_GUESS_US;
+        answers(&r, sizeof r);
+    }
+    ck_assert_msg(blamed() == hands[_i].blamed, "%s: %x", hands[_i].name, blamed());
+    segment_unmap(of_tcp, sizeof *of_tcp);
+    segment_unmap(of_socket, sizeof *of_socket);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("supervisor_prober");
@@ -172,6 +271,7 @@ int main(void)
     tcase_add_loop_test(tc, what_has_another_reason_blames_nobody, 0, EXCUSES + 1);
     tcase_add_test(tc, nonsense_is_counted);
     tcase_add_test(tc, its_session_counts_against_nobody);
+    tcase_add_loop_test(tc, what_it_was_handed_is_what_tcp_gave, 0, sizeof hands / sizeof hands[0]);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -324,46 +324,6 @@ static bool same_slot(const struct message_socket *a, const struct message_socke
     return a->arena == b->arena && a->slot == b->slot && a->generation == b->generation;
 }
 
-bool judge_named_others(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from,
-                        uint8_t operation, const struct message_socket *socket)
-{
-    const struct channel_books *books;
-    const struct ring_half *half = half_between(s, by, to, &books);
-    uint32_t end = half != NULL ? word(&half->producer) : from, count;
-    struct message m;
-    bool others = false;
-    if (end - from > RING_SLOTS - RING_SLOTS / 8) /* what is being overwritten is not read */
-        return false;
-    for (; from != end; from += count) {
-        if ((count = message_at(half, from, end, &m)) == 0)
-            return false;
-        if (m.operation != operation || !names_slot(&m.socket, socket->session))
-            continue;
-        if (same_slot(&m.socket, socket))
-            return false;
-        others = true;
-    }
-    return others;
-}
-
-bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
-                uint32_t session)
-{
-    const struct channel_books *books;
-    const struct ring_half *half = half_between(s, by, to, &books);
-    uint32_t end = half != NULL ? word(&half->producer) : from, count;
-    struct message m;
-    if (end - from > HEARD_MOST)
-        return false;
-    for (; from != end; from += count) {
-        if ((count = message_at(half, from, end, &m)) == 0)
-            return false;
-        if (m.operation == operation && m.socket.session == session)
-            return true;
-    }
-    return false;
-}
-
 bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to, bool taken, uint32_t *at,
                 judge_listener *listener, void *argument)
 {
@@ -384,6 +344,41 @@ bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to
         listener(argument, &m);
     }
     return true;
+}
+
+struct heard { /* of what is listened for */
+    uint8_t operation;
+    uint32_t session;
+    const struct message_socket *socket; /* NULL: any */
+    bool told, named, named_others;
+};
+
+static void hear(void *argument, const struct message *m)
+{
+    struct heard *h = argument;
+    if (m->operation != h->operation || m->socket.session != h->session)
+        return;
+    h->told = true;
+    if (h->socket == NULL || !names_slot(&m->socket, h->session))
+        return;
+    bool same = same_slot(&m->socket, h->socket);
+    h->named |= same;
+    h->named_others |= !same;
+}
+
+bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
+                uint32_t session)
+{
+    struct heard h = {.operation = operation, .session = session};
+    (void)judge_hear(s, by, to, false, &from, hear, &h);
+    return h.told;
+}
+
+bool judge_named_others(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from,
+                        uint8_t operation, const struct message_socket *socket)
+{
+    struct heard h = {.operation = operation, .session = socket->session, .socket = socket};
+    return judge_hear(s, by, to, false, &from, hear, &h) && h.named_others && !h.named;
 }
 
 bool judge_is_full(const struct supervisor *s, enum server_id by, enum server_id to)

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "capabilities/policy_file.h"
+#include "ipc/ring.h"
 #include "ipc/segment.h"
 
 struct supervisor *s;
@@ -304,4 +305,14 @@ void remove_all(uint32_t session)
         domain_acknowledged(s, &s->domain[i], epoch);
     }
     ck_assert_int_eq(s->session[session].state, SESSION_FREE);
+}
+
+struct ring_half *half_of(enum server_id from, enum server_id to)
+{
+    void *memory = NULL;
+    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
+        for (unsigned side = 0; side < 2; side++)
+            if (topology_channel[i].end[side] == from && topology_channel[i].end[1 - side] == to)
+                ck_assert_int_eq(segment_map(s->channel[i].half[side], sizeof(struct ring_half), true, &memory), 0);
+    return memory;
 }

@@ -22,6 +22,7 @@ to_domain *hear(uint32_t domain);
 unsigned hear_all(uint32_t domain, int what_case);
 void hear_nothing(uint32_t domain);
 void start_all(void);
+struct ring_half *half_of(enum server_id from, enum server_id to); /* mapped for the caller; NULL: there is none */
 void die(uint32_t domain);
 void lets_go(uint32_t domain, uint32_t servers, unsigned objects);
 pid_t victim(struct domain *d);

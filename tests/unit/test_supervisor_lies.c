@@ -142,16 +142,6 @@ static const struct {
     {"makes no sense", ACCUSED_SENSE, true, false, true, true, 0}, /* no message */
 };
 
-static struct ring_half *half_of(enum server_id from, enum server_id to)
-{
-    void *memory = NULL;
-    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
-        for (unsigned side = 0; side < 2; side++)
-            if (topology_channel[i].end[side] == from && topology_channel[i].end[1 - side] == to)
-                ck_assert_int_eq(segment_map(s->channel[i].half[side], sizeof(struct ring_half), true, &memory), 0);
-    return memory;
-}
-
 static void say(struct ring_half *half, uint16_t name)
 {
     const struct message m = {.operation = MESSAGE_RETURN, .slot_count = 1, .capability = name, .generation = 1};

@@ -210,16 +210,6 @@ static const struct {
     {"an error", PROBE_END_CONNECTED, .told = {{MESSAGE_ANSWER, OWN, 1, 4, 3, ECONNREFUSED}}, .blamed = TCP},
 };
 
-static struct ring_half *half_of(enum server_id from, enum server_id to)
-{
-    void *memory = NULL;
-    for (unsigned i = 0; i < TOPOLOGY_CHANNELS; i++)
-        for (unsigned side = 0; side < 2; side++)
-            if (topology_channel[i].end[side] == from && topology_channel[i].end[1 - side] == to)
-                ck_assert_int_eq(segment_map(s->channel[i].half[side], sizeof(struct ring_half), true, &memory), 0);
-    return memory;
-}
-
 static void tell(struct ring_half *half, const struct told *told)
 {
     const struct message m = {.operation = told->operation,

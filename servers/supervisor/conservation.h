@@ -18,6 +18,8 @@
 enum flow_point {
     POINT_ASKED_TCP, /* heard by ip: for the wire, by the rules */
     POINT_ASKED_UDP,
+    POINT_SAYS_TCP, /* heard by ip: by the rules, wherever it goes */
+    POINT_SAYS_UDP,
     POINT_MISASKED_TCP, /* by no rule: ip drops it */
     POINT_MISASKED_UDP,
     POINT_SENT, /* heard by nic: a frame */
@@ -42,9 +44,9 @@ enum flow_point {
 #define CONSERVATION_LAWS 10
 struct conservation {
     struct {
-        uint32_t count;    /* of what came to nothing in a row */
-        uint64_t since_us; /* the first of them */
-        uint32_t turn;     /* servers that had a life for it */
+        uint32_t count;             /* looks in a row at which something came to nothing */
+        uint64_t since_us, last_us; /* the first of them, the last */
+        uint32_t turn;              /* servers that had a life for it */
     } law[CONSERVATION_LAWS];
     uint64_t quiet_until_us, pause_us; /* 0: none yet */
 };

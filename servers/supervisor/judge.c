@@ -333,7 +333,9 @@ bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to
     const struct ring_half *other = channel != NULL ? channel->seen[1 - side] : NULL;
     if (mine == NULL || other == NULL)
         return false;
-    uint32_t last = word(&mine->producer), end = taken ? word(&other->consumer) : last, from = *at, count;
+    uint32_t consumed = word(&other->consumer), count; /* before the producer, which it never passes */
+    uint32_t last = __atomic_load_n(&mine->producer, __ATOMIC_ACQUIRE); /* as ring.h's (a) */
+    uint32_t end = taken ? consumed : last, first = *at, from = first;
     struct message m;
     *at = end;
     if (last - from > HEARD_MOST || end - from > last - from)
@@ -343,7 +345,7 @@ bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to
             return false;
         listener(argument, &m);
     }
-    return true;
+    return word(&mine->producer) - first <= RING_SLOTS; /* else some was overwritten meanwhile */
 }
 
 struct heard { /* of what is listened for */

@@ -157,7 +157,7 @@ enum domain_fault {
     FAULT_START,
     FAULT_PROTOCOL,
     FAULT_ACCUSED, /* a neighbour says that it lies */
-    FAULT_UNSERVED, /* the prober says that it serves nobody */
+    FAULT_UNSERVED, /* the prober or the traffic says that it serves nobody */
     FAULT_GRANT,
     FAULT_STACK /* no fault of its own: everything starts anew */
 };

@@ -23,8 +23,11 @@ enum traffic_ring {
 struct traffic {
     struct conservation conservation;
     uint32_t said[TRAFFIC_RINGS], taken[TRAFFIC_RINGS]; /* up to where they were heard */
-    uint64_t read, written;                             /* of the device */
-    bool begun, device_begun;
+    uint32_t used;                                      /* mask of own addresses: something came for them once */
+    int counters, query;                                /* descriptors, for the device; 0: not yet, -1: not to be had */
+    uint64_t read, written;                             /* of the device, at the last look */
+    uint64_t looked_us;                                 /* 0: not yet */
+    bool device_begun;
 };
 
 void traffic_tick(struct supervisor *s, uint64_t now); /* every TICK_US */

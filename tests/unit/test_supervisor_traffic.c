@@ -2,6 +2,7 @@
 /* What crosses the rings, and whom it speaks against: packets that a sound server would have let through, and none
  * else. */
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,7 +30,9 @@ static void rings_setup(void)
     s->started = true;
     s->options.driver = NETDRV_WIRE; /* no counters of a device */
     s->options.address[0] = own;
-    s->options.address_count = 1;
+    s->options.address[1] = (struct ip_address){.family = ADDRESS_IP4, .octets = {10, 77, 0, 3}};
+    s->options.prefix_length[0] = s->options.prefix_length[1] = 24;
+    s->options.address_count = 2;
     s->mac = mac;
     for (unsigned id = 0; id < SERVER_COUNT; id++)
         victims[id] = victim(&s->domain[id]);
@@ -119,6 +122,9 @@ enum frame_change {
     SUM,
     OTHER_STATION,
     OTHER_ADDRESS,
+    NOT_YET,
+    BROADCAST,
+    NO_STATION,
     FROM_OWN,
     MARTIAN,
     FRAGMENT,
@@ -140,6 +146,9 @@ static const struct {
     {"a wrong sum", SUM, 0},
     {"another station's", OTHER_STATION, 0},
     {"another host's", OTHER_ADDRESS, 0},
+    {"of ours, but not in use", NOT_YET, 0},
+    {"from a whole network", BROADCAST, 0},
+    {"from no station", NO_STATION, 0},
     {"from ourselves", FROM_OWN, 0},
     {"from nowhere", MARTIAN, 0},
     {"a fragment", FRAGMENT, 0},
@@ -164,6 +173,15 @@ static void change_up(enum frame_change change, uint8_t *frame, struct message *
         break;
     case OTHER_ADDRESS:
         frame[33] ^= 8;
+        break;
+    case NOT_YET:
+        frame[33] = 3;
+        break;
+    case BROADCAST:
+        frame[29] = 255;
+        break;
+    case NO_STATION:
+        memset(frame + 6, 0, 6);
         break;
     case FROM_OWN:
         memcpy(frame + 26, own.octets, 4);
@@ -206,6 +224,14 @@ static void change_up(enum frame_change change, uint8_t *frame, struct message *
     sum_write(frame + 14);
 }
 
+/* Something came for the first of our addresses, once. */
+static void is_used(void)
+{
+    look();
+    say(SERVER_IP, SERVER_TCP, (struct message){.operation = MESSAGE_RECEIVE, .destination = own}, "", 1);
+    look();
+}
+
 static void hand_up(enum frame_change change)
 {
     uint8_t frame[FRAME];
@@ -218,6 +244,7 @@ static void hand_up(enum frame_change change)
 
 START_TEST(what_comes_is_due)
 {
+    is_used();
     for (unsigned n = 0; n < LOOKS && blamed() == 0; n++) {
         look();
         hand_up(ups[_i].change);
@@ -230,6 +257,7 @@ END_TEST
 START_TEST(what_is_handed_on_speaks_for_ip)
 {
     const struct message m = {.operation = MESSAGE_RECEIVE, .cookie = _i == 0 ? 5 : MESSAGE_COOKIE_OWN};
+    is_used();
     for (unsigned n = 0; n < LOOKS; n++) {
         look();
         hand_up(AS_IT_IS);
@@ -241,12 +269,14 @@ START_TEST(what_is_handed_on_speaks_for_ip)
 END_TEST
 
 /* Nobody is blamed who could not. */
-enum { FULL, STARTS, POISON, SWITCHED_OFF, UNREAD, EXCUSES };
+enum { FULL, STARTS, POISON, SWITCHED_OFF, UNREAD, IN_USE, EXCUSES };
 
 START_TEST(what_has_another_reason_blames_nobody)
 {
+    is_used();
+    uint32_t said = half[SERVER_IP][SERVER_TCP]->producer;
     for (unsigned n = 0; n < LOOKS; n++) {
-        half[SERVER_IP][SERVER_TCP]->producer = _i == FULL ? RING_SLOTS / 2 : 0;
+        half[SERVER_IP][SERVER_TCP]->producer = said + (_i == FULL ? RING_SLOTS / 2 : 0);
         s->domain[SERVER_UDP].ready_us = _i == STARTS ? now : 0;
         s->server[SERVER_IP].health.suspects = _i == POISON;
         s->options.no_probe = _i == SWITCHED_OFF;
@@ -254,6 +284,8 @@ START_TEST(what_has_another_reason_blames_nobody)
         hand_up(AS_IT_IS);
         if (_i == UNREAD)
             half[SERVER_IP][SERVER_NIC]->consumer = 0;
+        if (_i == IN_USE) /* one more is said, and not taken: the buffer may be that one's */
+            half[SERVER_NIC][SERVER_IP]->producer += 2;
     }
     ck_assert_uint_eq(blamed(), 0);
 }
@@ -280,7 +312,7 @@ static const struct {
      0,
      {.checksum_state = 1, .checksum_start = 34, .checksum_offset = 16, .gso_type = 1},
      false},
-    {"text that is not there", 0, 0, {.reference = {{0}, {.length = 5}}}, false},
+    {"text that is not there any more", 0, 0, {.capability = 999, .reference = {{0}, {.length = 5}}}, true},
 };
 
 START_TEST(ip_sends_frames)
@@ -320,12 +352,16 @@ enum {
     WRONG_PORT,
     NO_RIGHT,
     FOREIGN,
+    OTHER_PROTOCOL,
+    WISH,
+    GONE,
     REQUESTS
 };
 static const unsigned requests_blame[REQUESTS] = {
     [SENDS_NOTHING] = SERVER_BIT(SERVER_IP), [ASKS_FOR_A_NEIGHBOUR] = SERVER_BIT(SERVER_IP),
     [WRONG_PORT] = SERVER_BIT(SERVER_TCP),   [NO_RIGHT] = SERVER_BIT(SERVER_TCP),
-    [FOREIGN] = SERVER_BIT(SERVER_TCP),
+    [FOREIGN] = SERVER_BIT(SERVER_TCP),      [OTHER_PROTOCOL] = SERVER_BIT(SERVER_TCP),
+    [WISH] = SERVER_BIT(SERVER_TCP),
 };
 
 static void asks_for(unsigned how)
@@ -340,6 +376,12 @@ static void asks_for(unsigned how)
         m.destination.octets[0] = 224;
     if (how == FOREIGN)
         m.destination.family = ADDRESS_IP6;
+    if (how == OTHER_PROTOCOL)
+        m.protocol = 17;
+    if (how == WISH)
+        m.gso_type = MESSAGE_GSO_TCP4; /* and no sum to be finished */
+    if (how == GONE)
+        m.reference[1] = (struct message_reference){999, 1, 0, 5};
     say(SERVER_TCP, SERVER_IP, m, header, sizeof header);
 }
 
@@ -366,6 +408,69 @@ START_TEST(what_is_asked_for_is_sent)
 }
 END_TEST
 
+/* ---- the device ---- */
+static FILE *interfaces;
+
+static void interfaces_write(uint64_t written, uint64_t read)
+{
+    rewind(interfaces);
+    fprintf(interfaces, "Inter-| Receive | Transmit\n xlo: 1 2 3 4 5 6 7 8 9 10 11 12\n");
+    fprintf(interfaces, "   lo: 100 %lu 0 0 0 0 0 0 200 %lu 0 0 0 0 0 0\n", (unsigned long)written,
+            (unsigned long)read);
+    fflush(interfaces);
+}
+
+/* An interface that is there, and up, with the counters that the test says. */
+static void device_setup(void)
+{
+    s->options.driver = NETDRV_TAP;
+    snprintf(s->options.device, sizeof s->options.device, "lo");
+    ck_assert_ptr_nonnull(interfaces = tmpfile());
+    s->traffic.counters = fileno(interfaces);
+    interfaces_write(0, 0);
+}
+
+enum {
+    WRITES_NONE,
+    WRITES_HALF,
+    WRITES_ALL,
+    WRITES_BEFORE,
+    KEEPS_ALL,
+    KEEPS_HALF,
+    HANDS_UP_ALL,
+    HANDS_UP_LATE,
+    ONE_BURST,
+    NIC_CASES
+};
+static const bool nic_is_blamed[NIC_CASES] = {
+    [WRITES_NONE] = true, [WRITES_HALF] = true, [KEEPS_ALL] = true, [KEEPS_HALF] = true};
+
+/* Two frames a look each way. */
+START_TEST(nic_is_asked_for_every_frame)
+{
+    uint64_t written = 10, read = 10;
+    uint8_t frame[FRAME];
+    const struct message m = {.operation = MESSAGE_SEND};
+    unsigned i = (unsigned)_i;
+    bool down = i <= WRITES_BEFORE;
+    frame_make(frame, false);
+    device_setup();
+    for (unsigned n = 0; n < LOOKS && blamed() == 0; n++) {
+        for (unsigned k = 0; k < 2 && down; k++)
+            say(SERVER_IP, SERVER_NIC, m, frame, FRAME);
+        written += i == WRITES_HALF ? 1 : i == WRITES_ALL ? 2 : i == WRITES_BEFORE && n % 2 == 0 ? 4 : 0;
+        read += i == ONE_BURST ? (n == 5 ? 50 : 0) : down ? 0 : 2;
+        for (unsigned k = 0; k < 2 && !down; k++)
+            if (i == HANDS_UP_ALL || (i == KEEPS_HALF && k == 0) || (i == HANDS_UP_LATE && n > 0))
+                hand_up(OTHER_ADDRESS);
+        interfaces_write(written, read);
+        look();
+    }
+    ck_assert_uint_eq(blamed(), nic_is_blamed[_i] ? SERVER_BIT(SERVER_NIC) : 0);
+    fclose(interfaces);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("supervisor_traffic");
@@ -377,6 +482,7 @@ int main(void)
     tcase_add_loop_test(tc, what_has_another_reason_blames_nobody, 0, EXCUSES);
     tcase_add_loop_test(tc, ip_sends_frames, 0, sizeof downs / sizeof downs[0]);
     tcase_add_loop_test(tc, what_is_asked_for_is_sent, 0, REQUESTS);
+    tcase_add_loop_test(tc, nic_is_asked_for_every_frame, 0, NIC_CASES);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -348,6 +348,18 @@ bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to
     return word(&mine->producer) - first <= RING_SLOTS; /* else some was overwritten meanwhile */
 }
 
+static void hear_more(void *argument, const struct message *m)
+{
+    bool *more = argument;
+    *more |= m->operation != MESSAGE_RETURN || m->count > 0; /* a beat is a RETURN of nothing */
+}
+
+bool judge_spoke(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from)
+{
+    bool more = false;
+    return !judge_hear(s, by, to, false, &from, hear_more, &more) || more;
+}
+
 struct heard { /* of what is listened for */
     uint8_t operation;
     uint32_t session;

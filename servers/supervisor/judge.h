@@ -30,6 +30,8 @@ const void *judge_forget(struct channel_memory *channel,
                          unsigned side); /* the mapping, which the caller ends; or NULL */
 /* How much `by` has said to `to`, ever, in this life of both. False: there is no ring, or it was not looked at yet. */
 bool judge_said(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t *ret);
+/* Whether that was more than beats since it had said `from`; also if that cannot be known. */
+bool judge_spoke(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from);
 /* Whether `who` has had loans of `of` for a second, and given none back meanwhile. */
 bool judge_keeps(const struct supervisor *s, enum server_id who, enum server_id of, uint64_t now);
 /* Whether `by` has named slots of that session to `to` with `operation` since it had said `from`, and never this one.

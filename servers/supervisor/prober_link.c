@@ -225,7 +225,8 @@ static bool keeps(const struct supervisor *s, enum server_id transport, uint64_t
 
 static bool is_kept(const struct supervisor *s, enum symptom symptom, uint64_t now)
 {
-    return (symptom != SYMPTOM_UDP && keeps(s, SERVER_TCP, now)) || (symptom != SYMPTOM_TCP && keeps(s, SERVER_UDP, now));
+    return (symptom != SYMPTOM_UDP && keeps(s, SERVER_TCP, now)) ||
+           (symptom != SYMPTOM_TCP && keeps(s, SERVER_UDP, now));
 }
 
 static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, const struct probe_report *r, uint64_t now)
@@ -237,7 +238,10 @@ static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, const 
                                       .kept = is_kept(s, symptom, now),
                                       .seen = flows_look(s, said) & s->prober.seen};
     for (unsigned i = 0; i < FLOWS; i++)
-        evidence.moved |= (evidence.seen & FLOW_BIT(i)) != 0 && said[i] != s->prober.said[i] ? FLOW_BIT(i) : 0;
+        evidence.moved |=
+            (evidence.seen & FLOW_BIT(i)) != 0 && judge_spoke(s, flow[i][0], flow[i][1], s->prober.said[i])
+                ? FLOW_BIT(i)
+                : 0;
     return eliminate_hint(symptom, &evidence);
 }
 

@@ -265,6 +265,24 @@ START_TEST(who_keeps_is_seen)
 }
 END_TEST
 
+START_TEST(a_beat_says_nothing)
+{
+    start_all();
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    struct ring_half *half = half_of(SERVER_TCP, SERVER_SOCKET);
+    ck_assert(judge_spoke(s, SERVER_TCP, SERVER_SOCKET, 0)); /* nobody has looked yet */
+    judge_tick(s, now_us());
+    say(half, CAPABILITY_INDEX_PEER);
+    ck_assert(!judge_spoke(s, SERVER_TCP, SERVER_SOCKET, 0));
+    half->slot[1].octets[offsetof(struct message, count)] = 1;
+    ck_assert(judge_spoke(s, SERVER_TCP, SERVER_SOCKET, 0));
+    ck_assert(!judge_spoke(s, SERVER_TCP, SERVER_SOCKET, half->producer));
+    half->producer += RING_SLOTS;
+    ck_assert(judge_spoke(s, SERVER_TCP, SERVER_SOCKET, half->producer - RING_SLOTS));
+    segment_unmap(half, sizeof *half);
+}
+END_TEST
+
 /* What was said since, of which session; and not what is overwritten by now. */
 START_TEST(what_was_told_is_seen)
 {

@@ -453,6 +453,7 @@ int main(void)
     tcase_add_test(tests, a_count_of_slots_is_evidence);
     tcase_add_test(tests, who_keeps_is_seen);
     tcase_add_test(tests, what_was_told_is_seen);
+    tcase_add_test(tests, a_beat_says_nothing);
     tcase_add_loop_test(tests, indices_are_evidence, 0, sizeof indices / sizeof indices[0]);
     tcase_add_loop_test(tests, a_device_is_read, 0, sizeof devices / sizeof devices[0]);
     tcase_add_test(tests, standby_is_bounded);

@@ -12,7 +12,7 @@
  *  keeps: something is lent to it, and nothing came home for kept_limit() ticks at whose end it had taken all that was
  *  said to it; they are more towards the ends of the chain, so that he is blamed who keeps, and not who waits for him;
  *
- *  keeps one: others come home, and one does not for OLD_LIMIT() such ticks;
+ *  keeps one: others come home, and one does not for old_limit() such ticks;
  *
  *  lies on: in WATCH_LIES of the recent ticks, net of honest ones, it has named what it may not, or more often than
  *  WATCH_FLOOD in one: a stale name is said until it is known to be stale, so in a ring full of messages at most (not
@@ -44,13 +44,20 @@
 #define KEPT_IP        22 /* ... once the others do, and once an address is resolved, or is not (3 s) */
 
 /* Ticks in which the borrower could have given back a certain loan, while others came home. Longer than the limits
- * above, so that an address that is not resolved is nobody's fault. */
-#define OLD_LIMIT(limit) ((limit) + 5)
+ * above, so that an address that is not resolved is nobody's fault; and much longer for ip, who waits for the others as
+ * long as its own limit takes: on a busy channel most ticks do not count, on a quiet one all do. */
+#define OLD_MORE    5
+#define OLD_MORE_IP 30
 
 /* Ticks. */
 static uint32_t kept_limit(enum server_id borrower)
 {
     return borrower == SERVER_NIC ? KEPT_NIC : borrower == SERVER_IP ? KEPT_IP : KEPT_TRANSPORT;
+}
+
+static uint32_t old_limit(enum server_id borrower)
+{
+    return kept_limit(borrower) + (borrower == SERVER_IP ? OLD_MORE_IP : OLD_MORE);
 }
 
 static uint64_t refusals(const struct port *port)
@@ -94,7 +101,7 @@ static const char *kept_or_lied(const struct domain_port *port, uint64_t refused
     bool garbled = refused != watch->refused_before;
     if (watch->kept >= limit)
         return garbled ? "gives back nothing that can be read" : ACCUSED_KEEPS;
-    if (port_oldest(&port->port) >= OLD_LIMIT(limit))
+    if (port_oldest(&port->port) >= old_limit(port->peer))
         return garbled ? "gave back a loan in what cannot be read, or not" : ACCUSED_KEEPS_ONE;
     return watch->lies >= WATCH_LIES ? ACCUSED_NAMES : NULL;
 }

@@ -34,6 +34,7 @@
 
 #define JUDGE_MESSAGES  16 /* so many say something */
 #define HEARD_MOST      (RING_SLOTS - RING_SLOTS / 8) /* what is being overwritten is not read */
+#define ENDED_LEAST     8
 #define DEVICE_LOOKS    10
 #define DEVICE_ROUNDS   1 /* between two looks */
 #define DEVICE_QUIET_US 30000000
@@ -156,14 +157,21 @@ static bool is_refused(const struct supervisor *s, enum server_id by, enum serve
     return false;
 }
 
-/* What lies in the ring still, read or not. */
+#define RECENT (RING_SLOTS / 4) /* the oldest may be overwritten any time */
+
+/* What lies in the ring still, read or not: how much. */
+static uint32_t recent_get(const struct ring_half *half, struct message ret[RECENT])
+{
+    uint32_t end = word(&half->producer), fresh;
+    const struct ring view = {.peer = half, .tail = end, .released = end};
+    return ring_recent(&view, ret, RECENT, &fresh);
+}
+
 static bool names_wrongly(const struct supervisor *s, const struct channel_memory *channel, unsigned side,
                           enum server_id by, enum server_id of)
 {
-    static struct message recent[RING_SLOTS / 4]; /* the oldest may be overwritten any time */
-    uint32_t end = word(&channel->seen[side]->producer), fresh;
-    const struct ring view = {.peer = channel->seen[side], .tail = end, .released = end};
-    uint32_t count = ring_recent(&view, recent, RING_SLOTS / 4, &fresh);
+    static struct message recent[RECENT];
+    uint32_t count = recent_get(channel->seen[side], recent);
     for (uint32_t i = 0; i < count; i++)
         if (is_refused(s, by, of, &recent[i]))
             return true;
@@ -393,6 +401,31 @@ bool judge_named_others(const struct supervisor *s, enum server_id by, enum serv
 {
     struct heard h = {.operation = operation, .session = socket->session, .socket = socket};
     return judge_hear(s, by, to, false, &from, hear, &h) && h.named_others && !h.named;
+}
+
+static bool is_established(const struct message *told, uint32_t count, uint32_t connection)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (told[i].operation == MESSAGE_ESTABLISHED && told[i].socket.connection == connection)
+            return true;
+    return false;
+}
+
+bool judge_ends_all(const struct supervisor *s)
+{
+    static struct message told[RECENT], asked[RECENT];
+    unsigned side;
+    const struct channel_memory *channel = channel_between(s, SERVER_TCP, SERVER_SOCKET, &side);
+    if (channel->seen[0] == NULL || channel->seen[1] == NULL)
+        return false;
+    uint32_t told_count = recent_get(channel->seen[side], told), ended = 0;
+    uint32_t asked_count = recent_get(channel->seen[1 - side], asked);
+    for (uint32_t i = 0; i < asked_count; i++) {
+        if (asked[i].operation == MESSAGE_ACCEPTED)
+            return false;
+        ended += asked[i].operation == MESSAGE_CLOSE && is_established(told, told_count, asked[i].socket.connection);
+    }
+    return ended >= ENDED_LEAST;
 }
 
 bool judge_is_full(const struct supervisor *s, enum server_id by, enum server_id to)

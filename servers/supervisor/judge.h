@@ -47,6 +47,8 @@ typedef void judge_listener(void *argument, const struct message *m);
  * if it cannot be heard: too much was said since, or it cannot be read; then false. Untrusted: m. */
 bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to, bool taken, uint32_t *at,
                 judge_listener *listener, void *argument);
+/* Whether the socket server has lately ended what tcp told it was established, again and again, and let nobody accept. */
+bool judge_ends_all(const struct supervisor *s);
 /* Whether what `by` has said fills half the ring to `to`, or there is none to be seen. */
 bool judge_is_full(const struct supervisor *s, enum server_id by, enum server_id to);
 /* Whether the books of the accused speak for what it is accused of, or there are none. */

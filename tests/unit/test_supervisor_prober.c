@@ -251,6 +251,45 @@ START_TEST(what_it_was_handed_is_what_tcp_gave)
 }
 END_TEST
 
+static void say(struct ring_half *half, uint8_t operation, uint32_t connection)
+{
+    const struct message m = {.operation = operation, .slot_count = 2, .socket = {.connection = connection}};
+    for (unsigned i = 0; i < 2; i++)
+        memcpy(half->slot[half->producer++ % RING_SLOTS].octets, (const uint8_t *)&m + i * MESSAGE_SLOT_OCTETS,
+               MESSAGE_SLOT_OCTETS);
+}
+
+enum { ENDS_ALL, ENDS_FEW, ENDS_OTHERS, ACCEPTS_ONE, NOTHING_SEEN, ENDS };
+
+/* So much is said between tcp and the socket server that what tcp told it of the prober's connection is overwritten. */
+START_TEST(who_ends_all_is_to_blame)
+{
+    struct probe_report r = report_of(PROBE_SERVED, PROBE_FAILED, PROBE_SERVED);
+    r.stage = PROBE_STAGE_ACCEPT;
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
+    struct ring_half *of_tcp = half_of(SERVER_TCP, SERVER_SOCKET), *of_socket = half_of(SERVER_SOCKET, SERVER_TCP);
+    if (_i != NOTHING_SEEN)
+        judge_tick(s, now_us());
+    for (unsigned probes = 0; probes < 2; probes++) {
+        is_asked();
+        for (uint32_t i = 0; i < RING_SLOTS; i++) {
+            say(of_tcp, MESSAGE_ESTABLISHED, i);
+            if (_i != ENDS_FEW || i % 64 == 0)
+                say(of_socket, MESSAGE_CLOSE, _i == ENDS_OTHERS ? i + RING_SLOTS : i);
+            else
+                say(of_socket, MESSAGE_OWNED, i);
+        }
+        if (_i == ACCEPTS_ONE)
+            say(of_socket, MESSAGE_ACCEPTED, 1);
+        s->prober.elimination.since_us -= ELIMINATE_GUESS_US;
+        answers(&r, sizeof r);
+    }
+    ck_assert_uint_eq(blamed(), SERVER_BIT(_i == ENDS_ALL ? SERVER_SOCKET : SERVER_TCP));
+    segment_unmap(of_tcp, sizeof *of_tcp);
+    segment_unmap(of_socket, sizeof *of_socket);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("supervisor_prober");
@@ -262,6 +301,7 @@ int main(void)
     tcase_add_test(tc, nonsense_is_counted);
     tcase_add_test(tc, its_session_counts_against_nobody);
     tcase_add_loop_test(tc, what_it_was_handed_is_what_tcp_gave, 0, sizeof hands / sizeof hands[0]);
+    tcase_add_loop_test(tc, who_ends_all_is_to_blame, 0, ENDS);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -289,12 +289,13 @@ START_TEST(what_was_told_is_seen)
     start_all();
     ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_TCP)), 0);
     struct ring_half *half = half_of(SERVER_TCP, SERVER_SOCKET);
-    struct message m = {.operation = MESSAGE_ESTABLISHED, .slot_count = MESSAGE_SLOTS_MAX, .socket.session = 5};
+    struct message m = {
+        .operation = MESSAGE_ESTABLISHED, .slot_count = sizeof m / MESSAGE_SLOT_OCTETS, .socket.session = 5};
     judge_tick(s, now_us());
     say(half, CAPABILITY_INDEX_PEER);
     uint32_t from = half->producer;
     ck_assert(!judge_told(s, SERVER_TCP, SERVER_SOCKET, 0, MESSAGE_ESTABLISHED, 5));
-    for (unsigned i = 0; i < MESSAGE_SLOTS_MAX; i++)
+    for (unsigned i = 0; i < m.slot_count; i++)
         memcpy(half->slot[half->producer++].octets, (uint8_t *)&m + i * MESSAGE_SLOT_OCTETS, MESSAGE_SLOT_OCTETS);
     ck_assert(judge_told(s, SERVER_TCP, SERVER_SOCKET, 0, MESSAGE_ESTABLISHED, 5));
     ck_assert(judge_told(s, SERVER_TCP, SERVER_SOCKET, from, MESSAGE_ESTABLISHED, 5));

@@ -228,7 +228,7 @@ START_TEST(what_it_was_handed_is_what_tcp_gave)
 {
     struct probe_report r = report_of(PROBE_SERVED, PROBE_FAILED, PROBE_SERVED);
     r.stage = hands[_i].end == PROBE_END_ACCEPTED ? PROBE_STAGE_OCTETS : PROBE_STAGE_CONNECT;
-    r.handed = hands[_i].none ? 0 : (uint8_t)PROBE_END_BIT(hands[_i].end);
+    r.handed = (uint8_t)(hands[_i].none ? 0 : PROBE_END_BIT(hands[_i].end));
     r.slot[hands[_i].end] = (struct probe_slot){.arena = 1, .slot = 2, .generation = 3};
     ck_assert_int_eq(hello(application()), 0);
     ck_assert(s->session[OWN].prober);

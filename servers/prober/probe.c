@@ -161,7 +161,7 @@ static void handed_note(int fd, enum probe_end end, struct probe_report *ret)
     if (socket_find(fd, &s, &k) < 0 || !k->handed.is)
         return;
     ret->slot[end] = (struct probe_slot){k->handed.arena, k->handed.slot, k->handed.generation};
-    ret->handed |= PROBE_END_BIT(end);
+    ret->handed = (uint8_t)(ret->handed | PROBE_END_BIT(end));
 }
 
 /* `fd`: a socket. True: an octet came, and came back. *ret: how far it got, with which slots. */

@@ -414,7 +414,7 @@ const char *audit_start(struct supervisor *s, uint64_t id)
     if (pid == 0)
         auditor(s, id);
     int pidfd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
-    s->audit = (struct process){pid, pidfd, false, 0};
+    s->audit = (struct process){.pid = pid, .pidfd = pidfd};
     if (pidfd >= 0 && loop_watch(s, pidfd, WATCH_AUDIT, 0) == 0)
         return NULL;
     if (pid > 0) {
@@ -423,7 +423,7 @@ const char *audit_start(struct supervisor *s, uint64_t id)
     }
     if (pidfd >= 0)
         close(pidfd);
-    s->audit = (struct process){0, -1, false, 0};
+    s->audit = (struct process){.pidfd = -1};
     return "no process for an audit: try again";
 }
 

@@ -30,7 +30,7 @@ typedef Bulkhead__Control__FromDomain from_domain;
 void change_init(struct supervisor *s)
 {
     for (uint32_t i = 0; i < SERVER_COUNT; i++)
-        s->change[i] = (struct change){.candidate = {.process = {0, -1, false, 0}, .control = -1}};
+        s->change[i] = (struct change){.candidate = {.process = {.pidfd = -1}, .control = -1}};
 }
 
 void change_reply(struct supervisor *s, uint64_t id, const char *error)
@@ -101,7 +101,7 @@ static const char *candidate_start(struct supervisor *s, struct domain *d, const
     struct domain as = *d;
     snprintf(as.program, sizeof as.program, "%s", program);
     snprintf(c->program, sizeof c->program, "%s", program);
-    c->candidate = (struct spare){.process = {0, -1, false, 0}, .control = -1};
+    c->candidate = (struct spare){.process = {.pidfd = -1}, .control = -1};
     c->said[0] = '\0';
     int result = domain_process_start(s, &as, WATCH_CANDIDATE, WATCH_CANDIDATE_CONTROL, &c->candidate);
     if (result == 0)

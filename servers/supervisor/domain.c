@@ -90,7 +90,7 @@ int domain_process_start(struct supervisor *s, const struct domain *d, enum watc
     struct spawn_request request = {.program = d->program[0] != '\0' ? d->program : "bulkhead-domain",
                                     .control = pair[1],
                                     .uid = d->uid,
-                                    .cpu = d->cpu,
+                                    .cpu = -1, /* domain_settle() */
                                     .buried = &s->buried};
     int result = spawn_process(&request, &ret->process);
     close(pair[1]);
@@ -129,7 +129,7 @@ void domain_process_take(struct supervisor *s, struct domain *d, struct spare *f
     d->control_file = from->control_file;
     loop_watch_output(s, d->process.pidfd, WATCH_PROCESS, d->index, false);
     loop_watch_output(s, d->control, WATCH_CONTROL, d->index, false);
-    from->process = (struct process){0, -1, false, 0};
+    from->process = (struct process){.pidfd = -1};
     from->control = -1;
     from->ready = false;
     domain_needs(s, d, from->needs);
@@ -148,7 +148,7 @@ void domain_spawn(struct supervisor *s, struct domain *d)
         domain_standby(s, d);
         return;
     }
-    struct spare started = {.process = {0, -1, false, 0}, .control = -1};
+    struct spare started = {.process = {.pidfd = -1}, .control = -1};
     d->state = DOMAIN_SPAWNED;
     d->deadline_us = now_us() + START_US;
     int result = domain_process_start(s, d, WATCH_PROCESS, WATCH_CONTROL, &started);
@@ -355,6 +355,8 @@ void domain_ready(struct supervisor *s, struct domain *d)
     d->deadline_us = 0;
     liveness_start(&d->liveness, __atomic_load_n(&d->status->liveness, __ATOMIC_RELAXED));
     d->started_bursts = __atomic_load_n(&d->status->bursts, __ATOMIC_RELAXED);
+    d->unplaced = d->cpu >= 0;
+    process_hold(&d->process);
     if (d->noticed_us != 0)
         restored_event(s, d);
     session_domain_ready(s, d);
@@ -363,6 +365,14 @@ void domain_ready(struct supervisor *s, struct domain *d)
     repartition_ready(s);
     if (!s->started)
         all_started(s);
+}
+
+void domain_settle(struct domain *d)
+{
+    if (d->unplaced && d->state == DOMAIN_RUNNING) {
+        process_place(&d->process, d->cpu);
+        d->unplaced = false;
+    }
 }
 
 /* Untrusted: epoch (domain); it counts for what was asked with it. What it has given back is gone before anybody goes on

@@ -629,16 +629,6 @@ static void grant_news(struct supervisor *s, struct domain *d, uint32_t fresh)
     }
 }
 
-/* Who has most to do with it first. */
-static void uncork_all(struct supervisor *s, uint32_t fresh)
-{
-    for (unsigned others = 0; others < 2; others++) {
-        for (uint32_t i = 0; i < s->domain_count; i++)
-            if (((s->domain[i].servers & fresh) == 0) == (others == 1))
-                control_uncork(s, &s->domain[i]);
-    }
-}
-
 static uint32_t concerns(const struct domain *d)
 {
     uint32_t mask = 0;
@@ -671,15 +661,23 @@ void grant_standby(struct supervisor *s)
     }
     for (uint32_t i = 0; i < s->domain_count && result == 0; i++) {
         struct domain *d = &s->domain[i];
-        if (!domain_lives(d))
+        if (domain_lives(d) && (d->servers & fresh) != 0) { /* they have most to do: before the others' are put together */
+            control_cork(d);
+            grant_all(s, d);
+            d->known = (living | fresh) & concerns(d);
+            control_uncork(s, d);
+        }
+    }
+    for (uint32_t i = 0; i < s->domain_count && result == 0; i++) {
+        struct domain *d = &s->domain[i];
+        if (!domain_lives(d) || (d->servers & fresh) != 0)
             continue;
         control_cork(d);
-        if ((d->servers & fresh) != 0)
-            grant_all(s, d);
-        else if ((concerns(d) & fresh) != 0)
+        if ((concerns(d) & fresh) != 0)
             grant_news(s, d, fresh);
         d->known = (living | fresh) & concerns(d);
     }
-    barrier_start(s); /* with the grants, if nobody has to know first */
-    uncork_all(s, fresh);
+    barrier_start(s);
+    for (uint32_t i = 0; i < s->domain_count; i++)
+        control_uncork(s, &s->domain[i]);
 }

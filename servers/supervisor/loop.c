@@ -93,7 +93,7 @@ int supervisor_start(struct supervisor *s, char ret_error[OPTIONS_ERROR])
 {
     s->start_us = s->tick_us = s->watch_us = now_us();
     s->next_object = 1;
-    s->audit = (struct process){0, -1, false, 0};
+    s->audit = (struct process){.pidfd = -1};
     spawn_slice(SLICE_NS);
     memory_init(s);
     events_init(s);
@@ -307,7 +307,7 @@ static uint64_t held_until(const struct supervisor *s)
     uint64_t until = 0;
     for (uint32_t i = 0; i < s->domain_count && s->started && !s->stopping; i++) {
         const struct domain *d = &s->domain[i];
-        bool on_its_way = d->state == DOMAIN_STANDBY || d->state == DOMAIN_GRANTED;
+        bool on_its_way = d->state != DOMAIN_RUNNING && d->state != DOMAIN_SPAWNED;
         uint64_t end = on_its_way ? d->noticed_us + HOLD_US : d->state == DOMAIN_RUNNING ? d->ready_us + HOLD_ON_US : 0;
         until = end > until ? end : until;
     }
@@ -354,6 +354,8 @@ static void held(struct supervisor *s)
 {
     if (supervisor_holds(s))
         return;
+    for (uint32_t i = 0; i < s->domain_count; i++)
+        domain_settle(&s->domain[i]);
     crash_write(s);
     events_push(s);
     memory_let_go(s);

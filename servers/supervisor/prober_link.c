@@ -38,7 +38,7 @@
 
 void prober_init(struct supervisor *s)
 {
-    s->prober = (struct prober_link){.process = {0, -1, false, 0}, .socket = -1};
+    s->prober = (struct prober_link){.process = {.pidfd = -1}, .socket = -1};
 }
 
 static bool is_wanted(const struct supervisor *s)

@@ -106,6 +106,21 @@ void spawn_slice(uint64_t ns)
         (void)syscall(SYS_sched_setattr, 0, &attribute, 0);
 }
 
+/* Where it runs is no matter of safety. */
+static void place(pid_t pid, int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((unsigned)cpu, &set);
+    sched_setaffinity(pid, sizeof set, &set);
+}
+
+void process_place(const struct process *process, int cpu)
+{
+    if (process->pid > 0 && process->pidfd >= 0)
+        place(process->pid, cpu);
+}
+
 /* ---- in the child ---- */
 
 static int standard_descriptors(int *control, int *program)
@@ -173,12 +188,8 @@ static void __attribute__((noreturn)) child(const struct spawn_request *request,
         _exit(EXIT_SPAWN);
     if ((user ? become_root_inside(go == 'g') : become_uid(request->uid)) < 0)
         _exit(EXIT_SPAWN);
-    if (request->cpu >= 0) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET((unsigned)request->cpu, &set);
-        sched_setaffinity(0, sizeof set, &set); /* where it runs is no matter of safety */
-    }
+    if (request->cpu >= 0)
+        place(0, request->cpu);
     spawn_slice(0);
     int control = request->control;
     if (standard_descriptors(&control, &program) < 0)
@@ -223,12 +234,29 @@ static pid_t clone_child(uint64_t flags, int *pidfd)
     return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
 
-/* -1: no matter, its end takes longer. */
-static int mounts_open(pid_t pid)
+static const char *const namespace_files[NAMESPACES_HELD] = {"mnt", "net", "ipc"};
+
+/* One that cannot be held is no matter: its end takes longer. */
+static void namespace_hold(struct process *process, unsigned which)
 {
     char path[48];
-    snprintf(path, sizeof path, "/proc/%d/ns/mnt", pid);
-    return open(path, O_RDONLY | O_CLOEXEC);
+    if (process->namespaces.held[which] != 0)
+        return;
+    snprintf(path, sizeof path, "/proc/%d/ns/%s", process->pid, namespace_files[which]);
+    process->namespaces.held[which] = open(path, O_RDONLY | O_CLOEXEC) + 1;
+}
+
+static void namespaces_leave(const struct namespaces *namespaces)
+{
+    for (unsigned i = 0; i < NAMESPACES_HELD; i++)
+        if (namespaces->held[i] != 0)
+            close(namespaces->held[i] - 1);
+}
+
+void process_hold(struct process *process)
+{
+    for (unsigned i = 0; i < NAMESPACES_HELD; i++)
+        namespace_hold(process, i);
 }
 
 /* The child has them too, and is now the last. */
@@ -237,8 +265,7 @@ static void buried_leave(struct buried *buried)
     while (buried->count > 0) {
         siginfo_t info;
         uint32_t i = --buried->count;
-        if (buried->mounts[i] >= 0)
-            close(buried->mounts[i]);
+        namespaces_leave(&buried->namespaces[i]);
         (void)waitid(P_PIDFD, (id_t)buried->pidfd[i], &info, WEXITED | WNOHANG);
         close(buried->pidfd[i]);
     }
@@ -254,7 +281,10 @@ static int spawn_with(const struct spawn_request *request, int program, bool use
         close(gate[1]);
         child(request, program, gate[0], user);
     }
-    int result = pid < 0 ? -errno : 0, mounts = result == 0 ? mounts_open(pid) : -1;
+    struct process made = {.pid = pid, .pidfd = pidfd, .user_namespace = user};
+    int result = pid < 0 ? -errno : 0;
+    if (result == 0)
+        namespace_hold(&made, 0); /* before its exec: that is there already */
     if (result == 0 && request->buried != NULL)
         buried_leave(request->buried);
     if (result == 0 && user)
@@ -265,14 +295,13 @@ static int spawn_with(const struct spawn_request *request, int program, bool use
     close(gate[0]);
     close(gate[1]);
     if (result < 0 && pid > 0) {
-        struct process failed = {pid, pidfd, user, mounts + 1};
         char text[8];
-        process_signal(&failed, SIGKILL);
-        process_reap(&failed, text, sizeof text);
+        process_signal(&made, SIGKILL);
+        process_reap(&made, text, sizeof text);
         return result;
     }
     if (result == 0)
-        *ret = (struct process){pid, pidfd, user, mounts + 1};
+        *ret = made;
     return result;
 }
 
@@ -306,7 +335,7 @@ int spawn_beside(const char *const *argument, int control, struct process *ret)
     int result = pid < 0 ? -errno : 0;
     close(program);
     if (result == 0)
-        *ret = (struct process){pid, pidfd, false};
+        *ret = (struct process){.pid = pid, .pidfd = pidfd};
     return result;
 }
 
@@ -341,9 +370,8 @@ int process_reap(struct process *process, char *ret_text, size_t size)
 {
     int signo = end_read(process, WEXITED, ret_text, size);
     close(process->pidfd);
-    if (process->mounts != 0)
-        close(process->mounts - 1);
-    *process = (struct process){0, -1, false, 0};
+    namespaces_leave(&process->namespaces);
+    *process = (struct process){.pidfd = -1};
     return signo;
 }
 
@@ -352,8 +380,8 @@ int process_bury(struct process *process, struct buried *buried, char *ret_text,
     if (buried->count == BURIED_MAX)
         return process_reap(process, ret_text, size);
     int signo = end_read(process, WEXITED | WNOWAIT, ret_text, size);
-    buried->mounts[buried->count] = process->mounts - 1;
+    buried->namespaces[buried->count] = process->namespaces;
     buried->pidfd[buried->count++] = process->pidfd;
-    *process = (struct process){0, -1, false, 0};
+    *process = (struct process){.pidfd = -1};
     return signo;
 }

@@ -162,6 +162,7 @@ static void said(struct supervisor *s, struct domain *d)
         control_standby_read(d, m->standby, spare->needs)) {
         spare->ready = true;
         spare->since_us = now_us();
+        process_hold(&spare->process);
         memory_prepare(s, d->servers);
     } else if (m == NULL || m->what_case != BULKHEAD__CONTROL__FROM_DOMAIN__WHAT_LOG || spare->ready) {
         kill_liar(s, spare); /* a line for the log comes from one that cannot enter its sandbox, and ends */

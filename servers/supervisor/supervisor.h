@@ -96,13 +96,17 @@ struct file_identity {
 };
 
 /* ---- processes ---- */
-/* The dead, and their mount namespaces. The end of those waits for all CPUs (RCU), and what the kernel keeps of a process is
- * long to take down too: that is no business of who waits for the next incarnation. So both are held back until the next
- * process is spawned. */
+/* The namespaces of a process whose end waits for all CPUs (RCU) or keeps one of them busy: of mounts, net and IPC. */
+#define NAMESPACES_HELD 3
+struct namespaces {
+    int held[NAMESPACES_HELD]; /* descriptors, each plus 1; 0: not held */
+};
+/* The dead, and their namespaces. What the kernel keeps of a process is long to take down: that is no business of who
+ * waits for the next incarnation. So all is held back until the next process is spawned. */
 #define BURIED_MAX 16
 struct buried {
     uint32_t count;
-    int mounts[BURIED_MAX]; /* -1: none */
+    struct namespaces namespaces[BURIED_MAX];
     int pidfd[BURIED_MAX];
 };
 /* Likewise rings and pools of a former life, until the next one runs. */
@@ -123,12 +127,15 @@ struct process {
     pid_t pid; /* 0: none */
     int pidfd; /* -1: none */
     bool user_namespace; /* has one of its own */
-    int mounts;          /* descriptor of its mount namespace, plus 1; 0: not held */
+    struct namespaces namespaces;
 };
 int spawn_process(const struct spawn_request *request, struct process *ret) __attribute__((warn_unused_result));
 /* A trusted program beside the supervisor's own, in its namespaces and with its uid; argument[0] names it. */
 int spawn_beside(const char *const *argument, int control, struct process *ret) __attribute__((warn_unused_result));
 void process_signal(const struct process *process, int signo);
+void process_place(const struct process *process, int cpu);
+/* Of one that spawn_process() made and that has come to its program, by when it has all its namespaces: holds them. */
+void process_hold(struct process *process);
 /* As process_reap(), with most of its end left for later: it is dead all the same. */
 int process_bury(struct process *process, struct buried *buried, char *ret_text, size_t size);
 /* Collects a process whose pidfd is readable; *ret_text says how it ended. The signal that it died of; 0: none. */
@@ -222,7 +229,8 @@ struct domain {
     const char *name;
     uint32_t servers; /* mask */
     uint32_t uid;
-    int cpu;
+    int cpu;       /* that it is put on when it has run for a moment: until then anywhere, beside who lets it in. -1: none */
+    bool unplaced; /* it is to be put there */
     enum domain_state state;
     enum domain_fault fault; /* why it was asked to end, if it was */
     uint32_t incarnation;
@@ -575,6 +583,7 @@ void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd i
 void domain_standby(struct supervisor *s, struct domain *domain);
 void domain_ready(struct supervisor *s, struct domain *domain);
 void domain_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
+void domain_settle(struct domain *domain); /* on its CPU, if it is not there */
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
 void domain_watch(struct supervisor *s, struct domain *domain); /* every health_tick_us() */
 void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);

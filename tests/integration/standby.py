@@ -44,6 +44,44 @@ def serves():
         return False
 
 
+def cpus(pid):
+    return sorted(os.sched_getaffinity(pid))
+
+
+def namespaces_of(pid, kinds=("mnt", "net", "ipc")):
+    return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
+
+
+def held_by_supervisor():
+    pid = json.loads(bulkhead("ps", "--json"))["supervisor_pid"]
+    files = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    return {link for file in files if os.path.lexists(file) for link in [os.readlink(file)] if link[:4] in ("mnt:", "net:", "ipc:")}
+
+
+def test_placed():
+    """All are on the last CPU (--placement packed), spares wherever there is room; who took over, too, when it has run for a moment."""
+    last = max(os.sched_getaffinity(0))
+    for _ in range(2):
+        wait_for("each on its CPU", lambda: all(cpus(d["pid"]) == [last] for d in domains()))
+        if ON:
+            assert all(cpus(spare) == sorted(os.sched_getaffinity(0)) for spare in all_spares().values())
+        number = last_event()
+        os.kill(domain_of("tcp")["pid"], signal.SIGKILL)
+        restored_after(number, "tcp")
+
+
+def test_namespaces_held():
+    """The supervisor holds the namespaces of who lives, so that their end waits; those of the dead until the next process is made."""
+    number, dead = last_event(), namespaces_of(domain_of("tcp")["pid"])
+    assert len(dead) == 3 and dead <= held_by_supervisor(), f"{dead} of {held_by_supervisor()}"
+    os.kill(domain_of("tcp")["pid"], signal.SIGKILL)
+    restored_after(number, "tcp")
+    if ON:
+        all_spares()
+    wait_for("the end of the dead one's", lambda: not dead & held_by_supervisor())
+    assert all(namespaces_of(d["pid"]) <= held_by_supervisor() for d in domains())
+
+
 def test_two_in_a_row():
     """The second death comes before there is another spare."""
     all_spares()
@@ -109,4 +147,5 @@ def test_nothing_left():
 if __name__ == "__main__":
     with application("bh-echo", f"[::]:{PORT}", ready=PORT):
         main([test_taken_and_made_again, test_two_in_a_row, test_killed_spare, test_audit, test_stopped_spare] if ON else [test_none])
+        main([test_placed, test_namespaces_held])
     main([test_nothing_left])

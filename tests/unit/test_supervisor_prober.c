@@ -28,7 +28,7 @@ static void link_setup(void)
     prober_init(s);
     s->prober.socket = pair[0];
     s->prober.was_well = true;
-    s->prober.process = (struct process){getpid(), -1, false, 0};
+    s->prober.process = (struct process){.pid = getpid(), .pidfd = -1};
     prober = pair[1];
 }
 

@@ -178,6 +178,7 @@ static void candidate_ready(struct supervisor *s, struct domain *d)
         return;
     }
     c->candidate.ready = true;
+    process_hold(&c->candidate.process);
     c->deadline_us = now_us() + RUNS_US;
     c->incarnation = d->incarnation + 1;
     if (d->process.pidfd >= 0) {

@@ -90,7 +90,8 @@ int domain_process_start(struct supervisor *s, const struct domain *d, enum watc
     struct spawn_request request = {.program = d->program[0] != '\0' ? d->program : "bulkhead-domain",
                                     .control = pair[1],
                                     .uid = d->uid,
-                                    .cpu = -1, /* domain_settle() */
+                                    .cpu = d->cpu,
+                                    .settles = true,
                                     .buried = &s->buried};
     int result = spawn_process(&request, &ret->process);
     close(pair[1]);
@@ -369,10 +370,8 @@ void domain_ready(struct supervisor *s, struct domain *d)
 
 void domain_settle(struct domain *d)
 {
-    if (d->unplaced && d->state == DOMAIN_RUNNING) {
-        process_place(&d->process, d->cpu);
-        d->unplaced = false;
-    }
+    process_place(&d->process, d->cpu);
+    d->unplaced = false;
 }
 
 /* Untrusted: epoch (domain); it counts for what was asked with it. What it has given back is gone before anybody goes on

@@ -56,12 +56,13 @@ static int signals_open(struct supervisor *s)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGQUIT);
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, hangup;
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, usual = {.sa_handler = SIG_DFL}, hangup;
     if (sigaction(SIGHUP, NULL, &hangup) < 0)
         return -errno;
     if (hangup.sa_handler != SIG_IGN) /* else it was started to outlive its terminal (nohup) */
         sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0)
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || sigaction(SIGPIPE, &ignore, NULL) < 0 ||
+        sigaction(SIGCHLD, &usual, NULL) < 0) /* who starts us may ignore it: then nobody learns how a domain died */
         return -errno;
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return s->signals < 0 ? -errno : loop_watch(s, s->signals, WATCH_SIGNALS, 0);
@@ -350,26 +351,38 @@ static void turn_ends(struct supervisor *s)
     s->longest_turn_us = took > s->longest_turn_us ? took : s->longest_turn_us;
 }
 
-static void held(struct supervisor *s)
+/* One domain a turn: to put it elsewhere may mean to wait for its CPU. True: there is another. */
+static bool settle(struct supervisor *s)
+{
+    unsigned left = 0;
+    for (uint32_t i = 0; i < s->domain_count; i++) {
+        struct domain *d = &s->domain[i];
+        if (d->unplaced && d->state == DOMAIN_RUNNING && left++ == 0)
+            domain_settle(d);
+    }
+    return left > 1;
+}
+
+/* What had to wait is done, if its time has come. When there is more to do, 0: no matter. */
+static uint64_t held(struct supervisor *s)
 {
     if (supervisor_holds(s))
-        return;
-    for (uint32_t i = 0; i < s->domain_count; i++)
-        domain_settle(&s->domain[i]);
+        return held_until(s);
     crash_write(s);
     events_push(s);
     memory_let_go(s);
+    return settle(s) ? 1 : 0;
 }
 
 int supervisor_run(struct supervisor *s)
 {
     for (;;) {
-        held(s);
-        uint64_t now = now_us();
+        uint64_t waits = held(s), now = now_us();
         deadlines(s, now);
         if (s->stopping && stop_advance(s, now))
             break;
         uint64_t until = next_deadline(s);
+        earlier(&until, waits);
         uint64_t wait_us = until > now ? until - now : 0;
         turn_ends(s);
         struct timespec wait = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};

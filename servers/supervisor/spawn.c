@@ -188,7 +188,7 @@ static void __attribute__((noreturn)) child(const struct spawn_request *request,
         _exit(EXIT_SPAWN);
     if ((user ? become_root_inside(go == 'g') : become_uid(request->uid)) < 0)
         _exit(EXIT_SPAWN);
-    if (request->cpu >= 0)
+    if (request->cpu >= 0 && !(request->settles && user))
         place(0, request->cpu);
     spawn_slice(0);
     int control = request->control;

@@ -76,7 +76,7 @@
 #define SESSION_ENDING_US    60000000 /* patience with what a session that has ended still sends */
 #define SESSION_EVENTS_BURST 64 /* sessions may come and go without a pause; then one event a tick, with a count */
 #define SESSION_FDS          (4 + 1 + 2 * SESSION_ARENAS) /* what a session costs, with its connection */
-#define OTHER_FDS            256 /* everything else */
+#define OTHER_FDS            320 /* everything else */
 #define RIGHTS_NODES         16384 /* there is always one for what a server needs: rights.c adds them up */
 #define CHANGES_KEPT         32
 #define EVENTS_KEPT          4096
@@ -122,6 +122,7 @@ struct spawn_request {
     int control;          /* becomes descriptor 3 */
     uint32_t uid;         /* outside; inside it is 0 */
     int cpu;              /* -1: anywhere */
+    bool settles;         /* it is put there later, by process_place(), if we are allowed to do that */
 };
 struct process {
     pid_t pid; /* 0: none */
@@ -583,7 +584,7 @@ void domain_died(struct supervisor *s, struct domain *domain);    /* its pidfd i
 void domain_standby(struct supervisor *s, struct domain *domain);
 void domain_ready(struct supervisor *s, struct domain *domain);
 void domain_acknowledged(struct supervisor *s, struct domain *domain, uint64_t epoch);
-void domain_settle(struct domain *domain); /* on its CPU, if it is not there */
+void domain_settle(struct domain *domain); /* on its CPU */
 void domain_tick(struct supervisor *s, struct domain *domain); /* every TICK_US */
 void domain_watch(struct supervisor *s, struct domain *domain); /* every health_tick_us() */
 void domain_deadlines(struct supervisor *s, struct domain *domain, uint64_t now);

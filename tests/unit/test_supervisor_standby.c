@@ -111,6 +111,27 @@ START_TEST(becomes_the_process)
 }
 END_TEST
 
+/* The manage server would take the CPU from those who let the next life in. */
+START_TEST(a_death_is_told_after_the_recovery)
+{
+    pid_t pid = spare_make(), dead = victim(d);
+    spare_ready(3);
+    d->control = -1;
+    uint64_t told = s->events_pushed;
+    kill(dead, SIGKILL);
+    ck_assert_int_eq(waitid(P_PID, (id_t)dead, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+    domain_died(s, d);
+    ck_assert_int_eq(d->process.pid, pid);
+    ck_assert_str_eq(s->event[(s->event_count - 1) % EVENTS_KEPT].kind, "died");
+    ck_assert_uint_eq(s->events_pushed, told);
+    ck_assert(supervisor_holds(s));
+    d->noticed_us = 1; /* long ago */
+    ck_assert(!supervisor_holds(s));
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+END_TEST
+
 /* Both at once, as when memory runs out: what has ended is no next life. */
 START_TEST(a_dead_one_is_not_taken)
 {
@@ -249,6 +270,7 @@ int main(void)
     tcase_add_checked_fixture(tests, begin, end_of_test);
     tcase_add_test(tests, is_wanted_while_the_domain_runs);
     tcase_add_test(tests, becomes_the_process);
+    tcase_add_test(tests, a_death_is_told_after_the_recovery);
     tcase_add_test(tests, a_dead_one_is_not_taken);
     tcase_add_test(tests, another_layout_is_a_cold_start);
     tcase_add_loop_test(tests, a_lie_ends_it, 0, 6);

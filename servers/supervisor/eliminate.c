@@ -81,13 +81,13 @@ uint32_t eliminate_hint(enum symptom symptom, const struct probe_evidence *e)
     case SYMPTOM_TCP:
         if ((still & FLOW_BIT(FLOW_SOCKET_TCP)) != 0)
             return SERVER_BIT(SERVER_SOCKET);
-        return tcp_kept || e->kept ? SERVER_BIT(SERVER_IP) : tcp_hint(e);
+        return tcp_kept || e->kept || e->undelivered ? SERVER_BIT(SERVER_IP) : tcp_hint(e);
     case SYMPTOM_UDP:
         if ((still & FLOW_BIT(FLOW_UDP_IP)) != 0 && !e->kept)
             return SERVER_BIT(SERVER_UDP);
-        return udp_kept || e->kept ? SERVER_BIT(SERVER_IP) : 0;
+        return udp_kept || e->kept || e->undelivered ? SERVER_BIT(SERVER_IP) : 0;
     case SYMPTOM_BOTH:
-        return tcp_kept || udp_kept || e->kept ? SERVER_BIT(SERVER_IP) : 0;
+        return tcp_kept || udp_kept || e->kept || e->undelivered ? SERVER_BIT(SERVER_IP) : 0;
     default:
         return 0;
     }

@@ -43,8 +43,9 @@ bool eliminate_report_ok(const struct probe_report *report); /* Untrusted: repor
 struct probe_evidence {                                      /* what the rings say of a probe */
     enum probe_stage stage;
     bool told;            /* tcp has told the socket server what it waits for at that stage */
-    bool misled;          /* the socket server has handed out a slot that tcp has not named, but others */
+    bool misled;          /* the socket server has handed out a slot that tcp has not named, but others; or not told tcp of it */
     bool kept;            /* ip keeps what it was lent for what fails */
+    bool undelivered;     /* ip took packets for this host itself, and has delivered none, of what fails */
     uint32_t seen, moved; /* FLOW_BIT()s: who can be heard, and has said something since */
 };
 

@@ -32,7 +32,7 @@
 #define JUDGE_US      450000  /* two looks: who moved within is fine */
 #define JUDGE_EVEN_US 1000000 /* whose books were even within keeps no single loan for long */
 
-#define JUDGE_MESSAGES  16 /* so many say something */
+#define JUDGE_MESSAGES  16                            /* so many say something */
 #define HEARD_MOST      (RING_SLOTS - RING_SLOTS / 8) /* what is being overwritten is not read */
 #define ENDED_LEAST     8
 #define DEVICE_LOOKS    10
@@ -341,7 +341,7 @@ bool judge_hear(const struct supervisor *s, enum server_id by, enum server_id to
     const struct ring_half *other = channel != NULL ? channel->seen[1 - side] : NULL;
     if (mine == NULL || other == NULL)
         return false;
-    uint32_t consumed = word(&other->consumer), count; /* before the producer, which it never passes */
+    uint32_t consumed = word(&other->consumer), count;                  /* before the producer, which it never passes */
     uint32_t last = __atomic_load_n(&mine->producer, __ATOMIC_ACQUIRE); /* as ring.h's (a) */
     uint32_t end = taken ? consumed : last, first = *at, from = first;
     struct message m;
@@ -401,6 +401,34 @@ bool judge_named_others(const struct supervisor *s, enum server_id by, enum serv
 {
     struct heard h = {.operation = operation, .session = socket->session, .socket = socket};
     return judge_hear(s, by, to, false, &from, hear, &h) && h.named_others && !h.named;
+}
+
+bool judge_never_named(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from,
+                       uint8_t operation, const struct message_socket *socket)
+{
+    struct heard h = {.operation = operation, .session = socket->session, .socket = socket};
+    return judge_hear(s, by, to, false, &from, hear, &h) && !h.named;
+}
+
+struct within { /* packets from this host to itself */
+    uint8_t operation;
+    bool any;
+};
+
+static void hear_within(void *argument, const struct message *m)
+{
+    struct within *w = argument;
+    bool self = m->source.family != ADDRESS_NONE && ip_address_equal(&m->source, &m->destination);
+    w->any |= m->operation == w->operation && self;
+}
+
+bool judge_undelivered(const struct supervisor *s, enum server_id transport, uint32_t sent, uint32_t given,
+                       uint64_t now)
+{
+    struct within out = {.operation = MESSAGE_SEND}, in = {.operation = MESSAGE_RECEIVE};
+    return judge_hear(s, transport, SERVER_IP, true, &sent, hear_within, &out) && out.any &&
+           judge_hear(s, SERVER_IP, transport, false, &given, hear_within, &in) && !in.any &&
+           !judge_is_full(s, SERVER_IP, transport) && !judge_keeps(s, transport, SERVER_IP, now);
 }
 
 static bool is_established(const struct message *told, uint32_t count, uint32_t connection)

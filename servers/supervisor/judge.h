@@ -38,10 +38,17 @@ bool judge_keeps(const struct supervisor *s, enum server_id who, enum server_id 
  * False also if too much was said since, or there is no ring. */
 bool judge_named_others(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from,
                         uint8_t operation, const struct message_socket *socket);
+/* Whether it has not named this one. False also as above. */
+bool judge_never_named(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from,
+                       uint8_t operation, const struct message_socket *socket);
 /* Whether `by` has said `operation` about a socket of the session to `to` since it had said `from`. False also if too
  * much was said since, or there is no ring. */
 bool judge_told(const struct supervisor *s, enum server_id by, enum server_id to, uint32_t from, uint8_t operation,
                 uint32_t session);
+/* Whether ip has taken packets from `transport` for this host itself since that had said `sent`, has given it none of
+ * such since it had said `given` to it itself, and could have. False also if too much was said since. */
+bool judge_undelivered(const struct supervisor *s, enum server_id transport, uint32_t sent, uint32_t given,
+                       uint64_t now);
 typedef void judge_listener(void *argument, const struct message *m);
 /* What `by` has said to `to` from *at on, which moves behind it: all, or what `to` has `taken` of it. *at moves there also
  * if it cannot be heard: too much was said since, or it cannot be read; then false. Untrusted: m. */

@@ -201,6 +201,14 @@ static bool is_told(const struct supervisor *s, enum probe_stage stage)
            judge_told(s, SERVER_TCP, SERVER_SOCKET, s->prober.said[FLOW_TCP_SOCKET], awaited[stage], session_of(s));
 }
 
+/* The slot that the socket server has handed the prober for this end. */
+static struct message_socket handed_slot(const struct supervisor *s, const struct probe_report *r, enum probe_end end)
+{
+    const struct probe_slot *slot = &r->slot[end];
+    return (struct message_socket){
+        .session = session_of(s), .arena = slot->arena, .slot = slot->slot, .generation = slot->generation};
+}
+
 /* Whether the socket server has handed the prober another slot than tcp has given to its connection. */
 static bool is_misled(const struct supervisor *s, const struct probe_report *r)
 {
@@ -208,14 +216,20 @@ static bool is_misled(const struct supervisor *s, const struct probe_report *r)
         [PROBE_END_CONNECTED] = MESSAGE_ANSWER, [PROBE_END_ACCEPTED] = MESSAGE_ESTABLISHED};
     bool misled = false;
     for (unsigned i = 0; i < PROBE_ENDS && (s->prober.seen & FLOW_BIT(FLOW_TCP_SOCKET)) != 0; i++) {
-        const struct message_socket socket = {.session = session_of(s),
-                                              .arena = r->slot[i].arena,
-                                              .slot = r->slot[i].slot,
-                                              .generation = r->slot[i].generation};
+        const struct message_socket socket = handed_slot(s, r, (enum probe_end)i);
         misled |= (r->handed & PROBE_END_BIT(i)) != 0 &&
                   judge_named_others(s, SERVER_TCP, SERVER_SOCKET, s->prober.said[FLOW_TCP_SOCKET], names[i], &socket);
     }
     return misled;
+}
+
+/* Whether the socket server let the prober accept a connection, and has not told tcp that one. */
+static bool is_untold(const struct supervisor *s, const struct probe_report *r)
+{
+    const struct message_socket socket = handed_slot(s, r, PROBE_END_ACCEPTED);
+    return (r->handed & PROBE_END_BIT(PROBE_END_ACCEPTED)) != 0 && (s->prober.seen & FLOW_BIT(FLOW_SOCKET_TCP)) != 0 &&
+           !judge_is_full(s, SERVER_SOCKET, SERVER_TCP) &&
+           judge_never_named(s, SERVER_SOCKET, SERVER_TCP, s->prober.said[FLOW_SOCKET_TCP], MESSAGE_ACCEPTED, &socket);
 }
 
 /* Whether ip keeps what a transport lent it. What comes back to the transport itself is ip's to give back only when the
@@ -231,13 +245,25 @@ static bool is_kept(const struct supervisor *s, enum symptom symptom, uint64_t n
            (symptom != SYMPTOM_TCP && keeps(s, SERVER_UDP, now));
 }
 
+static bool is_undelivered(const struct supervisor *s, enum symptom symptom, uint64_t now)
+{
+    const uint32_t *said = s->prober.said;
+    const uint32_t tcp = FLOW_BIT(FLOW_TCP_IP) | FLOW_BIT(FLOW_IP_TCP),
+                   udp = FLOW_BIT(FLOW_UDP_IP) | FLOW_BIT(FLOW_IP_UDP);
+    return (symptom != SYMPTOM_UDP && (s->prober.seen & tcp) == tcp &&
+            judge_undelivered(s, SERVER_TCP, said[FLOW_TCP_IP], said[FLOW_IP_TCP], now)) ||
+           (symptom != SYMPTOM_TCP && (s->prober.seen & udp) == udp &&
+            judge_undelivered(s, SERVER_UDP, said[FLOW_UDP_IP], said[FLOW_IP_UDP], now));
+}
+
 static uint32_t hint_of(const struct supervisor *s, enum symptom symptom, const struct probe_report *r, uint64_t now)
 {
     uint32_t said[FLOWS];
     struct probe_evidence evidence = {.stage = r->stage,
                                       .told = is_told(s, r->stage),
-                                      .misled = is_misled(s, r),
+                                      .misled = is_misled(s, r) || is_untold(s, r),
                                       .kept = is_kept(s, symptom, now),
+                                      .undelivered = is_undelivered(s, symptom, now),
                                       .seen = flows_look(s, said) & s->prober.seen};
     for (unsigned i = 0; i < FLOWS; i++)
         evidence.moved |=

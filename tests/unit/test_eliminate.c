@@ -155,7 +155,7 @@ static const struct {
     enum symptom symptom;
     uint32_t still, hint;
     enum probe_stage stage;
-    bool told, kept, misled;
+    bool told, kept, misled, undelivered;
 } hints[] = {
     {"request", SYMPTOM_REQUEST, 0, SOCKET},
     {"all moves, tcp", SYMPTOM_TCP, 0, 0},
@@ -187,6 +187,10 @@ static const struct {
     {"another slot, and ip keeps", SYMPTOM_TCP, FLOW_BIT(FLOW_IP_TCP), SOCKET, .kept = true, .misled = true},
     {"another slot, and no datagrams either", SYMPTOM_BOTH, 0, SOCKET, .kept = true, .misled = true},
     {"another slot, of TCP", SYMPTOM_UDP, 0, 0, .misled = true},
+    {"segments come to nobody", SYMPTOM_TCP, 0, IP, .undelivered = true},
+    {"segments come to nobody, nor are they asked for", SYMPTOM_TCP, FLOW_BIT(FLOW_SOCKET_TCP), SOCKET, .undelivered = true},
+    {"datagrams come to nobody", SYMPTOM_UDP, 0, IP, .undelivered = true},
+    {"those of one come to nobody", SYMPTOM_BOTH, 0, IP, .undelivered = true},
 };
 
 START_TEST(the_rings_tell)
@@ -197,6 +201,7 @@ START_TEST(the_rings_tell)
                                                 .told = hints[i].told,
                                                 .misled = hints[i].misled,
                                                 .kept = hints[i].kept,
+                                                .undelivered = hints[i].undelivered,
                                                 .seen = all,
                                                 .moved = all & ~hints[i].still};
         ck_assert_msg(eliminate_hint(hints[i].symptom, &evidence) == hints[i].hint, "%s", hints[i].name);

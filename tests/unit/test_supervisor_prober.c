@@ -189,6 +189,8 @@ static const struct {
     } told[2];
     uint32_t since; /* messages */
     unsigned blamed;
+    enum { ACCEPTS, ACCEPTS_OTHER, ACCEPTS_SOMEBODYS, ACCEPTS_NONE } accepts; /* what it told tcp */
+    uint32_t asked;                                                            /* messages since */
 } hands[] = {
     {"nothing was told", PROBE_END_ACCEPTED, .blamed = TCP},
     {"that slot", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 2, 3, 0}}, .blamed = TCP},
@@ -203,6 +205,15 @@ static const struct {
     {"of the other end", PROBE_END_ACCEPTED, .told = {{MESSAGE_ANSWER, OWN, 1, 4, 3, 0}}, .blamed = TCP},
     {"another slot, long ago", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 4, 3, 0}},
      .since = RING_SLOTS / 2 - 8, .blamed = TCP},
+    {"accepts another", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 2, 3, 0}}, .blamed = ASKS, ACCEPTS_OTHER},
+    {"accepts somebody's", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 2, 3, 0}}, .blamed = ASKS,
+     ACCEPTS_SOMEBODYS},
+    {"accepts none", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 2, 3, 0}}, .blamed = ASKS, ACCEPTS_NONE},
+    {"accepts none, and nothing was accepted", PROBE_END_ACCEPTED, true, .blamed = TCP, .accepts = ACCEPTS_NONE},
+    {"accepts none that is to be seen", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 2, 3, 0}}, .blamed = TCP,
+     ACCEPTS_NONE, RING_SLOTS / 2 + 8},
+    {"accepts none that tcp takes", PROBE_END_ACCEPTED, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 2, 3, 0}}, .blamed = TCP,
+     ACCEPTS_NONE, RING_SLOTS / 4},
     {"no accept", PROBE_END_ACCEPTED, true, .told = {{MESSAGE_ESTABLISHED, OWN, 1, 4, 3, 0}}, .blamed = TCP},
     {"connected with that", PROBE_END_CONNECTED, .told = {{MESSAGE_ANSWER, OWN, 1, 2, 3, 0}}, .blamed = TCP},
     {"connected with another", PROBE_END_CONNECTED, .told = {{MESSAGE_ANSWER, OWN, 1, 4, 3, 0}}, .blamed = ASKS},
@@ -237,7 +248,12 @@ START_TEST(what_it_was_handed_is_what_tcp_gave)
     judge_tick(s, now_us());
     for (unsigned probes = 0; probes < 2; probes++) {
         is_asked();
-        of_socket->producer += 2;
+        const struct told accepted = {hands[_i].accepts == ACCEPTS_NONE ? MESSAGE_CLOSE : MESSAGE_ACCEPTED,
+                                      hands[_i].accepts == ACCEPTS_SOMEBODYS ? 0 : OWN, 1,
+                                      hands[_i].accepts == ACCEPTS_OTHER ? 4 : 2, 3, 0};
+        tell(of_socket, &accepted);
+        for (uint32_t i = 0; i < hands[_i].asked; i++)
+            tell(of_socket, &(struct told){.operation = MESSAGE_CLOSE});
         for (unsigned i = 0; i < 2; i++)
             tell(of_tcp, &hands[_i].told[i]);
         for (uint32_t i = 0; i < hands[_i].since; i++)
@@ -290,6 +306,63 @@ START_TEST(who_ends_all_is_to_blame)
 }
 END_TEST
 
+/* What udp and ip said to each other, and whether ip has taken it. */
+static const struct {
+    const char *name;
+    uint8_t sends[2], receives[2]; /* last octets of source and destination; 0, 0: nothing was said */
+    bool untaken, full;
+    enum server_id blamed;
+} deliveries[] = {
+    {"nothing was sent", {0, 0}, {0, 0}, .blamed = SERVER_UDP},
+    {"nothing was delivered", {2, 2}, {0, 0}, .blamed = SERVER_IP},
+    {"it was delivered", {2, 2}, {2, 2}, .blamed = SERVER_UDP},
+    {"what another host sent was delivered", {2, 2}, {1, 2}, .blamed = SERVER_IP},
+    {"it went to another host", {2, 1}, {0, 0}, .blamed = SERVER_UDP},
+    {"ip has not looked", {2, 2}, {0, 0}, .untaken = true, .blamed = SERVER_UDP},
+    {"udp does not take any", {2, 2}, {0, 0}, .full = true, .blamed = SERVER_UDP},
+};
+
+static void carry(struct ring_half *half, uint8_t operation, const uint8_t ends[2])
+{
+    const struct message m = {.operation = operation,
+                              .slot_count = 2,
+                              .protocol = 17,
+                              .source = {.octets = {10, 0, 0, ends[0]}, .family = ADDRESS_IP4},
+                              .destination = {.octets = {10, 0, 0, ends[1]}, .family = ADDRESS_IP4}};
+    for (unsigned i = 0; ends[0] != 0 && i < 2; i++)
+        memcpy(half->slot[half->producer++ % RING_SLOTS].octets, (const uint8_t *)&m + i * MESSAGE_SLOT_OCTETS,
+               MESSAGE_SLOT_OCTETS);
+}
+
+static void give_back(struct ring_half *half) /* more than a beat */
+{
+    const struct message m = {.operation = MESSAGE_RETURN, .slot_count = 1, .count = 1};
+    memcpy(half->slot[half->producer++ % RING_SLOTS].octets, &m, MESSAGE_SLOT_OCTETS);
+}
+
+START_TEST(what_ip_delivers_to_nobody_is_its_fault)
+{
+    const struct probe_report r = report_of(PROBE_SERVED, PROBE_SERVED, PROBE_FAILED);
+    ck_assert_int_eq(memory_renew(s, SERVER_BIT(SERVER_UDP)), 0);
+    struct ring_half *of_udp = half_of(SERVER_UDP, SERVER_IP), *of_ip = half_of(SERVER_IP, SERVER_UDP);
+    judge_tick(s, now_us());
+    for (unsigned probes = 0; probes < 2; probes++) {
+        is_asked();
+        give_back(of_udp);
+        carry(of_udp, MESSAGE_SEND, deliveries[_i].sends);
+        give_back(of_ip);
+        carry(of_ip, MESSAGE_RECEIVE, deliveries[_i].receives);
+        of_ip->consumer = of_udp->producer - (deliveries[_i].untaken ? 2 : 0);
+        of_udp->consumer = of_ip->producer - (deliveries[_i].full ? RING_SLOTS / 2 : 0);
+        s->prober.elimination.since_us -= ELIMINATE_GUESS_US;
+        answers(&r, sizeof r);
+    }
+    ck_assert_msg(blamed() == SERVER_BIT(deliveries[_i].blamed), "%s: %x", deliveries[_i].name, blamed());
+    segment_unmap(of_udp, sizeof *of_udp);
+    segment_unmap(of_ip, sizeof *of_ip);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("supervisor_prober");
@@ -302,6 +375,7 @@ int main(void)
     tcase_add_test(tc, its_session_counts_against_nobody);
     tcase_add_loop_test(tc, what_it_was_handed_is_what_tcp_gave, 0, sizeof hands / sizeof hands[0]);
     tcase_add_loop_test(tc, who_ends_all_is_to_blame, 0, ENDS);
+    tcase_add_loop_test(tc, what_ip_delivers_to_nobody_is_its_fault, 0, sizeof deliveries / sizeof deliveries[0]);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -388,11 +388,17 @@ static const struct {
     [TRAFFIC_TO_UDP] = {0, POINT(POINT_HANDED_UDP)},
 };
 
-/* Nothing was said behind it: its buffer is not in use again. */
+static void hear_more(void *argument, const struct message *m)
+{
+    bool *more = argument;
+    *more |= m->operation != MESSAGE_RETURN; /* those ring no bell, and may lie there for long */
+}
+
+/* Nothing was said behind it but what came home: its buffer is not in use again. */
 static bool is_last(const struct supervisor *s, enum traffic_ring i, uint32_t taken)
 {
-    uint32_t said;
-    return judge_said(s, ring[i][0], ring[i][1], &said) && said == taken;
+    bool more = false;
+    return judge_hear(s, ring[i][0], ring[i][1], false, &taken, hear_more, &more) && !more;
 }
 
 static void last_look(struct supervisor *s, struct look *l, uint32_t taken)

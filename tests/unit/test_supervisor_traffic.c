@@ -268,6 +268,22 @@ START_TEST(what_is_handed_on_speaks_for_ip)
 }
 END_TEST
 
+/* What comes home rings no bell, so it may wait long to be taken: the packet before it is the last one all the same. */
+START_TEST(what_comes_home_is_no_packet)
+{
+    const struct message more = {
+        .operation = _i == 0 ? MESSAGE_RETURN : MESSAGE_RECEIVE, .slot_count = 1, .count = 1};
+    struct ring_half *of_nic = half[SERVER_NIC][SERVER_IP];
+    is_used();
+    for (unsigned n = 0; n < LOOKS && blamed() == 0; n++) {
+        look();
+        hand_up(AS_IT_IS);
+        memcpy(of_nic->slot[of_nic->producer++ % RING_SLOTS].octets, &more, MESSAGE_SLOT_OCTETS);
+    }
+    ck_assert_uint_eq(blamed(), _i == 0 ? SERVER_BIT(SERVER_IP) : 0);
+}
+END_TEST
+
 /* Nobody is blamed who could not. */
 enum { FULL, STARTS, POISON, SWITCHED_OFF, UNREAD, EXCUSES };
 
@@ -486,6 +502,7 @@ int main(void)
     tcase_add_checked_fixture(tc, rings_setup, rings_teardown);
     tcase_add_loop_test(tc, what_comes_is_due, 0, sizeof ups / sizeof ups[0]);
     tcase_add_loop_test(tc, what_is_handed_on_speaks_for_ip, 0, 2);
+    tcase_add_loop_test(tc, what_comes_home_is_no_packet, 0, 2);
     tcase_add_loop_test(tc, what_has_another_reason_blames_nobody, 0, EXCUSES);
     tcase_add_loop_test(tc, ip_sends_frames, 0, sizeof downs / sizeof downs[0]);
     tcase_add_loop_test(tc, what_is_asked_for_is_sent, 0, REQUESTS);

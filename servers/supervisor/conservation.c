@@ -28,6 +28,8 @@ static const struct law {
     {POINT(POINT_UNWRITTEN), POINT(POINT_WRITTEN), 1000000, 1, {SERVER_NIC}, "does not write what it is sent"},
     {POINT(POINT_KEPT), POINT(POINT_READ), 1000000, 1, {SERVER_NIC}, "does not hand up what it reads"},
     {POINT(POINT_MISUP), POINT(POINT_UP), 1000000, 1, {SERVER_NIC}, "hands up only what is no frame"},
+    {POINT(POINT_DAMAGED), POINT(POINT_WHOLE), 1000000, 1, {SERVER_NIC}, "hands up only what fails its checksum"},
+    {POINT(POINT_MISQUOTED), POINT(POINT_QUOTED), 1000000, 1, {SERVER_IP}, "says of checksums what nic did not"},
     {POINT(POINT_DUE_TCP), POINT(POINT_HANDED_TCP), 1000000, 2, {SERVER_IP, SERVER_NIC}, "tcp gets nothing that comes"},
     {POINT(POINT_DUE_UDP), POINT(POINT_HANDED_UDP), 1000000, 2, {SERVER_IP, SERVER_NIC}, "udp gets nothing that comes"},
 };

@@ -32,16 +32,20 @@ enum flow_point {
     POINT_MISUP,     /* is none */
     POINT_DUE_TCP,   /* heard by ip: a packet that tcp is to have */
     POINT_DUE_UDP,
+    POINT_DAMAGED, /* of those: fails its checksum, as nic has it */
+    POINT_WHOLE,
     POINT_SAID_SENT,   /* by ip to nic, whatever it is */
     POINT_SAID_PACKET, /* a transport's */
     POINT_HANDED_TCP,  /* said to tcp, from the wire */
     POINT_HANDED_UDP,
+    POINT_MISQUOTED, /* of those: with another word on its checksum than nic's */
+    POINT_QUOTED,
     POINT_TOLD, /* said to a transport: a packet of its own came to nothing */
     POINTS
 };
 #define POINT(point) (1U << (point))
 
-#define CONSERVATION_LAWS 10
+#define CONSERVATION_LAWS 12
 struct conservation {
     struct {
         uint32_t count;             /* looks in a row at which something came to nothing */

@@ -9,6 +9,9 @@
  * what makes no sense in between is not seen, and who refuses that may be blamed in its place.
  * Names of what an application had may be gone by the time: then nothing is said about the packet.
  *
+ * What carries a checksum is to be whole if nic's word on it is followed, and ip is to pass that word on: else transports
+ * drop all that comes. A network that damages every packet costs nic a life, ever more rarely.
+ *
  * It sees what is between two domains. Nothing is counted while anybody starts, or was not let run; nor while frames
  * are refused on purpose (poison).
  *
@@ -39,6 +42,7 @@
 #define CHECKSUM_TCP      16
 #define CHECKSUM_UDP      6
 #define INTERFACES_OCTETS 65536U /* of /proc/net/dev: some 500 of them */
+#define SUMMED_OCTETS     2048U  /* whose checksum is looked at, at most */
 #define QUESTIONS         8 /* for stations, at one look: whose answers are waited for may be more than ip can keep */
 #define FRAGMENT_MASK     0x3fffU /* more fragments, offset */
 
@@ -57,6 +61,8 @@ struct look {
     uint32_t wire;       /* of a transport's: for the wire, by the message alone */
     bool there, gone;    /* gone: what was sent named what nobody has any more */
     struct message last; /* packet that was taken from this ring, if any was since the last look */
+    struct message due;  /* the last one from nic, if a transport is to have it */
+    uint32_t due_at;     /* where in it the transport's header is; 0: none is due */
 };
 
 static uint32_t be16(const uint8_t *at)
@@ -168,6 +174,36 @@ static bool is_station(const uint8_t mac[6])
     return (mac[0] & 1) == 0 && memcmp(mac, none, sizeof none) != 0;
 }
 
+static uint64_t sum_of(const uint8_t *octets, uint32_t length)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i + 1 < length; i += 2)
+        sum += be16(octets + i);
+    return length % 2 != 0 ? sum + ((uint64_t)octets[length - 1] << 8) : sum;
+}
+
+/* Whether it would fail its checksum, if nic's word on that is followed (servers/transport/packets.c). Untrusted: m, p.
+ */
+static bool is_damaged(const struct supervisor *s, const struct message *m, const struct packet *p)
+{
+    uint8_t frame[SUMMED_OCTETS];
+    uint32_t at = ETHER_OCTETS + p->header, length = p->octets - p->header;
+    uint32_t field = at + (p->protocol == PROTOCOL_TCP ? CHECKSUM_TCP : CHECKSUM_UDP);
+    if (m->checksum_state == MESSAGE_CHECKSUM_VALID ||
+        (m->checksum_state == MESSAGE_CHECKSUM_PARTIAL && m->checksum_start == at))
+        return false;
+    if (at + length > sizeof frame || field + 2 > at + length ||
+        !copy(s, SERVER_NIC, SERVER_IP, &m->reference[0], frame, at + length) ||
+        (p->protocol == PROTOCOL_UDP && be16(frame + field) == 0))
+        return false;
+    uint32_t ends = 2 * (p->family == ADDRESS_IP6 ? 16U : 4U);
+    uint64_t sum =
+        sum_of(frame + at - ends, ends + length) + p->protocol + length; /* RFC 9293 3.1: with the pseudo-header */
+    while (sum >> 16 != 0)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return sum != 0xffff;
+}
+
 static void frame_up(struct look *l, const struct message *m)
 {
     struct supervisor *s = l->s;
@@ -185,8 +221,27 @@ static void frame_up(struct look *l, const struct message *m)
     uint32_t own = own_index(s, p.family, p.destination);
     if (own == STACK_ADDRESSES_MAX || (s->traffic.used & 1U << own) == 0)
         return; /* one that nothing ever came for may not be in use (yet), or another's */
-    l->count[POINT_DUE_TCP] += p.protocol == PROTOCOL_TCP;
-    l->count[POINT_DUE_UDP] += p.protocol == PROTOCOL_UDP;
+    if (p.protocol != PROTOCOL_TCP && p.protocol != PROTOCOL_UDP)
+        return;
+    l->count[p.protocol == PROTOCOL_TCP ? POINT_DUE_TCP : POINT_DUE_UDP]++;
+    l->count[is_damaged(s, m, &p) ? POINT_DAMAGED : POINT_WHOLE]++;
+    l->due = *m;
+    l->due_at = ETHER_OCTETS + p.header;
+}
+
+/* The packet that is due, as ip hands it on: whether it says of the checksum what nic said (servers/ip/receive.c). */
+static void quote_look(struct look *l, const struct message *m)
+{
+    const struct message *due = &l->due;
+    const struct message_reference *is = &m->reference[0], *was = &due->reference[0];
+    if (l->due_at == 0 || is->pool != was->pool || is->generation != was->generation ||
+        is->offset != was->offset + l->due_at)
+        return;
+    bool finished = due->checksum_state == MESSAGE_CHECKSUM_PARTIAL && due->checksum_start != l->due_at;
+    uint8_t state = finished ? (uint8_t)MESSAGE_CHECKSUM_NONE : due->checksum_state;
+    bool same =
+        m->checksum_state == state && (state != MESSAGE_CHECKSUM_PARTIAL || m->checksum_offset == due->checksum_offset);
+    l->count[same ? POINT_QUOTED : POINT_MISQUOTED]++;
 }
 
 /* Whether the fields that nic acts upon fit the packet. */
@@ -303,8 +358,10 @@ static void hear_said(void *argument, const struct message *m)
     l->count[POINT_TOLD] += to_transport && m->operation == MESSAGE_UNREACHABLE;
     l->count[to_tcp ? POINT_HANDED_TCP : POINT_HANDED_UDP] +=
         to_transport && m->operation == MESSAGE_RECEIVE && !turned;
-    if (to_transport && m->operation == MESSAGE_RECEIVE && !turned)
+    if (to_transport && m->operation == MESSAGE_RECEIVE && !turned) {
         address_used(l->s, &m->destination);
+        quote_look(l, m);
+    }
 }
 
 /* ---- the device ---- */
@@ -380,7 +437,9 @@ static uint32_t device_look(struct supervisor *s, struct look *l, uint32_t known
 static const struct {
     uint32_t taken, said;
 } points[TRAFFIC_RINGS] = {
-    [TRAFFIC_UP] = {POINT(POINT_UP) | POINT(POINT_MISUP) | POINT(POINT_DUE_TCP) | POINT(POINT_DUE_UDP), 0},
+    [TRAFFIC_UP] = {POINT(POINT_UP) | POINT(POINT_MISUP) | POINT(POINT_DUE_TCP) | POINT(POINT_DUE_UDP) |
+                        POINT(POINT_DAMAGED) | POINT(POINT_WHOLE),
+                    0},
     [TRAFFIC_DOWN] = {POINT(POINT_SENT) | POINT(POINT_MISSENT), POINT(POINT_SAID_SENT) | POINT(POINT_SAID_PACKET)},
     [TRAFFIC_FROM_TCP] = {POINT(POINT_SAYS_TCP) | POINT(POINT_ASKED_TCP) | POINT(POINT_MISASKED_TCP), 0},
     [TRAFFIC_FROM_UDP] = {POINT(POINT_SAYS_UDP) | POINT(POINT_ASKED_UDP) | POINT(POINT_MISASKED_UDP), 0},
@@ -408,8 +467,10 @@ static void last_look(struct supervisor *s, struct look *l, uint32_t taken)
     if (!l->there || !is_last(s, l->ring, taken))
         return;
     judge_last(l);
-    if (!is_last(s, l->ring, taken))
-        memcpy(l->count, before, sizeof before);
+    if (is_last(s, l->ring, taken))
+        return;
+    memcpy(l->count, before, sizeof before);
+    l->due_at = l->ring == TRAFFIC_UP ? 0 : l->due_at;
 }
 
 /* The points that are known. */
@@ -433,7 +494,8 @@ static uint32_t rings_look(struct supervisor *s, struct look *l)
         told += i >= TRAFFIC_TO_TCP && (known & points[i].said) != 0;
     }
     l->count[POINT_SAID_PACKET] += l->questions / QUESTIONS;
-    return known | (told == 2 ? POINT(POINT_TOLD) : 0);
+    uint32_t both = POINT(POINT_TOLD) | POINT(POINT_MISQUOTED) | POINT(POINT_QUOTED);
+    return known | (told == 2 ? both : 0);
 }
 
 static bool refuses_on_purpose(const struct supervisor *s)

@@ -56,6 +56,8 @@ static const struct {
     {"nic does not write", POINT_UNWRITTEN, POINT_WRITTEN, SERVER_NIC, 1000000},
     {"nic does not hand up", POINT_KEPT, POINT_READ, SERVER_NIC, 1000000},
     {"nic hands up nonsense", POINT_MISUP, POINT_UP, SERVER_NIC, 1000000},
+    {"nic damages", POINT_DAMAGED, POINT_WHOLE, SERVER_NIC, 1000000},
+    {"ip misquotes", POINT_MISQUOTED, POINT_QUOTED, SERVER_IP, 1000000},
     {"ip keeps tcp's", POINT_DUE_TCP, POINT_HANDED_TCP, SERVER_IP, 1000000},
     {"ip keeps udp's", POINT_DUE_UDP, POINT_HANDED_UDP, SERVER_IP, 1000000},
 };

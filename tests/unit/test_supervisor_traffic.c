@@ -67,6 +67,18 @@ static void sum_write(uint8_t *header)
     header[11] = (uint8_t)sum;
 }
 
+/* Of TCP, with its pseudo-header. */
+static void segment_sum_write(uint8_t frame[FRAME])
+{
+    uint32_t sum = 6 + 20;
+    frame[50] = frame[51] = 0;
+    for (unsigned i = 26; i < FRAME; i += 2)
+        sum += (uint32_t)frame[i] << 8 | frame[i + 1];
+    sum = ~((sum & 0xffff) + (sum >> 16));
+    frame[50] = (uint8_t)(sum >> 8);
+    frame[51] = (uint8_t)sum;
+}
+
 /* A segment without text. */
 static void frame_make(uint8_t frame[FRAME], bool up)
 {
@@ -80,7 +92,9 @@ static void frame_make(uint8_t frame[FRAME], bool up)
     frame[23] = 6;
     memcpy(frame + 26, (up ? &peer : &own)->octets, 4);
     memcpy(frame + 30, (up ? &own : &peer)->octets, 4);
+    frame[35] = 80;
     sum_write(frame + 14);
+    segment_sum_write(frame);
 }
 
 /* `by` says it to `to`, who takes it; the octets lie in its pool. */
@@ -136,6 +150,10 @@ enum frame_change {
     POOL,
     FIELDS,
     TOO_SHORT,
+    DAMAGED,
+    DAMAGED_VALID,
+    UNFINISHED,
+    UNFINISHED_ELSEWHERE,
 };
 static const struct {
     const char *name;
@@ -160,6 +178,10 @@ static const struct {
     {"nic names another pool", POOL, SERVER_BIT(SERVER_NIC)},
     {"nic says what no device says", FIELDS, SERVER_BIT(SERVER_NIC)},
     {"nic hands up no frame", TOO_SHORT, SERVER_BIT(SERVER_NIC)},
+    {"nic hands up what is damaged", DAMAGED, SERVER_BIT(SERVER_NIC)},
+    {"the device says that it is whole", DAMAGED_VALID, SERVER_BIT(SERVER_IP)},
+    {"the checksum is still to be finished", UNFINISHED, SERVER_BIT(SERVER_IP)},
+    {"nic says that of another place", UNFINISHED_ELSEWHERE, SERVER_BIT(SERVER_NIC)},
 };
 
 static void change_up(enum frame_change change, uint8_t *frame, struct message *m, uint32_t *length)
@@ -218,6 +240,17 @@ static void change_up(enum frame_change change, uint8_t *frame, struct message *
     case TOO_SHORT:
         *length = 13;
         break;
+    case DAMAGED:
+    case DAMAGED_VALID:
+    case UNFINISHED:
+    case UNFINISHED_ELSEWHERE:
+        frame[38] ^= 1;
+        m->checksum_state = change == DAMAGED         ? MESSAGE_CHECKSUM_NONE
+                            : change == DAMAGED_VALID ? MESSAGE_CHECKSUM_VALID
+                                                      : MESSAGE_CHECKSUM_PARTIAL;
+        m->checksum_start = change == UNFINISHED ? 34 : 33;
+        m->checksum_offset = 16;
+        break;
     default:
         break;
     }
@@ -265,6 +298,50 @@ START_TEST(what_is_handed_on_speaks_for_ip)
             say(SERVER_IP, SERVER_TCP, m, "", 1);
     }
     ck_assert_uint_eq(blamed(), _i == 0 ? 0 : SERVER_BIT(SERVER_IP));
+}
+END_TEST
+
+/* What nic says of the checksum, and what ip says to tcp of the same packet, or of another. */
+static const struct {
+    const char *name;
+    uint8_t state[2];
+    uint16_t start, offset;
+    uint32_t at; /* in the frame */
+    unsigned blamed;
+} quotes[] = {
+    {"as it is", {MESSAGE_CHECKSUM_NONE, MESSAGE_CHECKSUM_NONE}, .at = 34},
+    {"valid", {MESSAGE_CHECKSUM_VALID, MESSAGE_CHECKSUM_VALID}, .at = 34},
+    {"to be finished", {MESSAGE_CHECKSUM_PARTIAL, MESSAGE_CHECKSUM_PARTIAL}, 34, 16, .at = 34},
+    {"to be finished elsewhere", {MESSAGE_CHECKSUM_PARTIAL, MESSAGE_CHECKSUM_NONE}, 30, 16, .at = 34},
+    {"the word is lost", {MESSAGE_CHECKSUM_PARTIAL, MESSAGE_CHECKSUM_NONE}, 34, 16, .at = 34, SERVER_BIT(SERVER_IP)},
+    {"the place is lost", {MESSAGE_CHECKSUM_PARTIAL, MESSAGE_CHECKSUM_PARTIAL}, 34, 0, .at = 34, SERVER_BIT(SERVER_IP)},
+    {"a word of its own", {MESSAGE_CHECKSUM_NONE, MESSAGE_CHECKSUM_VALID}, .at = 34, .blamed = SERVER_BIT(SERVER_IP)},
+    {"of another packet", {MESSAGE_CHECKSUM_NONE, MESSAGE_CHECKSUM_VALID}, .at = 36},
+};
+
+START_TEST(ip_says_of_checksums_what_nic_said)
+{
+    const struct server_memory *nic = &s->server[SERVER_NIC];
+    const struct message_reference r = {nic->pool_index, nic->pool_generation, 4096 + quotes[_i].at, FRAME - 34};
+    const struct message m = {.operation = MESSAGE_RECEIVE,
+                              .cookie = 5,
+                              .reference = {r},
+                              .checksum_state = quotes[_i].state[1],
+                              .checksum_offset = quotes[_i].offset};
+    is_used();
+    for (unsigned n = 0; n < LOOKS && blamed() == 0; n++) {
+        uint8_t frame[FRAME];
+        look();
+        frame_make(frame, true);
+        say(SERVER_NIC, SERVER_IP,
+            (struct message){.operation = MESSAGE_RECEIVE,
+                             .checksum_state = quotes[_i].state[0],
+                             .checksum_start = quotes[_i].start,
+                             .checksum_offset = 16},
+            frame, FRAME);
+        say(SERVER_IP, SERVER_TCP, m, "", 1);
+    }
+    ck_assert_msg(blamed() == quotes[_i].blamed, "%s: %x", quotes[_i].name, blamed());
 }
 END_TEST
 
@@ -502,6 +579,7 @@ int main(void)
     tcase_add_checked_fixture(tc, rings_setup, rings_teardown);
     tcase_add_loop_test(tc, what_comes_is_due, 0, sizeof ups / sizeof ups[0]);
     tcase_add_loop_test(tc, what_is_handed_on_speaks_for_ip, 0, 2);
+    tcase_add_loop_test(tc, ip_says_of_checksums_what_nic_said, 0, sizeof quotes / sizeof quotes[0]);
     tcase_add_loop_test(tc, what_comes_home_is_no_packet, 0, 2);
     tcase_add_loop_test(tc, what_has_another_reason_blames_nobody, 0, EXCUSES);
     tcase_add_loop_test(tc, ip_sends_frames, 0, sizeof downs / sizeof downs[0]);

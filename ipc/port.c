@@ -42,8 +42,12 @@ static void account_push(struct port *port, const struct message *m)
 /* Untrusted: cookie. What was not lent does not come home. */
 static void account_return(struct port *port, uint32_t cookie)
 {
-    if (cookie >= PORT_COOKIES || port->since[cookie] == 0)
+    if (cookie >= PORT_COOKIES)
         return;
+    if (port->since[cookie] == 0) {
+        port->counters.strays++;
+        return;
+    }
     port->lent--;
     port->since[cookie] = 0;
 }

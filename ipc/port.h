@@ -18,6 +18,7 @@ struct port_counters {
     uint64_t heard;    /* messages that came, beats among them */
     uint64_t returned; /* loans that came home */
     uint64_t foreign;  /* well-formed, and nothing that is said on this channel */
+    uint64_t strays;   /* cookies below PORT_COOKIES that came home and were not out */
 };
 
 struct port {

@@ -35,7 +35,7 @@ struct domain_watch { /* of a neighbour, over one life of the channel: watch.c *
     bool revoked;                             /* entries of its were: it may name them without a lie */
     uint32_t silent, kept, lies;              /* ticks */
     uint64_t liveness, heard, returned, refused; /* at the last tick that counted */
-    uint64_t refused_before;                     /* this life */
+    uint64_t refused_before, strays_before;      /* this life */
 };
 
 struct domain_port {

@@ -77,7 +77,8 @@ static void begin(struct domain_watch *watch, const struct domain_port *port, ui
                                    .heard = port->port.counters.heard,
                                    .returned = port->port.counters.returned,
                                    .refused = refusals(&port->port),
-                                   .refused_before = refusals(&port->port)};
+                                   .refused_before = refusals(&port->port),
+                                   .strays_before = port->port.counters.strays};
 }
 
 static void beat(struct port *port)
@@ -101,6 +102,8 @@ static const char *kept_or_lied(const struct domain_port *port, uint64_t refused
     bool garbled = refused != watch->refused_before;
     if (watch->kept >= limit)
         return garbled ? "gives back nothing that can be read" : ACCUSED_KEEPS;
+    if (port_oldest(&port->port) >= old_limit(port->peer) && port->port.counters.strays != watch->strays_before)
+        return "gave back another loan than it had"; /* by its books they all came home */
     if (port_oldest(&port->port) >= old_limit(port->peer))
         return garbled ? "gave back a loan in what cannot be read, or not" : ACCUSED_KEEPS_ONE;
     return watch->lies >= WATCH_LIES ? ACCUSED_NAMES : NULL;

@@ -19,6 +19,7 @@ static struct {
     bool lives, beats, asks, takes, gives_back, lies, revoked;
     const char *accused; /* NULL: it is not */
     uint32_t keeps_one;  /* cookie */
+    uint32_t instead;    /* cookie that it gives back in its place; 0: none */
 } rows[] = {
     {"beats and serves", true, true, true, true, true, false, false, NULL, 0},
     {"beats, and nobody wants anything", true, true, false, true, true, false, false, NULL, 0},
@@ -26,6 +27,8 @@ static struct {
     {"is stopped", false, false, false, false, false, false, false, NULL, 0},
     {"takes and keeps", true, true, true, true, false, false, false, ACCUSED_KEEPS, 0},
     {"keeps one, others come home", true, true, true, true, true, false, false, ACCUSED_KEEPS_ONE, 8 + 3},
+    {"gives back another in its place", true, true, true, true, true, false, false,
+     "gave back another loan than it had", 8 + 3, 999},
     {"takes nothing", true, true, true, false, false, false, false, NULL, 0},
     {"lies on and on", true, true, false, true, true, true, false, "goes on naming what it may not", 0},
     {"names what was revoked", true, true, false, true, true, true, true, NULL, 0},
@@ -53,6 +56,8 @@ static void step(uint32_t i, uint32_t n)
     while (rows[i].takes && port_pull(&f.nic, &m))
         if (m.operation == MESSAGE_RECEIVE && (rows[i].keeps_one == 0 || m.cookie != rows[i].keeps_one))
             home.returned[home.count++] = (uint32_t)m.cookie;
+        else if (m.operation == MESSAGE_RECEIVE && rows[i].instead != 0)
+            home.returned[home.count++] = rows[i].instead;
     if (rows[i].gives_back && home.count > 0)
         ck_assert(port_push(&f.nic, &home));
     port_flush(&f.nic);

@@ -138,6 +138,7 @@ START_TEST(test_returns_travel_in_batches)
             ck_assert_uint_eq(got.returned[i], expected++);
     }
     ck_assert_uint_eq(expected, 30);
+    ck_assert_uint_eq(b.counters.strays, 30); /* none of them was out */
 }
 END_TEST
 

@@ -50,6 +50,15 @@ class Confirmed(unittest.TestCase):
         line, left = confirmed(slow(), slow(), slow())
         self.assertEqual((line["outcome"], left, len(line["earlier"])), ("degraded", 0, 2))
 
+    def test_the_mildest_stands(self):
+        still = restarted(seen())
+        still["load"]["flows"][3]["gap_ns"] = 3000 * MS
+        for order in (slow(), still, still), (still, slow(), still), (still, still, slow()):
+            line, left = confirmed(*order)
+            self.assertEqual((line["outcome"], left, [o for o, _ in line["earlier"]]), ("degraded", 0, ["escaped", "escaped"]))
+        line, _ = confirmed(still, still, still)
+        self.assertEqual((line["outcome"], [o for o, _ in line["earlier"]]), ("escaped", ["escaped", "escaped"]))
+
     def test_others_are_not(self):
         escaped = restarted(restarted(seen()), "nic")
         escaped["load"]["flows"][3]["gap_ns"] = 3000 * MS  # a pause too, but not alone

@@ -204,7 +204,9 @@ static bool check_syn(struct arrival *a)
 
 /* Sixth, check the URG bit: ignored (RFC 6093 5: SHOULD be in line). Deviates: RFC 9293 3.8.5: MUST tell the user. */
 
-/* Takes off what is not to be written: below rcv_nxt, beyond the ring, beyond the FIN, held already. */
+/* Takes off what is not to be written: below rcv_nxt, beyond the ring, beyond the FIN, at either end held already. What
+ * is held in the midst is written again: a segment fills all the holes that it covers, for without SACK the peer takes
+ * what it does not acknowledge for underway, and sends of each hole's rest nothing before a timeout. */
 static bool trim_text(const struct tcp_conn *c, const struct segment *s, uint32_t *ret_start, uint32_t *ret_end)
 {
     uint32_t start = seq_max(s->text, c->rcv_nxt);
@@ -213,7 +215,7 @@ static bool trim_text(const struct tcp_conn *c, const struct segment *s, uint32_
         end = seq_min(end, c->fin_seq);
     *ret_start = start;
     *ret_end = end;
-    return seq_before(start, end) && ranges_clip(c, ret_start, ret_end);
+    return seq_before(start, end) && ranges_trim(c, ret_start, ret_end);
 }
 
 /* RFC 5681 4.2: a duplicate ACK for every segment out of order; a super-segment is several of them. A peer with SACK
@@ -226,32 +228,34 @@ static void owe_duplicate_acks(struct arrival *a)
     a->c->acks_owed = u32_min(a->c->acks_owed + segments, TCP_ACKS_OWED_MAX);
 }
 
-static void place(struct arrival *a, uint32_t start, uint32_t end)
+/* `fresh` octets of it are new. */
+static void place(struct arrival *a, uint32_t start, uint32_t end, uint32_t fresh)
 {
     a->placement->conn = conn_index(a->t, a->c);
     a->placement->payload_offset = start - a->s.text;
     a->placement->stream_offset = start - a->c->irs - 1;
     a->placement->length = end - start;
-    a->t->counters.octets_in += end - start;
+    a->t->counters.octets_in += fresh;
 }
 
 static void take_out_of_order(struct arrival *a, uint32_t start, uint32_t end)
 {
     a->t->counters.out_of_order++;
     owe_duplicate_acks(a);
+    uint32_t fresh = end - start - ranges_held(a->c, start, end);
     if (!ranges_insert(a->c, start, end)) {
         a->t->counters.drop_ranges_full++;
         return;
     }
     sack_take(a->c, start);
-    place(a, start, end);
+    place(a, start, end, fresh);
 }
 
 static void take_in_order(struct arrival *a, uint32_t start, uint32_t end)
 {
     struct tcp_conn *c = a->c;
     bool held = c->range_count > 0;
-    place(a, start, end);
+    place(a, start, end, end - start - ranges_held(c, start, end));
     c->rcv_nxt = end;
     ranges_advance(c);
     sack_advance(c);

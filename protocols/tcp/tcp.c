@@ -32,10 +32,10 @@
  * the heap at once; its index is free when this was reported and its RST, if one is due, was given out. So does
  * one in TIME-WAIT: a record of its own goes on for it.
  *
- * Payload: never seen. Input tells the host where a segment's payload belongs; what is below rcv_nxt, in a
- * held range, or beyond the ring is trimmed first, so nothing that is there is written twice. Of a segment
- * that covers several holes the first is filled, the peer sends the rest again. Output names a piece of the
- * send ring that does not cross its end.
+ * Payload: never seen. Input tells the host where a segment's payload belongs; what is below rcv_nxt, beyond the
+ * ring, or at its ends in a held range is trimmed first. A segment fills all the holes that it covers: what is held
+ * between them, which nobody has read yet, is written again. Output names a piece of the send ring that does not
+ * cross its end.
  *
  * Timers of a connection: retransmission (or persist, never both), delayed ACK, keepalive, and one for states that end
  * by themselves (FIN-WAIT-2 after close). SYN-RECEIVED ends with its retransmissions.

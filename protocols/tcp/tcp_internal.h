@@ -469,7 +469,8 @@ void autotune_send(struct tcp *t, const struct tcp_conn *c);
 void autotune_consumed(struct tcp *t, uint64_t now_us, const struct tcp_conn *c);
 
 /* reassembly.c */
-bool ranges_clip(const struct tcp_conn *c, uint32_t *start, uint32_t *end);
+bool ranges_trim(const struct tcp_conn *c, uint32_t *start, uint32_t *end);
+uint32_t ranges_held(const struct tcp_conn *c, uint32_t start, uint32_t end);
 bool ranges_insert(struct tcp_conn *c, uint32_t start, uint32_t end);
 void ranges_advance(struct tcp_conn *c);
 

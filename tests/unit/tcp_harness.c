@@ -178,8 +178,10 @@ static void check_placement(const struct tcp_conn *was, const struct tcp_placeme
         require(!before(start, was->rcv_nxt));
         require(!before(was->irs + 1 + was->receive_consumed + was->receive_size, end));
     }
-    for (uint32_t i = 0; i < was->range_count; i++)
-        require(!before(start, was->range[i].end) || !before(was->range[i].start, end));
+    for (uint32_t i = 0; i < was->range_count; i++) { /* neither its first octet nor its last is there already */
+        require(before(start, was->range[i].start) || !before(start, was->range[i].end));
+        require(!before(was->range[i].start, end) || before(was->range[i].end, end));
+    }
 }
 
 enum tcp_input_result host_input(struct host *h, const struct tcp_segment_in *meta, const uint8_t *header,

@@ -458,15 +458,58 @@ START_TEST(test_out_of_order)
     expect(&b, A, 1, 1, 0);
     ck_assert_uint_eq(conn_of(&b)->range_count, 2);
     ck_assert_uint_eq(counters_of(&b)->octets_in, 2500);
-    inject(&b, A, 1, 1, 5000); /* of what covers two holes the first is filled */
-    expect(&b, A, 1, 2501, 0);
-    inject(&b, A, 2501, 1, 2500);
-    expect(&b, A, 1, 4001, 0);
-    inject(&b, A, 2501, 1, 2500);
+    inject(&b, A, 1, 1, 5000); /* covers both, the second hole, and more */
+    expect(&b, A, 1, 5001, 0);
     expect_silence(&b);
     ck_assert_uint_eq(conn_of(&b)->receive_next, 5000);
     ck_assert_uint_eq(conn_of(&b)->range_count, 0);
     ck_assert_uint_eq(counters_of(&b)->octets_in, 5000);
+}
+END_TEST
+
+/* Without SACK a peer does not know what is held: it sends the first again, and that fills what it covers. */
+START_TEST(test_one_segment_fills_many_holes)
+{
+    established(65535);
+    for (uint32_t i = 0; i < 5; i++) { /* each 100 octets, behind a hole of 100; the last is not reached */
+        inject(&b, A, 101 + 200 * i, 1, 100);
+        expect(&b, A, 1, 1, 0);
+    }
+    inject(&b, A, 1, 1, 750);
+    expect(&b, A, 1, 801, 0);
+    ck_assert_uint_eq(conn_of(&b)->range_count, 1);
+    ck_assert_uint_eq(conn_of(&b)->receive_next, 800);
+    ck_assert_uint_eq(counters_of(&b)->octets_in, 900);
+    inject(&b, A, 801, 1, 100);
+    expect(&b, A, 1, 1001, 0);
+    ck_assert_uint_eq(conn_of(&b)->range_count, 0);
+    ck_assert_uint_eq(counters_of(&b)->octets_in, 1000);
+}
+END_TEST
+
+START_TEST(test_out_of_order_over_ranges)
+{
+    established(65535);
+    for (uint32_t i = 0; i < 5; i++) {
+        inject(&b, A, 1001 + 200 * i, 1, 100);
+        expect(&b, A, 1, 1, 0);
+    }
+    inject(&b, A, 951, 1, 400); /* begins in a hole, ends in one: 1001 and 1201 lie within */
+    expect(&b, A, 1, 1, 0);
+    ck_assert_uint_eq(conn_of(&b)->range_count, 4);
+    inject(&b, A, 1401, 1, 300); /* begins and ends in what is held */
+    expect(&b, A, 1, 1, 0);
+    ck_assert_uint_eq(conn_of(&b)->range_count, 3);
+    inject(&b, A, 1351, 1, 50); /* touches both its neighbours */
+    expect(&b, A, 1, 1, 0);
+    ck_assert_uint_eq(conn_of(&b)->range_count, 2);
+    ck_assert_uint_eq(counters_of(&b)->octets_in, 850);
+    inject(&b, A, 1, 1, 950);
+    expect(&b, A, 1, 1701, 0);
+    inject(&b, A, 1701, 1, 100);
+    expect(&b, A, 1, 1901, 0);
+    ck_assert_uint_eq(conn_of(&b)->range_count, 0);
+    ck_assert_uint_eq(counters_of(&b)->octets_in, 1900);
 }
 END_TEST
 
@@ -491,6 +534,10 @@ START_TEST(test_ranges_full)
     inject(&b, A, 101 + 200 * TCP_RANGES_MAX, 1, 100);
     expect(&b, A, 1, 1, 0);
     ck_assert_uint_eq(counters_of(&b)->drop_ranges_full, 1);
+    inject(&b, A, 101 + 200 * (TCP_RANGES_MAX - 1), 1, 300); /* but it may be part of the last */
+    expect(&b, A, 1, 1, 0);
+    ck_assert_uint_eq(counters_of(&b)->drop_ranges_full, 1);
+    ck_assert_uint_eq(conn_of(&b)->range_count, TCP_RANGES_MAX);
     inject(&b, A, 201, 1, 100); /* joins two */
     expect(&b, A, 1, 1, 0);
     ck_assert_uint_eq(conn_of(&b)->range_count, TCP_RANGES_MAX - 1);
@@ -661,6 +708,8 @@ int main(void)
         test_quick_ack,
         test_quick_ack_of_a_dialogue,
         test_out_of_order,
+        test_one_segment_fills_many_holes,
+        test_out_of_order_over_ranges,
         test_super_segment_out_of_order,
         test_ranges_full,
         test_fin_out_of_order,

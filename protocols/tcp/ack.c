@@ -126,7 +126,10 @@ static bool fin_was_acked(struct arrival *a)
         conn_time_wait(a->t, a->now_us, c);
         return false;
     case TCP_LAST_ACK:
-        conn_end(a->t, c, TCP_ERROR_NONE);
+        if (cookie_would_reopen(a->t, a->now_us, c))
+            conn_time_wait(a->t, a->now_us, c);
+        else
+            conn_end(a->t, c, TCP_ERROR_NONE);
         return false;
     default:
         return true;

@@ -13,6 +13,10 @@
  * from Linux: the connection is lost, and half-open here if the ACK comes after all, which is the price of keeping
  * nothing (RFC 4987 3.6).
  *
+ * A cookie may come again, with the first text, when its connection is over: a copy that was underway. The connection
+ * would be opened once more, and its text be taken twice. So one that came of a cookie which is good still ends in a
+ * TIME-WAIT here, too, when the peer has closed first.
+ *
  * Cookies are taken only while they were sent lately, so that guessing is worth trying at no other time; a new
  * incarnation takes those of the one before it. When the accept queue is full nothing is answered at all, neither a SYN
  * nor the ACK that would complete: the peer sends it again. */
@@ -102,16 +106,32 @@ void cookie_send(struct arrival *a)
     t->cookies_until_us = a->now_us + COOKIE_LIFE_US;
 }
 
-/* Untrusted: s (wire). Whether it acknowledges a cookie that was sent to where it comes from. */
-bool cookie_is_good(const struct tcp *t, uint64_t now_us, const struct tcp_segment_in *meta, const struct segment *s)
+/* Whether a SYN-ACK to the SYN `irs` from there carried `cookie` lately. */
+static bool is_good(const struct tcp *t, uint64_t now_us, const struct tcp_segment_in *meta, uint32_t irs,
+                    uint32_t cookie)
 {
     if (t->config.no_cookies || now_us >= t->cookies_until_us)
         return false;
-    uint32_t cookie = s->ack - 1;
     uint64_t step = now_us / COOKIE_STEP_US;
     if ((step & 1) != cookie >> 31)
         step--;
-    return cookie == cookie_make(t, meta, s->seq - 1, step, cookie >> 28 & (COOKIE_CLASSES - 1));
+    return cookie == cookie_make(t, meta, irs, step, cookie >> 28 & (COOKIE_CLASSES - 1));
+}
+
+/* Untrusted: s (wire). Whether it acknowledges a cookie that was sent to where it comes from. */
+bool cookie_is_good(const struct tcp *t, uint64_t now_us, const struct tcp_segment_in *meta, const struct segment *s)
+{
+    return is_good(t, now_us, meta, s->seq - 1, s->ack - 1);
+}
+
+bool cookie_would_reopen(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c)
+{
+    const struct tcp_identity *id = &c->identity;
+    const struct tcp_segment_in meta = {.source = id->remote,
+                                        .destination = id->local,
+                                        .source_port = id->remote_port,
+                                        .destination_port = id->local_port};
+    return is_good(t, now_us, &meta, c->irs, c->iss);
 }
 
 /* The SYN that the ACK of a good cookie says there was. */

@@ -333,6 +333,7 @@ uint32_t time_wait_floor(const struct tcp *t, uint32_t record); /* initial seque
 
 /* cookie.c */
 bool cookie_is_good(const struct tcp *t, uint64_t now_us, const struct tcp_segment_in *meta, const struct segment *s);
+bool cookie_would_reopen(const struct tcp *t, uint64_t now_us, const struct tcp_conn *c); /* what comes late, once it ended */
 
 /* open.c */
 uint32_t syn_mss(const struct segment *s, const struct ip_address *peer); /* that the SYN offers */

@@ -366,6 +366,74 @@ START_TEST(test_time_wait_first)
 }
 END_TEST
 
+/* The peer, who has said 100 octets, closes, and then we do. */
+static void both_close(void)
+{
+    inject(&b, A | F, 101, 1, 0);
+    expect(&b, A, 1, 102, 0);
+    tcp_receive_consumed(b.h.t, b.h.now_us, b.conn, 100);
+    tcp_close(b.h.t, b.h.now_us, b.conn);
+    expect(&b, A | F, 1, 102, 0);
+    inject(&b, A, 102, 2, 0);
+    expect_silence(&b);
+    ck_assert_int_eq(host_conn(&b.h, b.conn)->state, TCP_CLOSED);
+}
+
+static void open_with_text(void)
+{
+    inject(&b, A | P, 1, 1, 100);
+    b.conn = lookup();
+    ck_assert_uint_ne(b.conn, b.listener);
+    tcp_accepted(b.h.t, b.conn);
+    expect(&b, A, 1, 101, 0);
+}
+
+/* A copy of the first text comes when all is over: it opens no second connection. */
+START_TEST(test_spent)
+{
+    full();
+    ask();
+    open_with_text();
+    both_close();
+    ck_assert_uint_eq(counters_of(&b)->time_waits, 1);
+    inject(&b, A | P, 1, 1, 100);
+    expect(&b, A, 2, 102, 0);
+    expect_silence(&b);
+    ck_assert_uint_eq(lookup(), b.listener);
+    ck_assert_uint_eq(counters_of(&b)->cookies_taken, 1);
+    give_up(999);
+    advance(&b, 62 * SECOND);
+    expect_silence(&b);
+    ck_assert_ptr_null(time_wait_of(&b));
+}
+END_TEST
+
+/* Who came without a cookie leaves nothing when his peer closed first, nor who came of one long ago. */
+START_TEST(test_not_spent)
+{
+    full();
+    uint32_t iss = b.iss;
+    ask();
+    complete();
+    tcp_accepted(b.h.t, b.conn);
+    uint32_t cookie = b.iss, of_cookie = b.conn;
+    inject(&b, A | P, 1, 1, 100);
+    advance(&b, 40 * MS);
+    expect(&b, A, 1, 101, 0);
+    b.peer_port = 999;
+    b.iss = iss;
+    open_with_text();
+    both_close();
+    b.peer_port = PEER_PORT;
+    b.iss = cookie;
+    b.conn = of_cookie;
+    advance(&b, 2 * STEP);
+    both_close();
+    ck_assert_uint_eq(counters_of(&b)->cookies_taken, 1);
+    ck_assert_uint_eq(counters_of(&b)->time_waits, 0);
+}
+END_TEST
+
 /* ---- limits ---- */
 START_TEST(test_off)
 {
@@ -606,5 +674,6 @@ END_TEST
 
 SUITE_RUN("tcp_cookie", setup, teardown, test_plain, test_timestamps, test_no_timestamps, test_classes_ip4,
           test_classes_ip6, test_text_and_fin, test_forged, test_old, test_only_lately, test_not_a_cookie,
-          test_time_wait_first, test_off, test_accept_queue_full, test_accept_queue_full_of_cookies, test_table_full,
-          test_quarter_of_the_table, test_no_slot, test_restart, test_flood)
+          test_time_wait_first, test_spent, test_not_spent, test_off, test_accept_queue_full,
+          test_accept_queue_full_of_cookies, test_table_full, test_quarter_of_the_table, test_no_slot, test_restart,
+          test_flood)

@@ -416,6 +416,26 @@ static void check_conflicts(const struct sim *sim)
         sim_fail(sim, "two addresses are on both stacks and %u conflicts were told of", sim->conflicts);
 }
 
+static uint64_t frames_of(const struct sim *sim)
+{
+    uint64_t frames = 0;
+    for (uint32_t k = 0; k < SIM_STACKS; k++)
+        frames += sim->account[k].taken + sim->account[k].given;
+    return frames;
+}
+
+/* Until what was counted is published, and no frame came or went meanwhile. */
+static void settle_accounts(struct sim *sim)
+{
+    uint64_t until = sim->now_us + COUNTED_US, most = sim->now_us + SETTLE_US, frames = frames_of(sim);
+    while (sim->now_us < until) {
+        step(sim);
+        if (frames != frames_of(sim) && until < most)
+            until = sim->now_us + COUNTED_US;
+        frames = frames_of(sim);
+    }
+}
+
 static void check_end(struct sim *sim)
 {
     sim->peer_over = true;
@@ -435,8 +455,7 @@ static void check_end(struct sim *sim)
         check_counters(sim);
     check_conflicts(sim);
     sim_peer_end(sim);
-    for (uint64_t until = sim->now_us + COUNTED_US; sim->now_us < until;)
-        step(sim);
+    settle_accounts(sim);
     sim_account_check(sim);
 }
 

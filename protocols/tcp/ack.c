@@ -123,11 +123,11 @@ static bool fin_was_acked(struct arrival *a)
         conn_fin_wait_2(c, a->now_us);
         return true;
     case TCP_CLOSING:
-        conn_time_wait(a->t, a->now_us, c);
+        conn_time_wait(a->t, a->now_us, c, 0);
         return false;
     case TCP_LAST_ACK:
         if (cookie_would_reopen(a->t, a->now_us, c))
-            conn_time_wait(a->t, a->now_us, c);
+            conn_time_wait(a->t, a->now_us, c, TCP_TIME_WAIT_COOKIE);
         else
             conn_end(a->t, c, TCP_ERROR_NONE);
         return false;

@@ -344,7 +344,7 @@ static void process_fin(struct arrival *a)
         c->state = TCP_CLOSING;
         break;
     default:
-        conn_time_wait(a->t, a->now_us, c);
+        conn_time_wait(a->t, a->now_us, c, 0);
         break;
     }
 }

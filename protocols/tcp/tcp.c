@@ -318,9 +318,9 @@ enum tcp_farewell tcp_farewell(const struct tcp *t, uint32_t conn)
     return flags & TCP_CONN_RST_SENT ? TCP_FAREWELL_SENT : TCP_FAREWELL_NONE;
 }
 
-void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
+void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint8_t flags)
 {
-    uint32_t record = time_wait_new(t, now_us, c);
+    uint32_t record = time_wait_new(t, now_us, c, flags);
     if ((c->flags & TCP_CONN_ACK_NOW) || c->acks_owed > 0)
         time_wait_acknowledge(t, record);
     conn_end(t, c, TCP_ERROR_NONE);

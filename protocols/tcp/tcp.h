@@ -218,12 +218,18 @@ struct tcp_config {
 };
 
 /* All that TIME-WAIT has to know: flat, compact, in the store like a block. */
+enum {
+    TCP_TIME_WAIT_TIMESTAMPS = 1 << 0, /* the connection had them */
+    TCP_TIME_WAIT_COOKIE = 1 << 1,     /* the peer closed first; kept for the cookie that it came of, see cookie.c */
+    TCP_TIME_WAIT_FLAGS = (1 << 2) - 1,
+};
+
 struct tcp_time_wait {
     struct ip_address local, remote; /* ADDRESS_NONE: the record is free */
     uint16_t local_port, remote_port;
     uint32_t snd_nxt, rcv_nxt;
-    uint32_t ts_recent, ts_offset; /* with `timestamps` */
-    uint8_t timestamps;
+    uint32_t ts_recent, ts_offset; /* with timestamps */
+    uint8_t flags;                 /* TCP_TIME_WAIT_* */
     uint8_t window_scale;          /* of what we advertise */
     uint16_t window;               /* as advertised last */
     uint64_t ts_recent_at_us;

@@ -172,7 +172,8 @@ static uint16_t window_of(const struct tcp_conn *c)
     return (uint16_t)u32_min(open >> c->receive_window_scale, UINT16_MAX);
 }
 
-uint32_t time_wait_new(struct tcp *t, uint64_t now_us, const struct tcp_conn *c)
+/* `flags` beside what the connection says. */
+uint32_t time_wait_new(struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint8_t flags)
 {
     const struct tcp_identity *id = &c->identity;
     uint32_t record = allocate(t);
@@ -185,7 +186,7 @@ uint32_t time_wait_new(struct tcp *t, uint64_t now_us, const struct tcp_conn *c)
         .rcv_nxt = c->rcv_nxt,
         .ts_recent = c->ts_recent,
         .ts_offset = c->ts_offset,
-        .timestamps = (c->flags & TCP_CONN_TIMESTAMPS) != 0,
+        .flags = flags | ((c->flags & TCP_CONN_TIMESTAMPS) ? TCP_TIME_WAIT_TIMESTAMPS : 0),
         .window_scale = c->receive_window_scale,
         .window = window_of(c),
         .ts_recent_at_us = c->ts_recent_at_us,
@@ -217,7 +218,7 @@ void time_wait_expire(struct tcp *t, uint64_t now_us)
 bool time_wait_has_rested(const struct tcp *t, uint64_t now_us, uint32_t record)
 {
     const struct tcp_time_wait *r = &t->time_wait.record[record];
-    return r->timestamps && r->ends_at_us + TCP_PORT_REST_US <= now_us + t->config.time_wait_us;
+    return (r->flags & TCP_TIME_WAIT_TIMESTAMPS) && r->ends_at_us + TCP_PORT_REST_US <= now_us + t->config.time_wait_us;
 }
 
 uint32_t time_wait_floor(const struct tcp *t, uint32_t record)
@@ -238,7 +239,7 @@ void time_wait_acknowledge(struct tcp *t, uint32_t record)
         .ack = r->rcv_nxt,
         .flags = TCP_FLAG_ACK,
         .window = r->window,
-        .timestamps = r->timestamps != 0,
+        .timestamps = (r->flags & TCP_TIME_WAIT_TIMESTAMPS) != 0,
         .ts_offset = r->ts_offset,
         .tsecr = r->ts_recent,
     };
@@ -264,7 +265,7 @@ static void restart(struct arrival *a, uint32_t record)
     list_remove(w, &w->live, record);
     list_append(w, &w->live, record);
     r->ends_at_us = a->now_us + a->t->config.time_wait_us;
-    if (r->timestamps && a->s.timestamps) {
+    if ((r->flags & TCP_TIME_WAIT_TIMESTAMPS) && a->s.timestamps) {
         r->ts_recent = a->s.tsval;
         r->ts_recent_at_us = a->now_us;
     }
@@ -300,17 +301,23 @@ static bool is_reopening(const struct arrival *a, const struct tcp_time_wait *r)
         return false;
     if (!a->s.timestamps)
         return seq_after(a->s.seq, r->rcv_nxt);
-    if (!r->timestamps)
+    if (!(r->flags & TCP_TIME_WAIT_TIMESTAMPS))
         return true;
     if (a->s.tsval == r->ts_recent)
         return seq_after(a->s.seq, r->rcv_nxt);
     return seq_after(a->s.tsval, r->ts_recent); /* compares like a sequence number (RFC 7323 5.2) */
 }
 
-/* The record stays if the listener has no room now: the SYN comes again. */
+/* The record stays if the listener has no room now: the SYN comes again. But one that is kept for a cookie alone makes
+ * nobody wait in the flood that it comes of: the peer, which had the TIME-WAIT, has begun anew, and gets a cookie. */
 static void reopen(struct arrival *a, uint32_t record)
 {
     uint32_t floor = time_wait_floor(a->t, record);
+    if ((a->t->time_wait.record[record].flags & TCP_TIME_WAIT_COOKIE) && syns_are_full(a->t, a->c)) {
+        time_wait_end(a->t, record);
+        arrives_listen(a, NULL);
+        return;
+    }
     arrives_listen(a, &floor);
     if (a->result != TCP_INPUT_DONE)
         return;
@@ -322,7 +329,7 @@ static void reopen(struct arrival *a, uint32_t record)
 static bool check_timestamp(struct arrival *a, uint32_t record)
 {
     const struct tcp_time_wait *r = &a->t->time_wait.record[record];
-    if (!r->timestamps || (a->s.flags & (TCP_FLAG_RST | TCP_FLAG_SYN)))
+    if (!(r->flags & TCP_TIME_WAIT_TIMESTAMPS) || (a->s.flags & (TCP_FLAG_RST | TCP_FLAG_SYN)))
         return true;
     if (!a->s.timestamps) {
         a->t->counters.drop_no_timestamp++;
@@ -425,7 +432,8 @@ uint32_t tcp_time_wait_records(const struct tcp *t)
 static bool is_sound(const struct tcp_time_wait *r)
 {
     return (r->local.family == ADDRESS_IP4 || r->local.family == ADDRESS_IP6) && r->remote.family == r->local.family &&
-           r->local_port != 0 && r->remote_port != 0 && r->timestamps <= 1 && r->window_scale <= TCP_WINDOW_SCALE_MAX;
+           r->local_port != 0 && r->remote_port != 0 && (r->flags & ~(uint32_t)TCP_TIME_WAIT_FLAGS) == 0 &&
+           r->window_scale <= TCP_WINDOW_SCALE_MAX;
 }
 
 /* It ends no later than one that starts now, and not before those put back already: so the queue stays in order. */

@@ -257,7 +257,7 @@ static void restore_time_wait(struct fuzz *f, const uint8_t *d)
                               .remote = f->theirs,
                               .local_port = (uint16_t)(80 + d[2] % 2),
                               .remote_port = (uint16_t)(5000 + d[1] % 4),
-                              .timestamps = d[3] & 3,
+                              .flags = d[3] & 7,
                               .window_scale = d[4] % 16,
                               .ends_at_us = (uint64_t)d[5] << (d[6] % 64)};
     check(tcp_restore_time_wait(f->t, d[7] % (TIME_WAITS + 1), &r) != TCP_CALL_OK ||

@@ -408,6 +408,21 @@ START_TEST(test_spent)
 }
 END_TEST
 
+/* The peer begins anew from the same port, in the flood still: it is let in as ever. */
+START_TEST(test_spent_and_again)
+{
+    full();
+    ask();
+    open_with_text();
+    both_close();
+    b.irs += 5000;
+    ask();
+    ck_assert_ptr_null(time_wait_of(&b));
+    complete();
+    ck_assert_uint_eq(counters_of(&b)->cookies_taken, 2);
+}
+END_TEST
+
 /* Who came without a cookie leaves nothing when his peer closed first, nor who came of one long ago. */
 START_TEST(test_not_spent)
 {
@@ -674,6 +689,6 @@ END_TEST
 
 SUITE_RUN("tcp_cookie", setup, teardown, test_plain, test_timestamps, test_no_timestamps, test_classes_ip4,
           test_classes_ip6, test_text_and_fin, test_forged, test_old, test_only_lately, test_not_a_cookie,
-          test_time_wait_first, test_spent, test_not_spent, test_off, test_accept_queue_full,
+          test_time_wait_first, test_spent, test_spent_and_again, test_not_spent, test_off, test_accept_queue_full,
           test_accept_queue_full_of_cookies, test_table_full, test_quarter_of_the_table, test_no_slot, test_restart,
           test_flood)

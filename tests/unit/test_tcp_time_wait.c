@@ -74,7 +74,7 @@ static void record(bool timestamps)
     ck_assert(ip_address_equal(&r->local, &b.h.address) && ip_address_equal(&r->remote, &b.peer));
     ck_assert_uint_eq(r->snd_nxt, b.iss + 2);
     ck_assert_uint_eq(r->rcv_nxt, b.irs + 2);
-    ck_assert_uint_eq(r->timestamps, timestamps);
+    ck_assert_uint_eq(r->flags, timestamps ? TCP_TIME_WAIT_TIMESTAMPS : 0);
     ck_assert_uint_eq(r->ts_recent, timestamps ? PEER_TS : 0);
     ck_assert_uint_eq(r->ends_at_us, b.h.now_us + 60 * SECOND);
     ck_assert_uint_eq(r->window, seen_window(&b));
@@ -364,7 +364,7 @@ static struct tcp_time_wait record_of(uint16_t local_port, uint16_t remote_port,
                                   .snd_nxt = 1000,
                                   .rcv_nxt = 2000,
                                   .ts_recent = PEER_TS,
-                                  .timestamps = 1,
+                                  .flags = TCP_TIME_WAIT_TIMESTAMPS,
                                   .window = 4000,
                                   .ends_at_us = ends_at_us};
 }
@@ -521,8 +521,8 @@ START_TEST(test_restore_unsound)
 {
     for (int i = 0; i < 8; i++) {
         struct tcp_time_wait r = record_of(1, 2, HARNESS_START_US);
-        uint8_t *const octet[] = {&r.local.family, &r.remote.family, &r.timestamps, &r.window_scale};
-        static const uint8_t wrong[] = {ADDRESS_NONE, ADDRESS_IP6, 2, 15};
+        uint8_t *const octet[] = {&r.local.family, &r.remote.family, &r.flags, &r.window_scale};
+        static const uint8_t wrong[] = {ADDRESS_NONE, ADDRESS_IP6, TCP_TIME_WAIT_FLAGS + 1, 15};
         if (i < 4)
             *octet[i] = wrong[i];
         else if (i == 4)

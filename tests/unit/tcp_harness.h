@@ -12,17 +12,11 @@
 
 #include "protocols/tcp/tcp.h"
 #include "protocols/tcp/tcp_wire.h"
+#include "tests/unit/require.h"
 
 #define HARNESS_CONNECTIONS_MAX 64
 #define HARNESS_RING_MAX (1U << 20)
 #define HARNESS_START_US 1000000U
-
-/* As ck_assert(), which writes a message at every call, passed or not. */
-#define require(condition)                                                                             \
-    do {                                                                                               \
-        if (!(condition))                                                                              \
-            ck_abort_msg("%s:%d: %s", __FILE__, __LINE__, #condition);                                 \
-    } while (0)
 
 struct host {
     struct tcp *t;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The TCP server between a test that plays ip, socket server and application, and a second engine as the peer. */
+#include "tests/unit/require.h"
 #include "tests/unit/server_tcp_peer.h"
 
 /* ---- tests ---- */
@@ -23,7 +24,7 @@ START_TEST(test_accept_and_data)
         settle();
         uint32_t at = round * (uint32_t)sizeof big;
         for (uint32_t i = 0; i < sizeof big; i++)
-            ck_assert_uint_eq(peer.receive[(at + i) % PEER_RING], big[i]);
+            require(peer.receive[(at + i) % PEER_RING] == big[i]);
         tcp_receive_consumed(peer.tcp, h->now_us, peer.conn, at + sizeof big);
         ck_assert_uint_eq(words(&m)->send_tail, at + sizeof big);
 
@@ -31,7 +32,7 @@ START_TEST(test_accept_and_data)
         settle();
         uint8_t *ring = harness_receive_ring(h, m.socket.arena, m.socket.slot);
         for (uint32_t i = 0; i < sizeof big; i++)
-            ck_assert_uint_eq(ring[(5 + at + i) % HARNESS_RECEIVE], big[i]);
+            require(ring[(5 + at + i) % HARNESS_RECEIVE] == big[i]);
         ck_assert_uint_eq(words(&m)->receive_head, 5 + at + sizeof big);
         harness_app(h, 0, m.socket.slot)->receive_tail = 5 + at + sizeof big;
         harness_notify(h, 0, m.socket.slot);

@@ -2,18 +2,12 @@
 /* Rings that grow in place, against a model that knows each octet by its stream offset: what a position holds is
  * remembered, and an octet that is live has to be found where it was put. */
 #include "protocols/tcp/ring.h"
+#include "tests/unit/require.h"
 #include "tests/unit/suite.h"
 
 #define STEP  RING_STEP
 #define MOST  (16 * STEP)
 #define EMPTY UINT64_MAX
-
-/* As ck_assert(), which writes a message at every call, passed or not. */
-#define require(condition)                                                                                             \
-    do {                                                                                                               \
-        if (!(condition))                                                                                              \
-            ck_abort_msg("%s:%d: %s", __FILE__, __LINE__, #condition);                                                 \
-    } while (0)
 
 static const uint32_t starts[] = {0, 1, STEP, 0x7ffffff0, 0x80000000 - 3 * STEP, UINT32_MAX - 5 * STEP + 7, UINT32_MAX};
 

@@ -126,10 +126,7 @@ static bool fin_was_acked(struct arrival *a)
         conn_time_wait(a->t, a->now_us, c, 0);
         return false;
     case TCP_LAST_ACK:
-        if (cookie_would_reopen(a->t, a->now_us, c))
-            conn_time_wait(a->t, a->now_us, c, TCP_TIME_WAIT_COOKIE);
-        else
-            conn_end(a->t, c, TCP_ERROR_NONE);
+        conn_last_acked(a->t, a->now_us, c);
         return false;
     default:
         return true;

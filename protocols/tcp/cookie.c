@@ -14,8 +14,9 @@
  * nothing (RFC 4987 3.6).
  *
  * A cookie may come again, with the first text, when its connection is over: a copy that was underway. The connection
- * would be opened once more, and its text be taken twice. So one that came of a cookie which is good still ends in a
- * TIME-WAIT here, too, when the peer has closed first.
+ * would be opened once more, and its text be taken twice. So one that came of a cookie which is good still ends, when
+ * the peer has closed first, in a TIME-WAIT here, too, for as long as that lasts. Not so one that was reset before, by
+ * whomever: its peer knows that it is lost, and not how much of it was taken.
  *
  * Cookies are taken only while they were sent lately, so that guessing is worth trying at no other time; a new
  * incarnation takes those of the one before it. When the accept queue is full nothing is answered at all, neither a SYN
@@ -159,8 +160,10 @@ uint32_t tcp_open_cookie(struct tcp *t, uint64_t now_us, uint32_t listener, cons
     if (l == NULL || l->state != TCP_LISTEN || t->config.no_cookies || now_us >= t->cookies_until_us)
         return listener;
     if (segment_parse(header, header_length, header_length, &s) != SEGMENT_OK || !addresses_are_sane(l, meta) ||
-        (s.flags & (TCP_FLAG_SYN | TCP_FLAG_RST | TCP_FLAG_ACK)) != TCP_FLAG_ACK ||
-        time_wait_find(t, &meta->destination, meta->destination_port, &meta->source, meta->source_port) != TCP_NONE)
+        (s.flags & (TCP_FLAG_SYN | TCP_FLAG_RST | TCP_FLAG_ACK)) != TCP_FLAG_ACK)
+        return listener;
+    uint32_t old = time_wait_find(t, &meta->destination, meta->destination_port, &meta->source, meta->source_port);
+    if (old != TCP_NONE && !time_wait_is_followed(&t->time_wait.record[old], s.seq - 1))
         return listener;
     if (!cookie_is_good(t, now_us, meta, &s)) {
         t->counters.drop_cookie++;
@@ -171,6 +174,10 @@ uint32_t tcp_open_cookie(struct tcp *t, uint64_t now_us, uint32_t listener, cons
     struct tcp_conn *c = accept_queue_is_full(l) ? NULL : child_new(t, now_us, l, meta, &syn, &iss);
     if (c == NULL) /* arrives_listen() drops it */
         return listener;
+    if (old != TCP_NONE) {
+        time_wait_end(t, old);
+        t->counters.time_wait_reused++;
+    }
     c->snd_nxt = c->snd_max = c->iss + 1; /* the SYN-ACK is out */
     c->unacked_at_us = now_us;
     c->retransmit_at_us = now_us + c->rto_us;

@@ -178,6 +178,8 @@ static bool check_reset(struct arrival *a)
     a->result = TCP_INPUT_DONE;
     if (c->state == TCP_SYN_RECEIVED)
         conn_end(a->t, c, (c->flags & TCP_CONN_PASSIVE) ? TCP_ERROR_RESET : TCP_ERROR_REFUSED);
+    else if (c->state == TCP_LAST_ACK)
+        conn_last_acked(a->t, a->now_us, c);
     else if (c->state >= TCP_CLOSING)
         conn_end(a->t, c, TCP_ERROR_NONE);
     else

@@ -326,6 +326,14 @@ void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint8_t 
     conn_end(t, c, TCP_ERROR_NONE);
 }
 
+void conn_last_acked(struct tcp *t, uint64_t now_us, struct tcp_conn *c)
+{
+    if (cookie_would_reopen(t, now_us, c) && time_wait_has_room(t))
+        conn_time_wait(t, now_us, c, TCP_TIME_WAIT_COOKIE);
+    else
+        conn_end(t, c, TCP_ERROR_NONE);
+}
+
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us)
 {
     c->state = TCP_FIN_WAIT_2;

@@ -217,13 +217,13 @@ struct tcp_config {
     bool no_mtu_probing;     /* RFC 4821 */
 };
 
-/* All that TIME-WAIT has to know: flat, compact, in the store like a block. */
 enum {
     TCP_TIME_WAIT_TIMESTAMPS = 1 << 0, /* the connection had them */
     TCP_TIME_WAIT_COOKIE = 1 << 1,     /* the peer closed first; kept for the cookie that it came of, see cookie.c */
     TCP_TIME_WAIT_FLAGS = (1 << 2) - 1,
 };
 
+/* All that TIME-WAIT has to know: flat, compact, in the store like a block. */
 struct tcp_time_wait {
     struct ip_address local, remote; /* ADDRESS_NONE: the record is free */
     uint16_t local_port, remote_port;

@@ -289,6 +289,7 @@ struct tcp_conn *conn_of_user(struct tcp *t, uint32_t index); /* NULL: no such *
 void conn_end(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, nothing sent */
 void conn_reset(struct tcp *t, struct tcp_conn *c, enum tcp_error error); /* to CLOSED, RST sent */
 void conn_time_wait(struct tcp *t, uint64_t now_us, struct tcp_conn *c, uint8_t flags);  /* ends it, a record goes on */
+void conn_last_acked(struct tcp *t, uint64_t now_us, struct tcp_conn *c); /* LAST-ACK is over */
 void conn_fin_wait_2(struct tcp_conn *c, uint64_t now_us);
 void conn_init_send(struct tcp *t, struct tcp_conn *c, uint32_t iss);
 uint32_t conn_local_mss(const struct tcp *t, const struct tcp_conn *c); /* of the link */
@@ -321,6 +322,7 @@ bool demux_listener_conflicts(const struct tcp *t, const struct tcp_identity *id
 
 /* time_wait.c */
 void time_wait_init(struct tcp *t);
+bool time_wait_has_room(const struct tcp *t); /* for one that is not RFC 9293's */
 uint32_t time_wait_find(const struct tcp *t, const struct ip_address *local, uint16_t local_port,
                         const struct ip_address *remote, uint16_t remote_port); /* TCP_NONE */
 uint32_t time_wait_new(struct tcp *t, uint64_t now_us, const struct tcp_conn *c, uint8_t flags);
@@ -329,6 +331,7 @@ void time_wait_acknowledge(struct tcp *t, uint32_t record);
 void time_wait_expire(struct tcp *t, uint64_t now_us);
 uint64_t time_wait_deadline_us(const struct tcp *t);
 bool time_wait_has_rested(const struct tcp *t, uint64_t now_us, uint32_t record); /* its port may be used again */
+bool time_wait_is_followed(const struct tcp_time_wait *r, uint32_t irs); /* one kept for a cookie, by another connection */
 uint32_t time_wait_floor(const struct tcp *t, uint32_t record); /* initial sequence numbers from here on */
 
 /* cookie.c */

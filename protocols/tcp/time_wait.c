@@ -8,8 +8,13 @@
  * Ends: records that end within TIME_WAIT_GATHER_US of each other end together, so that a host that is idle otherwise
  * is not woken for each. 60 s, as Linux (Deviates: see struct tcp_config).
  *
+ * One more kind (TCP_TIME_WAIT_COOKIE) stands for a connection that the peer closed first, whose cookie is good still
+ * (cookie.c). It owes the peer nothing: all was acknowledged both ways. So it answers no more than a SYN, gives way to
+ * a newer one also in a flood, and takes none of the second half of the table.
+ *
  * Reuse: by the peer's SYN (RFC 6191 2), and by our own tcp_connect() (a port that has rested, with timestamps: as
- * Linux's tcp_tw_reuse). In both the new initial sequence number lies beyond the old connection's.
+ * Linux's tcp_tw_reuse). In both the new initial sequence number lies beyond the old connection's
+ * (Deviates: but where it is another cookie).
  *
  * The memory is zero at first and links are one more than what they name, so that records never used cost nothing. */
 #include "protocols/tcp/tcp_arrival.h"
@@ -221,6 +226,16 @@ bool time_wait_has_rested(const struct tcp *t, uint64_t now_us, uint32_t record)
     return (r->flags & TCP_TIME_WAIT_TIMESTAMPS) && r->ends_at_us + TCP_PORT_REST_US <= now_us + t->config.time_wait_us;
 }
 
+bool time_wait_has_room(const struct tcp *t)
+{
+    return t->time_wait.live.count < t->config.time_waits / 2;
+}
+
+bool time_wait_is_followed(const struct tcp_time_wait *r, uint32_t irs)
+{
+    return (r->flags & TCP_TIME_WAIT_COOKIE) && seq_after(irs, r->rcv_nxt);
+}
+
 uint32_t time_wait_floor(const struct tcp *t, uint32_t record)
 {
     return t->time_wait.record[record].snd_nxt + UINT16_MAX;
@@ -277,6 +292,8 @@ static void restart(struct arrival *a, uint32_t record)
 static void answer(struct arrival *a, uint32_t record)
 {
     struct tcp_time_wait_side *side = &a->t->time_wait.side[record];
+    if (a->t->time_wait.record[record].flags & TCP_TIME_WAIT_COOKIE)
+        return;
     if (a->s.payload_length == 0 && !(a->s.flags & TCP_FLAG_FIN)) {
         if (a->now_us < side->answer_at_us)
             return;
@@ -308,16 +325,16 @@ static bool is_reopening(const struct arrival *a, const struct tcp_time_wait *r)
     return seq_after(a->s.tsval, r->ts_recent); /* compares like a sequence number (RFC 7323 5.2) */
 }
 
-/* The record stays if the listener has no room now: the SYN comes again. But one that is kept for a cookie alone makes
- * nobody wait in the flood that it comes of: the peer, which had the TIME-WAIT, has begun anew, and gets a cookie. */
+/* The record stays if the listener has no room now: the SYN comes again. If it is kept for a cookie alone, a later SYN
+ * gets another, as in the flood that the first was for; the record ends when that comes back (tcp_open_cookie()). */
 static void reopen(struct arrival *a, uint32_t record)
 {
-    uint32_t floor = time_wait_floor(a->t, record);
-    if ((a->t->time_wait.record[record].flags & TCP_TIME_WAIT_COOKIE) && syns_are_full(a->t, a->c)) {
-        time_wait_end(a->t, record);
+    const struct tcp_time_wait *r = &a->t->time_wait.record[record];
+    if (syns_are_full(a->t, a->c) && time_wait_is_followed(r, a->s.seq)) {
         arrives_listen(a, NULL);
         return;
     }
+    uint32_t floor = time_wait_floor(a->t, record);
     arrives_listen(a, &floor);
     if (a->result != TCP_INPUT_DONE)
         return;

@@ -425,15 +425,20 @@ static uint64_t frames_of(const struct sim *sim)
 }
 
 /* Until what was counted is published, and no frame came or went meanwhile. */
-static void settle_accounts(struct sim *sim)
+static void settle_accounts(struct sim *sim, uint64_t settle_us)
 {
-    uint64_t until = sim->now_us + COUNTED_US, most = sim->now_us + SETTLE_US, frames = frames_of(sim);
+    uint64_t until = sim->now_us + COUNTED_US, most = sim->now_us + settle_us, frames = frames_of(sim);
     while (sim->now_us < until) {
         step(sim);
-        if (frames != frames_of(sim) && until < most)
-            until = sim->now_us + COUNTED_US;
+        if (frames == frames_of(sim))
+            continue;
+        if (sim->now_us > most)
+            sim_fail(sim, "all is over, and frames come and go");
+        until = sim->now_us + COUNTED_US;
         frames = frames_of(sim);
     }
+    if (!all_drained(sim))
+        sim_fail(sim, "a connection, a reply or a timer of tcp is there again");
 }
 
 static void check_end(struct sim *sim)
@@ -455,7 +460,7 @@ static void check_end(struct sim *sim)
         check_counters(sim);
     check_conflicts(sim);
     sim_peer_end(sim);
-    settle_accounts(sim);
+    settle_accounts(sim, settle_us);
     sim_account_check(sim);
 }
 

@@ -388,7 +388,17 @@ static void open_with_text(void)
     expect(&b, A, 1, 101, 0);
 }
 
-/* A copy of the first text comes when all is over: it opens no second connection. */
+/* A copy of the first text comes when all is over: it opens no second connection, and nobody is owed an answer. */
+static void late_copy(void)
+{
+    uint64_t taken = counters_of(&b)->cookies_taken;
+    inject(&b, A | P, 1, 1, 100);
+    expect_silence(&b);
+    ck_assert_uint_eq(lookup(), b.listener);
+    ck_assert_uint_eq(counters_of(&b)->cookies_taken, taken);
+    ck_assert_ptr_nonnull(time_wait_of(&b));
+}
+
 START_TEST(test_spent)
 {
     full();
@@ -396,11 +406,7 @@ START_TEST(test_spent)
     open_with_text();
     both_close();
     ck_assert_uint_eq(counters_of(&b)->time_waits, 1);
-    inject(&b, A | P, 1, 1, 100);
-    expect(&b, A, 2, 102, 0);
-    expect_silence(&b);
-    ck_assert_uint_eq(lookup(), b.listener);
-    ck_assert_uint_eq(counters_of(&b)->cookies_taken, 1);
+    late_copy();
     give_up(999);
     advance(&b, 62 * SECOND);
     expect_silence(&b);
@@ -408,18 +414,85 @@ START_TEST(test_spent)
 }
 END_TEST
 
-/* The peer begins anew from the same port, in the flood still: it is let in as ever. */
+/* The peer, which closed first, resets what comes after. */
+START_TEST(test_spent_and_reset)
+{
+    full();
+    ask();
+    open_with_text();
+    inject(&b, A | F, 101, 1, 0);
+    expect(&b, A, 1, 102, 0);
+    tcp_receive_consumed(b.h.t, b.h.now_us, b.conn, 100);
+    tcp_close(b.h.t, b.h.now_us, b.conn);
+    expect(&b, A | F, 1, 102, 0);
+    inject(&b, R, 102, 0, 0);
+    ck_assert_int_eq(host_conn(&b.h, b.conn)->state, TCP_CLOSED);
+    late_copy();
+}
+END_TEST
+
+/* The peer begins anew from the same port, in the flood still: it is let in as ever. Until then the old one is guarded. */
 START_TEST(test_spent_and_again)
 {
     full();
     ask();
     open_with_text();
     both_close();
+    uint32_t irs = b.irs, iss = b.iss;
     b.irs += 5000;
     ask();
-    ck_assert_ptr_null(time_wait_of(&b));
+    uint32_t next = b.iss;
+    b.irs = irs;
+    b.iss = iss;
+    late_copy();
+    b.irs += 5000;
+    b.iss = next;
     complete();
+    ck_assert_ptr_null(time_wait_of(&b));
     ck_assert_uint_eq(counters_of(&b)->cookies_taken, 2);
+    ck_assert_uint_eq(counters_of(&b)->time_wait_reused, 1);
+}
+END_TEST
+
+/* ... and finds the accept queue full, which 999 fills: the SYN comes again, and what is guarded stays so. */
+START_TEST(test_spent_and_full)
+{
+    full();
+    uint32_t irs = b.irs, iss = b.iss;
+    ask();
+    uint32_t cookie = b.iss;
+    open_with_text();
+    both_close();
+    b.peer_port = 999;
+    b.iss = iss;
+    inject(&b, A, 1, 1, 0);
+    expect_silence(&b);
+    ck_assert_uint_eq(listener()->accept_queue, 1);
+    b.peer_port = PEER_PORT;
+    b.iss = cookie;
+    b.irs += 5000;
+    inject(&b, S, 0, 0, 0);
+    expect_silence(&b);
+    b.irs = irs;
+    late_copy();
+}
+END_TEST
+
+/* Of the table such a record takes no more than half. */
+START_TEST(test_spent_by_many)
+{
+    struct tcp_config config = {.connections = 16, .mtu = 1500, .secret = {1, 2, 3}, .time_waits = 4};
+    again(&config);
+    full();
+    for (uint16_t i = 0; i < 5; i++) {
+        b.peer_port = (uint16_t)(2000 + i);
+        ask();
+        open_with_text();
+        both_close();
+    }
+    ck_assert_uint_eq(counters_of(&b)->cookies_taken, 5);
+    ck_assert_uint_eq(counters_of(&b)->time_waits, 2);
+    ck_assert_uint_eq(counters_of(&b)->time_wait_reused, 0);
 }
 END_TEST
 
@@ -442,7 +515,18 @@ START_TEST(test_not_spent)
     b.peer_port = PEER_PORT;
     b.iss = cookie;
     b.conn = of_cookie;
-    advance(&b, 2 * STEP);
+    advance(&b, STEP);
+    b.peer_port = 998;
+    inject(&b, S, 0, 0, 0); /* kept */
+    expect(&b, S | A, 0, 1, 0);
+    b.peer_port = 997;
+    ask();
+    advance(&b, STEP);
+    inject(&b, R, 1, 0, 0);
+    b.peer_port = PEER_PORT;
+    b.iss = cookie;
+    while (host_poll(&b.h, &(struct tcp_output){0})) /* 998's SYN-ACK */
+        ;
     both_close();
     ck_assert_uint_eq(counters_of(&b)->cookies_taken, 1);
     ck_assert_uint_eq(counters_of(&b)->time_waits, 0);
@@ -689,6 +773,7 @@ END_TEST
 
 SUITE_RUN("tcp_cookie", setup, teardown, test_plain, test_timestamps, test_no_timestamps, test_classes_ip4,
           test_classes_ip6, test_text_and_fin, test_forged, test_old, test_only_lately, test_not_a_cookie,
-          test_time_wait_first, test_spent, test_spent_and_again, test_not_spent, test_off, test_accept_queue_full,
+          test_time_wait_first, test_spent, test_spent_and_reset,
+          test_spent_and_again, test_spent_and_full, test_spent_by_many, test_not_spent, test_off, test_accept_queue_full,
           test_accept_queue_full_of_cookies, test_table_full, test_quarter_of_the_table, test_no_slot, test_restart,
           test_flood)

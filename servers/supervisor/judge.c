@@ -262,6 +262,9 @@ static bool makes_no_sense(const struct supervisor *s, enum server_id by, enum s
     const uint64_t packets = SAID(MESSAGE_SEND) | SAID(MESSAGE_RECEIVE) | SAID_ERRORS;
     if (!port_message_ok(m) || (said[of][by] & SAID(m->operation)) == 0) /* known operations are below 64 */
         return true;
+    bool lends = (said[of][by] & (SAID(MESSAGE_SEND) | SAID(MESSAGE_RECEIVE))) != 0;
+    if (m->operation == MESSAGE_RETURN && m->count > 0 && !lends) /* more than a beat, where no loans are */
+        return true;
     return (packets & SAID(m->operation)) == 0 && !rights_name(s, by, of, m->capability, m->generation, 0, 0);
 }
 

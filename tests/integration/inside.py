@@ -40,6 +40,15 @@ def wait_for(what, condition, seconds=10.0, step=0.005):
         time.sleep(step)
 
 
+def host_behind(near, far):
+    """A network namespace, held by a process of ours that the caller ends, and a pair of veth devices: `far` is in it."""
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "120"])
+    own = os.readlink("/proc/self/ns/net")
+    wait_for("a namespace", lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != own)  # and not before: it would stay here
+    subprocess.run(["ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", str(holder.pid)], check=True)
+    return holder
+
+
 def bulkhead(*arguments, check=True):
     done = subprocess.run([BUILD / "bulkhead", *arguments], capture_output=True, text=True, timeout=30)
     if check and done.returncode != 0:

@@ -4,7 +4,7 @@ in smaller segments; datagrams that do not fit are taken apart from the second o
 import json
 import subprocess
 
-from inside import APPS, counters, main, wait_for
+from inside import APPS, counters, host_behind, main, wait_for
 
 PORT = 7013
 FAR = (("192.0.2.2", "192.0.2.1", "24"), ("2001:db8::2", "2001:db8::1", "64"))
@@ -24,10 +24,7 @@ def written(address):
 
 def network():
     """The host's namespace, held by a process of ours."""
-    holder = subprocess.Popen(["unshare", "--net", "sleep", "120"])
-    wait_for("a namespace", lambda: subprocess.run(
-        ["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", str(holder.pid)],
-        stderr=subprocess.DEVNULL).returncode == 0)
+    holder = host_behind("v0", "v1")
     run("ip", "link", "set", "v0", "mtu", "1300", "up")
     run(*far(holder.pid, "ip", "link", "set", "v1", "mtu", "1500", "up"))  # so that it announces an MSS of 1460
     for address, router, length in FAR:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from inside import counters, main, wait_for
+from inside import counters, host_behind, main
 from stack_socket import StackSocket
 
 PORT = 7014
@@ -74,11 +74,8 @@ def test_no_neighbour():
 
 def client():
     """A Linux host behind the same router: its namespace is held by a process of ours."""
-    holder = subprocess.Popen(["unshare", "--net", "sleep", "120"])
+    holder = host_behind("v0", "v1")
     inside = ["nsenter", "-t", str(holder.pid), "-n"]
-    wait_for("a namespace", lambda: subprocess.run(
-        ["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", str(holder.pid)],
-        stderr=subprocess.DEVNULL).returncode == 0)
     run("ip", "link", "set", "v0", "up")
     run(*inside, "ip", "link", "set", "v1", "up")
     for router, host in (("192.0.2.1/24", "192.0.2.2/24"), ("2001:db8::1/64", "2001:db8::2/64")):

@@ -123,6 +123,7 @@ static const struct {
     const char *name, *why;
     bool speaks, keeps, gives, believed;
     uint16_t names; /* it says so much and names this; 0: it says nothing that can be read */
+    uint8_t returns; /* loans, with it */
 } books[] = {
     {"silent", ACCUSED_SILENT, false, false, false, true, 0},
     {"not silent", ACCUSED_SILENT, true, false, false, false, 0},
@@ -138,15 +139,22 @@ static const struct {
     {"names what it may not", ACCUSED_NAMES, true, false, true, true, 999},
     {"no evidence", "says what nobody knows", true, false, true, true, 0},
     {"makes sense", ACCUSED_SENSE, true, false, true, false, CAPABILITY_INDEX_PEER},
+    {"returns loans, and never had one", ACCUSED_SENSE, true, false, true, true, CAPABILITY_INDEX_PEER, 1},
     {"beats in no name", ACCUSED_SENSE, true, false, true, true, 999},
     {"makes no sense", ACCUSED_SENSE, true, false, true, true, 0}, /* no message */
 };
 
-static void say(struct ring_half *half, uint16_t name)
+static void say_with(struct ring_half *half, uint16_t name, uint8_t returns)
 {
-    const struct message m = {.operation = MESSAGE_RETURN, .slot_count = 1, .capability = name, .generation = 1};
+    const struct message m = {
+        .operation = MESSAGE_RETURN, .slot_count = 1, .capability = name, .generation = 1, .count = returns};
     for (unsigned i = 0; i < 2; i++)
         memcpy(half->slot[half->producer++ % RING_SLOTS].octets, &m, MESSAGE_SLOT_OCTETS);
+}
+
+static void say(struct ring_half *half, uint16_t name)
+{
+    say_with(half, name, 0);
 }
 
 START_TEST(books_are_evidence)
@@ -162,7 +170,7 @@ START_TEST(books_are_evidence)
     for (unsigned n = 0; n < 10; n++, now += 200000) {
         half->producer += books[_i].speaks && books[_i].names == 0;
         if (books[_i].names != 0)
-            say(half, books[_i].names);
+            say_with(half, books[_i].names, books[_i].returns);
         half->taken = half->given + (books[_i].keeps ? 3 : 0);
         half->given += books[_i].gives;
         half->taken += books[_i].gives;

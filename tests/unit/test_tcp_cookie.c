@@ -366,17 +366,22 @@ START_TEST(test_time_wait_first)
 }
 END_TEST
 
-/* The peer, who has said 100 octets, closes, and then we do. */
-static void both_close(void)
+/* The peer, who has said 100 octets, closes, and then we do; it says as its last what `flags` are. */
+static void both_close_with(uint8_t flags)
 {
     inject(&b, A | F, 101, 1, 0);
     expect(&b, A, 1, 102, 0);
     tcp_receive_consumed(b.h.t, b.h.now_us, b.conn, 100);
     tcp_close(b.h.t, b.h.now_us, b.conn);
     expect(&b, A | F, 1, 102, 0);
-    inject(&b, A, 102, 2, 0);
+    inject(&b, flags, 102, 2, 0);
     expect_silence(&b);
     ck_assert_int_eq(host_conn(&b.h, b.conn)->state, TCP_CLOSED);
+}
+
+static void both_close(void)
+{
+    both_close_with(A);
 }
 
 static void open_with_text(void)
@@ -420,13 +425,7 @@ START_TEST(test_spent_and_reset)
     full();
     ask();
     open_with_text();
-    inject(&b, A | F, 101, 1, 0);
-    expect(&b, A, 1, 102, 0);
-    tcp_receive_consumed(b.h.t, b.h.now_us, b.conn, 100);
-    tcp_close(b.h.t, b.h.now_us, b.conn);
-    expect(&b, A | F, 1, 102, 0);
-    inject(&b, R, 102, 0, 0);
-    ck_assert_int_eq(host_conn(&b.h, b.conn)->state, TCP_CLOSED);
+    both_close_with(R);
     late_copy();
 }
 END_TEST

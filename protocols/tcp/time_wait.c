@@ -9,8 +9,8 @@
  * is not woken for each. 60 s, as Linux (Deviates: see struct tcp_config).
  *
  * One more kind (TCP_TIME_WAIT_COOKIE) stands for a connection that the peer closed first, whose cookie is good still
- * (cookie.c). It owes the peer nothing: all was acknowledged both ways. So it answers no more than a SYN, gives way to
- * a newer one also in a flood, and takes none of the second half of the table.
+ * (cookie.c). It owes the peer nothing: all was acknowledged both ways, or the peer has reset it. So it only challenges
+ * a SYN or an RST, gives way to a newer SYN also in a flood, and takes none of the second half of the table.
  *
  * Reuse: by the peer's SYN (RFC 6191 2), and by our own tcp_connect() (a port that has rested, with timestamps: as
  * Linux's tcp_tw_reuse). In both the new initial sequence number lies beyond the old connection's
